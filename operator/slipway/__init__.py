@@ -1,0 +1,1 @@
+"""Slipway: train with torchrun, make small, serve with Triton, on Kubernetes."""

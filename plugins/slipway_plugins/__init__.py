@@ -1,0 +1,1 @@
+"""The compression plugins that Slipway ships, one module each."""
