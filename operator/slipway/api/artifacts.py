@@ -1,0 +1,51 @@
+"""References to artifacts: what a status keeps of a folder in a store."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from slipway.api.base import Digest, Model
+
+URI_PREFIX = "store:///"
+
+StoreUri = Annotated[str, Field(pattern=r"^store:///[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=512)]
+"""A path inside the namespace's store: `store:///steps/<digest>/artifact`. It never holds `..` (checked on reading)."""
+
+
+class State(StrEnum):
+    """What an artifact is made of, and so what can be done with it."""
+
+    MODULE = "module"
+    """A torch module: safetensors, a factory and, where its class is the user's, the code."""
+    ONNX = "onnx"
+    """An ONNX graph in one file."""
+    DATASET = "dataset"
+    """Arrays of inputs and targets as safetensors."""
+    PREDICTIONS = "predictions"
+    """Predicted and true classes of one data set, as safetensors."""
+    REPOSITORY = "repository"
+    """A Triton model repository with golden requests."""
+
+
+class ArtifactRef(Model):
+    """One artifact: where it lies and what it must be. Readers refuse any other content."""
+
+    uri: StoreUri
+    """Where the artifact lies in the store."""
+    digest: Digest
+    """The digest of the artifact's content."""
+    state: State | None = None
+    """What the artifact is made of."""
+    size_bytes: int | None = Field(default=None, ge=0)
+    """Bytes of the files that make the model: weights or graph, without manifest and golden requests."""
+
+
+def store_path(uri: str) -> str:
+    """The path below the store's root. Raises ValueError where it would leave the store."""
+    path = uri.removeprefix(URI_PREFIX)
+    if path == uri or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{uri!r} is not a path inside a store")
+    return path

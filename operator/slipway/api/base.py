@@ -1,0 +1,167 @@
+"""What every model of the API shares: camelCase on the wire, lenient reads, rules written once.
+
+Reads are lenient (unknown fields are ignored: a newer CRD may have more); what a user writes is checked
+strictly, by the API server, or by `Model.model_validate(raw, extra="forbid")`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one field demands of another, as CEL for the API server and as a check on the parsed model.
+
+    cel: true where the object is good. field: the path below the model that the error names, as `.steps`.
+    check: the same in Python; None for a transition rule (`oldSelf`), which only the API server can judge.
+    optional_old_self: the rule also sees creation and removal of the field (`oldSelf` is then an optional).
+    """
+
+    cel: str
+    message: str
+    check: Callable[[Any], bool] | None = None
+    field: str | None = None
+
+    def schema(self) -> dict[str, str]:
+        rule = {"rule": self.cel, "message": self.message}
+        if self.field:
+            rule["fieldPath"] = self.field
+        return rule
+
+
+def exactly_one(*fields: str) -> Rule:
+    """Exactly one of the (optional) fields is set. Names are the Python ones."""
+    wire = [to_camel(name) for name in fields]
+    cel = "[" + ", ".join(f"has(self.{name})" for name in wire) + "].filter(x, x).size() == 1"
+    return Rule(
+        cel,
+        f"exactly one of {', '.join(wire)} must be set",
+        lambda m: sum(getattr(m, name) is not None for name in fields) == 1,
+    )
+
+
+def immutable(field: str, *, required: bool = False) -> Rule:
+    """The field keeps the value it was created with, absence included."""
+    name = to_camel(field)
+    message = f"{name} is immutable: delete the resource and create it again to change it"
+    if required:
+        return Rule(f"self.{name} == oldSelf.{name}", message, field=f".{name}")
+    cel = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+    return Rule(cel, message)
+
+
+class Model(BaseModel):
+    """Base of all API models. Fields are snake_case here and camelCase on the wire; values are frozen.
+
+    rules: checked by pydantic after the fields, and carried into the CRD as x-kubernetes-validations.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=False,
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _keep_the_rules(self) -> Self:
+        for rule in self.rules:
+            if rule.check is not None and not rule.check(self):
+                raise ValueError(f"{(rule.field or '').lstrip('.')}: {rule.message}".removeprefix(": "))
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core))
+        if cls.rules:
+            schema["x-kubernetes-validations"] = [rule.schema() for rule in cls.rules]
+        return schema
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON-ready, camelCase, without absent fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+# --- Scalars -----------------------------------------------------------------------------------------------------
+
+DURATION = re.compile(r"^(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?$")
+
+Duration = Annotated[
+    str, Field(pattern=r"^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$", min_length=2, max_length=32)
+]
+"""A length of time as `7d`, `12h`, `10m`, `90s`, or several of them in that order."""
+
+
+def timedelta_of(duration: str) -> timedelta:
+    """Raises ValueError where the text is not a Duration."""
+    match = DURATION.match(duration)
+    if not match or not duration:
+        raise ValueError(f"{duration!r} is not a duration such as 90s, 10m, 12h or 7d")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+_QUANTITY = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+
+
+def _quantity(value: int | str) -> int | str:
+    if not re.match(_QUANTITY, str(value)):
+        raise ValueError(f"{value!r} is not a quantity such as 4, 500m or 16Gi")
+    return value
+
+
+Quantity = Annotated[
+    int | str,
+    AfterValidator(_quantity),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": _QUANTITY,
+            "maxLength": 32,
+        }
+    ),
+]
+"""A Kubernetes resource quantity, never negative: `4`, `500m`, `16Gi`."""
+
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
+"""`sha256:` and 64 lower-case hexadecimal digits."""
+
+DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+"""A name that starts with a letter: fit for a Service and for a pod's host name (RFC 1035)."""
+
+ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
+"""The name of any Kubernetes object (RFC 1123 subdomain)."""
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+"""A time, to the second and in UTC on the wire (RFC 3339)."""
+
+Open = Annotated[Mapping[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
+"""An object whose fields somebody else defines: a plugin, a factory, torch.optim."""

@@ -1,0 +1,45 @@
+"""Where data comes from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from slipway.api.artifacts import StoreUri
+from slipway.api.base import Digest, DnsLabel, Model, exactly_one
+
+
+class Dataset(StrEnum):
+    """A built-in data set, prepared into the store by a task of its own."""
+
+    DIGITS = "digits"
+    """scikit-learn's 1,797 handwritten digits (UCI optdigits), scaled to 28x28: 1,257 train, 540 test."""
+
+
+class StoredData(Model):
+    """A data set that already lies in the store, as a folder with a manifest."""
+
+    uri: StoreUri
+    """Where it lies: `store:///path/in/the/store`."""
+    digest: Digest
+    """Its digest; other content is refused."""
+
+
+class DataSource(Model):
+    """Exactly one of a built-in data set or stored data."""
+
+    dataset: Dataset | None = None
+    """A built-in data set."""
+    split: Literal["train", "test"] = "train"
+    """Which part of a built-in data set. The two parts never share a sample."""
+    stored: StoredData | None = None
+    """A data set in the store."""
+
+    rules = (exactly_one("dataset", "stored"),)
+
+
+class NamedDataSource(DataSource):
+    """A data source under a name that the training code asks for."""
+
+    name: DnsLabel = "train"
+    """`slipway.runtime.data(NAME)` finds it; a recipe trains on `train` and evaluates on `test` where given."""

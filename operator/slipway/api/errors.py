@@ -1,0 +1,73 @@
+"""The errors of Slipway, and what follows from each.
+
+SlipwayError
+  SpecError      the user can cure it: field, problem, cure   -> Stalled=True, no retry
+  ClusterError   the API server refused or was away           -> back-off, Reconciling=True
+    Conflict       somebody else wrote first                  -> observe again at once
+    AlreadyExists  the name is taken                          -> adopt if we own it
+    NotFound       the object is gone
+    Forbidden      a right is missing                         -> back-off; the message names verb and resource
+    Invalid        admission refused the object               -> a defect of ours or of the spec; back-off
+  ArtifactError  an artifact is missing, cut or altered       -> the step that reads it fails
+  PluginError    one plugin failed or broke its contract      -> Stalled=True on the objects that name it
+"""
+
+from __future__ import annotations
+
+
+class SlipwayError(Exception):
+    """The root: whoever catches it handles every error that Slipway raises on purpose."""
+
+
+class SpecError(SlipwayError):
+    """Something a user wrote cannot work.
+
+    field: path from the resource's root, as in `spec.compression.steps[0].params.ratio`.
+    cure: what to write instead, as an imperative.
+    """
+
+    def __init__(self, field: str, problem: str, cure: str, reason: str = "InvalidSpec") -> None:
+        super().__init__(f"{field}: {problem}; {cure}")
+        self.field = field
+        self.problem = problem
+        self.cure = cure
+        self.reason = reason
+
+
+class ClusterError(SlipwayError):
+    """The API server refused a call or did not answer; a later try may pass.
+
+    retry_after_seconds: what the server asked for (429 with Retry-After), None where it asked for nothing.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Conflict(ClusterError):
+    """409: the resourceVersion or UID that the write was decided on is no longer the object's."""
+
+
+class AlreadyExists(ClusterError):
+    """409 on create: an object of that name exists."""
+
+
+class NotFound(ClusterError):
+    """404: no such object, or no such kind."""
+
+
+class Forbidden(ClusterError):
+    """401 or 403: the operator's account lacks the right."""
+
+
+class Invalid(ClusterError):
+    """400 or 422: the API server refused the object itself."""
+
+
+class ArtifactError(SlipwayError):
+    """An artifact is missing, incomplete, or does not have the digest that was asked for."""
+
+
+class PluginError(SlipwayError):
+    """A plugin could not be loaded, refused its input or failed; the message carries the plugin's name."""

@@ -1,0 +1,225 @@
+"""The part of a pod that users may set: a typed allow-list.
+
+What would leave the sandbox (host namespaces, host paths, privileges, security contexts, other containers) is not a
+field, so the API server refuses it by name under strict validation.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slipway.api.base import Model, ObjectName, Quantity, Rule, exactly_one
+
+LabelKey = Annotated[str, Field(max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+MountPath = Annotated[str, Field(pattern=r"^/[^:]*$", max_length=512)]
+
+
+class KeySelector(Model):
+    """One key of a Secret or ConfigMap of the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret or ConfigMap."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+    """Which key."""
+    optional: bool | None = None
+    """Start the pod even where the object or key is missing."""
+
+
+class EnvSource(Model):
+    """Where an environment variable's value comes from."""
+
+    secret_key_ref: KeySelector | None = None
+    """A key of a Secret. The operator itself never reads it."""
+    config_map_key_ref: KeySelector | None = None
+    """A key of a ConfigMap."""
+
+    rules = (exactly_one("secret_key_ref", "config_map_key_ref"),)
+
+
+class EnvVar(Model):
+    """An environment variable."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    """Its name. Names that start with PET_, SLIPWAY_ or TORCHELASTIC_ are the operator's."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """Its value."""
+    value_from: EnvSource | None = None
+    """Or where its value comes from."""
+
+    rules = (
+        exactly_one("value", "value_from"),
+        Rule(
+            "!self.name.startsWith('PET_') && !self.name.startsWith('SLIPWAY_')"
+            " && !self.name.startsWith('TORCHELASTIC_')",
+            "names starting with PET_, SLIPWAY_ or TORCHELASTIC_ are set by the operator",
+            lambda e: not e.name.startswith(("PET_", "SLIPWAY_", "TORCHELASTIC_")),
+            field=".name",
+        ),
+    )
+
+
+class LocalObject(Model):
+    """An object of the same namespace."""
+
+    name: ObjectName
+    """Its name."""
+
+
+class EnvFrom(Model):
+    """All keys of a Secret or ConfigMap as environment variables."""
+
+    secret_ref: LocalObject | None = None
+    """A Secret."""
+    config_map_ref: LocalObject | None = None
+    """A ConfigMap."""
+
+    rules = (exactly_one("secret_ref", "config_map_ref"),)
+
+
+class ConfigMapVolume(Model):
+    """The keys of a ConfigMap as files."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+
+
+class SecretVolume(Model):
+    """The keys of a Secret as files."""
+
+    secret_name: ObjectName
+    """Name of the Secret."""
+
+
+class ClaimVolume(Model):
+    """A PersistentVolumeClaim of the same namespace."""
+
+    claim_name: ObjectName
+    """Name of the claim."""
+    read_only: bool | None = None
+    """Mount it read-only."""
+
+
+class EmptyDirVolume(Model):
+    """Scratch space that lives as long as the pod."""
+
+    medium: Literal["", "Memory"] | None = None
+    """Memory for a tmpfs."""
+    size_limit: Annotated[str, Field(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti)?$", max_length=32)] | None = None
+    """At most so much, as 1Gi."""
+
+
+class Volume(Model):
+    """A volume of the pod. Host paths cannot be asked for."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+    """Its name. Names that start with slipway- are the operator's."""
+    config_map: ConfigMapVolume | None = None
+    """The keys of a ConfigMap as files."""
+    secret: SecretVolume | None = None
+    """The keys of a Secret as files."""
+    persistent_volume_claim: ClaimVolume | None = None
+    """A claim."""
+    empty_dir: EmptyDirVolume | None = None
+    """Scratch space."""
+
+    rules = (
+        exactly_one("config_map", "secret", "persistent_volume_claim", "empty_dir"),
+        Rule(
+            "!self.name.startsWith('slipway-')",
+            "names starting with slipway- are the operator's",
+            lambda v: not v.name.startswith("slipway-"),
+            field=".name",
+        ),
+    )
+
+
+class VolumeMount(Model):
+    """Where a volume appears in the pod's main container."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of one of the volumes."""
+    mount_path: MountPath
+    """Absolute path. /var/lib/slipway is the operator's."""
+    sub_path: Annotated[str, Field(pattern=r"^[^/].*$", max_length=512)] | None = None
+    """A path inside the volume."""
+    read_only: bool | None = None
+    """Mount it read-only."""
+
+    rules = (
+        Rule(
+            "!self.mountPath.startsWith('/var/lib/slipway')",
+            "/var/lib/slipway is the operator's",
+            lambda m: not m.mount_path.startswith("/var/lib/slipway"),
+            field=".mountPath",
+        ),
+    )
+
+
+class Toleration(Model):
+    """A taint that the pod tolerates, as in a PodSpec."""
+
+    key: Annotated[str, Field(max_length=317)] | None = None
+    """Key of the taint; absent matches every taint (with operator Exists)."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """Exists, or Equal (the default)."""
+    value: LabelValue | None = None
+    """Value of the taint."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Absent matches all effects."""
+    toleration_seconds: int | None = Field(default=None, ge=0)
+    """How long a NoExecute taint is tolerated."""
+
+
+class PodTemplate(Model):
+    """What users may add to the pods of a resource."""
+
+    labels: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=32)
+    """Labels of the pods. Labels under slipway.dev/ are the operator's."""
+    annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=32)
+    """Annotations of the pods."""
+    env: tuple[EnvVar, ...] | None = Field(default=None, max_length=64)
+    """Environment variables."""
+    env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
+    """Secrets and ConfigMaps whose keys become environment variables."""
+    volumes: tuple[Volume, ...] | None = Field(default=None, max_length=16)
+    """Volumes."""
+    volume_mounts: tuple[VolumeMount, ...] | None = Field(default=None, max_length=32)
+    """Where the volumes appear."""
+    node_selector: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=16)
+    """Labels that a Node must have, besides those of the pool."""
+    tolerations: tuple[Toleration, ...] | None = Field(default=None, max_length=16)
+    """Taints that the pods tolerate, besides those of the pool."""
+    service_account_name: ObjectName | None = None
+    """The pods' service account; its token is not mounted."""
+    image_pull_secrets: tuple[LocalObject, ...] | None = Field(default=None, max_length=8)
+    """Secrets to pull images with."""
+    priority_class_name: ObjectName | None = None
+    """The pods' priority class."""
+
+    rules = (
+        Rule(
+            "!has(self.labels) || self.labels.all(k, !k.startsWith('slipway.dev/'))",
+            "labels under slipway.dev/ are set by the operator",
+            lambda t: not any(k.startswith("slipway.dev/") for k in t.labels or {}),
+            field=".labels",
+        ),
+        Rule(
+            "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes)"
+            " && self.volumes.exists(v, v.name == m.name))",
+            "each mount must name one of the volumes",
+            lambda t: all(m.name in {v.name for v in t.volumes or ()} for m in t.volume_mounts or ()),
+            field=".volumeMounts",
+        ),
+    )
+
+
+class Resources(Model):
+    """What each pod asks for; requests and limits are equal, devices come from the pool."""
+
+    cpu: Quantity = "1"
+    """Processors: `4`, `500m`."""
+    memory: Quantity = "2Gi"
+    """Bytes: `16Gi`."""

@@ -1,0 +1,133 @@
+"""What pods report: a small JSON in the termination message, and the same in the store.
+
+A pod may be killed between any two lines, may run a user's image, and may lie: readers take what parses and is
+bounded, and treat everything else as absent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.base import Model, Moment, Rule
+
+MAX_REPORT_BYTES = 2048
+"""The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
+
+
+class Slice(Model):
+    """The paired counts of one part of the data, for instance one class."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Which part."""
+    n: int = Field(ge=0)
+    """Samples in it."""
+    lost: int = Field(ge=0)
+    """Samples that only the baseline has right."""
+    gained: int = Field(ge=0)
+    """Samples that only the candidate has right."""
+
+
+class PairedCounts(Model):
+    """How two classifiers did on the same samples. Their accuracies differ by (gained - lost) / n."""
+
+    n: int = Field(ge=0)
+    """Samples compared."""
+    baseline_right: int = Field(ge=0)
+    """Samples that the baseline has right."""
+    lost: int = Field(ge=0)
+    """Samples that only the baseline has right (b in McNemar's table)."""
+    gained: int = Field(ge=0)
+    """Samples that only the candidate has right (c in McNemar's table)."""
+    slices: tuple[Slice, ...] = Field(default=(), max_length=16)
+    """The same by part of the data, worst first."""
+
+    rules = (
+        Rule(
+            "self.lost + self.gained <= self.n && self.lost <= self.baselineRight && self.baselineRight <= self.n",
+            "the counts contradict each other",
+            lambda c: c.lost + c.gained <= c.n and c.lost <= c.baseline_right <= c.n,
+        ),
+    )
+
+
+class ErrorReport(Model):
+    """What went wrong in a pod."""
+
+    exception: Annotated[str, Field(max_length=128)]
+    """Type of the exception, or the signal's name."""
+    message: Annotated[str, Field(max_length=1024)]
+    """Its message, cut in the middle where it is long."""
+    rank: int | None = Field(default=None, ge=0)
+    """Global rank, where torchrun told it."""
+    exit_code: int | None = None
+    """Exit code of the worker."""
+
+
+class Report(Model):
+    """One pod's account of its work."""
+
+    outcome: Literal["succeeded", "failed", "none"]
+    """`none` is the answer of a re-read that found no report in the store."""
+    at: Moment
+    """When the work ended; for a failure, when it first failed."""
+    error: ErrorReport | None = None
+    """Set for a failure."""
+    artifact: ArtifactRef | None = None
+    """What the pod made."""
+    metrics: dict[Annotated[str, Field(max_length=48)], float] | None = Field(default=None, max_length=16)
+    """What it measured: accuracy, loss, seconds, ..."""
+    counts: PairedCounts | None = None
+    """What a comparison counted."""
+
+    rules = (
+        Rule(
+            "(self.outcome == 'failed') == has(self.error)",
+            "a failure, and only a failure, has an error",
+            lambda r: (r.outcome == "failed") == (r.error is not None),
+        ),
+    )
+
+
+def encode_report(report: Report) -> bytes:
+    """JSON of at most MAX_REPORT_BYTES: what matters last is dropped first (slices, then the message's middle)."""
+    body = report.to_wire()
+    while len(encoded := _dump(body)) > MAX_REPORT_BYTES:
+        slices = body.get("counts", {}).get("slices")
+        message = body.get("error", {}).get("message", "")
+        if slices:
+            slices.pop()
+        elif len(message) > 64:
+            body["error"]["message"] = shorten(message, len(message) * 3 // 4)
+        elif body.get("metrics"):
+            body["metrics"].popitem()
+        else:
+            raise ValueError(f"a report of {len(encoded)} bytes cannot be cut to {MAX_REPORT_BYTES}")
+    return encoded
+
+
+def parse_report(message: str | bytes | None) -> Report | None:
+    """The report in a termination message; None where there is none, or a stranger's text."""
+    if not message or len(message) > 4 * MAX_REPORT_BYTES:
+        return None
+    try:
+        body = json.loads(message)
+        return Report.model_validate(body) if isinstance(body, dict) else None
+    except (ValueError, ValidationError, RecursionError):
+        return None
+
+
+def shorten(text: str, limit: int) -> str:
+    """Keeps both ends of the text: the start says what, the end of a traceback says where."""
+    if len(text) <= limit:
+        return text
+    gap = " ... "
+    head = (limit - len(gap)) * 2 // 3
+    return text[:head] + gap + text[len(text) - (limit - len(gap) - head) :]
+
+
+def _dump(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

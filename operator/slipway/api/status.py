@@ -1,0 +1,89 @@
+"""What the statuses of all kinds share: conditions, task records, failures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.base import Digest, Model, Moment
+from slipway.api.reports import PairedCounts
+
+Text = Annotated[str, Field(max_length=2048)]
+ShortText = Annotated[str, Field(max_length=256)]
+
+
+class Condition(Model):
+    """One aspect of an object's state, as in KEP-1623 (metav1.Condition)."""
+
+    type: Annotated[str, Field(max_length=64)]
+    """Ready, Reconciling and Stalled are read by kstatus (Flux) and Argo CD; the rest by `kubectl wait`."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether the condition holds."""
+    reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    """One CamelCase word for programs; the reference lists them."""
+    message: Annotated[str, Field(max_length=2048)] = ""
+    """What happened and what to do about it."""
+    observed_generation: int | None = Field(default=None, ge=0)
+    """The generation of the spec that this condition was derived from."""
+    last_transition_time: Moment
+    """When the status last flipped; a new message alone does not move it."""
+
+
+class Failure(Model):
+    """Why a pod's work ended badly: of many ranks, the first that failed."""
+
+    reason: Annotated[str, Field(max_length=64)]
+    """Error, Preempted, DeadlineExceeded, OOMKilled, Lost, Signal or Unknown."""
+    index: int | None = Field(default=None, ge=0)
+    """Completion index of the pod."""
+    rank: int | None = Field(default=None, ge=0)
+    """Global rank of the worker, where torchrun told it."""
+    exception: ShortText | None = None
+    """Type of the exception."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Message of the exception, cut where it is long; the whole is in the logs."""
+    exit_code: int | None = None
+    """Exit code of the process; above 128 the signal plus 128."""
+
+
+class TaskState(StrEnum):
+    """How far a task is."""
+
+    INTENDED = "Intended"
+    """Written down; its Job may or may not exist yet."""
+    RUNNING = "Running"
+    """Its Job exists."""
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class TaskRecord(Model):
+    """One task of one pod, run as a Job: what it is to make, and what came of it."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Its role: prepare-train, step-0-prune-structured, evaluate-candidate, ..."""
+    digest: Digest
+    """Of everything that decides its result: inputs, plugin, image, parameters, seed."""
+    tries: int = Field(default=1, ge=1)
+    """The try under way or last ended; a pod that was lost or preempted makes the next."""
+    job: Annotated[str, Field(max_length=63)]
+    """Name of the Job of the newest try."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
+    """Its UID, once it was created."""
+    state: TaskState = TaskState.INTENDED
+    """How far it is."""
+    started_at: Moment | None = None
+    """When the newest try was written down."""
+    ended_at: Moment | None = None
+    """When its end was recorded."""
+    artifact: ArtifactRef | None = None
+    """What it made."""
+    metrics: dict[str, float] | None = Field(default=None, max_length=16)
+    """What it measured."""
+    counts: PairedCounts | None = None
+    """What a comparison counted."""
+    failure: Failure | None = None
+    """Why it failed."""

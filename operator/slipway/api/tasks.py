@@ -1,0 +1,162 @@
+"""What the operator asks of a pod: one JSON in the variable SLIPWAY_TASK, read by `python -m slipway.runtime`.
+
+The other half of the contract is reports.py. Paths are constants, so a manifest shows what a pod may touch: the
+store is mounted read-only, and one sub-path of it, the pod's own, read-write.
+
+    STORE_DIR   the whole store, read-only
+    OUT_DIR     the task's own folder of the store, read-write
+      artifact/       what it made: complete when manifest.json lies in it, written elsewhere and renamed
+      output/         what a user's script writes (SLIPWAY_OUTPUT_DIR)
+      reports/        <Job UID>-<index>.json, the termination message once more
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.base import Model, Open
+from slipway.api.datasource import Dataset
+from slipway.api.entrypoint import Entrypoint
+
+STORE_DIR = "/var/lib/slipway/store"
+OUT_DIR = "/var/lib/slipway/out"
+SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir of the pod
+REPOSITORY_DIR = "/models"
+
+TASK_ENV = "SLIPWAY_TASK"
+JOB_UID_ENV = "SLIPWAY_JOB_UID"
+"""The Job's UID, by the downward API from the pod's label batch.kubernetes.io/controller-uid."""
+OUT_URI_ENV = "SLIPWAY_OUT_URI"
+"""OUT_DIR as the store knows it, as `store:///steps/<digest>`: what a report's artifact URI starts with."""
+OUTPUT_ENV = "SLIPWAY_OUTPUT_DIR"
+"""Where a user's script writes its files; also what `slipway.runtime.save` uses."""
+DATA_ENV = "SLIPWAY_DATA"
+"""JSON of the data sets by name, each a path: what `slipway.runtime.data` reads."""
+INDEX_ENV = "JOB_COMPLETION_INDEX"
+
+REPOSITORY_PROBE = "golden/probe.py"
+"""Below REPOSITORY_DIR: exits 0 when Triton answers the golden requests as the artifact does. Standard library only."""
+
+
+class DataRef(Model):
+    """A prepared data set under the name that the code asks for."""
+
+    name: str
+    artifact: ArtifactRef
+
+
+class Rendezvous(Model):
+    """Where the torchrun agents of one attempt meet (c10d)."""
+
+    id: str
+    """Unique per attempt."""
+    host: str
+    """DNS name of the pod of index 0, which hosts the store."""
+    port: int = 29400
+    timeout_seconds: int = 600
+    """How long agents wait for each other, image pulls included."""
+
+
+class PrepareTask(Model):
+    """Write one split of a built-in data set as an artifact of state dataset."""
+
+    task: Literal["prepare"] = "prepare"
+    dataset: Dataset
+    split: Literal["train", "test"]
+
+
+class TrainTask(Model):
+    """Run torchrun in-process as PID 1; index 0 then seals what rank 0 left (state module or onnx)."""
+
+    task: Literal["train"] = "train"
+    entrypoint: Entrypoint
+    data: tuple[DataRef, ...] = ()
+    nodes: int
+    processes_per_node: int
+    rendezvous: Rendezvous
+
+
+class SealTask(Model):
+    """Make an artifact of the files that a user's image left under OUT_DIR/output."""
+
+    task: Literal["seal"] = "seal"
+
+
+class CompressTask(Model):
+    """Run one plugin, or one conversion, on a model."""
+
+    task: Literal["compress"] = "compress"
+    entry_point: str
+    """Name in the entry-point group slipway.plugins."""
+    params: Open = Field(default_factory=dict)
+    model: ArtifactRef
+    data: DataRef | None = None
+    """Calibration and fine-tuning data."""
+    seed: int = 0
+
+
+class EvaluateTask(Model):
+    """Run an ONNX model over a data set; leaves predictions, reports accuracy."""
+
+    task: Literal["evaluate"] = "evaluate"
+    model: ArtifactRef
+    data: DataRef
+
+
+class CompareTask(Model):
+    """Count on which samples two sets of predictions differ; reports counts, leaves nothing."""
+
+    task: Literal["compare"] = "compare"
+    baseline: ArtifactRef
+    candidate: ArtifactRef
+
+
+class PackageTask(Model):
+    """Pack an ONNX model as a Triton model repository, with golden requests made from it."""
+
+    task: Literal["package"] = "package"
+    model: ArtifactRef
+    name: str
+    """The model's name in Triton."""
+    max_batch_size: int
+    data: DataRef | None = None
+    """Where golden inputs come from; random ones from the model's own input shape where absent."""
+
+
+class FetchTask(Model):
+    """Copy a repository to REPOSITORY_DIR and check its digest: the init container of serving pods."""
+
+    task: Literal["fetch"] = "fetch"
+    artifact: ArtifactRef
+
+
+class RereadTask(Model):
+    """Find the reports of a Job whose pods are gone: reads `reports/` of a folder of the store."""
+
+    task: Literal["reread"] = "reread"
+    uri: str
+    """The folder that was the lost Job's OUT_DIR."""
+    job_uid: str
+
+
+Task = Annotated[
+    PrepareTask
+    | TrainTask
+    | SealTask
+    | CompressTask
+    | EvaluateTask
+    | CompareTask
+    | PackageTask
+    | FetchTask
+    | RereadTask,
+    Field(discriminator="task"),
+]
+_TASK: TypeAdapter[Task] = TypeAdapter(Task)
+
+
+def parse_task(text: str) -> Task:
+    """Raises pydantic.ValidationError for anything that is not a task."""
+    return _TASK.validate_json(text)
