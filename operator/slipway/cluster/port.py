@@ -1,0 +1,51 @@
+"""The port to Kubernetes: every call that Slipway makes of a cluster, narrow enough to be written twice.
+
+Two sides: `apiserver.ApiServer` (kubernetes.aio) and `twin.Twin` (in memory, for dry runs, local runs and tests).
+tests/contract holds both to one suite. Only errors of `slipway.api.errors.ClusterError` cross, and cancellation.
+Watching is not part of the port: whoever feeds the cache calls `reconcile.cache` with the objects that it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from slipway.api.kinds import Key, Kind, Object
+
+FIELD_MANAGER = "slipway"
+
+
+class Cluster(Protocol):
+    """A Kubernetes API server, or what stands for one. Objects that are given are never changed."""
+
+    async def get(self, key: Key) -> Object:
+        """Raises NotFound."""
+        ...
+
+    async def list(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Sequence[Object]:
+        """All objects of a kind, in one namespace or in all; labels must be equal. Items carry apiVersion and kind."""
+        ...
+
+    async def create(self, obj: Object) -> Object:
+        """POST; returns the object as stored. Raises AlreadyExists, Invalid, Forbidden."""
+        ...
+
+    async def apply(self, obj: Object) -> Object:
+        """Server-side apply as FIELD_MANAGER, forced; creates the object where it is missing.
+
+        With metadata.resourceVersion set, only onto that version. Raises Conflict, Invalid, Forbidden.
+        """
+        ...
+
+    async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
+        """JSON merge patch (RFC 7386) of the status subresource, only onto that version.
+
+        patch: what goes below `status`. Raises Conflict, NotFound, Invalid.
+        """
+        ...
+
+    async def delete(self, key: Key, *, uid: str, resource_version: str) -> None:
+        """Delete in the background, only that object at that version. Raises Conflict; NotFound where it is gone."""
+        ...

@@ -1,0 +1,72 @@
+"""Conditions: what kstatus, Argo CD and `kubectl wait` read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from slipway.api.status import Condition
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+class Verdict(NamedTuple):
+    """What a condition should say now."""
+
+    status: bool
+    reason: str
+    message: str = ""
+
+
+def with_verdicts(
+    present: Iterable[Condition], verdicts: Mapping[str, Verdict], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The conditions by type, in the order of the verdicts; lastTransitionTime moves only where the status flips.
+
+    Conditions without a verdict are dropped: every round says all that holds.
+    """
+    before = {condition.type: condition for condition in present}
+    return tuple(_condition(before.get(kind), kind, verdict, generation, now) for kind, verdict in verdicts.items())
+
+
+def _condition(before: Condition | None, kind: str, verdict: Verdict, generation: int, now: datetime) -> Condition:
+    status: Truth = "True" if verdict.status else "False"
+    same = before is not None and before.status == status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=verdict.reason,
+        message=verdict.message[:2048],
+        observed_generation=generation,
+        last_transition_time=before.last_transition_time if same and before else now.replace(microsecond=0),
+    )
+
+
+def ready(reason: str, message: str = "") -> dict[str, Verdict]:
+    """Done: kstatus reads Current."""
+    return _three(Verdict(True, reason, message), reconciling=None, stalled=None)
+
+
+def under_way(reason: str, message: str = "") -> dict[str, Verdict]:
+    """Work goes on, or waits for something that may come: kstatus reads InProgress."""
+    verdict = Verdict(True, reason, message)
+    return _three(Verdict(False, reason, message), reconciling=verdict, stalled=None)
+
+
+def stalled(reason: str, message: str) -> dict[str, Verdict]:
+    """Nothing will move until somebody acts: kstatus reads Failed."""
+    return _three(Verdict(False, reason, message), reconciling=None, stalled=Verdict(True, reason, message))
+
+
+def at_rest(reason: str, message: str = "") -> dict[str, Verdict]:
+    """Neither done nor working nor stuck: suspended."""
+    return _three(Verdict(False, reason, message), reconciling=None, stalled=None)
+
+
+def _three(ready: Verdict, *, reconciling: Verdict | None, stalled: Verdict | None) -> dict[str, Verdict]:
+    return {
+        "Ready": ready,
+        "Reconciling": reconciling or Verdict(False, ready.reason),
+        "Stalled": stalled or Verdict(False, ready.reason),
+    }

@@ -1,0 +1,93 @@
+"""The resource that is planned for: its identity, and what its children carry because of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+from slipway.api.errors import SpecError
+from slipway.api.kinds import GROUP, Kind, Object, key_of, kind_of
+from slipway.plan.plan import Deletion
+from slipway.plan.seen import Seen, controller_uid
+
+OWNER_LABELS = {"TrainingJob": f"{GROUP}/training-job", "ModelDeployment": f"{GROUP}/model-deployment"}
+"""On every child and every pod: the name of the parent, so that an event on a pod finds its parent's key."""
+ROLE_LABEL = f"{GROUP}/role"
+REVISION_LABEL = f"{GROUP}/revision"
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Identity of the resource that is planned for."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool = False
+
+    @classmethod
+    def of(cls, obj: Object) -> Self:
+        meta = obj["metadata"]
+        return cls(
+            kind_of(obj),
+            meta.get("namespace", ""),
+            meta["name"],
+            meta["uid"],
+            int(meta.get("generation", 0)),
+            "deletionTimestamp" in meta,
+        )
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {OWNER_LABELS[self.kind.kind]: self.name, "app.kubernetes.io/managed-by": "slipway"}
+
+    def child_name(self, *parts: str) -> str:
+        """`<name>-<6 of the UID's hash>-<parts>`: a namesake made later never adopts a dead one's children."""
+        mark = sha256(self.uid.encode()).hexdigest()[:6]
+        return "-".join((self.name, mark, *parts))
+
+    def child(self, kind: Kind, name: str, labels: dict[str, str] | None = None, **body: object) -> Object:
+        """A child's skeleton: type, name, labels and the one owner reference (no blockOwnerDeletion)."""
+        return {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "labels": {**self.labels, **(labels or {})},
+                "ownerReferences": [
+                    {
+                        "apiVersion": self.kind.api_version,
+                        "kind": self.kind.kind,
+                        "name": self.name,
+                        "uid": self.uid,
+                        "controller": True,
+                    }
+                ],
+            },
+            **body,
+        }
+
+    def own(self, seen: Seen, kind: Kind, name: str) -> Object | None:
+        """Our child of that name, None where there is none.
+
+        Raises SpecError (reason NameConflict) where the name is somebody else's: never taken over.
+        """
+        obj = seen.get(kind, self.namespace, name)
+        if obj is not None and controller_uid(obj) != self.uid:
+            raise SpecError(
+                "metadata.name",
+                f"{kind} {name} exists and belongs to somebody else",
+                f"delete that {kind}, or give this {self.kind} another name",
+                reason="NameConflict",
+            )
+        return obj
+
+
+def deletion(obj: Object) -> Deletion:
+    meta = obj["metadata"]
+    return Deletion(key_of(obj), meta["uid"], meta["resourceVersion"])

@@ -1,0 +1,45 @@
+"""What a planner sees of the cluster besides its parent: a read-only view of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from slipway.api.kinds import Key, Kind, Object, key_of
+
+
+class Seen(Protocol):
+    """The objects of one moment. Nobody may change what it returns."""
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object, whoever owns it; namespace is "" for cluster-scoped kinds."""
+        ...
+
+    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
+        """The objects whose controller has this UID, by name."""
+        ...
+
+
+class Snapshot:
+    """A Seen made of given objects: for dry runs and tests."""
+
+    def __init__(self, objects: Iterable[Object] = ()) -> None:
+        self._objects: dict[Key, Object] = {key_of(obj): obj for obj in objects}
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self._objects.get(Key(kind, namespace if kind.namespaced else "", name))
+
+    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
+        return [
+            obj
+            for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
+            if key.kind == kind and controller_uid(obj) == uid
+        ]
+
+
+def controller_uid(obj: Object) -> str | None:
+    """UID of the object's controller, None where it has none."""
+    for owner in obj["metadata"].get("ownerReferences", ()):
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return None
