@@ -75,6 +75,8 @@ class TaskRecord(Model):
     """Its UID, once it was created."""
     state: TaskState = TaskState.INTENDED
     """How far it is."""
+    rereads: int = Field(default=0, ge=0)
+    """How often its report was looked for in the store, its pods being gone."""
     started_at: Moment | None = None
     """When the newest try was written down."""
     ended_at: Moment | None = None

@@ -112,6 +112,8 @@ class Attempt(Model):
     """Pods."""
     processes_per_node: int = Field(ge=1)
     """Workers a pod; world size is nodes times this."""
+    rereads: int = Field(default=0, ge=0)
+    """How often its report was looked for in the store, its pods being gone."""
     started_at: Moment
     """When it was decided."""
     running_at: Moment | None = None

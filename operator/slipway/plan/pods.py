@@ -1,0 +1,181 @@
+"""Pod templates and Jobs: what every pod of Slipway has in common.
+
+All pods meet the `restricted` Pod Security Standard, mount no service-account token, and see the store read-only but
+for one folder of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from slipway.api.artifacts import URI_PREFIX
+from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.base import Model
+from slipway.api.kinds import JOB, Object
+from slipway.api.podtemplate import PodTemplate, Resources, Toleration
+from slipway.api.tasks import JOB_UID_ENV, OUT_DIR, OUT_URI_ENV, SCRATCH_DIR, STORE_DIR, TASK_ENV
+from slipway.plan.parent import ROLE_LABEL, Parent
+
+CONTAINER = "main"
+"""Name of the container that works, reports and is logged."""
+USER_ID = 65532
+"""The non-root user and group of all pods, and the group that owns the store's files."""
+RUNTIME_COMMAND = ("python", "-m", "slipway.runtime")
+
+_DISRUPTED = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which nodes a pod may run on, and the devices that it takes there."""
+
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    devices: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMount:
+    """The store as one pod sees it. out: the pod's own folder below the store's root; None for readers."""
+
+    spec: ArtifactStoreSpec
+    out: str | None = None
+
+    @property
+    def volume(self) -> Object:
+        claim = {"claimName": self.spec.persistent_volume_claim.claim_name}
+        return {"name": "slipway-store", "persistentVolumeClaim": claim}
+
+    @property
+    def mounts(self) -> list[Object]:
+        root = self.spec.persistent_volume_claim.sub_path
+        store: Object = {"name": "slipway-store", "mountPath": STORE_DIR, "readOnly": True}
+        if root:
+            store["subPath"] = root
+        if self.out is None:
+            return [store]
+        path = "/".join(part for part in (root, self.out) if part)
+        return [store, {"name": "slipway-store", "mountPath": OUT_DIR, "subPath": path}]
+
+
+def task_env(task: Model, store: StoreMount) -> list[Object]:
+    """What `python -m slipway.runtime` reads to know what to do and how to sign its report."""
+    uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    env: list[Object] = [
+        {"name": TASK_ENV, "value": json.dumps(task.to_wire(), sort_keys=True, separators=(",", ":"))},
+        {"name": JOB_UID_ENV, "valueFrom": uid},
+    ]
+    return env if store.out is None else [*env, {"name": OUT_URI_ENV, "value": f"{URI_PREFIX}{store.out}"}]
+
+
+def container(
+    image: str,
+    command: Iterable[str],
+    *,
+    pull_policy: str,
+    name: str = CONTAINER,
+    env: Iterable[Object] = (),
+    mounts: Iterable[Object] = (),
+    resources: Resources | None = None,
+    devices: Mapping[str, int] | None = None,
+    template: PodTemplate | None = None,
+) -> Object:
+    """A container under the restricted profile; what the template adds comes after our own."""
+    extra = template.to_wire() if template else {}
+    body: Object = {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "command": list(command),
+        "env": [*env, {"name": "HOME", "value": SCRATCH_DIR}, *extra.get("env", [])],
+        "volumeMounts": [*mounts, {"name": "slipway-tmp", "mountPath": SCRATCH_DIR}, *extra.get("volumeMounts", [])],
+        "resources": _resources(resources, devices or {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if extra.get("envFrom"):
+        body["envFrom"] = extra["envFrom"]
+    return body
+
+
+def pod_template(
+    containers: list[Object],
+    *,
+    labels: Mapping[str, str],
+    volumes: Iterable[Object] = (),
+    init_containers: Iterable[Object] = (),
+    placement: Placement | None = None,
+    template: PodTemplate | None = None,
+    **spec: object,
+) -> Object:
+    """A pod template under the restricted profile. spec: further fields of the PodSpec."""
+    extra = template.to_wire() if template else {}
+    place = placement or Placement()
+    body: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [*volumes, {"name": "slipway-tmp", "emptyDir": {}}, *extra.get("volumes", [])],
+        "containers": containers,
+        **spec,
+    }
+    selector = {**place.node_selector, **extra.get("nodeSelector", {})}
+    tolerations = [*(t.to_wire() for t in place.tolerations), *extra.get("tolerations", [])]
+    optional = {
+        "initContainers": list(init_containers),
+        "nodeSelector": selector,
+        "tolerations": tolerations,
+        "serviceAccountName": extra.get("serviceAccountName"),
+        "imagePullSecrets": extra.get("imagePullSecrets"),
+        "priorityClassName": extra.get("priorityClassName"),
+    }
+    body.update({name: value for name, value in optional.items() if value})
+    metadata: Object = {"labels": {**extra.get("labels", {}), **labels}}
+    if extra.get("annotations"):
+        metadata["annotations"] = extra["annotations"]
+    return {"metadata": metadata, "spec": body}
+
+
+def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1) -> Object:
+    """An Indexed Job that is never retried by itself: restarts, deadline and TTL are the planner's.
+
+    Where a pod is disrupted the whole Job fails with reason PodFailurePolicy, so it remembers preemption when its
+    pod is gone (KEP-3329).
+    """
+    labels = {ROLE_LABEL: role}
+    return parent.child(
+        JOB,
+        name,
+        labels,
+        spec={
+            "completionMode": "Indexed",
+            "completions": pods,
+            "parallelism": pods,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [_DISRUPTED]},
+            "template": template,
+        },
+    )
+
+
+def _resources(resources: Resources | None, devices: Mapping[str, int]) -> Object:
+    if resources is None:
+        return {}
+    wanted: Object = {"cpu": str(resources.cpu), "memory": str(resources.memory)}
+    wanted.update({name: str(count) for name, count in devices.items()})
+    return {"requests": wanted, "limits": dict(wanted)}

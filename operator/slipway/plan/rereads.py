@@ -1,0 +1,77 @@
+"""Reports of pods that are gone: a small Job reads them from the store, three times at most.
+
+A Job deleted by a user, a node lost with its pods, a garbage collector that was early: the work may be done and its
+report whole in the store although no pod can tell. Only without a whole report is the work lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway.api.artifacts import URI_PREFIX
+from slipway.api.kinds import JOB, POD, Object
+from slipway.api.podtemplate import Resources
+from slipway.api.reports import Report
+from slipway.api.status import Failure
+from slipway.api.tasks import RereadTask
+from slipway.plan.outcomes import JobEnd, failure_of_report, job_end
+from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.pods import RUNTIME_COMMAND, StoreMount, container, job, pod_template, task_env
+from slipway.plan.seen import Seen
+
+MAX_REREADS = 3
+LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """Whose report is asked for. count: the try that the status has recorded, 0 before the first."""
+
+    job: str
+    job_uid: str
+    folder: str
+    count: int
+
+
+def follow_reread(
+    parent: Parent, asked: Reread, store: StoreMount, seen: Seen, settings: Settings
+) -> tuple[Report | JobEnd | int, Plan]:
+    """A report that was found, an end without one, or (as an int) the count to record while it is being read."""
+    if asked.count == 0:
+        return 1, Plan()
+    name = f"{asked.job}-q{asked.count}"
+    live = parent.own(seen, JOB, name)
+    if live is None:
+        return asked.count, Plan(create=(_job(parent, name, asked, store, settings),))
+    end = job_end(live, seen.owned(POD, live["metadata"]["uid"]))
+    if end is None:
+        return asked.count, Plan()
+    if end.report is not None:
+        return (JobEnd(False, failure=LOST) if end.report.outcome == "none" else end.report), Plan()
+    if asked.count < MAX_REREADS:
+        return asked.count + 1, Plan()
+    return JobEnd(False, failure=LOST), Plan()
+
+
+def end_of_report(report: Report) -> JobEnd:
+    """What a report from the store says of the Job that wrote it."""
+    if report.outcome == "succeeded":
+        return JobEnd(True, report=report)
+    return JobEnd(False, failure=failure_of_report(report, None))
+
+
+def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: Settings) -> Object:
+    reader = StoreMount(store.spec)
+    task = RereadTask(uri=f"{URI_PREFIX}{asked.folder}", job_uid=asked.job_uid)
+    main = container(
+        settings.runtime_image,
+        RUNTIME_COMMAND,
+        pull_policy=settings.image_pull_policy,
+        env=task_env(task, reader),
+        mounts=reader.mounts,
+        resources=Resources(cpu="100m", memory="256Mi"),
+    )
+    labels = {**parent.labels, ROLE_LABEL: "reread"}
+    template = pod_template([main], labels=labels, volumes=[reader.volume], restartPolicy="Never")
+    return job(parent, name, template, role="reread")

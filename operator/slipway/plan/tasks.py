@@ -1,0 +1,177 @@
+"""Tasks: one pod's work, run as a Job at most once a try, its result recorded by the digest of what decides it.
+
+Intent first: a round that wants a task records it; the next one creates its Job; the Job's UID and end are recorded
+as they are seen. A record that has ended never looks at its Job again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from slipway.api.base import Model
+from slipway.api.kinds import JOB, POD, Object
+from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.status import Failure, TaskRecord, TaskState
+from slipway.plan.digests import digest_of, short
+from slipway.plan.outcomes import PREEMPTED, UNKNOWN, JobEnd, job_end
+from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.pods import RUNTIME_COMMAND, Placement, StoreMount, container, job, pod_template, task_env
+from slipway.plan.rereads import Reread, end_of_report, follow_reread
+from slipway.plan.seen import Seen
+
+MAX_TRIES = 4
+"""A task whose pod was lost or preempted is tried so often; a task that failed by itself is not tried again."""
+RETRY_AFTER = timedelta(seconds=10)
+BLAMELESS = frozenset({PREEMPTED, UNKNOWN, "Lost", "Evicted"})
+"""Reasons of failures that say nothing about the task itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task that is wanted, and how its pod runs.
+
+    name: its role, a DNS label of at most 63 characters. folder: its folder of the store; None for one of its own
+    by the task's digest, which all deployments of the namespace share.
+    """
+
+    name: str
+    task: Model
+    image: str
+    store: StoreMount
+    resources: Resources = field(default_factory=Resources)
+    template: PodTemplate | None = None
+    placement: Placement | None = None
+    folder: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
+        return digest_of({"task": _by_content(self.task.to_wire()), "image": self.image})
+
+    @property
+    def out(self) -> str:
+        return self.folder or f"steps/{short(self.digest, 64)}"
+
+
+def follow_task(
+    parent: Parent, record: TaskRecord | None, work: Work, seen: Seen, settings: Settings, now: datetime
+) -> tuple[TaskRecord, Plan]:
+    """The record as it should be now, and the writes that bring the task on.
+
+    record: as the parent's status holds it; None where the task was never wanted. Raises SpecError where another
+    owner has the Job's name.
+    """
+    if record is None:
+        return _intended(parent, work, 1, now), Plan()
+    if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
+        return _retried(parent, record, work, now)
+    live = parent.own(seen, JOB, record.job)
+    if record.job_uid is None:
+        if live is None:
+            return record, Plan(create=(_job(parent, record, work, settings),))
+        record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
+    if live is None or live["metadata"]["uid"] != record.job_uid:
+        return _reread(parent, record, work, seen, settings, now)
+    end = job_end(live, seen.owned(POD, live["metadata"]["uid"]))
+    if end is None:
+        return record, Plan()
+    if end.silent:
+        return _reread(parent, record, work, seen, settings, now)
+    return _ended(record, end, now), Plan()
+
+
+def succeeded(record: TaskRecord | None) -> bool:
+    return record is not None and record.state == TaskState.SUCCEEDED
+
+
+def _intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskRecord:
+    digest = work.digest
+    return TaskRecord(
+        name=work.name,
+        digest=digest,
+        tries=tries,
+        job=parent.child_name("t", short(digest, 8), str(tries)),
+        started_at=now.replace(microsecond=0),
+    )
+
+
+def will_retry(record: TaskRecord) -> bool:
+    """Whether a failed try is going to be followed by another: it was lost through no fault of its own."""
+    lost = record.failure is not None and record.failure.reason in BLAMELESS
+    return record.state == TaskState.FAILED and lost and record.tries < MAX_TRIES
+
+
+def _retried(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> tuple[TaskRecord, Plan]:
+    if not will_retry(record) or record.ended_at is None:
+        return record, Plan()
+    retry_at = record.ended_at + RETRY_AFTER
+    if now < retry_at:
+        return record, Plan(wake_at=retry_at)
+    return _intended(parent, work, record.tries + 1, now), Plan()
+
+
+def _reread(
+    parent: Parent, record: TaskRecord, work: Work, seen: Seen, settings: Settings, now: datetime
+) -> tuple[TaskRecord, Plan]:
+    """The Job or its pods are gone before their report was read: it is read from the store."""
+    asked = Reread(record.job, record.job_uid or "", work.out, record.rereads)
+    answer, plan = follow_reread(parent, asked, work.store, seen, settings)
+    if isinstance(answer, int):
+        return record.model_copy(update={"rereads": answer}), plan
+    end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
+    return _ended(record, end, now), plan
+
+
+def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
+    report = end.report
+    if end.succeeded and report is not None and report.outcome == "succeeded":
+        return record.model_copy(
+            update={
+                "state": TaskState.SUCCEEDED,
+                "ended_at": now.replace(microsecond=0),
+                "artifact": report.artifact,
+                "metrics": report.metrics,
+                "counts": report.counts,
+            }
+        )
+    failure = end.failure or Failure(reason=UNKNOWN)
+    return record.model_copy(
+        update={"state": TaskState.FAILED, "ended_at": now.replace(microsecond=0), "failure": failure}
+    )
+
+
+def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> Object:
+    store = StoreMount(work.store.spec, work.out)
+    main = container(
+        work.image,
+        RUNTIME_COMMAND,
+        pull_policy=settings.image_pull_policy,
+        env=task_env(work.task, store),
+        mounts=store.mounts,
+        resources=work.resources,
+        devices=work.placement.devices if work.placement else None,
+        template=work.template,
+    )
+    template = pod_template(
+        [main],
+        labels={**parent.labels, ROLE_LABEL: work.name},
+        volumes=[store.volume],
+        placement=work.placement,
+        template=work.template,
+        restartPolicy="Never",
+        terminationGracePeriodSeconds=30,
+    )
+    return job(parent, record.job, template, role=work.name)
+
+
+def _by_content(value: object) -> object:
+    """The value with every artifact reference replaced by its digest."""
+    if isinstance(value, dict):
+        if "uri" in value and "digest" in value:
+            return value["digest"]
+        return {key: _by_content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_content(item) for item in value]
+    return value
