@@ -1,0 +1,107 @@
+"""Reading an artifact: a folder whose every byte is what its digest says, or an error that says what differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from slipway.api.artifacts import State
+from slipway.api.errors import ArtifactError
+from slipway.sdk.manifest import MANIFEST, Content, FileEntry, Manifest, digest_of
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+_MODEL_SUFFIXES = (".safetensors", ".onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified folder. Its files are read-only for everybody: a change makes it another artifact."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def state(self) -> State:
+        """What the artifact is made of."""
+        return self.manifest.content.state
+
+    @property
+    def content(self) -> Content:
+        """The part of the manifest that the digest covers."""
+        return self.manifest.content
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of weights or graph; without manifest, code and golden requests."""
+        return sum(
+            entry.size
+            for name, entry in self.content.files.items()
+            if PurePosixPath(name).suffix in _MODEL_SUFFIXES and PurePosixPath(name).parts[0] != "golden"
+        )
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files. Raises ArtifactError where it has none of that name."""
+        if name not in self.content.files:
+            raise ArtifactError(f"{self.path} has no file {name!r}; it has {', '.join(sorted(self.content.files))}")
+        return self.path / name
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_artifact(path: Path, digest: str | None = None) -> Artifact:
+    """Read and verify the artifact in a folder: every file's bytes, no file too many, nothing but plain files.
+
+    Raises ArtifactError naming every difference, or the digest found where it is not the one asked for.
+    """
+    if path.is_symlink() or not path.is_dir():
+        raise ArtifactError(f"there is no artifact at {path}")
+    manifest, found = _read_manifest(path / MANIFEST)
+    if digest is not None and found != digest:
+        raise ArtifactError(f"{path} holds {found}, not {digest}: something else was written there")
+    if differences := _differences(path, manifest.content.files):
+        raise ArtifactError(f"{path} is not what its manifest says: {'; '.join(differences)}")
+    return Artifact(path=path, manifest=manifest, digest=found)
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, str]:
+    if path.is_symlink() or not path.is_file():
+        raise ArtifactError(f"{path.parent} has no {MANIFEST}: it is not a whole artifact")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise ArtifactError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes")
+    try:
+        raw = json.loads(path.read_bytes())
+        manifest = Manifest.model_validate(raw)
+        return manifest, digest_of(raw["content"])  # of what lies there, so that unknown fields count too
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not a manifest: {error}") from error
+
+
+def _differences(root: Path, files: dict[str, FileEntry]) -> list[str]:
+    problems: list[str] = []
+    seen: set[str] = set()
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode) or name == MANIFEST:
+            continue
+        seen.add(name)
+        if not stat.S_ISREG(mode):
+            problems.append(f"{name} is not a plain file")
+        elif (entry := files.get(name)) is None:
+            problems.append(f"{name} is not in the manifest")
+        elif path.stat().st_size != entry.size:
+            problems.append(f"{name} has {path.stat().st_size} bytes instead of {entry.size}")
+        elif sha256_of(path) != entry.sha256:
+            problems.append(f"{name} has other bytes than its sha256 says")
+    problems.extend(f"{name} is missing" for name in sorted(files.keys() - seen))
+    return problems

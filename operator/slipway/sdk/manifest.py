@@ -1,0 +1,148 @@
+"""What `manifest.json` says: an artifact's content, which its digest covers, and its provenance, which it does not.
+
+    {"content":    {"format": 1, "state": "module", "files": {"model.safetensors": {"sha256": ..., "size": ...}}, ...},
+     "provenance": {"parents": ["sha256:..."], "task": "compress", "metrics": {...}, ...}}
+
+The digest is the SHA-256 of the content as canonical JSON (keys sorted, no white space, UTF-8). New optional fields
+default to None and are left out, so they change no digest that exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from slipway.api.artifacts import State
+from slipway.api.base import Digest, Model, Open
+from slipway.api.entrypoint import Factory
+from slipway.api.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+
+MODEL_FILE = "model.safetensors"
+"""Weights of an artifact of state module."""
+ONNX_FILE = "model.onnx"
+"""Graph of an artifact of state onnx."""
+DATA_FILE = "data.safetensors"
+"""Tensors `inputs` and `targets` (int64 [N]) of an artifact of state dataset."""
+PREDICTIONS_FILE = "predictions.safetensors"
+"""Tensors of an artifact of state predictions."""
+CODE_DIR = "code"
+"""Folder of the Python files that define a module of the user's own class."""
+
+_PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")
+
+
+def relative_path(name: str) -> str:
+    """The name, if it stays inside a folder on any system. Raises ValueError otherwise."""
+    parts = PurePosixPath(name).parts
+    if not parts or "/".join(parts) != name or not all(_PART.match(part) for part in parts) or len(name) > 255:
+        raise ValueError(f"{name!r} is not a plain relative path of letters, digits and ._+-")
+    return name
+
+
+class FileEntry(Model):
+    """One file of an artifact."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of its bytes."""
+    size: int = Field(ge=0)
+    """In bytes."""
+
+
+class TensorSpec(Model):
+    """An input or output of a model, or an array of a data set."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    """The tensor's name in the graph."""
+    shape: tuple[int, ...] = Field(max_length=8)
+    """Without the batch dimension; -1 where a dimension may vary."""
+    dtype: Annotated[str, Field(pattern=r"^[a-z]+[0-9]*$", max_length=16)] = "float32"
+    """numpy's name of the element type."""
+
+
+class ModuleSource(Model):
+    """How a torch module is built before its weights are loaded."""
+
+    factory: Factory
+    """`module:callable` that returns a torch.nn.Module; with `code`, the module is a file of the folder `code/`."""
+    args: Open = Field(default_factory=dict)
+    """Keyword arguments of the callable, as JSON."""
+    code: bool = False
+    """The folder `code/` defines the factory."""
+    resized: bool = False
+    """Layers take the shapes of the stored weights before these are loaded: channels were pruned."""
+
+
+class DatasetInfo(Model):
+    """What a reader must know of a data set besides its arrays."""
+
+    samples: int = Field(ge=1)
+    """How many."""
+    classes: int = Field(ge=2)
+    """Targets are 0 up to, without, this."""
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    """Stored inputs times this are what a model sees."""
+
+
+class Content(Model):
+    """The part of a manifest that the digest covers: nothing of when, where or how fast."""
+
+    format: Literal[1] = 1
+    """Version of this schema."""
+    state: State
+    """What the artifact is made of."""
+    files: dict[Annotated[str, AfterValidator(relative_path)], FileEntry] = Field(default_factory=dict)
+    """Every file but the manifest, by its path in the folder."""
+    inputs: tuple[TensorSpec, ...] = Field(default=(), max_length=64)
+    """What a model takes, in order."""
+    outputs: tuple[TensorSpec, ...] = Field(default=(), max_length=64)
+    """What a model gives, in order; a classifier's first output holds one score a class."""
+    module: ModuleSource | None = None
+    """Set for state module."""
+    dataset: DatasetInfo | None = None
+    """Set for state dataset."""
+
+
+class Provenance(Model):
+    """Where an artifact comes from. For people and reports: the digest does not cover it."""
+
+    task: Annotated[str, Field(max_length=64)] = ""
+    """The task that made it: train, compress, ..."""
+    parents: tuple[Digest, ...] = Field(default=(), max_length=64)
+    """Digests of the artifacts it was made from."""
+    parameters: Open = Field(default_factory=dict)
+    """What the task was told."""
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=16)
+    """What the task measured."""
+    versions: dict[str, str] = Field(default_factory=dict, max_length=32)
+    """Versions of the libraries and plugins that made it."""
+
+
+class Manifest(Model):
+    """The whole of manifest.json."""
+
+    content: Content
+    """What the digest covers."""
+    provenance: Provenance = Field(default_factory=Provenance)
+    """What it does not."""
+
+
+def canonical_json(value: object) -> bytes:
+    """Equal values give equal bytes. Raises ArtifactError for NaN and infinities, which JSON does not have."""
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ArtifactError(f"a manifest holds a number that JSON cannot: {error}") from error
+    return text.encode()
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """The digest of an artifact by the content part of its manifest, as read from or written to JSON."""
+    return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"

@@ -1,0 +1,218 @@
+"""The contract of a compression plugin: what an author implements, and what the runtime hands to it.
+
+A plugin is a class named by an entry point of the group `slipway.plugins`. It is imported in the pods that run it
+and by the CLI that describes it, so its module imports torch and the like inside `run` alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from slipway.api.artifacts import State
+from slipway.api.errors import PluginError
+from slipway.sdk.artifact import Artifact
+from slipway.sdk.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+__all__ = ["GROUP", "Arrays", "BrokenPlugin", "Compression", "Context", "PluginError", "load_plugins"]
+
+GROUP = "slipway.plugins"
+"""The entry-point group."""
+
+ParamsT = TypeVar("ParamsT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A data set in memory, as a model sees it."""
+
+    inputs: NDArray[np.float32]
+    """[N, ...], scaled."""
+    targets: NDArray[np.int64]
+    """[N], classes from 0."""
+    classes: int
+    """How many classes there are."""
+
+
+class Context(Protocol):
+    """What the runtime gives a plugin: data, device, training, and the only way to leave an artifact."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where modules are loaded and trained."""
+
+    @property
+    def seed(self) -> int:
+        """The same seed gives the same artifact: torch and numpy's global generators start from it."""
+
+    @property
+    def scratch(self) -> Path:
+        """A folder that is the plugin's own and goes with the pod."""
+
+    def data(self) -> Arrays:
+        """The data for calibration and fine-tuning: the same samples in the same order each time.
+
+        Never the held-out data. Raises PluginError where the step was given none.
+        """
+
+    def load_module(self, model: Artifact) -> torch.nn.Module:
+        """Build the module of an artifact of state module and load its weights; float32, in evaluation mode."""
+
+    def fit(
+        self,
+        module: torch.nn.Module,
+        *,
+        epochs: int,
+        learning_rate: float = 1e-3,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        teacher: torch.nn.Module | None = None,
+        temperature: float = 2.0,
+        soft_share: float = 0.5,
+    ) -> dict[str, float]:
+        """Train the module in place on `data()` by cross-entropy; leaves it in evaluation mode.
+
+        optimizer: a class of torch.optim, in any case. With a teacher the loss is soft_share times the
+        Kullback-Leibler divergence at the temperature (Hinton et al. 2015) and the rest cross-entropy.
+        Returns the last epoch's `loss` and the accuracy on the training data.
+        """
+
+    def save_module(
+        self, module: torch.nn.Module, like: Artifact, metrics: Mapping[str, float] | None = None
+    ) -> Artifact:
+        """Leave the module as the step's result, built as `like` was; its layers may have other widths.
+
+        Checked by building it anew. Raises PluginError where the rebuilt module does not give the same outputs.
+        """
+
+    def write_onnx(self, graph: Path | bytes, metrics: Mapping[str, float] | None = None) -> Artifact:
+        """Leave an ONNX model (one file, first dimension of inputs and outputs the batch) as the step's result.
+
+        Documentation strings and metadata are stripped: they hold paths of the machine.
+        """
+
+    def write(
+        self,
+        state: State,
+        files: Mapping[str, Path | bytes],
+        *,
+        inputs: Sequence[TensorSpec] = (),
+        outputs: Sequence[TensorSpec] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> Artifact:
+        """Leave files as the step's result, in any other state."""
+
+    def progress(self, message: str, done: int = 0, total: int = 0) -> None:
+        """Say how far the work is, once a stage or epoch: a line in the pod's log."""
+
+
+class Compression(Protocol[ParamsT]):
+    """A step that makes a model smaller, or converts it to another state."""
+
+    @property
+    def name(self) -> str:
+        """The entry point's name."""
+
+    @property
+    def version(self) -> str:
+        """Raised with every change of results: it is part of the digest of a step."""
+
+    @property
+    def description(self) -> str:
+        """What it does, in a sentence."""
+
+    @property
+    def consumes(self) -> State:
+        """The state it takes: module or onnx."""
+
+    @property
+    def produces(self) -> State:
+        """The state it gives: module or onnx."""
+
+    @property
+    def conversion(self) -> bool:
+        """It changes the state and nothing else, so it may be inserted where two steps do not meet."""
+
+    @property
+    def needs_data(self) -> bool:
+        """It cannot run without data to calibrate or fine-tune with."""
+
+    @property
+    def params(self) -> type[ParamsT]:
+        """Its parameters; field descriptions and bounds are shown to users."""
+
+    def run(self, model: Artifact, params: ParamsT, context: Context) -> Artifact:
+        """Make the smaller model and leave it by the context. Raises PluginError for a model it cannot handle."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenPlugin:
+    """A plugin that could not be loaded, and why: steps that name it fail, others go on."""
+
+    name: str
+    value: str
+    """`package.module:Class`, as the entry point says."""
+    error: str
+
+
+def load_plugins(points: Sequence[EntryPoint]) -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
+    """Load every plugin by itself. Of two plugins of one name, none is loaded: which would depend on the order."""
+    named = Counter(point.name for point in points)
+    loaded: dict[str, Compression[Any]] = {}
+    broken: list[BrokenPlugin] = []
+    for point in sorted(points, key=lambda p: (p.name, p.value)):
+        try:
+            if named[point.name] > 1:
+                raise PluginError(f"{named[point.name]} plugins are named {point.name!r}; none is loaded")  # noqa: TRY301
+            loaded[point.name] = checked(point.name, point.load())
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; each is kept and shown
+            broken.append(BrokenPlugin(point.name, point.value, f"{type(error).__name__}: {error}"))
+    return loaded, broken
+
+
+def checked(name: str, plugin: object) -> Compression[Any]:
+    """The plugin (a class is called without arguments), if it keeps the contract. Raises PluginError if not."""
+    if isinstance(plugin, type):
+        plugin = plugin()
+    problems = [
+        f"{field} is {type(value).__name__}, not {kind.__name__}"
+        for field, kind in _FIELDS.items()
+        if not isinstance(value := getattr(plugin, field, None), kind)
+    ]
+    params = getattr(plugin, "params", None)
+    if not (isinstance(params, type) and issubclass(params, BaseModel)):
+        problems.append("params is not a pydantic model")
+    if not callable(getattr(plugin, "run", None)):
+        problems.append("run is not a method")
+    problems += [
+        f"{field} is neither module nor onnx"
+        for field in ("consumes", "produces")
+        if getattr(plugin, field, None) in (State.DATASET, State.PREDICTIONS, State.REPOSITORY)
+    ]
+    if not problems and getattr(plugin, "name", name) != name:
+        problems.append(f"its name is {getattr(plugin, 'name', None)!r}, not the entry point's")
+    if problems:
+        raise PluginError(f"plugin {name!r} breaks the contract: {'; '.join(problems)}")
+    return plugin  # type: ignore[return-value]
+
+
+_FIELDS: dict[str, type] = {
+    "name": str,
+    "version": str,
+    "description": str,
+    "consumes": State,
+    "produces": State,
+    "conversion": bool,
+    "needs_data": bool,
+}
