@@ -24,7 +24,10 @@ from slipway.api.entrypoint import Entrypoint
 STORE_DIR = "/var/lib/slipway/store"
 OUT_DIR = "/var/lib/slipway/out"
 SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir of the pod
-REPOSITORY_DIR = "/models"
+REPOSITORY_DIR = "/repository"
+"""Where `fetch` puts a packed repository: an emptyDir of the serving pod."""
+MODELS_DIR = f"{REPOSITORY_DIR}/models"
+"""Triton's --model-repository. A folder below REPOSITORY_DIR, so that Triton takes golden/ for no model."""
 
 TASK_ENV = "SLIPWAY_TASK"
 JOB_UID_ENV = "SLIPWAY_JOB_UID"
@@ -37,8 +40,9 @@ DATA_ENV = "SLIPWAY_DATA"
 """JSON of the data sets by name, each a path: what `slipway.runtime.data` reads."""
 INDEX_ENV = "JOB_COMPLETION_INDEX"
 
-REPOSITORY_PROBE = "golden/probe.py"
-"""Below REPOSITORY_DIR: exits 0 when Triton answers the golden requests as the artifact does. Standard library only."""
+REPOSITORY_PROBE = f"{REPOSITORY_DIR}/golden/probe.py"
+"""`python3 REPOSITORY_PROBE` exits 0 when Triton answers the golden requests as the artifact does; it needs nothing
+but the standard library."""
 
 
 class DataRef(Model):

@@ -1,0 +1,91 @@
+"""Startup probe: exits 0 when Triton answers the golden requests as the packed model does, else 1 with the reason.
+
+Triton may be ready and yet answer nothing, or wrongly (a stub with the wrong numpy returns empty outputs), so
+readiness alone proves nothing. Standard library only: it runs in whatever image serves.
+
+    python3 probe.py [HOST:PORT]      reads requests.json, which lies beside it
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+TIMEOUT_SECONDS = 5
+
+
+def classes(values, width):
+    """Index of the largest value of each row."""
+    rows = [values[start : start + width] for start in range(0, len(values), width)]
+    return [max(range(len(row)), key=row.__getitem__) for row in rows]
+
+
+def difference(expected, answered, tolerance):
+    """Why the answered output is not the expected one; None where it is."""
+    name = expected["name"]
+    if answered is None:
+        return f"output {name} is missing"
+    values = answered.get("data", [])
+    if len(values) != len(expected["data"]):
+        return f"output {name} has {len(values)} values, not {len(expected['data'])}"
+    # A NaN or null is no number within the tolerance: the comparison must hold, not merely fail to fail.
+    far = [
+        (want, got)
+        for want, got in zip(expected["data"], values)  # noqa: B905 - the lengths are equal, and old Pythons serve
+        if not (isinstance(got, (int, float)) and abs(got - want) <= tolerance)
+    ]
+    if far:
+        want, got = far[0]
+        return f"output {name} has {len(far)} of {len(values)} values off by more than {tolerance}: {got} for {want}"
+    width = expected["shape"][-1]
+    if len(expected["shape"]) == 2 and classes(values, width) != classes(expected["data"], width):  # noqa: PLR2004
+        return f"output {name} names other classes"
+    return None
+
+
+def check(golden, ask):
+    """The first reason why the server is not the artifact, or None. ask: body of a request -> body of the answer."""
+    for number, request in enumerate(golden["requests"]):
+        answers = {output["name"]: output for output in ask({"inputs": request["inputs"]}).get("outputs", [])}
+        for expected in request["outputs"]:
+            reason = difference(expected, answers.get(expected["name"]), golden["tolerance"])
+            if reason:
+                return f"golden request {number}: {reason}"
+    return None
+
+
+def asker(server, model):
+    """A function that sends one inference request (KServe's v2 protocol over HTTP)."""
+    url = f"http://{server}/v2/models/{model}/infer"
+    # No proxy: a pod's HTTP_PROXY must not stand between the probe and its own server.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask(body):
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http only
+        with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+            return json.load(answer)
+
+    return ask
+
+
+def main(arguments):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests.json"), encoding="utf-8") as file:
+        golden = json.load(file)
+    server = arguments[0] if arguments else "localhost:8000"
+    try:
+        reason = check(golden, asker(server, golden["model"]))
+    except urllib.error.HTTPError as error:
+        reason = f"Triton answered {error.code}: {error.read(300).decode(errors='replace')}"
+    except (OSError, ValueError) as error:
+        reason = f"no answer from {server}: {error}"
+    if reason:
+        print(" ".join(reason.split()))
+        return 1
+    print(f"{golden['model']}: {len(golden['requests'])} golden requests answered as the artifact does")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
