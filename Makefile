@@ -1,0 +1,69 @@
+# Every command of the project. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v /usr/bin/python3.11 || command -v python3.12 || command -v python3.11 || echo python3)
+BIN := .venv/bin
+UV := $(BIN)/uv
+export UV_LINK_MODE ?= hardlink
+
+.PHONY: help setup check lint types contracts unit generate generate-check lock test integration e2e \
+        demo-cluster cluster-up cluster-down clean
+
+help: ## List the commands
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: build/setup.stamp ## Make the virtual environment .venv from the lock file
+
+build/setup.stamp: requirements.lock pyproject.toml
+	@mkdir -p build
+	@test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv
+	@touch $@
+
+lock: ## Resolve the dependencies anew into requirements.lock
+	$(UV) lock --quiet
+	$(UV) export --quiet --frozen --all-extras --all-groups --no-emit-project --no-header -o requirements.lock
+	@rm uv.lock
+
+lint: setup ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy
+	$(BIN)/mypy
+
+contracts: setup ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: setup ## Unit and property tests, and the contract suite on the twin
+	$(BIN)/python -m pytest tests/unit tests/property
+
+generate: setup ## Write crds/, the chart's copies and the reference tables from the code
+	$(BIN)/python dev/generate.py
+
+generate-check: setup ## Fail where a generated file is stale
+	$(BIN)/python dev/generate.py --check
+
+check: lint types contracts generate-check unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
+
+cluster-up: setup ## Start the development cluster (root; or give KUBECONFIG and skip this)
+	dev/cluster/up
+
+cluster-down: ## Stop the development cluster
+	dev/cluster/down
+
+integration: setup ## Contract and integration tests: real kube-apiserver, torchrun, Triton
+	dev/cluster/build
+	$(BIN)/python -m pytest tests/contract tests/integration
+
+e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Triton
+	dev/with-cluster $(BIN)/python -m pytest tests/e2e
+
+test: check integration e2e ## Everything: check, integration and e2e, from a cold start
+
+demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
+	dev/with-cluster $(BIN)/python dev/demo_cluster.py
+
+clean: ## Remove what builds and tests left, the cluster's state included
+	dev/cluster/down
+	rm -rf build dist .venv
