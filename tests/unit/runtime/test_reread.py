@@ -44,7 +44,7 @@ def test_of_several_failures_the_earliest_is_told(pod: Pod):
 
 
 @pytest.mark.parametrize(
-    "name, report",
+    ("name", "report"),
     [
         ("j2-0", Report(outcome="succeeded", at=T0)),
         ("j1-0", b'{"outcome": "succ'),
