@@ -53,11 +53,11 @@ def up(arguments: Sequence[str] | None = None) -> int:
     controllers = plane.start_controller_manager()
     plane.start_scheduler()
     kubelet = node.start_kubelet()
-    node.start_proxy()
     plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={paths.SOURCES / 'manifests'}")
     node.start_dns()
     volumes.provide(plane.kubectl, state.volumes, NAME)
     node.wait(kubelet)
+    node.start_proxy()
     plane.wait_for_controllers(controllers)
     print(f"the cluster is up after {time.monotonic() - started:.0f} s: export KUBECONFIG={state.kubeconfig}")
     return 0

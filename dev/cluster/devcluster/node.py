@@ -43,7 +43,7 @@ class Node:
         for template in (paths.SOURCES / "config").iterdir():
             folder = state.config / "cni" if template.suffix == ".conflist" else state.config
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / template.name).write_text(Template(template.read_text()).substitute(values))
+            _write(folder / template.name, Template(template.read_text()).substitute(values))
         paths.POD_ENVIRONMENT.mkdir(parents=True, exist_ok=True)
         network.up(state.config / "nftables.conf", SERVICE_RANGE, state.root / "ip_forward.before")
 
@@ -116,6 +116,12 @@ class Node:
     def _ready(self) -> bool:
         conditions = _conditions(self.plane.kubectl)
         return ("Ready", "True") in conditions
+
+
+def _write(file: Path, text: str) -> None:
+    """kube-proxy ends when its configuration is written, be it the same."""
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
 
 
 def _conditions(kubectl: Kubectl) -> Iterator[tuple[str, str]]:
