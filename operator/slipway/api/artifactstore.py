@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.base import Model, ObjectName, immutable
-from slipway.api.status import Condition
+from slipway.api.status import Conditions
 
 
 class ClaimStore(Model):
@@ -38,7 +38,7 @@ class ArtifactStoreStatus(Model):
     """The generation of the spec that this status was derived from; -1 before the first."""
     phase: Literal["Pending", "Ready", "Failed"] | None = None
     """One word for people."""
-    conditions: tuple[Condition, ...] = Field(default=(), max_length=8)
+    conditions: Conditions = ()
     """Ready, Reconciling, Stalled."""
 
 

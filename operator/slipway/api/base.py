@@ -7,7 +7,7 @@ strictly, by the API server, or by `Model.model_validate(raw, extra="forbid")`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self
@@ -17,13 +17,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,6 @@ class Rule:
 
     cel: true where the object is good. field: the path below the model that the error names, as `.steps`.
     check: the same in Python; None for a transition rule (`oldSelf`), which only the API server can judge.
-    optional_old_self: the rule also sees creation and removal of the field (`oldSelf` is then an optional).
     """
 
     cel: str
@@ -62,10 +62,33 @@ def immutable(field: str, *, required: bool = False) -> Rule:
     """The field keeps the value it was created with, absence included."""
     name = to_camel(field)
     message = f"{name} is immutable: delete the resource and create it again to change it"
-    if required:
-        return Rule(f"self.{name} == oldSelf.{name}", message, field=f".{name}")
-    cel = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-    return Rule(cel, message)
+    cel = f"self.{name} == oldSelf.{name}"
+    if not required:
+        cel = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {cel})"
+    return Rule(cel, message, field=f".{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueBy:
+    """No two items of a list share this field (its name on the wire); server-side apply merges the items by it."""
+
+    key: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        merged = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.key]}
+        return {**handler(core), **merged}
+
+    def _check(self, items: Sequence[Model]) -> Sequence[Model]:
+        seen: set[Any] = set()
+        for item in items:
+            value = item.to_wire().get(self.key)
+            if value in seen:
+                raise ValueError(f"two items have the {self.key} {value!r}")
+            seen.add(value)
+        return items
 
 
 class Model(BaseModel):
@@ -93,9 +116,9 @@ class Model(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        schema = handler.resolve_ref_schema(handler(core))
+        schema = handler(core)
         if cls.rules:
-            schema["x-kubernetes-validations"] = [rule.schema() for rule in cls.rules]
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [rule.schema() for rule in cls.rules]
         return schema
 
     def to_wire(self) -> dict[str, Any]:
@@ -108,7 +131,7 @@ class Model(BaseModel):
 DURATION = re.compile(r"^(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9})s)?$")
 
 Duration = Annotated[
-    str, Field(pattern=r"^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$", min_length=2, max_length=32)
+    str, Field(pattern=r"^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$", min_length=2, max_length=31)
 ]
 """A length of time as `7d`, `12h`, `10m`, `90s`, or several of them in that order."""
 
@@ -126,7 +149,7 @@ _QUANTITY = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$
 
 
 def _quantity(value: int | str) -> int | str:
-    if not re.match(_QUANTITY, str(value)):
+    if not re.fullmatch(_QUANTITY, str(value)):
         raise ValueError(f"{value!r} is not a quantity such as 4, 500m or 16Gi")
     return value
 
@@ -139,6 +162,7 @@ Quantity = Annotated[
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
             "pattern": _QUANTITY,
+            "minimum": 0,
             "maxLength": 32,
         }
     ),
@@ -148,6 +172,9 @@ Quantity = Annotated[
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 """`sha256:` and 64 lower-case hexadecimal digits."""
+
+Image = Annotated[str, Field(pattern=r"^[!-~]+$", min_length=1, max_length=512)]
+"""An image's name, best by digest (`registry/repository@sha256:...`)."""
 
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 """A name that starts with a letter: fit for a Service and for a pod's host name (RFC 1035)."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.base import Model, Open
+from slipway.api.base import Image, Model, Open
 
 ModelState = Literal["module", "onnx"]
 
@@ -27,7 +27,7 @@ class CompressionPluginSpec(Model):
     """What it does, in a sentence."""
     entry_point: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
     """Its name in the entry-point group slipway.plugins of the image."""
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image: Image | None = None
     """The image that holds it. Absent: the operator's runtime image."""
     consumes: ModelState
     """The state of the model that it takes."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from slipway.api.base import Model, Open, exactly_one
 
 Argument = Annotated[str, Field(max_length=1024)]
-Factory = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+Factory = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
 """`package.module:callable`."""
 
 
@@ -60,7 +60,7 @@ class Script(Model):
 class PythonModule(Model):
     """A Python module that runs under torchrun, as `python -m` would run it."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$", max_length=256)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=256)]
     """Its dotted name."""
     args: tuple[Argument, ...] = Field(default=(), max_length=64)
     """Its arguments."""

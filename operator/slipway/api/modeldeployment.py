@@ -11,7 +11,7 @@ from slipway.api.base import Digest, DnsLabel, Model, Moment, ObjectName, Open, 
 from slipway.api.datasource import DataSource
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import PairedCounts
-from slipway.api.status import Condition, TaskRecord
+from slipway.api.status import Conditions, TaskRecord
 
 
 class StoredModel(Model):
@@ -174,7 +174,7 @@ class ModelDeploymentStatus(Model):
     """The generation of the spec that this status was derived from; -1 before the first."""
     phase: Literal["Pending", "Compressing", "Evaluating", "RollingOut", "Ready", "Degraded", "Failed"] | None = None
     """One word for people; programs read the conditions."""
-    conditions: tuple[Condition, ...] = Field(default=(), max_length=16)
+    conditions: Conditions = ()
     """Ready, Reconciling, Stalled, Available."""
     model: ArtifactRef | None = None
     """The model under work, kept although its TrainingJob may go."""

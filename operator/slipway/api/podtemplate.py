@@ -6,15 +6,25 @@ field, so the API server refuses it by name under strict validation.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.base import Model, ObjectName, Quantity, Rule, exactly_one
+from slipway.api.base import Model, ObjectName, Quantity, Rule, UniqueBy, exactly_one
 
-LabelKey = Annotated[str, Field(max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
-MountPath = Annotated[str, Field(pattern=r"^/[^:]*$", max_length=512)]
+# A DNS subdomain and a slash, if any, then a name (the API server's own check of a qualified name).
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY, max_length=317)]
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+
+# One part of a path that is neither `.` nor `..`, in a syntax that has no look-ahead (RE2).
+_PART = r"([^/:.][^/:]*|[.][^/:.][^/:]*|[.][.][^/:]+)"
+MountPath = Annotated[str, Field(pattern=rf"^(/{_PART})+/?$", max_length=512)]
+SubPath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=512)]
+
+
+_OPERATORS_PATHS = re.compile("^/(var/lib/slipway/|models/|tmp/+$|dev/shm/)")
 
 
 class KeySelector(Model):
@@ -142,17 +152,17 @@ class VolumeMount(Model):
     name: Annotated[str, Field(max_length=63)]
     """Name of one of the volumes."""
     mount_path: MountPath
-    """Absolute path. /var/lib/slipway is the operator's."""
-    sub_path: Annotated[str, Field(pattern=r"^[^/].*$", max_length=512)] | None = None
+    """Absolute path. /var/lib/slipway, /models, /tmp and /dev/shm are the operator's."""
+    sub_path: SubPath | None = None
     """A path inside the volume."""
     read_only: bool | None = None
     """Mount it read-only."""
 
     rules = (
         Rule(
-            "!self.mountPath.startsWith('/var/lib/slipway')",
-            "/var/lib/slipway is the operator's",
-            lambda m: not m.mount_path.startswith("/var/lib/slipway"),
+            "!(self.mountPath + '/').matches('^/(var/lib/slipway/|models/|tmp/+$|dev/shm/)')",
+            "/var/lib/slipway, /models, /tmp and /dev/shm are the operator's",
+            lambda m: not _OPERATORS_PATHS.match(m.mount_path + "/"),
             field=".mountPath",
         ),
     )
@@ -161,7 +171,7 @@ class VolumeMount(Model):
 class Toleration(Model):
     """A taint that the pod tolerates, as in a PodSpec."""
 
-    key: Annotated[str, Field(max_length=317)] | None = None
+    key: LabelKey | None = None
     """Key of the taint; absent matches every taint (with operator Exists)."""
     operator: Literal["Exists", "Equal"] | None = None
     """Exists, or Equal (the default)."""
@@ -172,6 +182,27 @@ class Toleration(Model):
     toleration_seconds: int | None = Field(default=None, ge=0)
     """How long a NoExecute taint is tolerated."""
 
+    rules = (
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            "without a key the operator must be Exists",
+            lambda t: t.key is not None or t.operator == "Exists",
+            field=".operator",
+        ),
+        Rule(
+            "!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
+            "the operator Exists takes no value",
+            lambda t: t.value is None or t.operator != "Exists",
+            field=".value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds goes with the effect NoExecute",
+            lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
+            field=".tolerationSeconds",
+        ),
+    )
+
 
 class PodTemplate(Model):
     """What users may add to the pods of a resource."""
@@ -180,13 +211,13 @@ class PodTemplate(Model):
     """Labels of the pods. Labels under slipway.dev/ are the operator's."""
     annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=32)
     """Annotations of the pods."""
-    env: tuple[EnvVar, ...] | None = Field(default=None, max_length=64)
+    env: Annotated[tuple[EnvVar, ...], UniqueBy("name")] | None = Field(default=None, max_length=64)
     """Environment variables."""
     env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
     """Secrets and ConfigMaps whose keys become environment variables."""
-    volumes: tuple[Volume, ...] | None = Field(default=None, max_length=16)
+    volumes: Annotated[tuple[Volume, ...], UniqueBy("name")] | None = Field(default=None, max_length=16)
     """Volumes."""
-    volume_mounts: tuple[VolumeMount, ...] | None = Field(default=None, max_length=32)
+    volume_mounts: Annotated[tuple[VolumeMount, ...], UniqueBy("mountPath")] | None = Field(default=None, max_length=32)
     """Where the volumes appear."""
     node_selector: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=16)
     """Labels that a Node must have, besides those of the pool."""

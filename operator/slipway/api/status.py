@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Digest, Model, Moment
+from slipway.api.base import Digest, Model, Moment, UniqueBy
 from slipway.api.reports import PairedCounts
 
 Text = Annotated[str, Field(max_length=2048)]
@@ -30,6 +30,9 @@ class Condition(Model):
     """The generation of the spec that this condition was derived from."""
     last_transition_time: Moment
     """When the status last flipped; a new message alone does not move it."""
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), UniqueBy("type")]
 
 
 class Failure(Model):

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import DnsLabel, Duration, Model, Moment, ObjectName, Rule, immutable
+from slipway.api.base import DnsLabel, Duration, Image, Model, Moment, ObjectName, Rule, UniqueBy, immutable
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
-from slipway.api.status import Condition, Failure, TaskRecord
+from slipway.api.status import Conditions, Failure, TaskRecord
 
 
 class Restarts(Model):
@@ -29,7 +29,7 @@ class Restarts(Model):
 class TrainingJobSpec(Model):
     """What to train, with what, and where."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image: Image | None = None
     """An image with torchrun. Absent: the operator's runtime image. A recipe needs the runtime image."""
     entrypoint: Entrypoint
     """What runs under torchrun."""
@@ -41,7 +41,7 @@ class TrainingJobSpec(Model):
     """The GPUPool to run on. None: any node, without devices."""
     resources: Resources = Field(default_factory=Resources)
     """What each pod asks for."""
-    data: tuple[NamedDataSource, ...] = Field(default=(), max_length=8)
+    data: Annotated[tuple[NamedDataSource, ...], UniqueBy("name")] = Field(default=(), max_length=8)
     """Data sets by name; built-in ones are prepared into the store first."""
     store: DnsLabel = "default"
     """The ArtifactStore of this namespace that takes outputs and reports."""
@@ -75,12 +75,6 @@ class TrainingJobSpec(Model):
             "!has(self.entrypoint.recipe) || self.data.exists(d, d.name == 'train')",
             "a recipe trains on the data source named train",
             lambda s: not s.entrypoint.recipe or any(d.name == "train" for d in s.data),
-            field=".data",
-        ),
-        Rule(
-            "self.data.all(a, self.data.exists_one(b, b.name == a.name))",
-            "each data source needs a name of its own",
-            lambda s: len({d.name for d in s.data}) == len(s.data),
             field=".data",
         ),
     )
@@ -133,7 +127,7 @@ class TrainingJobStatus(Model):
     """The generation of the spec that this status was derived from; -1 before the first."""
     phase: Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "Failed"] | None = None
     """One word for people; programs read the conditions."""
-    conditions: tuple[Condition, ...] = Field(default=(), max_length=16)
+    conditions: Conditions = ()
     """Ready, Reconciling, Stalled, Running, Complete, Failed."""
     started_at: Moment | None = None
     """When the first attempt was decided."""

@@ -1,0 +1,200 @@
+"""The CustomResourceDefinitions of Slipway, made from the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slipway.api.artifactstore import ArtifactStore
+from slipway.api.base import Model, Rule
+from slipway.api.compressionplugin import CompressionPlugin
+from slipway.api.gpupool import GPUPool
+from slipway.api.kinds import (
+    ARTIFACT_STORE,
+    COMPRESSION_PLUGIN,
+    GPU_POOL,
+    MODEL_DEPLOYMENT,
+    TRAINING_JOB,
+    Kind,
+    Object,
+)
+from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.schema import Schema, structural, without_defaults
+from slipway.api.trainingjob import TrainingJob
+
+NAME_RULE = Rule(
+    "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 40 characters long:"
+    " it names Services and the host names of pods",
+    field=".metadata.name",
+)
+
+# kstatus calls an object without a status done; this one says that nobody has looked at it yet.
+NOT_YET_OBSERVED = {"observedGeneration": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`. wide: only with `-o wide`."""
+
+    name: str
+    path: str
+    type: str = "string"
+    wide: bool = False
+
+    def manifest(self) -> Object:
+        column: Object = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        return {**column, "priority": 1} if self.wide else column
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a CRD says beyond the schema. replicas: where `kubectl scale` writes and reads, (spec, status)."""
+
+    kind: Kind
+    model: type[Model]
+    short_name: str
+    columns: tuple[Column, ...]
+    categories: tuple[str, ...] = ("slipway",)
+    replicas: tuple[str, str] | None = None
+
+    @property
+    def crd_name(self) -> str:
+        return f"{self.kind.plural}.{self.kind.group}"
+
+
+def _ready(field: str) -> str:
+    return f'.status.conditions[?(@.type=="Ready")].{field}'
+
+
+_READY = Column("Ready", _ready("status"))
+_REASON = Column("Reason", _ready("reason"))
+_MESSAGE = Column("Message", _ready("message"), wide=True)
+_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+RESOURCES = (
+    Resource(
+        TRAINING_JOB,
+        TrainingJob,
+        "tj",
+        categories=("slipway", "all"),
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Workers", ".status.workers"),
+            Column("Restarts", ".status.restarts", "integer"),
+            _REASON,
+            _AGE,
+            Column("Pool", ".spec.pools[0]", wide=True),
+            Column("Accuracy", ".status.metrics.accuracy", "number", wide=True),
+            Column("Artifact", ".status.artifact.digest", wide=True),
+            _MESSAGE,
+        ),
+    ),
+    Resource(
+        MODEL_DEPLOYMENT,
+        ModelDeployment,
+        "md",
+        categories=("slipway", "all"),
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Replicas", ".spec.serving.replicas", "integer"),
+            Column("Ready", ".status.readyReplicas", "integer"),
+            Column("Accuracy", ".status.accuracy"),
+            Column("Bytes", ".status.sizes.compressedBytes", "integer"),
+            _REASON,
+            _AGE,
+            Column("Float-Bytes", ".status.sizes.floatBytes", "integer", wide=True),
+            Column("Serving", ".status.serving", wide=True),
+            Column("URL", ".status.url", wide=True),
+            _MESSAGE,
+        ),
+        replicas=(".spec.serving.replicas", ".status.readyReplicas"),
+    ),
+    Resource(
+        ARTIFACT_STORE,
+        ArtifactStore,
+        "astore",
+        columns=(_READY, Column("Claim", ".spec.persistentVolumeClaim.claimName"), _REASON, _AGE, _MESSAGE),
+    ),
+    Resource(
+        GPU_POOL,
+        GPUPool,
+        "gpool",
+        columns=(
+            Column("Resource", ".spec.resource.name"),
+            Column("Per-Pod", ".spec.resource.perPod", "integer"),
+            _AGE,
+        ),
+    ),
+    Resource(
+        COMPRESSION_PLUGIN,
+        CompressionPlugin,
+        "cplug",
+        columns=(
+            Column("Version", ".spec.version"),
+            Column("Consumes", ".spec.consumes"),
+            Column("Produces", ".spec.produces"),
+            _AGE,
+            Column("Conversion", ".spec.conversion", "boolean", wide=True),
+            Column("Image", ".spec.image", wide=True),
+            Column("Description", ".spec.description", wide=True),
+        ),
+    ),
+)
+
+
+def root_schema(resource: Resource) -> Schema:
+    """The schema of the whole object, as a CRD's openAPIV3Schema."""
+    schema = structural(resource.model)
+    fields: Schema = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        **schema["properties"],
+    }
+    if "status" in fields:
+        fields["status"] = {**without_defaults(fields["status"]), "default": NOT_YET_OBSERVED}
+    rules = [NAME_RULE.schema(), *schema.get("x-kubernetes-validations", ())]
+    return {**schema, "x-kubernetes-validations": rules, "properties": fields}
+
+
+def crd(resource: Resource) -> Object:
+    """The CustomResourceDefinition of one kind (apiextensions.k8s.io/v1)."""
+    kind, schema = resource.kind, root_schema(resource)
+    version: Object = {
+        "name": kind.version,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [column.manifest() for column in resource.columns],
+        "schema": {"openAPIV3Schema": schema},
+    }
+    if subresources := _subresources(resource, schema):
+        version["subresources"] = subresources
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": resource.crd_name},
+        "spec": {
+            "group": kind.group,
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [resource.short_name],
+                "categories": list(resource.categories),
+            },
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }
+
+
+def _subresources(resource: Resource, schema: Schema) -> Object:
+    found: dict[str, Any] = {}
+    if "status" in schema["properties"]:
+        found["status"] = {}
+    if resource.replicas:
+        spec, status = resource.replicas
+        found["scale"] = {"specReplicasPath": spec, "statusReplicasPath": status}
+    return found
