@@ -149,7 +149,8 @@ def root_schema(resource: Resource) -> Schema:
     fields: Schema = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
-        "metadata": {"type": "object"},
+        # Named here because a rule's fieldPath must exist in the schema.
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
         **schema["properties"],
     }
     if "status" in fields:

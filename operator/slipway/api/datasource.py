@@ -37,6 +37,12 @@ class DataSource(Model):
 
     rules = (exactly_one("dataset", "stored"),)
 
+    def same_as(self, other: DataSource) -> bool:
+        """Whether both name the same samples."""
+        if self.stored and other.stored:
+            return self.stored.digest == other.stored.digest
+        return self.dataset is not None and (self.dataset, self.split) == (other.dataset, other.split)
+
 
 class NamedDataSource(DataSource):
     """A data source under a name that the training code asks for."""

@@ -89,6 +89,18 @@ class Serving(Model):
     """What to add to the pods."""
 
 
+# CEL compares no two objects of different places, so DataSource.same_as is spelt out.
+_EVALUATED, _CALIBRATED = "self.evaluation.data", "self.compression.data"
+_SAME_SPLIT = (
+    f"(has({_EVALUATED}.dataset) && has({_CALIBRATED}.dataset) && {_EVALUATED}.dataset == {_CALIBRATED}.dataset"
+    f" && {_EVALUATED}.split == {_CALIBRATED}.split)"
+)
+_SAME_CONTENT = (
+    f"(has({_EVALUATED}.stored) && has({_CALIBRATED}.stored)"
+    f" && {_EVALUATED}.stored.digest == {_CALIBRATED}.stored.digest)"
+)
+
+
 class ModelDeploymentSpec(Model):
     """Which model, made how much smaller, proven how, served how."""
 
@@ -105,16 +117,15 @@ class ModelDeploymentSpec(Model):
 
     rules = (
         Rule(
-            "!has(self.compression) || !has(self.compression.steps) || self.compression.steps.size() == 0"
-            " || has(self.evaluation)",
+            "self.compression.steps.size() == 0 || has(self.evaluation)",
             "evaluation is required where compression has steps: a smaller model is served only when it is proven",
             lambda s: not s.compression.steps or s.evaluation is not None,
+            field=".evaluation",
         ),
         Rule(
-            "!has(self.evaluation) || !has(self.compression) || !has(self.compression.data)"
-            " || self.evaluation.data != self.compression.data",
+            f"!has(self.evaluation) || !has(self.compression.data) || !({_SAME_SPLIT} || {_SAME_CONTENT})",
             "evaluation.data must be held out: it is what the steps are calibrated with",
-            lambda s: s.evaluation is None or s.evaluation.data != s.compression.data,
+            lambda s: not (s.evaluation and s.compression.data and s.evaluation.data.same_as(s.compression.data)),
             field=".evaluation",
         ),
     )

@@ -211,13 +211,13 @@ class PodTemplate(Model):
     """Labels of the pods. Labels under slipway.dev/ are the operator's."""
     annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=32)
     """Annotations of the pods."""
-    env: Annotated[tuple[EnvVar, ...], UniqueBy("name")] | None = Field(default=None, max_length=64)
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), UniqueBy("name")] | None = None
     """Environment variables."""
     env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
     """Secrets and ConfigMaps whose keys become environment variables."""
-    volumes: Annotated[tuple[Volume, ...], UniqueBy("name")] | None = Field(default=None, max_length=16)
+    volumes: Annotated[tuple[Volume, ...], Field(max_length=16), UniqueBy("name")] | None = None
     """Volumes."""
-    volume_mounts: Annotated[tuple[VolumeMount, ...], UniqueBy("mountPath")] | None = Field(default=None, max_length=32)
+    volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32), UniqueBy("mountPath")] | None = None
     """Where the volumes appear."""
     node_selector: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=16)
     """Labels that a Node must have, besides those of the pool."""

@@ -41,7 +41,7 @@ class TrainingJobSpec(Model):
     """The GPUPool to run on. None: any node, without devices."""
     resources: Resources = Field(default_factory=Resources)
     """What each pod asks for."""
-    data: Annotated[tuple[NamedDataSource, ...], UniqueBy("name")] = Field(default=(), max_length=8)
+    data: Annotated[tuple[NamedDataSource, ...], Field(max_length=8), UniqueBy("name")] = ()
     """Data sets by name; built-in ones are prepared into the store first."""
     store: DnsLabel = "default"
     """The ArtifactStore of this namespace that takes outputs and reports."""

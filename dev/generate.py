@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Write crds/, the chart's copies and the reference tables from the code; with --check, fail where one is stale."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from generators.manifests import as_yaml
+from generators.reference import fields_page, rules_page
+
+from slipway.api.crds import RESOURCES, crd
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUTS = ("crds", "helm/slipway/files", "docs/reference/fields.md", "docs/reference/rules.md")
+COMMAND = "make generate"
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Every generated file: its path in the repository and its whole content."""
+    for resource in RESOURCES:
+        name = f"{resource.kind.plural}.yaml"
+        text = as_yaml(crd(resource), source=f"operator/slipway/api, {resource.model.__name__}")
+        yield f"crds/{name}", text
+        yield f"helm/slipway/files/crds/{name}", text
+    yield from _plugins()
+    yield "docs/reference/fields.md", fields_page(RESOURCES)
+    yield "docs/reference/rules.md", rules_page(RESOURCES)
+
+
+def _plugins() -> Iterator[tuple[str, str]]:
+    return iter(())
+
+
+def write() -> None:
+    """Writes all of them, and removes what a generator no longer makes."""
+    for folder in ("crds", "helm/slipway/files"):
+        shutil.rmtree(ROOT / folder, ignore_errors=True)
+    for path, text in files():
+        target = ROOT / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def stale() -> str:
+    """What git sees changed or new among the outputs."""
+    command = ["git", "status", "--porcelain", "--untracked-files=all", "--", *OUTPUTS]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where a file in git is not what the code makes")
+    options = parser.parse_args()
+    write()
+    if options.check and (changed := stale()):
+        print(f"{changed}generated files are stale: run `{COMMAND}` and commit them", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
