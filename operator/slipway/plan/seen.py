@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from slipway.api.kinds import Key, Kind, Object, key_of
@@ -17,6 +17,13 @@ class Seen(Protocol):
 
     def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
         """The objects whose controller has this UID, by name."""
+        ...
+
+    def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
+        """The objects of a namespace ("" for cluster-scoped kinds) that carry all the labels, by name.
+
+        It may look through every object of the kind: for small kinds (plugins), or when something has gone wrong.
+        """
         ...
 
 
@@ -35,6 +42,18 @@ class Snapshot:
             for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
             if key.kind == kind and controller_uid(obj) == uid
         ]
+
+    def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
+        return [
+            obj
+            for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
+            if key.kind == kind and key.namespace == namespace and carries(obj, labels)
+        ]
+
+
+def carries(obj: Object, labels: Mapping[str, str]) -> bool:
+    present = obj["metadata"].get("labels") or {}
+    return all(present.get(name) == value for name, value in labels.items())
 
 
 def controller_uid(obj: Object) -> str | None:
