@@ -75,4 +75,4 @@ def render_config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
 
 
 def _type(tensor: Tensor) -> int:
-    return model_config_pb2.DataType.Value(f"TYPE_{tensor.datatype}")
+    return int(model_config_pb2.DataType.Value(f"TYPE_{tensor.datatype}"))

@@ -4,7 +4,10 @@ Needs numpy and onnxruntime in the interpreter of the stub. Triton has checked n
 config.pbtxt before a request comes here, and joins only requests of equal shape.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,7 +15,7 @@ import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
 
 class TritonPythonModel:
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         options = onnxruntime.SessionOptions()
         # Instances and replicas scale; threads of their own would fight over the pod's CPU limit.
         options.intra_op_num_threads = 1
@@ -22,7 +25,7 @@ class TritonPythonModel:
         self.inputs = [tensor.name for tensor in self.session.get_inputs()]
         self.outputs = [tensor.name for tensor in self.session.get_outputs()]
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         """One run for all requests of the dynamic batch; the answers are cut along the batch axis again."""
         fed = [[pb_utils.get_input_tensor_by_name(r, name).as_numpy() for name in self.inputs] for r in requests]
         joined = {name: np.concatenate(parts) for name, parts in zip(self.inputs, zip(*fed, strict=True), strict=True)}

@@ -6,22 +6,27 @@ readiness alone proves nothing. Standard library only: it runs in whatever image
     python3 probe.py [HOST:PORT]      reads requests.json, which lies beside it
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 TIMEOUT_SECONDS = 5
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def classes(values, width):
+def classes(values: list[float], width: int) -> list[int]:
     """Index of the largest value of each row."""
     rows = [values[start : start + width] for start in range(0, len(values), width)]
     return [max(range(len(row)), key=row.__getitem__) for row in rows]
 
 
-def difference(expected, answered, tolerance):
+def difference(expected: dict[str, Any], answered: dict[str, Any] | None, tolerance: float) -> str | None:
     """Why the answered output is not the expected one; None where it is."""
     name = expected["name"]
     if answered is None:
@@ -39,12 +44,12 @@ def difference(expected, answered, tolerance):
         want, got = far[0]
         return f"output {name} has {len(far)} of {len(values)} values off by more than {tolerance}: {got} for {want}"
     width = expected["shape"][-1]
-    if len(expected["shape"]) == 2 and classes(values, width) != classes(expected["data"], width):  # noqa: PLR2004
+    if len(expected["shape"]) == 2 and classes(values, width) != classes(expected["data"], width):
         return f"output {name} names other classes"
     return None
 
 
-def check(golden, ask):
+def check(golden: dict[str, Any], ask: Ask) -> str | None:
     """The first reason why the server is not the artifact, or None. ask: body of a request -> body of the answer."""
     for number, request in enumerate(golden["requests"]):
         answers = {output["name"]: output for output in ask({"inputs": request["inputs"]}).get("outputs", [])}
@@ -55,22 +60,23 @@ def check(golden, ask):
     return None
 
 
-def asker(server, model):
+def asker(server: str, model: str) -> Ask:
     """A function that sends one inference request (KServe's v2 protocol over HTTP)."""
     url = f"http://{server}/v2/models/{model}/infer"
     # No proxy: a pod's HTTP_PROXY must not stand between the probe and its own server.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def ask(body):
+    def ask(body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310 - http only
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            return json.load(answer)
+            body = json.load(answer)
+            return body if isinstance(body, dict) else {}
 
     return ask
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests.json"), encoding="utf-8") as file:
         golden = json.load(file)
     server = arguments[0] if arguments else "localhost:8000"

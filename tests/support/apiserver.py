@@ -1,0 +1,138 @@
+"""A real kube-apiserver and etcd for the session, with the CRDs of the repository: the fixture `apiserver`."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import select
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+# Seconds. The server itself needs about three; the rest is for a busy machine.
+START_LIMIT = 120
+ESTABLISHED_LIMIT = 30
+REQUEST_LIMIT = 30
+
+Json = dict[str, Any]
+
+
+@dataclass
+class ApiServer:
+    """A running API server, as its administrator sees it. url: `https://127.0.0.1:PORT`."""
+
+    kubeconfig: Path
+    url: str
+    context: ssl.SSLContext
+    _connection: http.client.HTTPSConnection | None = field(default=None, repr=False)
+
+    def request(
+        self, method: str, path: str, body: Json | None = None, *, content_type: str = "application/json", **query: str
+    ) -> tuple[int, Json]:
+        """The HTTP status and the answer. Refusals are answers, not exceptions."""
+        target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
+        text = None if body is None else json.dumps(body)
+        if self._connection is None:
+            host = urllib.parse.urlsplit(self.url)
+            self._connection = http.client.HTTPSConnection(
+                str(host.hostname), host.port, context=self.context, timeout=REQUEST_LIMIT
+            )
+        self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": "application/json"})
+        answer = self._connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def must(self, method: str, path: str, body: Json | None = None, **options: str) -> Json:
+        """The answer. Fails where the server refused."""
+        status, answer = self.request(method, path, body, **options)
+        assert status < 300, f"{method} {path}: {status} {answer.get('message', answer)}"
+        return answer
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@pytest.fixture(scope="session")
+def apiserver() -> Iterator[ApiServer]:
+    """One server for the whole session. Tests that write use a namespace, or names, of their own."""
+    with running() as server:
+        install_crds(server)
+        yield server
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[ApiServer]:
+    """A new server; it ends with the block, or with this process. flags: of dev/cluster/apiserver."""
+    command = [str(ROOT / "dev" / "cluster" / "apiserver"), *flags]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            server = _connect(Path(_first_line(process)))
+            try:
+                yield server
+            finally:
+                server.close()
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def install_crds(server: ApiServer) -> None:
+    """Creates the CRDs and returns when their kinds are served."""
+    crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    for crd in crds:
+        server.must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    for crd in crds:
+        spec = crd["spec"]
+        path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+        _wait_until_served(server, path)
+
+
+def _wait_until_served(server: ApiServer, path: str) -> None:
+    deadline = time.monotonic() + ESTABLISHED_LIMIT
+    while True:
+        status, answer = server.request("GET", path)
+        if status == 200:
+            return
+        assert time.monotonic() < deadline, f"{path} is not served: {answer}"
+        time.sleep(0.05)  # between two questions; the wait is for the answer
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], START_LIMIT)
+    line = process.stdout.readline().strip() if readable else ""
+    assert line, f"dev/cluster/apiserver did not come up within {START_LIMIT} s"
+    return line
+
+
+def _connect(kubeconfig: Path) -> ApiServer:
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
+    # ssl reads a client certificate from a file only.
+    handle, name = tempfile.mkstemp()
+    try:
+        with os.fdopen(handle, "w") as pair:
+            pair.write(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
+        context.load_cert_chain(name)
+    finally:
+        os.unlink(name)
+    return ApiServer(kubeconfig, cluster["server"], context)
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode()
