@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def build(module: Module) -> Path:
     with _locked(folder.with_suffix(".lock")):
         if folder.exists():
             return folder
-        print(f"building {module.name} into {folder}", flush=True)
+        print(f"building {module.name} into {folder}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             made = Path(scratch) / "bin"
             made.mkdir()

@@ -111,6 +111,8 @@ class ControlPlane:
             "flex-volume-plugin-dir": self.state.volume_plugins,
             "leader-elect": "false",
             "secure-port": "0",
+            # The first look at a new claim may come too early to see the volumes; the next one comes soon.
+            "pvclaimbinder-sync-period": "1s",
         }
         return self._start_controller("kube-controller-manager", flags)
 

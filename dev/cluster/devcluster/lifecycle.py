@@ -54,10 +54,11 @@ def up(arguments: Sequence[str] | None = None) -> int:
     plane.start_scheduler()
     kubelet = node.start_kubelet()
     plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={paths.SOURCES / 'manifests'}")
-    node.start_dns()
+    dns = node.start_dns()
     volumes.provide(plane.kubectl, state.volumes, NAME)
     node.wait(kubelet)
-    node.start_proxy()
+    proxy = node.start_proxy()
+    node.wait_for_services(proxy, dns)
     plane.wait_for_controllers(controllers)
     print(f"the cluster is up after {time.monotonic() - started:.0f} s: export KUBECONFIG={state.kubeconfig}")
     return 0

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 
 # The command that shows a package is there, and Debian's package that brings it.
@@ -51,7 +52,7 @@ def programs(names: Iterable[str] = tuple(PACKAGES)) -> None:
         raise Missing(f"missing: {listed} (names of Debian packages); install them, there is no apt-get here to do it")
     if os.geteuid() != 0:
         raise Missing(f"missing: run `apt-get install {listed}` as root")
-    print(f"installing {listed}", flush=True)
+    print(f"installing {listed}", file=sys.stderr, flush=True)
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     if subprocess.run(install, env=quiet, stdout=subprocess.DEVNULL, check=False).returncode == 0:

@@ -1,5 +1,6 @@
 """The node's processes: containerd, kubelet, kube-proxy and CoreDNS."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from devcluster import binaries, images, network, paths
+from devcluster import binaries, hostfiles, images, network, paths
 from devcluster.controlplane import SERVICE_RANGE, ControlPlane
 from devcluster.kubectl import Kubectl
 from devcluster.process import Process, wait_for
@@ -31,6 +32,7 @@ class Node:
         values = {
             "state": state.root,
             "pause_image": images.PAUSE,
+            "host_files": hostfiles.HANDLER,
             "bridge": network.BRIDGE,
             "pod_range": network.POD_RANGE,
             "node_address": network.NODE_ADDRESS,
@@ -45,6 +47,7 @@ class Node:
             folder.mkdir(parents=True, exist_ok=True)
             _write(folder / template.name, Template(template.read_text()).substitute(values))
         paths.POD_ENVIRONMENT.mkdir(parents=True, exist_ok=True)
+        _write(self._config("host-files.json"), hostfiles.base_specification())
         network.up(state.config / "nftables.conf", SERVICE_RANGE, state.root / "ip_forward.before")
 
     def start_containerd(self) -> Process:
@@ -102,6 +105,11 @@ class Node:
         )
         wait_for("the node's readiness", self._ready, kubelet, seconds=60)
 
+    def wait_for_services(self, proxy: Process, dns: Process) -> None:
+        """Until names and the addresses of Services work."""
+        wait_for("kube-proxy", lambda: _answers("127.0.0.1", 10256, "/healthz"), proxy, seconds=30)
+        wait_for("CoreDNS", lambda: _answers(network.NODE_ADDRESS, 8181, "/ready"), dns, seconds=30)
+
     def _start(self, name: str, module: binaries.Module, flags: list[str]) -> Process:
         process = self.plane.process(name)
         process.start([binaries.program(module, name), *flags])
@@ -116,6 +124,17 @@ class Node:
     def _ready(self) -> bool:
         conditions = _conditions(self.plane.kubectl)
         return ("Ready", "True") in conditions
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _write(file: Path, text: str) -> None:
