@@ -148,6 +148,10 @@ class GateResult(Model):
     """Of that bound."""
     counts: PairedCounts
     """What it was computed from."""
+    same_model: bool = False
+    """Baseline and candidate are one artifact, so there is no loss to bound."""
+    data: Digest
+    """Of the evaluation data source that was counted on."""
 
 
 class Revision(Model):
@@ -157,10 +161,16 @@ class Revision(Model):
     """Name of its ControllerRevision and its Deployment."""
     digest: Digest
     """Of the model and of the user's fields that make it (compression, serving without replicas)."""
+    baseline: ArtifactRef | None = None
+    """The uncompressed model as ONNX."""
+    model: ArtifactRef | None = None
+    """The compressed model as ONNX."""
     repository: ArtifactRef | None = None
-    """Its Triton model repository."""
+    """Its Triton model repository; a revision that has one is never made again."""
     gate: GateResult | None = None
     """What the gate decided on it."""
+    tasks: tuple[Digest, ...] = Field(default=(), max_length=32)
+    """Digests of the tasks that made and proved it."""
     created_at: Moment
     """When it was first wanted."""
     serving_since: Moment | None = None
@@ -189,6 +199,10 @@ class ModelDeploymentStatus(Model):
     """Ready, Reconciling, Stalled, Available."""
     model: ArtifactRef | None = None
     """The model under work, kept although its TrainingJob may go."""
+    model_from: Annotated[str, Field(max_length=80)] | None = None
+    """What the model was taken from: `trainingJob/NAME`, or `stored`."""
+    train_data: DataSource | None = None
+    """The data source named train of that TrainingJob: what steps use where spec.compression.data is absent."""
     tasks: tuple[TaskRecord, ...] = Field(default=(), max_length=64)
     """Every step, evaluation and packing: of the revision under work, and of those kept."""
     sizes: Sizes | None = None

@@ -95,6 +95,8 @@ class CompressTask(Model):
     task: Literal["compress"] = "compress"
     entry_point: str
     """Name in the entry-point group slipway.plugins."""
+    version: str
+    """The version that its CompressionPlugin names; a pod that holds another one fails."""
     params: Open = Field(default_factory=dict)
     model: ArtifactRef
     data: DataRef | None = None

@@ -15,3 +15,14 @@ def digest_of(value: object) -> str:
 def short(digest: str, length: int = 10) -> str:
     """The first hexadecimal digits: for names."""
     return digest.removeprefix("sha256:")[:length]
+
+
+def by_content(value: object) -> object:
+    """The JSON value with every reference (`uri` and `digest`) replaced by its digest: what it is, not where."""
+    if isinstance(value, dict):
+        if "uri" in value and "digest" in value:
+            return value["digest"]
+        return {key: by_content(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [by_content(item) for item in value]
+    return value

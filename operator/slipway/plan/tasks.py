@@ -13,7 +13,7 @@ from slipway.api.base import Model
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
-from slipway.plan.digests import digest_of, short
+from slipway.plan.digests import by_content, digest_of, short
 from slipway.plan.outcomes import PREEMPTED, UNKNOWN, JobEnd, job_end
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
@@ -48,7 +48,7 @@ class Work:
     @property
     def digest(self) -> str:
         """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
-        return digest_of({"task": _by_content(self.task.to_wire()), "image": self.image})
+        return digest_of({"task": by_content(self.task.to_wire()), "image": self.image})
 
     @property
     def out(self) -> str:
@@ -164,14 +164,3 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
         terminationGracePeriodSeconds=30,
     )
     return job(parent, record.job, template, role=work.name)
-
-
-def _by_content(value: object) -> object:
-    """The value with every artifact reference replaced by its digest."""
-    if isinstance(value, dict):
-        if "uri" in value and "digest" in value:
-            return value["digest"]
-        return {key: _by_content(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_by_content(item) for item in value]
-    return value

@@ -1,0 +1,89 @@
+"""The gate: may the candidate serve? A paired non-inferiority test on the same held-out samples.
+
+The loss of accuracy is a difference of two proportions of one sample: with `lost` samples that only the baseline has
+right and `gained` that only the candidate has right, it is estimated by (lost - gained) / n. What counts is how large
+it may still be: the one-sided upper confidence bound by the score test (T. Tango, "Equivalence test and confidence
+interval for the difference in proportions for the paired-sample design", Statistics in Medicine 17, 1998, 891-908).
+A test of equality (McNemar) answers another question: with few samples it never objects.
+"""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+from statistics import NormalDist
+
+from slipway.api.modeldeployment import Gate, GateResult
+from slipway.api.reports import PairedCounts
+
+_HALVINGS = 60
+"""Bisection of an interval of length 2 ends below 2e-18: less than a double resolves."""
+
+
+def drop_bound(n: int, lost: int, gained: int, confidence: float) -> float:
+    """Upper confidence bound, in [-1, 1], of the probability of `lost` less that of `gained`; 1 where n is 0.
+
+    confidence: one-sided, in [0.5, 1). The bound is the drop at which the score statistic is as far below zero as
+    the normal quantile allows; the statistic falls as the drop grows.
+    """
+    if n == 0:
+        return 1.0
+    quantile = NormalDist().inv_cdf(confidence)
+    low, high = (lost - gained) / n, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _score(n, lost, gained, middle) > -quantile:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _score(n: int, lost: int, gained: int, drop: float) -> float:
+    """Tango's statistic for the hypothesis that the true difference is `drop`, above the observed one.
+
+    Its variance has P(gained) at its maximum-likelihood estimate under that hypothesis: the larger root of
+    2n q^2 + b q + c = 0.
+    """
+    b = (2 * n - lost + gained) * drop - lost - gained
+    c = -gained * drop * (1 - drop)
+    q = (sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+    variance = n * (2 * q + drop * (1 - drop))
+    distance = lost - gained - n * drop
+    return distance / sqrt(variance) if variance > 0 else (0.0 if distance == 0 else -inf)
+
+
+def judge(counts: PairedCounts, gate: Gate, *, same_model: bool, data: str) -> GateResult:
+    """What the gate decides on these counts.
+
+    same_model: baseline and candidate are one artifact, so the drop is zero, not merely estimated as zero.
+    data: digest of the evaluation data that was counted on.
+    """
+    bound = 0.0 if same_model else drop_bound(counts.n, counts.lost, counts.gained, gate.confidence)
+    of = max(counts.n, 1)
+    return GateResult(
+        passed=counts.n > 0 and bound <= gate.max_drop,
+        accuracy_baseline=counts.baseline_right / of,
+        accuracy_candidate=(counts.baseline_right - counts.lost + counts.gained) / of,
+        max_drop=gate.max_drop,
+        drop_bound=round(bound, 6),
+        confidence=gate.confidence,
+        counts=counts,
+        same_model=same_model,
+        data=data,
+    )
+
+
+def rejudged(result: GateResult, gate: Gate) -> GateResult:
+    """The same counts under the gate as the spec has it now."""
+    return judge(result.counts, gate, same_model=result.same_model, data=result.data)
+
+
+def refusal(result: GateResult) -> str:
+    """Why the gate refuses, with every figure that it was decided on."""
+    counts = result.counts
+    return (
+        f"accuracy {result.accuracy_candidate:.4f} against {result.accuracy_baseline:.4f} of the uncompressed model"
+        f" on n={counts.n} held-out samples ({counts.lost} lost, {counts.gained} gained): with confidence"
+        f" {result.confidence:g} the drop may be as large as {result.drop_bound:.4f}, and"
+        f" spec.evaluation.gate.maxDrop is {result.max_drop:g}; compress less, or evaluate on more samples"
+    )
