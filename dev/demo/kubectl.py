@@ -1,4 +1,4 @@
-"""kubectl as tests and the demo use it: apply, get, wait for a condition of ours, never for a time."""
+"""kubectl as the demo and the end-to-end tests use it: apply, get, wait for a condition of ours, never for a time."""
 
 from __future__ import annotations
 

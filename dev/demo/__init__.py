@@ -1,0 +1,1 @@
+"""The main job on a real cluster: train, compress, prove, serve and ask the handwritten digits."""

@@ -1,0 +1,89 @@
+"""What the packed file itself answers: computed in a pod of its own, by onnxruntime alone, away from Triton."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demo.kubectl import Kubectl
+
+_PROGRAM = """
+import json, pathlib, sys
+import numpy as np, onnxruntime
+from safetensors.numpy import load_file
+
+store = pathlib.Path("/var/lib/slipway/store")
+model, data = (store / path for path in sys.argv[1:])
+graph = next(model.rglob("model.onnx"))
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+manifest = json.loads((data / "manifest.json").read_text())
+arrays = load_file(next(data.glob("*.safetensors")))
+inputs = arrays["inputs"].astype(np.float32) * np.float32(SCALE)
+outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+print(json.dumps({"inputs": arrays["inputs"].tolist(), "targets": arrays["targets"].tolist(),
+                  "outputs": [[float(v) for v in row] for row in outputs]}))
+"""
+
+
+class Reference:
+    """The held-out samples, their classes, and what the packed model makes of them."""
+
+    def __init__(self, raw: dict[str, Any], scale: float) -> None:
+        self.inputs: NDArray[np.float32] = np.asarray(raw["inputs"], np.float32) * np.float32(scale)
+        self.targets: NDArray[np.int64] = np.asarray(raw["targets"], np.int64)
+        self.outputs: NDArray[np.float32] = np.asarray(raw["outputs"], np.float32)
+
+
+def compute_reference(kubectl: Kubectl, *, repository: str, data: str, image: str, claim: str) -> Reference:
+    """Run the packed model over a data set of the store.
+
+    repository, data: paths in the store of the packed repository and of the data set.
+    """
+    scale = 1 / 255
+    name = "reference"
+    kubectl.delete("pod", name)
+    kubectl.apply(_pod(name, [_PROGRAM.replace("SCALE", repr(scale)), repository, data], image, claim))
+    kubectl.until(
+        "pod", name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), timeout_seconds=120
+    )
+    raw = kubectl("logs", name, timeout_seconds=120)
+    kubectl.delete("pod", name)
+    return Reference(json.loads(raw), scale)
+
+
+def _pod(name: str, args: list[str], image: str, claim: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "runAsGroup": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "main",
+                    "image": image,
+                    "command": ["python", "-c", *args],
+                    "volumeMounts": [{"name": "store", "mountPath": "/var/lib/slipway/store", "readOnly": True}],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+            "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}],
+        },
+    }
