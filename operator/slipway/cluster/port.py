@@ -14,6 +14,12 @@ from slipway.api.kinds import Key, Kind, Object
 
 FIELD_MANAGER = "slipway"
 
+ABSENT = "1"
+"""As metadata.resourceVersion of an apply: only where no object of that name exists.
+
+etcd counts from 1, so no object ever has that version, and an apply onto another one is a Conflict.
+"""
+
 
 class Cluster(Protocol):
     """A Kubernetes API server, or what stands for one. Objects that are given are never changed."""
@@ -35,7 +41,8 @@ class Cluster(Protocol):
     async def apply(self, obj: Object) -> Object:
         """Server-side apply as FIELD_MANAGER, forced; creates the object where it is missing.
 
-        With metadata.resourceVersion set, only onto that version. Raises Conflict, Invalid, Forbidden.
+        With metadata.resourceVersion set, only onto that version (see ABSENT); with metadata.uid as well, never
+        creating. Raises Conflict, Invalid, Forbidden.
         """
         ...
 
@@ -46,6 +53,10 @@ class Cluster(Protocol):
         """
         ...
 
-    async def delete(self, key: Key, *, uid: str, resource_version: str) -> None:
-        """Delete in the background, only that object at that version. Raises Conflict; NotFound where it is gone."""
+    async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
+        """Delete in the background, only that object at that version.
+
+        Returns the object where a finalizer or grace period still keeps it, None where it is gone.
+        Raises Conflict; NotFound where it was gone before.
+        """
         ...

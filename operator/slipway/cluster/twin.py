@@ -1,0 +1,256 @@
+"""The port's side in memory: just the kinds and verbs that Slipway uses, for dry runs, local runs and tests.
+
+What it keeps of the real thing: resourceVersion, generation, UID, creationTimestamp, conflicts, server-side apply with
+one manager, the status subresource, finalizers, and background collection of what an owner leaves behind.
+What it leaves out: admission, defaults of specs, validation. Anything else it refuses with Unsupported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from slipway.api.errors import AlreadyExists, Conflict, Invalid, NotFound
+from slipway.api.kinds import (
+    DEPLOYMENT,
+    EVENT,
+    JOB,
+    LEASE,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    RECONCILED,
+    REFERENCED,
+    WATCHED,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
+from slipway.cluster.ownership import applied_onto, merge_patched, still_owned
+from slipway.cluster.port import ABSENT
+
+_KNOWN = frozenset((*WATCHED, EVENT, LEASE))
+_WITH_GENERATION = frozenset((*RECONCILED, *REFERENCED, JOB, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET))
+_WITHOUT_STATUS = frozenset(kind for kind in _KNOWN if kind in (EVENT, LEASE))
+
+
+class Unsupported(NotImplementedError):
+    """The twin does not know this kind or this way of calling; the real server might."""
+
+
+class Change(NamedTuple):
+    """One entry of the feed, as a watch would show it."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: Object
+
+
+class Twin:
+    """A Cluster in memory. clock gives the time of creationTimestamp and deletionTimestamp (aware)."""
+
+    def __init__(self, clock: Callable[[], datetime], objects: Iterable[Object] = ()) -> None:
+        self._clock = clock
+        self._objects: dict[Key, Object] = {}
+        self._applied: dict[str, Object] = {}
+        self._revision = 1  # the first write gets 2: no object ever has ABSENT
+        self._made = 0
+        self._subscribers: list[Callable[[Change], None]] = []
+        for obj in objects:
+            self._add(obj)
+
+    def subscribe(self, subscriber: Callable[[Change], None]) -> None:
+        """Call it with every change from now on, in order, before the write that made it is answered."""
+        self._subscribers.append(subscriber)
+
+    # --- The port -----------------------------------------------------------------------------------------------
+
+    async def get(self, key: Key) -> Object:
+        return deepcopy(self._live(key))
+
+    async def list(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Sequence[Object]:
+        _known(kind)
+        return [
+            deepcopy(obj)
+            for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
+            if key.kind == kind
+            and namespace in (None, key.namespace)
+            and (labels or {}).items() <= obj["metadata"].get("labels", {}).items()
+        ]
+
+    async def create(self, obj: Object) -> Object:
+        key = _key_of(obj)
+        if "resourceVersion" in obj["metadata"]:
+            raise Invalid(f"create {key.kind} {key.name}: resourceVersion should not be set on objects to be created")
+        if key in self._objects:
+            raise AlreadyExists(f"create {key.kind} {key.name}: it exists")
+        return self._add(obj)
+
+    async def apply(self, obj: Object) -> Object:
+        key = _key_of(obj)
+        meta = obj["metadata"]
+        live = self._objects.get(key)
+        version, uid = meta.get("resourceVersion"), meta.get("uid")
+        wanted = {**obj, "metadata": {k: v for k, v in meta.items() if k not in ("resourceVersion", "uid")}}
+        if key.kind not in _WITHOUT_STATUS:
+            wanted.pop("status", None)
+        if live is None:
+            if uid is not None:
+                raise Conflict(f"apply {key.kind} {key.name}: uid mismatch: no existing object was found")
+            made = self._add(wanted)
+            self._applied[made["metadata"]["uid"]] = deepcopy(wanted)
+            return made
+        at = live["metadata"]
+        if version == ABSENT or version not in (None, at["resourceVersion"]) or uid not in (None, at["uid"]):
+            raise Conflict(f"apply {key.kind} {key.name}: the object has been modified")
+        owned = still_owned(self._applied.get(at["uid"], {}), live)
+        merged = applied_onto(live, owned, wanted)
+        self._applied[at["uid"]] = deepcopy(wanted)
+        return self._store(key, merged)
+
+    async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
+        live = self._live(key)
+        if key.kind in _WITHOUT_STATUS:
+            raise NotFound(f"patch the status of {key.kind} {key.name}: it has none")
+        self._at(live, resource_version)
+        return self._store(key, {**live, "status": merge_patched(live.get("status"), patch)})
+
+    async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
+        live = self._live(key)
+        if live["metadata"]["uid"] != uid:
+            raise Conflict(f"delete {key.kind} {key.name}: the UID in the precondition is not the object's")
+        self._at(live, resource_version)
+        return self._delete(key)
+
+    # --- What others do: users, controllers, the kubelet --------------------------------------------------------
+
+    def edit(self, key: Key, change: Callable[[Object], None]) -> Object:
+        """Somebody else writes: `change` alters a copy of the object, status included, which is then stored."""
+        edited = deepcopy(self._live(key))
+        change(edited)
+        return self._store(key, edited)
+
+    def remove(self, key: Key) -> Object | None:
+        """Somebody else deletes the object in the background."""
+        self._live(key)
+        return self._delete(key)
+
+    def add(self, obj: Object) -> Object:
+        """Somebody else creates the object, with its status (a pod that already runs, say). Raises AlreadyExists."""
+        key = _key_of(obj)
+        if key in self._objects:
+            raise AlreadyExists(f"create {key.kind} {key.name}: it exists")
+        made = self._add(obj)
+        return self._store(key, {**made, "status": deepcopy(obj["status"])}) if "status" in obj else made
+
+    def collect(self) -> None:
+        """The garbage collector: deletes what has owners, none of which lives. It runs after every deletion."""
+        uids = {obj["metadata"]["uid"] for obj in self._objects.values()}
+        for key, obj in list(self._objects.items()):
+            owners = obj["metadata"].get("ownerReferences", ())
+            if owners and key in self._objects and not any(owner["uid"] in uids for owner in owners):
+                self._delete(key)
+
+    # --- Inside -------------------------------------------------------------------------------------------------
+
+    def _live(self, key: Key) -> Object:
+        _known(key.kind)
+        if key not in self._objects:
+            raise NotFound(f"{key.kind} {key.name} not found")
+        return self._objects[key]
+
+    def _at(self, live: Object, resource_version: str) -> None:
+        if live["metadata"]["resourceVersion"] != resource_version:
+            raise Conflict(f"{live['kind']} {live['metadata']['name']}: the object has been modified")
+
+    def _next(self) -> str:
+        self._revision += 1
+        return str(self._revision)
+
+    def _add(self, obj: Object) -> Object:
+        key = _key_of(obj)
+        made = deepcopy(obj)
+        self._made += 1
+        meta = made["metadata"]
+        for field in ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"):
+            meta.pop(field, None)
+        meta["uid"] = str(UUID(int=self._made))
+        meta["resourceVersion"] = self._next()
+        meta["creationTimestamp"] = self._now()
+        if key.kind in _WITH_GENERATION:
+            meta["generation"] = 1
+        if key.kind not in _WITHOUT_STATUS:
+            made.pop("status", None)
+        if key.kind in RECONCILED:
+            made["status"] = {"observedGeneration": -1}  # the CRD's default
+        self._objects[key] = made
+        self._tell("ADDED", made)
+        return deepcopy(made)
+
+    def _store(self, key: Key, obj: Object) -> Object:
+        """Replace an object: a no-op keeps its version, a change outside metadata and status raises its generation."""
+        live = self._objects[key]
+        if obj == live:
+            return deepcopy(live)
+        meta = {**obj["metadata"], "resourceVersion": self._next()}
+        if key.kind in _WITH_GENERATION and _spec(obj) != _spec(live):
+            meta["generation"] = live["metadata"]["generation"] + 1
+        stored = {**deepcopy(obj), "metadata": meta}
+        if "deletionTimestamp" in meta and not meta.get("finalizers"):
+            self._drop(key, stored)
+        else:
+            self._objects[key] = stored
+            self._tell("MODIFIED", stored)
+        return deepcopy(stored)
+
+    def _delete(self, key: Key) -> Object | None:
+        live = self._objects[key]
+        meta = live["metadata"]
+        if not meta.get("finalizers"):
+            self._drop(key, {**live, "metadata": {**meta, "resourceVersion": self._next()}})
+            return None
+        if "deletionTimestamp" in meta:
+            return deepcopy(live)
+        going = {"deletionTimestamp": self._now(), "deletionGracePeriodSeconds": 0}
+        if key.kind in _WITH_GENERATION:
+            going["generation"] = meta["generation"] + 1
+        held = {**live, "metadata": {**meta, **going, "resourceVersion": self._next()}}
+        self._objects[key] = held
+        self._tell("MODIFIED", held)
+        return deepcopy(held)
+
+    def _drop(self, key: Key, last: Object) -> None:
+        del self._objects[key]
+        self._applied.pop(last["metadata"]["uid"], None)
+        self._tell("DELETED", last)
+        self.collect()
+
+    def _now(self) -> str:
+        return self._clock().astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    def _tell(self, what: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
+        for subscriber in self._subscribers:
+            subscriber(Change(what, deepcopy(obj)))
+
+
+def _spec(obj: Object) -> dict[str, Any]:
+    return {field: value for field, value in obj.items() if field not in ("metadata", "status")}
+
+
+def _known(kind: Kind) -> None:
+    if kind not in _KNOWN:
+        raise Unsupported(f"the twin has no {kind.plural}.{kind.group}")
+
+
+def _key_of(obj: Object) -> Key:
+    try:
+        key = key_of(obj)
+    except KeyError as error:
+        raise Unsupported(f"the twin cannot tell what this object is: {error}") from error
+    if key.kind.namespaced != bool(key.namespace):
+        raise Invalid(f"{key.kind} {key.name}: a namespace is {'missing' if key.kind.namespaced else 'out of place'}")
+    return key

@@ -1,0 +1,177 @@
+"""What we know of the cluster: trimmed objects, fed by watches, lists and the answers to our own writes.
+
+The newest resourceVersion wins, whatever order events arrive in: within a kind it grows with every write (KEP-5504),
+across a deletion and re-creation too. What was deleted stays deleted: a late event cannot bring it back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from slipway.api.kinds import COMPRESSION_PLUGIN, MODEL_DEPLOYMENT, Key, Kind, Object, key_of
+from slipway.plan.seen import carries, controller_uid
+from slipway.reconcile.references import parent_of, referenced
+from slipway.reconcile.trim import trimmed
+
+TOMBSTONES = 10_000
+"""UIDs of the newest deletions that are remembered; a watch lags by seconds, not by so many deletions."""
+
+
+class _Entry(NamedTuple):
+    object: Object
+    version: int
+    mark: int  # counts puts: what was put after a list began is not missing from that list
+
+
+class Cache:
+    """The objects of one moment; implements slipway.plan.seen.Seen. Nobody may change what it returns."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
+        self._owned: dict[str, dict[Key, Object]] = {}  # controller's UID -> its children
+        self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._marks = 0
+
+    # --- What planners see --------------------------------------------------------------------------------------
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        entry = self._objects.get(kind, {}).get((namespace if kind.namespaced else "", name))
+        return entry.object if entry else None
+
+    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
+        children = self._owned.get(uid, {})
+        return [children[key] for key in sorted((key for key in children if key.kind == kind), key=lambda key: key[1:])]
+
+    def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
+        entries = self._objects.get(kind, {})
+        return [
+            entries[name].object
+            for name in sorted(name for name in entries if name[0] == namespace)
+            if carries(entries[name].object, labels)
+        ]
+
+    def objects(self, kind: Kind) -> Iterator[Object]:
+        return (entry.object for entry in self._objects.get(kind, {}).values())
+
+    def count(self, kind: Kind) -> int:
+        return len(self._objects.get(kind, {}))
+
+    def affected(self, obj: Object) -> set[Key]:
+        """The keys to plan again when this object changed, appeared or went: its parent, and who names it."""
+        key = key_of(obj)
+        parent = parent_of(obj)
+        affected = self._referrers.get(key, set()) | ({parent} if parent else set())
+        if key.kind == COMPRESSION_PLUGIN:  # conversions are found by what they do, not by name
+            affected |= {key_of(deployment) for deployment in self.objects(MODEL_DEPLOYMENT)}
+        return affected
+
+    # --- What feeds it ------------------------------------------------------------------------------------------
+
+    def put(self, obj: Object) -> bool:
+        """Take an object as it was seen or answered. True where something that is read of it changed."""
+        meta = obj["metadata"]
+        if meta["uid"] in self._gone:
+            return False
+        key, version = key_of(obj), int(meta["resourceVersion"])
+        before = self._entry(key)
+        if before is not None:
+            if version <= before.version:
+                if version == before.version:
+                    self._remember(key, before.object, version)
+                return False
+            if before.object["metadata"]["uid"] != meta["uid"]:
+                self._forget(key, before.object)
+                before = None
+        kept = trimmed(obj)
+        same = before is not None and _alike(before.object, kept)
+        if before is not None and not same:
+            self._unlink(key, before.object)
+        self._remember(key, kept, version)
+        if same:
+            self._link_owned(key, kept)
+        else:
+            self._link(key, kept)
+        return not same
+
+    def remove(self, key: Key, uid: str) -> Object | None:
+        """That object is deleted; returns what was known of it. A namesake of another UID stays."""
+        self._bury(uid)
+        before = self._entry(key)
+        if before is None or before.object["metadata"]["uid"] != uid:
+            return None
+        self._forget(key, before.object)
+        return before.object
+
+    def mark(self) -> int:
+        """The moment before a list is asked for: give it to `missing`."""
+        return self._marks
+
+    def missing(
+        self, kind: Kind, seen: Iterable[tuple[str, str]], since: int, namespace: str | None = None
+    ) -> list[Object]:
+        """What is known here but was not in a list: it vanished, and no event said so.
+
+        seen: (namespace, name) of what was in the list, which was asked for after `mark` gave `since`; what was put
+        later may be newer than the list. namespace: of the list, None for all.
+        """
+        names = set(seen)
+        return [
+            entry.object
+            for name, entry in self._objects.get(kind, {}).items()
+            if entry.mark <= since and name not in names and namespace in (None, "", name[0])
+        ]
+
+    # --- Inside -------------------------------------------------------------------------------------------------
+
+    def _entry(self, key: Key) -> _Entry | None:
+        return self._objects.get(key.kind, {}).get((key.namespace, key.name))
+
+    def _remember(self, key: Key, obj: Object, version: int) -> None:
+        self._marks += 1
+        self._objects.setdefault(key.kind, {})[(key.namespace, key.name)] = _Entry(obj, version, self._marks)
+
+    def _forget(self, key: Key, obj: Object) -> None:
+        self._bury(obj["metadata"]["uid"])
+        del self._objects[key.kind][(key.namespace, key.name)]
+        self._unlink(key, obj)
+
+    def _bury(self, uid: str) -> None:
+        self._gone[uid] = None
+        if len(self._gone) > TOMBSTONES:
+            self._gone.popitem(last=False)
+
+    def _link(self, key: Key, obj: Object) -> None:
+        self._link_owned(key, obj)
+        for other in referenced(obj):
+            self._referrers.setdefault(other, set()).add(key)
+
+    def _link_owned(self, key: Key, obj: Object) -> None:
+        if uid := controller_uid(obj):
+            self._owned.setdefault(uid, {})[key] = obj
+
+    def _unlink(self, key: Key, obj: Object) -> None:
+        if (uid := controller_uid(obj)) and key in self._owned.get(uid, {}):
+            del self._owned[uid][key]
+            if not self._owned[uid]:
+                del self._owned[uid]
+        for other in referenced(obj):
+            if referrers := self._referrers.get(other):
+                referrers.discard(key)
+                if not referrers:
+                    del self._referrers[other]
+
+
+def _alike(one: Object, other: Object) -> bool:
+    """Equal but for the resourceVersion."""
+    if one["metadata"].keys() != other["metadata"].keys():
+        return False
+    for field, value in one.items():
+        if field != "metadata" and other.get(field) != value:
+            return False
+    metas = one["metadata"], other["metadata"]
+    return one.keys() == other.keys() and all(
+        metas[1][field] == value for field, value in metas[0].items() if field != "resourceVersion"
+    )

@@ -1,0 +1,86 @@
+"""Whether what lives still is what was rendered, although the API server fills in defaults and rewrites quantities."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from slipway.api.kinds import Object
+
+_QUANTITY = re.compile(r"^([0-9]+(?:[.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
+_UNITS = {"": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10) ** 3}
+_UNITS |= {unit: Decimal(10) ** (3 * power) for power, unit in enumerate("MGTPE", start=2)}
+_UNITS |= {f"{unit}i": Decimal(2) ** (10 * power) for power, unit in enumerate("KMGTPE", start=1)}
+
+# Fields whose values (or the values below them) are quantities.
+_QUANTITIES = frozenset({"limits", "requests", "sizeLimit", "capacity", "storage", "hard"})
+# Fields that identify an item of a list, tried in this order; a list without one is compared by position.
+_ITEM_KEYS = ("name", "mountPath", "containerPort", "port", "uid", "type")
+# Set by the server or read as a precondition: never drift.
+_NOT_COMPARED = frozenset({"resourceVersion", "uid", "generation", "creationTimestamp", "managedFields"})
+
+
+def covers(live: Object, rendered: Object) -> bool:
+    """True where the rendered object is a part of the live one, so that applying it would change nothing.
+
+    Fields that only the live object has are somebody's defaults and no drift; of a list with names for its items, so
+    are further items.
+    """
+    return _covers(
+        {**live, "metadata": _compared(live["metadata"])},
+        {**rendered, "metadata": _compared(rendered["metadata"])},
+        False,
+    )
+
+
+def _compared(meta: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in meta.items() if field not in _NOT_COMPARED}
+
+
+def _covers(live: Any, rendered: Any, quantity: bool) -> bool:
+    if isinstance(rendered, dict) and isinstance(live, dict):
+        return all(
+            _covers(live[field], value, quantity or field in _QUANTITIES) if field in live else _empty(value)
+            for field, value in rendered.items()
+        )
+    if isinstance(rendered, list) and isinstance(live, list):
+        return _covers_list(live, rendered, quantity)
+    if quantity and (amount := amount_of(rendered)) is not None:
+        return amount == amount_of(live)
+    return bool(live == rendered) and isinstance(live, bool) == isinstance(rendered, bool)
+
+
+def _covers_list(live: list[Any], rendered: list[Any], quantity: bool) -> bool:
+    key = _item_key(live, rendered)
+    if key is None:
+        return len(live) == len(rendered) and all(
+            _covers(one, other, quantity) for one, other in zip(live, rendered, strict=True)
+        )
+    by_key = {item[key]: item for item in live}
+    return all(item[key] in by_key and _covers(by_key[item[key]], item, quantity) for item in rendered)
+
+
+def _item_key(live: list[Any], rendered: list[Any]) -> str | None:
+    """The field that tells the items of both lists apart, None where none does."""
+    items = rendered + live
+    if not rendered or not all(isinstance(item, dict) for item in items):
+        return None
+    for key in _ITEM_KEYS:
+        if all(key in item for item in items):
+            distinct = all(len({item[key] for item in side}) == len(side) for side in (live, rendered))
+            return key if distinct else None
+    return None
+
+
+def _empty(value: Any) -> bool:
+    """What the API server leaves out when it stores an object."""
+    if isinstance(value, dict):
+        return all(_empty(item) for item in value.values())
+    return value is None or value in ("", [], 0, False)
+
+
+def amount_of(quantity: Any) -> Decimal | None:
+    """The number that a Kubernetes quantity stands for (`500m` is 0.5, `1Gi` 2**30); None where it is no quantity."""
+    match = _QUANTITY.match(str(quantity)) if isinstance(quantity, int | str) else None
+    return Decimal(match[1]) * _UNITS[match[2] or ""] if match else None

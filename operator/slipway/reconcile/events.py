@@ -1,0 +1,40 @@
+"""Kubernetes Events (events.k8s.io/v1) on transitions: the same thing is told once, whoever restarts in between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from slipway.api.kinds import EVENT, GROUP, Object
+from slipway.plan.plan import Happening
+
+CONTROLLER = f"{GROUP}/operator"
+
+
+def event_of(happening: Happening, parent: Object, now: datetime, instance: str) -> Object:
+    """The Event of one transition of its parent.
+
+    instance: who reports, as in `slipway-7d9f-abcde`. Its name is made of the parent's UID and of what happened, so a
+    repetition is AlreadyExists to the API server: no counter, no memory, no second Event within the Events' TTL.
+    """
+    meta = parent["metadata"]
+    mark = sha256("\0".join((meta["uid"], happening.type, happening.reason, happening.message)).encode()).hexdigest()
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{meta['name']}.{mark[:16]}", "namespace": meta["namespace"]},
+        "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance[:128],
+        "action": "Reconcile",
+        "type": happening.type,
+        "reason": happening.reason[:128],
+        "note": happening.message[:1024],
+        "regarding": {
+            "apiVersion": parent["apiVersion"],
+            "kind": parent["kind"],
+            "namespace": meta["namespace"],
+            "name": meta["name"],
+            "uid": meta["uid"],
+        },
+    }

@@ -1,0 +1,144 @@
+"""Carrying a plan out: apply, create, delete, status, events. The order makes a crash between any two harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
+from slipway.api.kinds import Key, Object, key_of
+from slipway.cluster.port import ABSENT, Cluster
+from slipway.plan.plan import Deletion, Happening, Plan
+from slipway.plan.seen import controller_uid
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.drift import covers
+from slipway.reconcile.events import event_of
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Turns plans into writes, and what the writes answer into the cache.
+
+    instance: who reports Events, as in the pod's name.
+    """
+
+    cluster: Cluster
+    cache: Cache
+    instance: str
+
+    async def carry_out(self, plan: Plan, parent: Object, now: datetime) -> bool:
+        """Make the writes of one round. True where anything was written or learned: then plan again.
+
+        parent: as the plan was made from. Where a write meets another version than the plan was made from, the object
+        is read again and the rest of the plan is dropped: the next round decides on what really is.
+        Raises ClusterError for everything else that the API server refuses.
+        """
+        wrote = False
+        for rendered in plan.apply:
+            live = self.cache.get(*key_of(rendered))
+            if live is None or not covers(live, rendered):
+                if not await self._current(key_of(rendered), self._apply(rendered, live)):
+                    return True
+                wrote = True
+        for obj in plan.create:
+            await self._create(obj)
+            wrote = True
+        for deletion in plan.delete:
+            if not await self._current(deletion.key, self._delete(deletion)):
+                return True
+            wrote = True
+        if patch := status_patch(parent.get("status") or {}, plan.status):
+            if not await self._current(key_of(parent), self._patch_status(parent, patch)):
+                return True
+            wrote = True
+        for happening in plan.events:
+            await self._tell(happening, parent, now)
+        return wrote
+
+    async def _current(self, key: Key, write: Awaitable[None]) -> bool:
+        """Await the write. False where it was decided on what is no longer so; the cache then knows better."""
+        try:
+            await write
+        except Conflict as conflict:
+            log.debug("decided on an old version", object=_shown(key), error=str(conflict))
+            await self._refresh(key)
+            return False
+        return True
+
+    async def _refresh(self, key: Key) -> None:
+        try:
+            self.cache.put(await self.cluster.get(key))
+        except NotFound:
+            if known := self.cache.get(*key):
+                self.cache.remove(key, known["metadata"]["uid"])
+
+    async def _apply(self, rendered: Object, live: Object | None) -> None:
+        if live is not None and controller_uid(live) != controller_uid(rendered):
+            raise AlreadyExists(f"apply {_shown(key_of(rendered))}: it belongs to somebody else, and is left alone")
+        # Where nothing is known to live, only create: what else has the name is not ours to take over.
+        seen = {field: live["metadata"][field] for field in ("uid", "resourceVersion")} if live else None
+        meta = {**rendered["metadata"], **(seen or {"resourceVersion": ABSENT})}
+        self.cache.put(await self.cluster.apply({**rendered, "metadata": meta}))
+        log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
+
+    async def _create(self, obj: Object) -> None:
+        try:
+            self.cache.put(await self.cluster.create(obj))
+            log.info("created", object=_shown(key_of(obj)))
+        except AlreadyExists:
+            await self._refresh(key_of(obj))
+
+    async def _delete(self, deletion: Deletion) -> None:
+        try:
+            held = await self.cluster.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
+        except NotFound:
+            held = None
+        if held is None:
+            self.cache.remove(deletion.key, deletion.uid)
+        else:
+            self.cache.put(held)
+        log.info("deleted", object=_shown(deletion.key))
+
+    async def _patch_status(self, parent: Object, patch: Object) -> None:
+        key, meta = key_of(parent), parent["metadata"]
+        try:
+            self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch))
+        except NotFound:
+            self.cache.remove(key, meta["uid"])
+
+    async def _tell(self, happening: Happening, parent: Object, now: datetime) -> None:
+        log.info("event", type=happening.type, reason=happening.reason, message=happening.message)
+        try:
+            await self.cluster.create(event_of(happening, parent, now, self.instance))
+        except AlreadyExists:
+            pass
+        except ClusterError as error:  # an Event informs; nothing waits for it
+            log.warning("could not post an Event", reason=happening.reason, error=str(error))
+
+
+def status_patch(present: Object, wanted: Object | None) -> Object:
+    """The JSON merge patch (RFC 7386) from one status to the other; empty where nothing changes."""
+    return {} if wanted is None else _merge_patch(present, wanted)
+
+
+def _merge_patch(present: Object, wanted: Object) -> Object:
+    patch: dict[str, Any] = {field: None for field in present if field not in wanted}
+    for field, value in wanted.items():
+        if field in present and present[field] == value:
+            continue
+        before = present.get(field)
+        if isinstance(value, dict) and isinstance(before, dict):
+            patch[field] = _merge_patch(before, value)
+        else:
+            patch[field] = value
+    return patch
+
+
+def _shown(key: Key) -> str:
+    return f"{key.kind} {key.namespace}/{key.name}" if key.namespace else f"{key.kind} {key.name}"

@@ -1,0 +1,54 @@
+"""From what watches and lists show to the cache, and on to the keys that must be planned again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from slipway.api.kinds import Key, Kind, Object, key_of
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.queue import WorkQueue
+
+
+class Feed:
+    """Keeps the cache, and while it leads, fills the queue.
+
+    kinds: those that have a planner. Until `lead` is called the cache is kept warm and nothing is queued.
+    """
+
+    def __init__(self, cache: Cache, queue: WorkQueue, kinds: Collection[Kind]) -> None:
+        self._cache = cache
+        self._queue = queue
+        self._kinds = kinds
+        self._leads = False
+
+    def lead(self) -> None:
+        """Queue everything that is known, and from now on everything that changes."""
+        self._leads = True
+        for kind in self._kinds:
+            for obj in self._cache.objects(kind):
+                self._queue.add(key_of(obj))
+
+    def seen(self, obj: Object, *, deleted: bool) -> None:
+        """One event of a watch. What is known already, or changes nothing that anybody reads, wakes nobody."""
+        if deleted:
+            known = self._cache.remove(key_of(obj), obj["metadata"]["uid"])
+            if known is not None:
+                self._wake(self._cache.affected(known))
+        elif self._cache.put(obj):
+            self._wake(self._cache.affected(obj))
+
+    def listed(self, kind: Kind, names: Collection[tuple[str, str]], since: int, namespace: str | None) -> int:
+        """A list of a kind ended; returns how many objects vanished without an event.
+
+        names: (namespace, name) of its items, each of which `seen` got. since: Cache.mark() before it was asked for.
+        """
+        missing = self._cache.missing(kind, names, since, namespace)
+        for obj in missing:
+            self.seen(obj, deleted=True)
+        return len(missing)
+
+    def _wake(self, keys: Iterable[Key]) -> None:
+        if self._leads:
+            for key in keys:
+                if key.kind in self._kinds:
+                    self._queue.add(key)

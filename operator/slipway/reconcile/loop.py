@@ -1,0 +1,132 @@
+"""The one loop, for every kind: observe, plan, carry out, until the plan is empty.
+
+    queue of keys -> reconcile(key) -> cache -> planner (pure) -> executor -> cluster, cache
+
+Level-triggered: it never asks what happened, only what is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from time import perf_counter
+from typing import Literal, Protocol
+
+import structlog
+
+from slipway.api.errors import ClusterError
+from slipway.api.kinds import Key, Kind, Object
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.seen import Seen
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.execute import Executor
+from slipway.reconcile.queue import WorkQueue
+
+log = structlog.get_logger(__name__)
+
+Planner = Callable[[Object, Seen, Settings, datetime], Plan]
+"""Pure: the parent as the API server holds it, what is seen besides, the settings and the time give the writes."""
+
+Result = Literal["success", "error", "requeue", "requeue_after"]
+
+MAX_ROUNDS = 10
+"""Plans that one turn of a worker carries out; a resource that wants more waits behind the others."""
+SHORTEST_SLEEP_SECONDS = 0.05
+"""A planner that asks for a moment that has passed gets the next one, not a busy loop."""
+LONGEST_SLEEP_SECONDS = 600.0
+"""A key that sleeps is planned again at least so often: the wall clock may be stepped, a monotonic delay is not."""
+
+
+class Timed(Protocol):
+    """What hears of every turn: metrics."""
+
+    def reconciled(self, key: Key, result: Result, seconds: float) -> None: ...
+
+
+class Reconciler:
+    """Brings one resource after another to what its planner wants.
+
+    clock: the wall clock (aware), read once a round.
+    """
+
+    def __init__(
+        self,
+        planners: Mapping[Kind, Planner],
+        settings: Settings,
+        cache: Cache,
+        executor: Executor,
+        queue: WorkQueue,
+        clock: Callable[[], datetime],
+        timed: Timed | None = None,
+    ) -> None:
+        self._planners = planners
+        self._settings = settings
+        self._cache = cache
+        self._executor = executor
+        self._queue = queue
+        self._clock = clock
+        self._timed = timed
+
+    async def work(self) -> None:
+        """One worker: takes keys until the queue is closed. Nothing that a resource causes ends it."""
+        while (key := await self._queue.get()) is not None:
+            try:
+                await self.turn(key)
+            finally:
+                self._queue.done(key)
+
+    async def turn(self, key: Key) -> None:
+        """One turn on a key that was taken from the queue: reconcile it, and say when it comes again."""
+        started = perf_counter()
+        with structlog.contextvars.bound_contextvars(kind=key.kind.kind, namespace=key.namespace, name=key.name):
+            result = await self._attempt(key)
+        if self._timed is not None:
+            self._timed.reconciled(key, result, perf_counter() - started)
+
+    async def _attempt(self, key: Key) -> Result:
+        try:
+            settled, wake_at = await self.reconcile(key)
+        except ClusterError as error:
+            wait = self._queue.retry(key, error.retry_after_seconds or 0.0)
+            log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
+            return "error"
+        except Exception:  # one resource's defect must not stop the others
+            wait = self._queue.retry(key)
+            log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
+            return "error"
+        if not settled:
+            wait = self._queue.retry(key)
+            log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
+            return "requeue"
+        self._queue.forget(key)
+        if wake_at is None:
+            return "success"
+        seconds = (wake_at - self._clock()).total_seconds()
+        self._queue.add_after(key, min(max(seconds, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS))
+        return "requeue_after"
+
+    async def reconcile(self, key: Key) -> tuple[bool, datetime | None]:
+        """Plan and carry out until nothing is left to do. Returns whether that came to be, and when to plan again.
+
+        A resource that is gone or being deleted is left alone: its children go by their ownerReferences.
+        Raises ClusterError, and whatever a planner raises.
+        """
+        planner = self._planners[key.kind]
+        for _ in range(MAX_ROUNDS):
+            parent = self._cache.get(*key)
+            if parent is None or "deletionTimestamp" in parent["metadata"]:
+                return True, None
+            with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
+                now = self._clock()
+                plan = planner(parent, self._cache, self._settings, now)
+                if not await self._executor.carry_out(plan, parent, now):
+                    return True, plan.wake_at
+        return False, None
+
+
+async def run_workers(reconciler: Reconciler, count: int) -> None:
+    """So many workers until the queue is closed, each with its last key worked to its end."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(reconciler.work())

@@ -1,0 +1,168 @@
+"""The work queue of keys, with the semantics of client-go's workqueue.
+
+A key is queued once however often it is added; one worker at a time has it; added while a worker has it, it comes
+again after `done`. Failures come back by exponential back-off, without jitter: one process, one queue, no herd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from slipway.api.kinds import Key
+
+
+class Watched(Protocol):
+    """What hears of the queue's life: metrics."""
+
+    def added(self, key: Key) -> None:
+        """It waits now for a worker."""
+        ...
+
+    def taken(self, key: Key, waited_seconds: float) -> None: ...
+
+    def done(self, key: Key, worked_seconds: float) -> None: ...
+
+    def retried(self, key: Key) -> None: ...
+
+
+class Unwatched:
+    """Nobody listens."""
+
+    def added(self, key: Key) -> None:
+        pass
+
+    def taken(self, key: Key, waited_seconds: float) -> None:
+        pass
+
+    def done(self, key: Key, worked_seconds: float) -> None:
+        pass
+
+    def retried(self, key: Key) -> None:
+        pass
+
+
+class WorkQueue:
+    """Keys that wait for a worker, now or later. Single-threaded: all calls from one event loop.
+
+    time: a monotonic clock in seconds. base_seconds, max_seconds: the back-off's first and longest wait; it doubles.
+    """
+
+    def __init__(
+        self,
+        time: Callable[[], float],
+        *,
+        base_seconds: float = 0.25,
+        max_seconds: float = 300.0,
+        watched: Watched | None = None,
+    ) -> None:
+        self._time = time
+        self._base_seconds = base_seconds
+        self._max_seconds = max_seconds
+        self._watched = watched or Unwatched()
+        self._ready: deque[Key] = deque()
+        self._waiting: dict[Key, float] = {}  # key -> when it was added; exactly the keys in _ready
+        self._working: dict[Key, float] = {}  # key -> when a worker took it
+        self._dirty: set[Key] = set()  # added while a worker had it
+        self._due: dict[Key, float] = {}  # delayed adds, the earliest of each key
+        self._heap: list[tuple[float, int, Key]] = []  # of _due, and of entries that _due no longer holds
+        self._pushed = 0  # breaks ties in the heap: a Key has no order
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker now."""
+        return len(self._ready)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits for a worker and no worker works; delayed keys do not count."""
+        return not self._ready and not self._working
+
+    def add(self, key: Key) -> None:
+        if key in self._working:
+            self._dirty.add(key)
+        elif key not in self._waiting:
+            self._waiting[key] = self._time()
+            self._ready.append(key)
+            self._watched.added(key)
+            self._changed.set()
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Add it so much later; of several delays the earliest holds. Taking the key forgets its delay."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = self._time() + seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            self._pushed += 1
+            heapq.heappush(self._heap, (due, self._pushed, key))
+            self._changed.set()
+
+    def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
+        """Add it after its back-off, or after what the server asked for where that is longer; returns the wait."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        # Beyond 2**32 the limit holds anyway, and the power would overflow one day.
+        wait = max(at_least_seconds, min(self._base_seconds * 2.0 ** min(failures, 32), self._max_seconds))
+        self._watched.retried(key)
+        self.add_after(key, wait)
+        return wait
+
+    def forget(self, key: Key) -> None:
+        """It went well: the next failure waits the shortest time again."""
+        self._failures.pop(key, None)
+
+    def take(self) -> Key | None:
+        """The next key for a worker, who must call `done`; None where none is due."""
+        self._promote()
+        if not self._ready:
+            return None
+        key = self._ready.popleft()
+        now = self._time()
+        self._watched.taken(key, now - self._waiting.pop(key))
+        self._working[key] = now
+        self._due.pop(key, None)
+        return key
+
+    async def get(self) -> Key | None:
+        """Wait for the next key; None once the queue is closed."""
+        while not self._closed:
+            if (key := self.take()) is not None:
+                return key
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self.seconds_to_next()):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        return None
+
+    def done(self, key: Key) -> None:
+        self._watched.done(key, self._time() - self._working.pop(key))
+        if key in self._dirty:
+            self._dirty.discard(key)
+            self.add(key)
+
+    def seconds_to_next(self) -> float | None:
+        """Until the next delayed key is due; None where there is none."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return max(0.0, self._heap[0][0] - self._time()) if self._heap else None
+
+    def close(self) -> None:
+        """Every `get` returns None from now on; what a worker has is worked to its end."""
+        self._closed = True
+        self._changed.set()
+
+    def _promote(self) -> None:
+        """Move the delayed keys that are due to those that wait for a worker."""
+        while self.seconds_to_next() == 0.0:
+            _, _, key = heapq.heappop(self._heap)
+            del self._due[key]
+            self.add(key)

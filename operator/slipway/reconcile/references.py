@@ -1,0 +1,57 @@
+"""Who must be planned again when an object changes: pure functions of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slipway.api.kinds import (
+    API_VERSION,
+    ARTIFACT_STORE,
+    COMPRESSION_PLUGIN,
+    GPU_POOL,
+    MODEL_DEPLOYMENT,
+    PVC,
+    RECONCILED,
+    TRAINING_JOB,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
+from slipway.plan.parent import OWNER_LABELS
+
+_PARENTS: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
+
+
+def referenced(obj: Object) -> Iterator[Key]:
+    """The objects that this one names in its spec and its planner reads. Lenient: a bad spec names nothing."""
+    kind, meta, spec = obj["kind"], obj["metadata"], obj.get("spec") or {}
+    namespace = meta.get("namespace", "")
+    if kind == TRAINING_JOB.kind:
+        yield Key(ARTIFACT_STORE, namespace, spec.get("store", "default"))
+        for pool in spec.get("pools") or ():
+            yield Key(GPU_POOL, "", pool)
+    elif kind == MODEL_DEPLOYMENT.kind:
+        yield Key(ARTIFACT_STORE, namespace, spec.get("store", "default"))
+        if job := (spec.get("model") or {}).get("trainingJob"):
+            yield Key(TRAINING_JOB, namespace, job)
+        for step in (spec.get("compression") or {}).get("steps") or ():
+            yield Key(COMPRESSION_PLUGIN, "", step.get("plugin", ""))
+    elif kind == ARTIFACT_STORE.kind and (claim := spec.get("persistentVolumeClaim")):
+        yield Key(PVC, namespace, claim.get("claimName", ""))
+
+
+def parent_of(obj: Object) -> Key | None:
+    """The resource of ours that an object is planned for: itself, its controller, or the one its labels name."""
+    if obj["apiVersion"] == API_VERSION:
+        return key_of(obj) if obj["kind"] in _PARENTS else None
+    meta = obj["metadata"]
+    namespace = meta.get("namespace", "")
+    for owner in meta.get("ownerReferences", ()):
+        if owner.get("controller") and owner.get("apiVersion") == API_VERSION and owner["kind"] in _PARENTS:
+            return Key(_PARENTS[owner["kind"]], namespace, owner["name"])
+    labels = meta.get("labels") or {}
+    for kind, label in OWNER_LABELS.items():
+        if label in labels:
+            return Key(_PARENTS[kind], namespace, labels[label])
+    return None
