@@ -1,0 +1,65 @@
+"""Objects that a spec names. GitOps applies them in any order, so what is missing is waited for, never an error."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from slipway.api.artifactstore import ArtifactStore, ArtifactStoreSpec
+from slipway.api.gpupool import GPUPool, GPUPoolSpec
+from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
+from slipway.api.status import Condition
+from slipway.plan.parse import parsed
+from slipway.plan.pods import Placement
+from slipway.plan.seen import Seen
+
+LOOK_AGAIN_AFTER = timedelta(seconds=60)
+"""What another object's change sets right is looked for so often, even where no event on it reaches this resource."""
+
+
+class NotYet(Exception):
+    """Something that the spec names is not there yet, or not ready: Pending, Reconciling=True."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def ready_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
+    """The store that new work may use. Raises NotYet: StoreNotFound, StoreNotReady."""
+    obj = seen.get(ARTIFACT_STORE, namespace, name)
+    if obj is None:
+        raise NotYet("StoreNotFound", f'spec.store: there is no ArtifactStore "{name}" in this namespace; create it')
+    store = parsed(ArtifactStore, obj)
+    verdict = condition(store.status.conditions, "Ready")
+    if verdict is None or verdict.status != "True":
+        why = f": {verdict.message}" if verdict and verdict.message else ""
+        raise NotYet("StoreNotReady", f'spec.store: ArtifactStore "{name}" is not ready{why}')
+    return store.spec
+
+
+def known_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
+    """The store that work under way uses: it need only exist. Raises NotYet: StoreNotFound."""
+    obj = seen.get(ARTIFACT_STORE, namespace, name)
+    if obj is None:
+        message = f'spec.store: ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
+        raise NotYet("StoreNotFound", message)
+    return parsed(ArtifactStore, obj).spec
+
+
+def known_pool(seen: Seen, name: str) -> GPUPoolSpec:
+    """Raises NotYet: PoolNotFound."""
+    obj = seen.get(GPU_POOL, "", name)
+    if obj is None:
+        raise NotYet("PoolNotFound", f'there is no GPUPool "{name}"; create it')
+    return parsed(GPUPool, obj).spec
+
+
+def placement_of(pool: GPUPoolSpec) -> Placement:
+    """Where the pods of a pool run and which devices each takes."""
+    devices = {pool.resource.name: pool.resource.per_pod} if pool.resource else {}
+    return Placement(pool.node_selector, pool.tolerations, devices)
+
+
+def condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    return next((found for found in conditions if found.type == kind), None)
