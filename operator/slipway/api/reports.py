@@ -7,15 +7,27 @@ bounded, and treat everything else as absent.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PlainSerializer, ValidationError
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Model, Moment, Rule
+from slipway.api.base import Model, Rule
 
 MAX_REPORT_BYTES = 2048
 """The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
+
+PEER_LOST = "PeerLost"
+"""The exception of a rank that lost its connection to another: a consequence, so any other failure is told first."""
+
+
+def _to_the_millisecond(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(_to_the_millisecond, return_type=str, when_used="json")]
+"""A time to the millisecond: when one rank fails, the others follow within the same second."""
 
 
 class Slice(Model):
@@ -72,7 +84,7 @@ class Report(Model):
 
     outcome: Literal["succeeded", "failed", "none"]
     """`none` is the answer of a re-read that found no report in the store."""
-    at: Moment
+    at: Instant
     """When the work ended; for a failure, when it first failed."""
     error: ErrorReport | None = None
     """Set for a failure."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from slipway.api.kinds import Object
 from slipway.api.reports import Report, parse_report, shorten
 from slipway.api.status import Failure
+from slipway.plan.lastwords import read_last_words
 from slipway.plan.pods import CONTAINER
 
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
@@ -15,6 +17,11 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
+
+_CONSEQUENCES = {"PeerLost": 1, "SIGTERM": 2, "SignalException": 2}
+"""Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
+_PEER_SIGNS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "communicator was aborted")
+_SIGTERM_EXIT = 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +42,38 @@ class JobEnd:
 
 def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
     """None while the Job is not over (its Failed condition comes after its last pod has ended)."""
-    conditions = {c["type"]: c for c in job.get("status", {}).get("conditions", ()) if c.get("status") == "True"}
-    if "Complete" in conditions:
+    if "Complete" in (conditions := conditions_of(job)):
         return JobEnd(True, report=next((r for pod in pods if (r := _last_word(pod))), None))
     if "Failed" not in conditions:
         return None
     condition = conditions["Failed"]
     if condition.get("reason") == "PodFailurePolicy":
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
-    return JobEnd(False, failure=first_failure(pods) or Failure(reason=UNKNOWN))
+    return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
 
 
 def first_failure(pods: Sequence[Object]) -> Failure | None:
-    """The failure of the pod that failed first: by its report's time, else by when its container ended."""
-    failures = [found for pod in pods if (found := _failure(pod))]
-    return min(failures, key=lambda found: found[0])[1] if failures else None
+    """The failure of the pod that failed first: causes before their consequences, then by the report's time.
+
+    Where a pod left no report, the time is that of its container's end.
+    """
+    failures = _failures(pods)
+    return min(failures, key=_order)[1] if failures else None
 
 
-def _last_word(pod: Object) -> Report | None:
-    """The report of a pod that exited with 0; None for index > 0, which has nothing to say."""
-    ended = _terminated(pod)
-    if ended is None or ended.get("exitCode") != 0 or index_of(pod) not in (0, None):
+def disruption(pods: Sequence[Object]) -> Failure | None:
+    """The disruption (preemption, eviction, a taint) that ended the work; None where a pod had failed before it.
+
+    The other pods fail of it before the disrupted one has ended, so the Job's own reason tells of them.
+    """
+    disrupted = [(_time(c.get("lastTransitionTime")), index_of(pod), c) for pod in pods if (c := _target(pod))]
+    if not disrupted:
         return None
-    return parse_report(ended.get("message"))
+    at, index, condition = min(disrupted, key=lambda found: found[0])
+    if any(failed_at < at for failed_at, failure in _failures(pods) if not _consequence(failure)):
+        return None
+    told = ": ".join(str(condition[part]) for part in ("reason", "message") if condition.get(part))
+    return Failure(reason=PREEMPTED, index=index, message=told[:1024] or None)
 
 
 def failure_of_report(report: Report, index: int | None) -> Failure:
@@ -73,14 +89,45 @@ def failure_of_report(report: Report, index: int | None) -> Failure:
     )
 
 
+def conditions_of(obj: Object) -> dict[str, Object]:
+    """The conditions of any object that are True, by type."""
+    return {c["type"]: c for c in obj.get("status", {}).get("conditions") or () if c.get("status") == "True"}
+
+
 def index_of(pod: Object) -> int | None:
     meta = pod["metadata"]
     text = meta.get("labels", {}).get(INDEX_LABEL) or meta.get("annotations", {}).get(INDEX_ANNOTATION)
     return int(text) if text is not None and text.isdigit() else None
 
 
-def _failure(pod: Object) -> tuple[str, Failure] | None:
-    """When (RFC 3339) and why the pod failed."""
+def _last_word(pod: Object) -> Report | None:
+    """The report of a pod that exited with 0; None for index > 0, which has nothing to say."""
+    ended = _terminated(pod)
+    if ended is None or ended.get("exitCode") != 0 or index_of(pod) not in (0, None):
+        return None
+    return parse_report(ended.get("message"))
+
+
+def _failures(pods: Sequence[Object]) -> list[tuple[datetime, Failure]]:
+    return [found for pod in pods if (found := _failure(pod))]
+
+
+def _order(found: tuple[datetime, Failure]) -> tuple[int, datetime, int]:
+    at, failure = found
+    return _consequence(failure), at, failure.index or 0
+
+
+def _consequence(failure: Failure) -> int:
+    """0 for what may be a cause; more for what less likely is."""
+    if failure.message and any(sign in failure.message for sign in _PEER_SIGNS):
+        return 1
+    if failure.exception is None and failure.exit_code == _SIGTERM_EXIT:
+        return 2
+    return _CONSEQUENCES.get(failure.exception or "", 0)
+
+
+def _failure(pod: Object) -> tuple[datetime, Failure] | None:
+    """When and why the pod failed."""
     status = pod.get("status", {})
     ended = _terminated(pod)
     index = index_of(pod)
@@ -89,21 +136,42 @@ def _failure(pod: Object) -> tuple[str, Failure] | None:
             return None
         why = str(status.get("reason") or "Lost")[:64]
         return _LAST, Failure(reason=why, index=index, message=str(status.get("message", ""))[:1024] or None)
-    code = int(ended.get("exitCode", 0))
-    if code == 0:
+    if int(ended.get("exitCode", 0)) == 0:
         return None
     report = parse_report(ended.get("message"))
-    if report is not None and report.outcome == "failed":
-        failure = failure_of_report(report, index)
-        exit_code = failure.exit_code if failure.exit_code is not None else code
-        at = report.to_wire()["at"]
-        return at, failure.model_copy(update={"exit_code": exit_code})
+    if report is None or report.outcome != "failed":
+        return _time(ended.get("finishedAt")), _unreported(ended, index)
+    failure = failure_of_report(report, index)
+    code = failure.exit_code if failure.exit_code is not None else int(ended["exitCode"])
+    return report.at, failure.model_copy(update={"exit_code": code})
+
+
+def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:
+    """The failure of a container that ended without a report of ours."""
+    code = int(str(ended["exitCode"]))
+    words = read_last_words(str(ended.get("message") or ""))
     reason = "OOMKilled" if ended.get("reason") == "OOMKilled" else "Signal" if code > 128 else "Error"
-    message = shorten(str(ended.get("message") or "").strip(), 1024) or None
-    return str(ended.get("finishedAt") or _LAST), Failure(reason=reason, index=index, exit_code=code, message=message)
+    return Failure(
+        reason=reason,
+        index=index,
+        rank=words.rank,
+        exception=words.exception[:256] if words.exception else None,
+        message=shorten(words.message, 1024) if words.message else None,
+        exit_code=words.exit_code if words.exit_code is not None else code,
+    )
 
 
-_LAST = "9999-12-31T23:59:59Z"
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+def _time(text: object) -> datetime:
+    """A time of the API (RFC 3339); the end of time where there is none."""
+    return datetime.fromisoformat(str(text)) if text else _LAST
+
+
+def _target(pod: Object) -> Object | None:
+    """The condition by which Kubernetes says that it takes the pod away (KEP-3329)."""
+    return conditions_of(pod).get("DisruptionTarget")
 
 
 def _terminated(pod: Object) -> Object | None:

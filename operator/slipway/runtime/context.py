@@ -1,0 +1,158 @@
+"""The runtime's side of `slipway.sdk.plugin.Context`. torch is imported by the methods that need it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slipway.api.artifacts import State
+from slipway.api.errors import PluginError
+from slipway.api.tasks import CompressTask
+from slipway.runtime.data import read_arrays
+from slipway.runtime.onnxfile import stripped
+from slipway.runtime.pod import Pod
+from slipway.runtime.seal import versions
+from slipway.sdk.artifact import Artifact
+from slipway.sdk.manifest import CODE_DIR, MODEL_FILE, ONNX_FILE, Content, ModuleSource, Provenance, TensorSpec
+from slipway.sdk.plugin import Arrays, Compression
+from slipway.sdk.write import write_artifact
+
+if TYPE_CHECKING:
+    import torch
+
+
+class PodContext:
+    """What one run of one plugin may use. It writes one artifact, where the task's result belongs."""
+
+    def __init__(self, task: CompressTask, pod: Pod, plugin: Compression[Any]) -> None:
+        self._task = task
+        self._pod = pod
+        self._plugin = plugin
+        self._started = time.monotonic()
+        self.scratch = pod.scratch / f"plugin-{plugin.name}"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def seed(self) -> int:
+        return self._task.seed
+
+    @cached_property
+    def device(self) -> torch.device:
+        from slipway.runtime.distributed import local_device
+
+        return local_device({})
+
+    @cached_property
+    def _dataset(self) -> Artifact:
+        if self._task.data is None:
+            raise PluginError(
+                f"plugin {self._plugin.name!r} asks for data and spec.compression.data is not set; set it"
+            )
+        return self._pod.read(self._task.data.artifact, State.DATASET)
+
+    def data(self) -> Arrays:
+        return read_arrays(self._dataset)
+
+    def load_module(self, model: Artifact) -> torch.nn.Module:
+        from slipway.runtime.modules import load_module
+
+        return load_module(model).to(self.device)
+
+    def fit(
+        self,
+        module: torch.nn.Module,
+        *,
+        epochs: int,
+        learning_rate: float = 1e-3,
+        batch_size: int = 32,
+        optimizer: str = "adam",
+        teacher: torch.nn.Module | None = None,
+        temperature: float = 2.0,
+        soft_share: float = 0.5,
+    ) -> dict[str, float]:
+        from slipway.runtime.fit import cross_entropy, distillation, fit
+        from slipway.runtime.training import Epoch, Loss, Samples, accuracy
+
+        def report(number: int, epoch: Epoch) -> None:
+            self.progress(f"fine-tuning: loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}", number, epochs)
+
+        samples = Samples.read(self._dataset)
+        loss: Loss = cross_entropy
+        if teacher is not None:
+            loss = distillation(teacher.to(self.device), temperature, soft_share)
+        last = fit(
+            module,
+            samples,
+            self.device,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            seed=self.seed,
+            loss=loss,
+            progress=report,
+        )
+        return {"loss": last.loss, "accuracy": accuracy(module, samples, self.device)}
+
+    def save_module(
+        self, module: torch.nn.Module, like: Artifact, metrics: Mapping[str, float] | None = None
+    ) -> Artifact:
+        from slipway.runtime import modules
+
+        source = like.content.module
+        if source is None:
+            raise PluginError(f"plugin {self._plugin.name!r} saves a module like one of state {like.state}")
+        module = module.cpu().eval()
+        code = like.path / CODE_DIR
+        plain = modules.build(source.factory, source.args, code if source.code else None)
+        shapes = {name: tensor.shape for name, tensor in plain.state_dict().items()}
+        resized = {name: tensor.shape for name, tensor in module.state_dict().items()} != shapes
+        source = ModuleSource(factory=source.factory, args=source.args, code=source.code, resized=resized)
+        weights = modules.weights_of(module)
+        examples = modules.example(like.content.inputs)
+        again = modules.rebuild(source, modules.read_weights(weights), code)
+        if not modules.same_outputs(module, again, examples):
+            raise PluginError(f"plugin {self._plugin.name!r}: the module answers otherwise when it is built anew")
+        inputs, outputs = modules.specs(module, examples)
+        files: dict[str, Path | bytes] = {MODEL_FILE: weights}
+        files |= {name: like.file(name) for name in like.content.files if name.startswith(f"{CODE_DIR}/")}
+        named = tuple(
+            spec.model_copy(update={"name": old.name}) for spec, old in zip(inputs, like.content.inputs, strict=True)
+        )
+        return self._leave(Content(state=State.MODULE, module=source, inputs=named, outputs=outputs), files, metrics)
+
+    def write_onnx(self, graph: Path | bytes, metrics: Mapping[str, float] | None = None) -> Artifact:
+        data, inputs, outputs = stripped(graph)
+        return self._leave(Content(state=State.ONNX, inputs=inputs, outputs=outputs), {ONNX_FILE: data}, metrics)
+
+    def write(
+        self,
+        state: State,
+        files: Mapping[str, Path | bytes],
+        *,
+        inputs: Sequence[TensorSpec] = (),
+        outputs: Sequence[TensorSpec] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> Artifact:
+        return self._leave(Content(state=state, inputs=tuple(inputs), outputs=tuple(outputs)), files, metrics)
+
+    def progress(self, message: str, done: int = 0, total: int = 0) -> None:
+        print(f"{done}/{total}  {message}" if total else message, flush=True)
+
+    def _leave(
+        self, content: Content, files: Mapping[str, Path | bytes], metrics: Mapping[str, float] | None
+    ) -> Artifact:
+        plugin, task = self._plugin, self._task
+        if content.state is not plugin.produces:  # before it is written: what lies there whole is taken for the result
+            raise PluginError(f"plugin {plugin.name!r} left state {content.state}; it declares {plugin.produces}")
+        origin = Provenance(
+            task="compress",
+            parents=(task.model.digest, *((task.data.artifact.digest,) if task.data else ())),
+            parameters={"plugin": task.entry_point, "params": dict(task.params), "seed": task.seed},
+            metrics={**(metrics or {}), "seconds": round(time.monotonic() - self._started, 3)},
+            versions={**versions(), plugin.name: plugin.version},
+        )
+        return write_artifact(self._pod.artifact, content, files, origin)

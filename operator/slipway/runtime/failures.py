@@ -1,0 +1,147 @@
+"""What a failure is called: exceptions of this process, and those of torchrun's workers.
+
+A worker writes its exception to the file that torchrun names in TORCHELASTIC_ERROR_FILE, in torchrun's own format
+(torch.distributed.elastic.multiprocessing.errors) with one more key, `slipway`: torchrun's time is in whole seconds,
+too coarse to tell which of two ranks failed first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from slipway.api.errors import SlipwayError
+from slipway.api.reports import PEER_LOST, ErrorReport, Report, shorten
+
+_LOST_CONNECTION = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Socket closed",
+    "NCCL communicator was aborted",
+)
+_MAX_MESSAGE = 1024
+
+
+class Terminated(BaseException):
+    """A signal asked the process to end. Not an Exception: nothing but the end of the process may catch it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class WorkerFailed(SlipwayError):
+    """A worker of this pod failed; of several, the first."""
+
+    def __init__(self, error: ErrorReport, at: datetime) -> None:
+        super().__init__(f"rank {error.rank}: {error.exception}: {error.message}")
+        self.error = error
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnd:
+    """How one worker ended. exit_code: negative for a signal; data: its error file, None where it left none."""
+
+    rank: int
+    exit_code: int
+    at: datetime
+    data: Mapping[str, Any] | None = None
+
+
+def failed(error: BaseException) -> Report:
+    """The report of a task that ended by this exception, now."""
+    if isinstance(error, WorkerFailed):
+        return Report(outcome="failed", at=error.at, error=error.error)
+    if isinstance(error, Terminated):
+        name = signal.Signals(error.number).name
+        message = "the pod was asked to end: preemption, eviction, deletion, suspension or a deadline"
+        what = ErrorReport(exception=name, message=message, exit_code=128 + error.number)
+    else:
+        what = ErrorReport(exception=type(error).__name__[:128], message=_text(error), exit_code=1)
+    return Report(outcome="failed", at=datetime.now(UTC), error=what)
+
+
+def print_failure(error: BaseException) -> None:
+    """The whole of the error for the log; a worker has printed its own."""
+    if isinstance(error, WorkerFailed | Terminated):
+        print(f"failed: {error}", flush=True)
+    else:
+        traceback.print_exception(error)
+
+
+def record(error: BaseException, path: Path) -> None:
+    """Called in a worker: leave the exception for torchrun and for `first_failure`."""
+    name, message, now = type(error).__name__, _text(error), datetime.now(UTC)
+    if isinstance(error, Exception) and is_lost_connection(name, str(error)):
+        name, message = PEER_LOST, f"another rank ended or cannot be reached ({name}: {message})"
+    body = {
+        "message": {
+            "message": f"{name}: {message}",
+            "extraInfo": {"py_callstack": traceback.format_exc(), "timestamp": str(int(now.timestamp()))},
+        },
+        "slipway": {"exception": name, "message": message, "at": now.isoformat()},
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(body))
+    draft.rename(path)
+
+
+def is_lost_connection(name: str, message: str) -> bool:
+    """Whether a collective failed because a peer was gone (gloo: RuntimeError; NCCL: DistBackendError)."""
+    return name in ("RuntimeError", "DistBackendError", "DistNetworkError") and any(
+        sign in message for sign in _LOST_CONNECTION
+    )
+
+
+def first_failure(ends: Iterable[WorkerEnd]) -> WorkerFailed:
+    """The failure to report of a pod's workers: causes before consequences, then the earliest."""
+    failures = [_failure(end) for end in ends if end.exit_code != 0]
+    return min(failures, key=lambda f: (_is_consequence(f.error), f.at))
+
+
+def _is_consequence(error: ErrorReport) -> int:
+    if error.exception == "SIGTERM":  # the agent ends the others when one has failed
+        return 2
+    return 1 if error.exception == PEER_LOST else 0
+
+
+def _failure(end: WorkerEnd) -> WorkerFailed:
+    code = end.exit_code if end.exit_code >= 0 else 128 - end.exit_code
+    own = end.data.get("slipway") if end.data else None
+    if own:
+        error = ErrorReport(
+            exception=str(own["exception"])[:128],
+            message=shorten(str(own["message"]), _MAX_MESSAGE),
+            rank=end.rank,
+            exit_code=code,
+        )
+        return WorkerFailed(error, datetime.fromisoformat(own["at"]))
+    if end.exit_code < 0:
+        name = _signal_name(-end.exit_code)
+        cause = " (the kernel does so when the container is over its memory limit)" if name == "SIGKILL" else ""
+        error = ErrorReport(exception=name, message=f"killed by {name}{cause}", rank=end.rank, exit_code=code)
+        return WorkerFailed(error, end.at)
+    message = f"the worker exited with code {code} and left no exception; its log says why"
+    return WorkerFailed(ErrorReport(exception="SystemExit", message=message, rank=end.rank, exit_code=code), end.at)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the script called sys.exit({error.code!r})"
+    return shorten(str(error).strip() or type(error).__name__, _MAX_MESSAGE)

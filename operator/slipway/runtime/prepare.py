@@ -1,0 +1,90 @@
+"""The task `prepare`: a built-in data set as an artifact, bit for bit the same wherever it is made.
+
+digits: 1,797 handwritten digits, 8x8 pixels of 0..16 (UCI optdigits test set, in scikit-learn), scaled to 28x28.
+Integer arithmetic alone, so that no floating-point unit and no library version can move a bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from slipway.api.artifacts import State
+from slipway.api.reports import Report
+from slipway.api.tasks import PrepareTask
+from slipway.runtime.pod import Pod
+from slipway.sdk.manifest import DATA_FILE, Content, DatasetInfo, Provenance, TensorSpec
+from slipway.sdk.write import write_artifact
+
+CLASSES = 10
+TEST_SAMPLES = 540
+SIDE = 28
+
+
+def run(task: PrepareTask, pod: Pod) -> Report:
+    """Write one split of the data set."""
+    images, targets = load_digits()
+    chosen = np.isin(np.arange(len(targets)), held_out(targets, TEST_SAMPLES))
+    if task.split == "train":
+        chosen = ~chosen
+    content, data = dataset(enlarge(images[chosen]), targets[chosen])
+    origin = Provenance(task="prepare", parameters={"dataset": str(task.dataset), "split": task.split})
+    artifact = write_artifact(pod.artifact, content, {DATA_FILE: data}, origin)
+    return pod.succeeded(artifact, {"samples": len(targets[chosen])})
+
+
+def load_digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels [1797, 8, 8] of 0..16 and classes [1797]."""
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    return digits.images.astype(np.int64), digits.target.astype(np.int64)
+
+
+def held_out(targets: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices of `count` samples, each class by its share (largest remainder), evenly spread over the class.
+
+    No generator: which samples are held out depends on the order of the data set alone.
+    """
+    classes, sizes = np.unique(targets, return_counts=True)
+    shares, remainders = np.divmod(sizes * count, len(targets))
+    extra = np.argsort(-remainders, kind="stable")[: count - shares.sum()]
+    shares[extra] += 1
+    chosen = []
+    for label, size, share in zip(classes, sizes, shares, strict=True):
+        places = (np.arange(share) * 2 + 1) * size // (2 * share)
+        chosen.append(np.flatnonzero(targets == label)[places])
+    return np.sort(np.concatenate(chosen))
+
+
+def enlarge(images: NDArray[np.int64], side: int = SIDE) -> NDArray[np.uint8]:
+    """Bilinear, pixel centres aligned, from [N, n, n] of 0..16 to [N, side, side] of 0..255, rounded half up."""
+    weights = _bilinear(images.shape[1], side)
+    whole = 2 * side  # each row of weights adds up to it
+    scaled = np.einsum("ia,nab,jb->nij", weights, images, weights)
+    top = 16 * whole * whole
+    pixels: NDArray[np.uint8] = ((scaled * 255 * 2 + top) // (2 * top)).astype(np.uint8)
+    return pixels
+
+
+def dataset(inputs: NDArray[np.uint8], targets: NDArray[np.int64]) -> tuple[Content, bytes]:
+    """Content and bytes of an artifact of images and their classes."""
+    content = Content(
+        state=State.DATASET,
+        inputs=(TensorSpec(name="inputs", shape=inputs.shape[1:], dtype=str(inputs.dtype)),),
+        outputs=(TensorSpec(name="targets", shape=(), dtype=str(targets.dtype)),),
+        dataset=DatasetInfo(samples=len(targets), classes=CLASSES, scale=1 / 255),
+    )
+    return content, save({"inputs": inputs, "targets": targets})
+
+
+def _bilinear(old: int, new: int) -> NDArray[np.int64]:
+    """[new, old] integer weights, each row adding up to 2 * new; the edge pixel is repeated beyond the edge."""
+    weights = np.zeros((new, old), dtype=np.int64)
+    for place in range(new):
+        position = (2 * place + 1) * old - new  # of the new pixel's centre, in 1/(2 new) of an old pixel
+        left, share = divmod(position, 2 * new)
+        weights[place, min(max(left, 0), old - 1)] += 2 * new - share
+        weights[place, min(max(left + 1, 0), old - 1)] += share
+    return weights

@@ -1,0 +1,144 @@
+"""What `slipway.runtime.save` does: leave a model in the output folder so that `seal` can make an artifact of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from slipway.api.artifacts import State
+from slipway.api.errors import ArtifactError, SlipwayError
+from slipway.api.tasks import OUTPUT_ENV
+from slipway.runtime.codefiles import NotPortable, Source, modules_restored, source_of
+from slipway.runtime.modules import read_weights, rebuild, same_outputs, specs, weights_of
+from slipway.runtime.onnxfile import export
+from slipway.sdk.manifest import (
+    CODE_DIR,
+    MANIFEST,
+    MODEL_FILE,
+    ONNX_FILE,
+    Content,
+    Manifest,
+    ModuleSource,
+    Provenance,
+    TensorSpec,
+)
+
+MAX_METRICS = 12
+
+
+def save_model(
+    model: nn.Module,
+    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    environment: Mapping[str, str],
+    *,
+    metrics: Mapping[str, float] | None = None,
+    factory: str | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> None:
+    """See `slipway.runtime.save`."""
+    checked = checked_metrics(metrics or {})
+    if int(environment.get("RANK", "0")) != 0:
+        return
+    if OUTPUT_ENV not in environment:
+        raise ArtifactError(f"{OUTPUT_ENV} is not set: it names the output folder, and a TrainingJob sets it")
+    output = Path(environment[OUTPUT_ENV])
+    module = model.module if isinstance(model, DistributedDataParallel) else model
+    examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
+    if any(len(tensor) < 2 for tensor in examples):
+        raise ArtifactError("example_inputs: give 2 samples or more, so that the batch is seen to be free")
+    inputs, outputs = specs(module, examples)
+    _clear(output)
+    try:
+        source = _leave_module(module, examples, output, factory, args)
+    except SlipwayError as error:
+        if factory is not None or args is not None:
+            raise ArtifactError(
+                f"the model cannot be built by the factory and args that were given: {error}"
+            ) from error
+        print(f"saving the model as ONNX, because it cannot be built anew: {error}", flush=True)
+        _clear(output)
+        export(module.eval().cpu(), [tensor.cpu() for tensor in examples], output / ONNX_FILE)
+        content = Content(state=State.ONNX)
+    else:
+        content = _content(source, inputs, outputs)
+    manifest = Manifest(content=content, provenance=Provenance(metrics=checked))
+    (output / MANIFEST).write_text(json.dumps(manifest.to_wire(), indent=1))  # last: it marks the rest as whole
+
+
+def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics as plain numbers. Raises ValueError naming one that is not."""
+    if len(metrics) > MAX_METRICS:
+        raise ValueError(f"metrics: {len(metrics)} are more than {MAX_METRICS}")
+    plain = {str(name): float(value) for name, value in metrics.items()}
+    if bad := [name for name, value in plain.items() if not math.isfinite(value) or len(name) > 48]:
+        raise ValueError(f"metrics[{bad[0]!r}] is no finite number under a name of at most 48 letters")
+    return plain
+
+
+def _leave_module(
+    module: nn.Module,
+    examples: Sequence[torch.Tensor],
+    output: Path,
+    factory: str | None,
+    args: Mapping[str, Any] | None,
+) -> ModuleSource:
+    """Write weights and code, and prove that they make the same model again. Raises SlipwayError where they do not."""
+    thing = type(module) if factory is None else _named(factory)
+    code = source_of(thing)
+    name = code.module if code else thing.__module__
+    source = ModuleSource(
+        factory=f"{name}:{thing.__qualname__}", args=json.loads(json.dumps(dict(args or {}))), code=code is not None
+    )
+    data = weights_of(module)
+    (output / MODEL_FILE).write_bytes(data)
+    _copy(code, output / CODE_DIR)
+    try:
+        with modules_restored():
+            again = rebuild(source, read_weights(data), output / CODE_DIR).to(examples[0].device)
+    except SlipwayError:
+        raise
+    except Exception as error:
+        raise NotPortable(f"{source.factory} fails with {type(error).__name__}: {error}") from error
+    if not same_outputs(module, again, examples):
+        raise NotPortable(f"{source.factory} builds a model that answers otherwise; pass args or factory")
+    return source
+
+
+def _named(factory: str) -> Any:
+    module, _, attribute = factory.partition(":")
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    script = Path(getattr(main, "__file__", None) or "").stem
+    try:
+        return getattr(main if module in (script, getattr(spec, "name", None)) else import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise NotPortable(f"{factory} cannot be imported ({error})") from error
+
+
+def _content(source: ModuleSource, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Content:
+    return Content(state=State.MODULE, module=source, inputs=inputs, outputs=outputs)
+
+
+def _copy(code: Source | None, target: Path) -> None:
+    for name, path in code.files.items() if code else ():
+        place = target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def _clear(output: Path) -> None:
+    """Take away what an earlier call left; other files are the user's."""
+    output.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, MODEL_FILE, ONNX_FILE):
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / CODE_DIR, ignore_errors=True)
