@@ -1,5 +1,6 @@
 """Builds the Go modules of this folder into the cache, once for each content of their files."""
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +109,14 @@ def _locked(file: Path) -> Iterator[None]:
         yield
 
 
-def main() -> int:
-    """Build whatever the cache lacks and print where each binary is."""
-    for module in MODULES:
-        folder = build(module)
-        for binary in sorted(folder.iterdir()):
-            print(binary)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build what the cache lacks and print where each binary is."""
+    known = {name: module for module in MODULES for name in (*module.packages, *module.names)}
+    parser = argparse.ArgumentParser(prog="build", description=main.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these: " + ", ".join(known))
+    names = parser.parse_args(arguments).names
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"{unknown[0]}: not built here; one of {', '.join(known)} is")
+    for name in names or known:
+        print(program(known[name], name))
     return 0

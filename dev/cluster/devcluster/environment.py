@@ -109,7 +109,9 @@ def _install_triton() -> None:
 def _digest(files: Iterable[Path]) -> str:
     content = hashlib.sha256()
     for file in files:
-        content.update(str(file).encode() + b"\0" + file.read_bytes() + b"\0")
+        # Named as in the repository: another checkout of the same content has the same environment.
+        name = file.relative_to(paths.REPOSITORY) if file.is_relative_to(paths.REPOSITORY) else file
+        content.update(str(name).encode() + b"\0" + file.read_bytes() + b"\0")
     return content.hexdigest()
 
 
