@@ -1,0 +1,55 @@
+"""What the exit codes of `slipway` mean, and how an error becomes one line.
+
+0    done; with --watch, everything watched is Ready
+1    the thing asked about failed: a resource is Stalled, a plugin is broken
+2    the command line is wrong
+3    there is no such resource, file or plugin
+4    the cluster, or the server that was asked, refused or did not answer
+5    --timeout has passed
+130  interrupted
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from slipway.api.errors import ClusterError, NotFound, SlipwayError
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+UNAVAILABLE = 4
+TIMED_OUT = 5
+
+
+class CommandError(SlipwayError):
+    """A command cannot do what it was asked for. exit_code: one of the codes above."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def exit_code(error: SlipwayError) -> int:
+    match error:
+        case CommandError():
+            return error.exit_code
+        case NotFound():
+            return NOT_FOUND
+        case ClusterError():
+            return UNAVAILABLE
+    return FAILED
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose foreseen errors are one line on standard error; a traceback is a defect of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SlipwayError as error:
+            typer.echo("error: " + " ".join(str(error).split()), err=True)
+            raise typer.Exit(exit_code(error)) from error

@@ -1,0 +1,122 @@
+"""`slipway logs`: all ranks of a training, all steps of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.options import Context, Namespace
+
+if TYPE_CHECKING:
+    from slipway.api.kinds import Object
+    from slipway.cli.access import Access
+    from slipway.cli.find import Target
+    from slipway.cli.podlogs import Selection, Write
+
+
+def logs(
+    name: Annotated[str, typer.Argument(metavar="NAME|KIND/NAME", help="A TrainingJob (tj) or ModelDeployment (md).")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow as pods appear, until the resource has settled.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: tasks and the newest.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="NAME", help="Pods of that task, as status names it.")
+    ] = None,
+    tail: Annotated[int | None, typer.Option("--tail", min=0, help="At most so many lines of each container.")] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Show the logs of all ranks, or of all steps.
+
+    Each line stands behind the index of its rank's pod, or behind its task.
+
+    \b
+    Examples:
+      slipway logs digits                          [0] ..., [1] ..., [step-0-prune-structured] ...
+      slipway logs tj/digits -f                    follow the ranks as they start
+      slipway logs tj/digits --attempt 1           an attempt that failed
+      slipway logs md/digits --task evaluate-candidate
+    """
+    import asyncio
+
+    from slipway.cli.find import parse_target
+    from slipway.cli.podlogs import Selection
+
+    selection = Selection(attempt, task)
+    asyncio.run(_logs(parse_target(name), selection, namespace, context, tail, follow=follow, timestamps=timestamps))
+
+
+async def _logs(
+    target: Target,
+    selection: Selection,
+    namespace: str | None,
+    context: str | None,
+    tail: int | None,
+    *,
+    follow: bool,
+    timestamps: bool,
+) -> None:
+    from slipway.cli.access import access
+    from slipway.cli.exits import NOT_FOUND, CommandError
+    from slipway.cli.find import resources
+    from slipway.cli.logstream import ApiServerLogs
+    from slipway.cli.podlogs import Source, followed, printed, sources
+    from slipway.cli.summary import settled
+
+    write = writer(timestamps=timestamps)
+    async with access(context, namespace) as way, way.session() as session:
+        lines = ApiServerLogs(session, way.connection.host)
+
+        async def look() -> tuple[Sequence[Source], bool]:
+            found = await resources(way.cluster, way.namespace, target)
+            return sources(await pods_of(way, found), selection), all(settled(obj) is not None for obj in found)
+
+        if follow:
+            await followed(lines, look, write, tail)
+            return
+        wanted, _ = await look()
+        if not wanted:
+            raise CommandError(f"no container of {target} has started that {_told(selection)}", NOT_FOUND)
+        await printed(lines, wanted, write, tail)
+
+
+async def pods_of(way: Access, found: Sequence[Object]) -> list[Object]:
+    """All pods that carry the resources' labels."""
+    from slipway.api.kinds import POD
+    from slipway.plan.parent import OWNER_LABELS
+
+    return [
+        pod
+        for obj in found
+        for pod in await way.cluster.list(POD, way.namespace, {OWNER_LABELS[obj["kind"]]: obj["metadata"]["name"]})
+    ]
+
+
+def writer(*, timestamps: bool) -> Write:
+    """Writes `[prefix] text`; on a terminal each prefix has a colour of its own."""
+    import sys
+
+    colours = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
+    given: dict[str, str] = {}
+    coloured = sys.stdout.isatty()
+
+    def write(prefix: str, at: str, text: str) -> None:
+        colour = given.setdefault(prefix, colours[len(given) % len(colours)])
+        head = typer.style(f"[{prefix}]", fg=colour) if coloured else f"[{prefix}]"
+        typer.echo(f"{head} {at} {text}" if timestamps else f"{head} {text}")
+
+    return write
+
+
+def _told(selection: Selection) -> str:
+    """What was asked for, in words."""
+    wanted = [f"is of task {selection.task!r}"] if selection.task else []
+    wanted += [f"is of attempt {selection.attempt}"] if selection.attempt else []
+    return " and ".join(wanted) or "still has its log"

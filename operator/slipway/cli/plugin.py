@@ -1,0 +1,137 @@
+"""`slipway plugin`: what makes models smaller, in the cluster and on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slipway.cli.options import Context, Format, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slipway.sdk.plugin import BrokenPlugin, Compression
+
+plugin = typer.Typer(
+    name="plugin",
+    help="Show compression plugins, or make their manifests.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@plugin.command("list")
+def list_plugins(
+    *,
+    local: Annotated[
+        bool, typer.Option("--local", help="Those installed on this machine; exit code 1 where one is broken.")
+    ] = False,
+    output: Format = Output.TABLE,
+    context: Context = None,
+) -> None:
+    """List the CompressionPlugins of the cluster, or with --local those installed here.
+
+    \b
+    Examples:
+      slipway plugin list
+      slipway plugin list --local          also those that cannot be loaded, and why
+    """
+    import asyncio
+
+    from slipway.cli.summary import as_list
+    from slipway.cli.tables import print_data, print_tables
+
+    loaded, broken = _local() if local else ({}, [])
+    manifests = _manifests(loaded, None) if local else asyncio.run(_in_cluster(context))
+    if output is not Output.TABLE:
+        print_data(as_list(manifests), output)
+    elif manifests or broken:
+        print_tables([_table(manifests, broken)])
+    else:
+        typer.echo("no plugins", err=True)
+    if output is not Output.TABLE:
+        for found in broken:
+            typer.echo(f"error: plugin {found.name} ({found.value}): {found.error}", err=True)
+    raise typer.Exit(1 if broken else 0)
+
+
+@plugin.command()
+def manifest(
+    name: Annotated[str | None, typer.Argument(help="The plugin, by its entry point's name.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="All plugins that are installed here.")] = False,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Image that holds the plugin. Default: the operator's runtime image.")
+    ] = None,
+    output: Format = Output.YAML,
+) -> None:
+    """Print the CompressionPlugin of a plugin that is installed here, made from its code.
+
+    \b
+    Examples:
+      slipway plugin manifest quantize-int8
+      slipway plugin manifest my-plugin --image registry.example/my-plugin@sha256:... | kubectl apply -f -
+    """
+    from slipway.api.errors import PluginError
+    from slipway.cli.exits import NOT_FOUND, CommandError
+    from slipway.cli.summary import as_list
+    from slipway.cli.tables import print_data
+
+    if (name is None) != every:
+        raise typer.BadParameter("give either the name of a plugin or --all")
+    loaded, broken = _local()
+    failed = [found for found in broken if every or found.name == name]
+    if failed:
+        raise PluginError("; ".join(f"plugin {found.name} ({found.value}): {found.error}" for found in failed))
+    if name is not None and name not in loaded:
+        raise CommandError(f"no plugin {name!r} is installed; there is {', '.join(loaded) or 'none'}", NOT_FOUND)
+    manifests = _manifests({name: loaded[name]} if name else loaded, image)
+    if output is Output.JSON:
+        print_data(manifests[0] if name else as_list(manifests), output)
+        return
+    for number, body in enumerate(manifests):
+        if number:
+            print("---")
+        print_data(body, Output.YAML)
+
+
+def _local() -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
+    from importlib.metadata import entry_points
+
+    from slipway.sdk.plugin import GROUP, load_plugins
+
+    return load_plugins(list(entry_points(group=GROUP)))
+
+
+def _manifests(plugins: Mapping[str, Compression[Any]], image: str | None) -> list[dict[str, Any]]:
+    from slipway.sdk.describe import plugin_manifest
+
+    return [plugin_manifest(plugins[name], image) for name in sorted(plugins)]
+
+
+async def _in_cluster(context: str | None) -> list[dict[str, Any]]:
+    from slipway.api.kinds import COMPRESSION_PLUGIN
+    from slipway.cli.access import access
+
+    async with access(context, None) as way:
+        return list(await way.cluster.list(COMPRESSION_PLUGIN))
+
+
+def _table(manifests: list[dict[str, Any]], broken: list[BrokenPlugin]) -> Any:
+    from slipway.cli.tables import Table
+
+    rows = [
+        (
+            body["metadata"]["name"],
+            spec["version"],
+            f"{spec['consumes']} -> {spec['produces']}",
+            "yes" if spec.get("needs", {}).get("data") else "no",
+            spec.get("image") or "runtime",
+            spec.get("description", ""),
+        )
+        for body in manifests
+        for spec in (body["spec"],)
+    ]
+    rows += [(found.name, "broken", "-", "-", found.value, found.error) for found in broken]
+    return Table(("NAME", "VERSION", "STATE", "DATA", "IMAGE", "DESCRIPTION"), tuple(rows))

@@ -1,0 +1,136 @@
+"""`slipway predict`: ask a served model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slipway.cli.options import Context, Format, Namespace, Output
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from slipway.cli.reach import Endpoint
+    from slipway.cli.samples import Samples
+
+
+class Protocol(StrEnum):
+    """How requests travel."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
+def predict(
+    name: Annotated[str | None, typer.Argument(help="The ModelDeployment. Not needed with --url.")] = None,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", metavar="FILE", help="Samples as the model sees them: .npy, .npz or .json."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="A built-in data set: digits.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Which part of it: test (held out) or train.")] = "test",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Send only the first so many samples.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples in one request.")] = 1,
+    protocol: Annotated[Protocol, typer.Option("--protocol", "-p", help="How requests travel.")] = Protocol.HTTP,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="HOST:PORT", help="A Triton to ask, instead of the deployment's.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.npy", help="Write the model's raw outputs, one row a sample.")
+    ] = None,
+    output: Format = Output.TABLE,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Send samples to a served model.
+
+    Shows classes, probabilities, accuracy where the truth is known, and latency.
+
+    Requests go to the deployment's Service where this machine reaches it, else through a port forwarded to a pod.
+    Needs `pip install 'slipway-operator[client]'`; --dataset needs `[runtime]`.
+
+    \b
+    Examples:
+      slipway predict digits --dataset digits --split test
+      slipway predict digits --input images.npy --protocol grpc --output json
+      slipway predict --url 127.0.0.1:8000 --input images.npz
+    """
+    import asyncio
+
+    if (file is None) == (dataset is None):
+        raise typer.BadParameter("give either --input or --dataset")
+    if (name is None) == (url is None):
+        raise typer.BadParameter("give either the name of a ModelDeployment or --url")
+    from slipway.cli.inference import library_of
+    from slipway.cli.samples import built_in, read_file
+    from slipway.cli.scores import tables
+    from slipway.cli.tables import print_data, print_tables
+
+    library_of(str(protocol))
+    samples = read_file(file) if file else built_in(dataset or "", split)
+    place = _endpoint(name, url, str(protocol), namespace, context)
+    facts = asyncio.run(_predict(place, samples, str(protocol), batch_size, limit, save))
+
+    if output is Output.TABLE:
+        print_tables(tables(facts))
+    else:
+        print_data(facts, output)
+
+
+async def _predict(
+    endpoint: AbstractAsyncContextManager[Endpoint],
+    samples: Samples,
+    protocol: str,
+    batch_size: int,
+    limit: int | None,
+    save: Path | None,
+) -> dict[str, Any]:
+    from slipway.cli.inference import connected
+    from slipway.cli.samples import fitted
+    from slipway.cli.scores import result
+
+    async with endpoint as place, connected(place.address, protocol) as client:
+        model = await client.served()
+        inputs = fitted(samples.inputs, model.dims)[:limit]
+        answers = await client.predict(model, inputs, min(batch_size, model.max_batch_size or 1))
+    if save is not None:
+        import numpy as np
+
+        np.save(save, answers.outputs)
+    facts = {"model": model.name, "version": model.version, "protocol": protocol, "via": place.via}
+    targets = None if samples.targets is None else samples.targets[: len(inputs)]
+    return {**facts, **result(answers, targets)}
+
+
+def _endpoint(
+    name: str | None, url: str | None, protocol: str, namespace: str | None, context: str | None
+) -> AbstractAsyncContextManager[Endpoint]:
+    from contextlib import asynccontextmanager
+
+    from slipway.cli.exits import USAGE, CommandError
+    from slipway.cli.reach import Endpoint
+
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Endpoint]:
+        if url is not None:
+            yield Endpoint(url.removeprefix("http://").removeprefix("grpc://").rstrip("/"), "the given address")
+            return
+        from slipway.api.kinds import MODEL_DEPLOYMENT
+        from slipway.cli.access import access
+        from slipway.cli.find import Target, parse_target, resources
+        from slipway.cli.reach import reach
+
+        target = parse_target(name or "")
+        if MODEL_DEPLOYMENT not in target.kinds:
+            raise CommandError(f"{name}: predict asks a ModelDeployment", USAGE)
+        async with access(context, namespace) as way:
+            (deployment,) = await resources(way.cluster, way.namespace, Target((MODEL_DEPLOYMENT,), target.name))
+            async with reach(way, deployment, protocol) as endpoint:
+                yield endpoint
+
+    return place()

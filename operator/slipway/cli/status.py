@@ -1,0 +1,104 @@
+"""`slipway status`: how far, how fast, what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.options import Context, Format, Namespace, Output, Timeout
+
+if TYPE_CHECKING:
+    from slipway.api.kinds import Object
+    from slipway.cli.watching import Look
+
+
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|KIND/NAME]", help="A TrainingJob (tj) or ModelDeployment (md).")
+    ] = None,
+    *,
+    namespace: Namespace = None,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow until Ready (exit code 0) or Stalled (1).")
+    ] = False,
+    timeout: Timeout = None,
+    output: Format = Output.TABLE,
+    context: Context = None,
+) -> None:
+    """Show how far things are, and what is wrong.
+
+    Without a name: the TrainingJobs and ModelDeployments of the namespace, a line each.
+    With a name: conditions, tasks, attempts and revisions of that resource.
+    With --watch: a live view on a terminal, a line for each transition elsewhere. It ends when all that is shown is
+    Ready or Stalled, and with a name as soon as that is Stalled.
+
+    \b
+    Examples:
+      slipway status                       all of the namespace
+      slipway status digits                everything about what is named digits
+      slipway status md/digits -w          follow a ModelDeployment until it is Ready
+      slipway status digits -o json        the resource as it is in the cluster
+    """
+    import asyncio
+
+    if all_namespaces and name:
+        raise typer.BadParameter("a name is looked for in one namespace: leave out --all-namespaces or the name")
+    if timeout is not None and not watch:
+        raise typer.BadParameter("--timeout needs --watch")
+    code = asyncio.run(_status(name, namespace, context, output, timeout, watch=watch, everywhere=all_namespaces))
+    raise typer.Exit(code)
+
+
+async def _status(
+    name: str | None,
+    namespace: str | None,
+    context: str | None,
+    output: Output,
+    timeout: float | None,
+    *,
+    watch: bool,
+    everywhere: bool,
+) -> int:
+    from slipway.cli.access import access
+    from slipway.cli.find import parse_target, resources
+    from slipway.cli.summary import as_list
+    from slipway.cli.tables import print_data, print_tables
+    from slipway.cli.watching import picture, verdict
+
+    target = parse_target(name) if name else None
+    async with access(context, namespace) as way:
+
+        async def look() -> list[Object]:
+            return await resources(way.cluster, None if everywhere else way.namespace, target)
+
+        objects = await (
+            _followed(look, output, timeout, single=bool(name), everywhere=everywhere) if watch else look()
+        )
+        where = "any namespace" if everywhere else f"namespace {way.namespace!r}"
+    if output is not Output.TABLE:
+        one = target is not None and len(target.kinds) == 1
+        print_data(objects[0] if one else as_list(objects), output)
+    elif not objects:
+        typer.echo(f"no TrainingJob or ModelDeployment in {where}", err=True)
+    elif not watch:
+        print_tables(picture(objects, single=bool(name), all_namespaces=everywhere))
+    return verdict(objects) if watch else 0
+
+
+async def _followed(
+    look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool
+) -> list[Object]:
+    """Lines go to standard output; to standard error where the data follow on standard output."""
+    import sys
+    from datetime import UTC, datetime
+
+    from slipway.cli.watching import Transitions, live, watch
+
+    if output is Output.TABLE and sys.stdout.isatty():
+        with live(single=single, all_namespaces=everywhere) as show:
+            return await watch(look, show, timeout, stop_at_first=single)
+    data = output is not Output.TABLE
+    show = Transitions(lambda line: typer.echo(line, err=data), lambda: datetime.now(UTC))
+    return await watch(look, show, timeout, stop_at_first=single)

@@ -1,0 +1,87 @@
+"""Tables: aligned columns for pipes and logs, rich ones for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slipway.cli.options import Output
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+GAP = "   "
+_STYLES = {
+    **dict.fromkeys(("Ready", "Succeeded", "True", "passed", "yes"), "green"),
+    **dict.fromkeys(("Failed", "Degraded", "Stalled", "refused", "broken", "no"), "red"),
+    **dict.fromkeys(("Running", "Compressing", "Evaluating", "RollingOut"), "cyan"),
+    **dict.fromkeys(("Pending", "Restarting", "Preempted", "Suspended"), "yellow"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under headings. lines: what is said above the rows."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    lines: tuple[str, ...] = field(default=())
+
+
+def plain(table: Table) -> str:
+    """Columns as wide as their widest cell, the last one as it comes; no colours, nothing cut."""
+    above = [line for line in (table.title, *table.lines) if line]
+    if not table.rows:
+        return "\n".join(above)
+    rows = (table.columns, *table.rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    body = [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*above, *body])
+
+
+def coloured(tables: Iterable[Table]) -> Group:
+    """The tables for rich: as wide as the terminal, words of state in colour."""
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for table in tables:
+        if table.title:
+            parts.append(Text(table.title, style="bold"))
+        parts += [Text(line) for line in table.lines]
+        if table.rows:
+            grid = RichTable(box=None, pad_edge=False, header_style="dim")
+            for name in table.columns:
+                grid.add_column(name, overflow="fold")
+            for row in table.rows:
+                grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+            parts.append(grid)
+        parts.append(Text())
+    return Group(*parts[:-1])
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Rich on a terminal, plain elsewhere."""
+    import sys
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(coloured(tables))
+    else:
+        print("\n\n".join(plain(table) for table in tables))
+
+
+def print_data(value: Any, output: Output) -> None:
+    """JSON or YAML of plain data."""
+    if output is Output.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        import yaml
+
+        tree = json.loads(json.dumps(value))  # nothing shared, so that YAML has no anchors
+        print(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")

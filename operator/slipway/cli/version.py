@@ -1,0 +1,20 @@
+"""`slipway version`."""
+
+from __future__ import annotations
+
+from slipway.cli.options import Format, Output
+
+
+def version(output: Format = Output.TABLE) -> None:
+    """Show the version of slipway and of its API."""
+    import platform
+    from importlib.metadata import version as version_of
+
+    from slipway.api.kinds import API_VERSION
+    from slipway.cli.tables import print_data
+
+    facts = {"slipway": version_of("slipway-operator"), "api": API_VERSION, "python": platform.python_version()}
+    if output is Output.TABLE:
+        print(f"slipway {facts['slipway']} (API {facts['api']}, Python {facts['python']})")
+    else:
+        print_data(facts, output)
