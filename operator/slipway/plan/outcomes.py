@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from slipway.api.kinds import Object
-from slipway.api.reports import Report, parse_report, shorten
+from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
 from slipway.api.status import Failure
 from slipway.plan.lastwords import read_last_words
 from slipway.plan.pods import CONTAINER
@@ -18,7 +18,7 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
 
-_CONSEQUENCES = {"PeerLost": 1, "SIGTERM": 2, "SignalException": 2}
+_CONSEQUENCES = {PEER_LOST: 1, "SIGTERM": 2, "SignalException": 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
 _PEER_SIGNS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "communicator was aborted")
 _SIGTERM_EXIT = 143
@@ -143,7 +143,8 @@ def _failure(pod: Object) -> tuple[datetime, Failure] | None:
         return _time(ended.get("finishedAt")), _unreported(ended, index)
     failure = failure_of_report(report, index)
     code = failure.exit_code if failure.exit_code is not None else int(ended["exitCode"])
-    return report.at, failure.model_copy(update={"exit_code": code})
+    at = report.at if report.at.tzinfo else report.at.replace(tzinfo=UTC)  # a pod may write what it likes
+    return at, failure.model_copy(update={"exit_code": code})
 
 
 def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:

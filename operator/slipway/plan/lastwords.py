@@ -1,0 +1,101 @@
+"""What a pod that is not ours leaves as its last words: torchrun's summary at the end of its log, or its error file.
+
+A user's image runs plain torchrun, and the kubelet takes the end of its log (80 lines, 2 KiB) for a termination
+message. TORCHELASTIC_ERROR_FILE cannot name the termination message itself: torchrun removes the file before it writes
+(torch.distributed.elastic.multiprocessing.errors), which fails for a file that is mounted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
+_RANK = re.compile(r"^\s*rank\s*:\s*(\d+)", re.MULTILINE)
+_EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
+_KILLED = re.compile(r"^\s*traceback : Signal \d+ \((\w+)\) received", re.MULTILINE)
+_FRAME = re.compile(r'^( *)File "', re.MULTILINE)
+_NAME = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Z]\w*)(?::\s*(.*))?$", re.DOTALL)
+_RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w*(?:Error|Exception|Exit|Interrupt))(?:: (.*))?$", re.MULTILINE)
+_LAUNCHER = "ChildFailedError"
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What could be read. exit_code: of the worker, 128 + N where signal N ended it."""
+
+    exception: str | None = None
+    message: str | None = None
+    rank: int | None = None
+    exit_code: int | None = None
+
+
+def read_last_words(text: str) -> LastWords:
+    """Takes anything; what cannot be read is None. The message alone is the text itself where nothing else is known."""
+    if (from_file := _error_file(text)) is not None:
+        return from_file
+    summary = _SUMMARY.search(text)
+    own = text[summary.end() :] if summary else text
+    own = re.split(r"^={20,}$", own, maxsplit=1, flags=re.MULTILINE)[0]
+    if killed := _KILLED.search(own):
+        raised: tuple[str, str | None] | None = (killed[1], f"killed by {killed[1]}")
+    else:
+        raised = _last_raised(own) or _worker_raised(text)
+    exception, message = raised or (None, None if summary else text.strip() or None)
+    code = _number(_EXIT_CODE, own) if summary else None
+    return LastWords(
+        exception=exception,
+        message=message,
+        rank=_number(_RANK, own) if summary else None,
+        exit_code=code if code is None or code >= 0 else 128 - code,
+    )
+
+
+def _error_file(text: str) -> LastWords | None:
+    """`{"message": {"message": "ValueError: ...", "extraInfo": {...}, "errorCode": 1}}`, as torchrun writes it."""
+    try:
+        body: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    inner = body.get("message") if isinstance(body, dict) else None
+    code = inner.get("errorCode") if isinstance(inner, dict) else None
+    said = inner.get("message") if isinstance(inner, dict) else inner
+    if not isinstance(said, str):
+        return None
+    named = _NAME.match(said)
+    return LastWords(
+        exception=named[1] if named else None,
+        message=named[2] if named else said,
+        exit_code=code if isinstance(code, int) and code > 0 else None,
+    )
+
+
+def _last_raised(text: str) -> tuple[str, str | None] | None:
+    """The exception below the last frame of the last traceback: the first line that is indented less than a frame."""
+    frames = list(_FRAME.finditer(text))
+    if not frames:
+        return None
+    frame_indent = len(frames[-1][1])
+    lines = text[frames[-1].end() :].splitlines()[1:]
+    start = next((n for n, line in enumerate(lines) if line.strip() and _indent(line) < frame_indent), None)
+    if start is None:
+        return None
+    named = _NAME.match("\n".join(line.strip() for line in lines[start:]).strip())
+    return (named[1], named[2]) if named and named[1] != _LAUNCHER else None
+
+
+def _worker_raised(text: str) -> tuple[str, str | None] | None:
+    """The exception of a script without `@record`: only the log's own lines tell it."""
+    found = [(m[1], m[2]) for m in _RAISED.finditer(text) if m[1] != _LAUNCHER]
+    return found[-1] if found else None
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return int(found[1]) if found else None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
