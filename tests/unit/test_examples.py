@@ -1,0 +1,88 @@
+"""The examples are what the API takes, to the letter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slipway.api.artifactstore import ArtifactStore
+from slipway.api.base import Model
+from slipway.api.gpupool import GPUPool
+from slipway.api.kinds import API_VERSION
+from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.trainingjob import TrainingJob
+from slipway.sdk.plugin import GROUP, load_plugins
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+README = Path(__file__).parents[2] / "README.md"
+MODELS: dict[str, type[Model]] = {
+    "TrainingJob": TrainingJob,
+    "ModelDeployment": ModelDeployment,
+    "ArtifactStore": ArtifactStore,
+    "GPUPool": GPUPool,
+}
+
+
+def documents() -> list[Any]:
+    found = [
+        pytest.param(document, id=f"{path.name}-{document['kind']}")
+        for path in sorted(EXAMPLES.glob("*/*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+        if document["apiVersion"] == API_VERSION
+    ]
+    assert len(found) >= 6, "the examples are not where this test looks for them"
+    return found
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return [part.partition("```")[0] for part in text.split(f"```{language}\n")[1:]]
+
+
+def resource(document: dict[str, Any]) -> Any:
+    body = {field: value for field, value in document.items() if field not in ("apiVersion", "kind", "metadata")}
+    return MODELS[document["kind"]].model_validate(body, extra="forbid")
+
+
+@pytest.mark.parametrize("document", documents())
+def test_an_example_has_no_field_that_the_api_does_not_know(document: dict[str, Any]) -> None:
+    assert resource(document).spec is not None
+    misspelt = {**document, "spec": {**document["spec"], "misspelt": 1}}
+    with pytest.raises(ValueError, match="misspelt"):
+        resource(misspelt)
+
+
+def test_the_examples_name_plugins_that_are_shipped_and_parameters_that_they_take() -> None:
+    from importlib.metadata import entry_points
+
+    plugins, broken = load_plugins(list(entry_points(group=GROUP)))
+    assert broken == []
+    steps = [
+        step
+        for param in documents()
+        if param.values[0]["kind"] == "ModelDeployment"
+        for step in resource(param.values[0]).spec.compression.steps
+    ]
+    assert steps
+    for step in steps:
+        plugins[step.plugin].params.model_validate(dict(step.params))
+
+
+def test_the_script_is_mounted_from_the_config_map_that_kustomize_makes() -> None:
+    folder = EXAMPLES / "digits"
+    generated = yaml.safe_load((folder / "kustomization.yaml").read_text())["configMapGenerator"][0]
+    job = resource(next(yaml.safe_load_all((folder / "script.yaml").read_text())))
+    (volume,), (mount,) = job.spec.pod_template.volumes, job.spec.pod_template.volume_mounts
+    path = Path(job.spec.entrypoint.script.path)
+    assert volume.config_map.name == generated["name"]
+    assert (str(path.parent), [path.name]) == (mount.mount_path, generated["files"])
+    assert (folder / path.name).exists()
+
+
+def test_the_readme_shows_a_resource_that_the_api_takes() -> None:
+    shown = [d for block in fenced(README.read_text(), "yaml") for d in yaml.safe_load_all(block)]
+    assert {document["kind"] for document in shown} >= {"TrainingJob", "ModelDeployment"}
+    for document in shown:
+        assert resource(document).spec is not None
