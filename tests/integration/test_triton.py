@@ -1,0 +1,182 @@
+"""A real tritonserver serves what was packed: it answers as the artifact does, and the probe sees where it does not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tritonclient.grpc
+import tritonclient.http
+from numpy.typing import NDArray
+
+from slipway.api.tasks import CompressTask, DataRef, FetchTask, PackageTask, PrepareTask
+from slipway.runtime.data import read_arrays
+from slipway.sdk.manifest import ONNX_FILE
+from slipway_plugins.quantize_int8 import QuantizeInt8
+from support.graphs import content_of, random_features
+from support.stores import do, made, put
+from support.triton import Triton, serving
+
+TOLERANCE = 1e-4
+EMPTY = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("output", np.zeros((1, 0), np.float32))]) for _ in requests]
+"""
+REFERENCE = """
+import sys, numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+numpy.save(sys.argv[3], session.run(None, {"input": numpy.load(sys.argv[2])})[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the digits, a classifier of them in int8, and its packed and fetched repository."""
+    store = tmp_path_factory.mktemp("store")
+    data = {split: made(do(store, split, PrepareTask(dataset="digits", split=split))) for split in ("train", "test")}
+    graph = random_features(read_arrays(store / "train/artifact"))
+    model = put(store, "float", content_of((28, 28), 10), {ONNX_FILE: graph})
+    quantize = CompressTask(
+        entry_point="quantize-int8",
+        version=QuantizeInt8.version,
+        model=model,
+        data=DataRef(name="train", artifact=data["train"]),
+    )
+    small = made(do(store, "int8", quantize))
+    golden = DataRef(name="test", artifact=data["test"])
+    packed = made(do(store, "packed", PackageTask(model=small, name="digits", max_batch_size=64, data=golden)))
+    do(store, "serving", FetchTask(artifact=packed))
+    return store
+
+
+@pytest.fixture(scope="module")
+def repository(store: Path) -> Path:
+    """What a serving pod has after fetch, and beside the model two broken copies of it."""
+    repository = store / "serving/repository"
+    hollow = copied(repository, "hollow")
+    (hollow / "1/model.py").write_text(EMPTY)
+    altered = copied(repository, "altered") / "1" / ONNX_FILE
+    alter(altered)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def triton(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    with serving(repository / "models", tmp_path_factory.mktemp("triton")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def images(store: Path) -> NDArray[np.float32]:
+    return read_arrays(store / "test/artifact").inputs
+
+
+@pytest.fixture(scope="module")
+def reference(
+    store: Path, images: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory
+) -> NDArray[np.float32]:
+    """What another process gets from the packed file."""
+    folder = tmp_path_factory.mktemp("reference")
+    np.save(folder / "images.npy", images)
+    graph = store / "packed/artifact/models/digits/1" / ONNX_FILE
+    command = [sys.executable, "-c", REFERENCE, graph, folder / "images.npy", folder / "scores.npy"]
+    subprocess.run(command, check=True, timeout=60)
+    scores: NDArray[np.float32] = np.load(folder / "scores.npy")
+    return scores
+
+
+def test_the_probe_passes_where_triton_answers_as_the_artifact_does(triton: Triton, repository: Path):
+    code, reason = probe(repository / "golden", triton.http)
+    assert (code, reason) == (0, "digits: 4 golden requests answered as the artifact does")
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("hollow", "golden request 0: output output has 0 values, not 10"),
+        ("altered", "golden request 0: output output has"),
+        ("absent", "Triton answered 4"),
+    ],
+)
+def test_the_probe_fails_where_triton_is_ready_but_answers_otherwise(
+    triton: Triton, repository: Path, tmp_path: Path, model: str, reason: str
+):
+    golden = shutil.copytree(repository / "golden", tmp_path / "golden")
+    requests = json.loads((golden / "requests.json").read_text())
+    (golden / "requests.json").write_text(json.dumps(requests | {"model": model}))
+    code, said = probe(golden, triton.http)
+    assert code == 1
+    assert said.startswith(reason)
+
+
+def test_all_images_by_http_are_answered_as_in_another_process(
+    triton: Triton, images: NDArray[np.float32], reference: NDArray[np.float32]
+):
+    client = tritonclient.http.InferenceServerClient(triton.http, network_timeout=30.0)
+    answers = []
+    start = 0
+    for size in itertools.cycle((1, 7, 64)):
+        if start >= len(images):
+            break
+        part = images[start : start + size]
+        tensor = tritonclient.http.InferInput("input", list(part.shape), "FP32")
+        tensor.set_data_from_numpy(part)
+        answers.append(client.infer("digits", [tensor]).as_numpy("output"))
+        start += size
+    client.close()
+    assert_equal(np.concatenate(answers), reference)
+
+
+def test_all_images_by_grpc_from_eight_threads_are_answered_as_in_another_process(
+    triton: Triton, images: NDArray[np.float32], reference: NDArray[np.float32]
+):
+    with tritonclient.grpc.InferenceServerClient(triton.grpc) as client, ThreadPoolExecutor(8) as threads:
+
+        def ask(image: NDArray[np.float32]) -> NDArray[np.float32]:
+            tensor = tritonclient.grpc.InferInput("input", [1, *image.shape], "FP32")
+            tensor.set_data_from_numpy(image[None])
+            answer: NDArray[np.float32] = client.infer("digits", [tensor], client_timeout=30.0).as_numpy("output")
+            return answer
+
+        answers = list(threads.map(ask, images))
+    assert_equal(np.concatenate(answers), reference)
+
+
+def assert_equal(answers: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+    assert answers.shape == reference.shape == (540, 10)
+    assert np.abs(answers - reference).max() <= TOLERANCE
+    assert (answers.argmax(axis=1) == reference.argmax(axis=1)).all()
+
+
+def probe(golden: Path, server: str) -> tuple[int, str]:
+    command = [sys.executable, "-I", "-S", golden / "probe.py", server]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout.strip()
+
+
+def copied(repository: Path, name: str) -> Path:
+    copy = Path(shutil.copytree(repository / "models/digits", repository / "models" / name))
+    config = copy / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "digits"', f'name: "{name}"'))
+    return copy
+
+
+def alter(path: Path) -> None:
+    """Double the scale of the first weights: still a good graph, but another model."""
+    model = onnx.load(str(path))
+    scale = next(tensor for tensor in model.graph.initializer if tensor.name == "w0_scale")
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 2, scale.name))
+    onnx.save(model, str(path))
