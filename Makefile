@@ -62,7 +62,7 @@ e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Tri
 test: check integration e2e ## Everything: check, integration and e2e, from a cold start
 
 demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
-	dev/with-cluster $(BIN)/python dev/demo_cluster.py
+	PYTHONPATH=dev dev/with-cluster $(BIN)/python -m demo
 
 clean: ## Remove what builds and tests left, the cluster's state included
 	dev/cluster/down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,18 @@ options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 manifest = json.loads((data / "manifest.json").read_text())
 arrays = load_file(next(data.glob("*.safetensors")))
-inputs = arrays["inputs"].astype(np.float32) * np.float32(SCALE)
+inputs = arrays["inputs"].astype(np.float32) * np.float32(1 / 255)
 outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0]
-print(json.dumps({"inputs": arrays["inputs"].tolist(), "targets": arrays["targets"].tolist(),
-                  "outputs": [[float(v) for v in row] for row in outputs]}))
+print(json.dumps({"targets": arrays["targets"].tolist(), "outputs": outputs.tolist()}))
 """
 
 
+@dataclass(frozen=True, slots=True)
 class Reference:
-    """The held-out samples, their classes, and what the packed model makes of them."""
+    """targets: [N] true classes; outputs: [N, classes] of the packed model, in the order of the data set."""
 
-    def __init__(self, raw: dict[str, Any], scale: float) -> None:
-        self.inputs: NDArray[np.float32] = np.asarray(raw["inputs"], np.float32) * np.float32(scale)
-        self.targets: NDArray[np.int64] = np.asarray(raw["targets"], np.int64)
-        self.outputs: NDArray[np.float32] = np.asarray(raw["outputs"], np.float32)
+    targets: NDArray[np.int64]
+    outputs: NDArray[np.float32]
 
 
 def compute_reference(kubectl: Kubectl, *, repository: str, data: str, image: str, claim: str) -> Reference:
@@ -44,16 +43,13 @@ def compute_reference(kubectl: Kubectl, *, repository: str, data: str, image: st
 
     repository, data: paths in the store of the packed repository and of the data set.
     """
-    scale = 1 / 255
     name = "reference"
     kubectl.delete("pod", name)
-    kubectl.apply(_pod(name, [_PROGRAM.replace("SCALE", repr(scale)), repository, data], image, claim))
-    kubectl.until(
-        "pod", name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), timeout_seconds=120
-    )
-    raw = kubectl("logs", name, timeout_seconds=120)
+    kubectl.apply(_pod(name, [_PROGRAM, repository, data], image, claim))
+    kubectl.until("pod", name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), timeout_seconds=120)
+    raw = json.loads(kubectl("logs", name))
     kubectl.delete("pod", name)
-    return Reference(json.loads(raw), scale)
+    return Reference(np.asarray(raw["targets"], np.int64), np.asarray(raw["outputs"], np.float32))
 
 
 def _pod(name: str, args: list[str], image: str, claim: str) -> dict[str, Any]:
