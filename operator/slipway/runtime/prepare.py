@@ -29,9 +29,11 @@ def run(task: PrepareTask, pod: Pod) -> Report:
     if task.split == "train":
         chosen = ~chosen
     content, data = dataset(enlarge(images[chosen]), targets[chosen])
-    origin = Provenance(task="prepare", parameters={"dataset": str(task.dataset), "split": task.split})
+    told = {"dataset": str(task.dataset), "split": task.split}
+    metrics = {"samples": float(chosen.sum())}
+    origin = Provenance(task="prepare", parameters=told, metrics=metrics)
     artifact = write_artifact(pod.artifact, content, {DATA_FILE: data}, origin)
-    return pod.succeeded(artifact, {"samples": len(targets[chosen])})
+    return pod.succeeded(artifact, metrics)
 
 
 def load_digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -43,27 +45,26 @@ def load_digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def held_out(targets: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices of `count` samples, each class by its share (largest remainder), evenly spread over the class.
+    """Indices of `count` samples, each class by its share (largest remainder), drawn at random from seed 0.
 
-    No generator: which samples are held out depends on the order of the data set alone.
+    By numpy's RandomState, whose stream is frozen (NEP 19): the same samples with every version.
     """
+    generator = np.random.RandomState(0)
     classes, sizes = np.unique(targets, return_counts=True)
     shares, remainders = np.divmod(sizes * count, len(targets))
     extra = np.argsort(-remainders, kind="stable")[: count - shares.sum()]
     shares[extra] += 1
     chosen = []
-    for label, size, share in zip(classes, sizes, shares, strict=True):
-        places = (np.arange(share) * 2 + 1) * size // (2 * share)
-        chosen.append(np.flatnonzero(targets == label)[places])
+    for label, share in zip(classes, shares, strict=True):
+        chosen.append(generator.permutation(np.flatnonzero(targets == label))[:share])
     return np.sort(np.concatenate(chosen))
 
 
 def enlarge(images: NDArray[np.int64], side: int = SIDE) -> NDArray[np.uint8]:
-    """Bilinear, pixel centres aligned, from [N, n, n] of 0..16 to [N, side, side] of 0..255, rounded half up."""
+    """Bilinear, corners aligned, from [N, n, n] of 0..16 to [N, side, side] of 0..255, rounded half up."""
     weights = _bilinear(images.shape[1], side)
-    whole = 2 * side  # each row of weights adds up to it
     scaled = np.einsum("ia,nab,jb->nij", weights, images, weights)
-    top = 16 * whole * whole
+    top = 16 * (side - 1) ** 2
     pixels: NDArray[np.uint8] = ((scaled * 255 * 2 + top) // (2 * top)).astype(np.uint8)
     return pixels
 
@@ -80,11 +81,9 @@ def dataset(inputs: NDArray[np.uint8], targets: NDArray[np.int64]) -> tuple[Cont
 
 
 def _bilinear(old: int, new: int) -> NDArray[np.int64]:
-    """[new, old] integer weights, each row adding up to 2 * new; the edge pixel is repeated beyond the edge."""
+    """[new, old] integer weights, each row adding up to new - 1."""
+    left, share = np.divmod(np.arange(new) * (old - 1), new - 1)
     weights = np.zeros((new, old), dtype=np.int64)
-    for place in range(new):
-        position = (2 * place + 1) * old - new  # of the new pixel's centre, in 1/(2 new) of an old pixel
-        left, share = divmod(position, 2 * new)
-        weights[place, min(max(left, 0), old - 1)] += 2 * new - share
-        weights[place, min(max(left + 1, 0), old - 1)] += share
+    weights[np.arange(new), left] = new - 1 - share
+    weights[np.arange(new), np.minimum(left + 1, old - 1)] += share
     return weights
