@@ -1,0 +1,119 @@
+"""The task records of one round: what is wanted is followed, what nobody wants any more is ended and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.kinds import JOB
+from slipway.api.modeldeployment import Revision
+from slipway.api.status import TaskRecord, TaskState
+from slipway.plan.deployment.standing import Stuck
+from slipway.plan.digests import short
+from slipway.plan.parent import Parent, deletion
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.seen import Seen
+from slipway.plan.tasks import Work, follow_task, will_retry
+
+MAX_RECORDS = 64
+"""As in the schema of status.tasks."""
+
+
+class Ledger:
+    """Gathers, over one round, the records as they become and the writes that follow from them.
+
+    What is followed twice (one digest under two roles) is one task.
+    """
+
+    def __init__(
+        self, parent: Parent, records: Sequence[TaskRecord], seen: Seen, settings: Settings, now: datetime
+    ) -> None:
+        self._parent, self._seen, self._settings, self._now = parent, seen, settings, now
+        self._records = {record.digest: record for record in records}
+        self._followed: dict[str, tuple[Work, str]] = {}
+        self.plan = Plan()
+
+    @property
+    def records(self) -> tuple[TaskRecord, ...]:
+        return tuple(self._records.values())
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Digests of the tasks that are wanted in this round."""
+        return tuple(self._followed)
+
+    def follow(self, work: Work, label: str) -> TaskRecord:
+        """Bring a task on. label: how messages call it, as `spec.compression.steps[0] (prune 1.0)`."""
+        digest = work.digest
+        if digest not in self._followed:
+            self._followed[digest] = (work, label)
+            record, plan = follow_task(
+                self._parent, self._records.get(digest), work, self._seen, self._settings, self._now
+            )
+            self._records[digest] = record
+            self.plan = self.plan.plus(plan)
+        return self._records[digest]
+
+    def artifact(self, work: Work, label: str, state: State) -> ArtifactRef | None:
+        """What the task makes; None while it is not done. Raises Stuck for a result of another state."""
+        record = self.follow(work, label)
+        if record.state is not TaskState.SUCCEEDED:
+            return None
+        if record.artifact is None or record.artifact.state is not state:
+            left = f"a result of state {record.artifact.state}" if record.artifact else "no result"
+            raise Stuck("StepFailed", f"{label} left {left}, where {state} was due; see the logs of job/{record.job}")
+        return record.artifact
+
+    @property
+    def failure(self) -> str | None:
+        """Why the first task that is given up failed; None where none is."""
+        for digest, (_, label) in self._followed.items():
+            record = self._records[digest]
+            if record.state is TaskState.FAILED and not will_retry(record):
+                return f"{label} failed{_why(record)}; see the logs of job/{record.job}"
+        return None
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Labels of the tasks under way."""
+        return tuple(
+            label
+            for digest, (_, label) in self._followed.items()
+            if self._records[digest].state is not TaskState.SUCCEEDED
+        )
+
+
+def _why(record: TaskRecord) -> str:
+    failure = record.failure
+    if failure is None:
+        return ""
+    what = ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)
+    exit_code = f" (exit code {failure.exit_code})" if failure.exit_code not in (None, 0, 1) else ""
+    return f": {what}{exit_code}"
+
+
+def pruned(
+    parent: Parent, records: Sequence[TaskRecord], revisions: Iterable[Revision], first: str | None, seen: Seen
+) -> tuple[tuple[TaskRecord, ...], Plan]:
+    """The records of the given revisions; what is left over loses its Jobs first and then its record.
+
+    first: the revision whose records go last where there are too many.
+    """
+    by_need = sorted(revisions, key=lambda revision: revision.name != first)
+    wanted = [digest for revision in by_need for digest in revision.tasks]
+    stays = set(list(dict.fromkeys(wanted))[:MAX_RECORDS])
+    jobs = seen.owned(JOB, parent.uid) if any(record.digest not in stays for record in records) else ()
+    plan, ending = Plan(), []
+    for record in records:
+        if record.digest in stays:
+            continue
+        # Every try of a task, and every re-read of its report, has this prefix.
+        prefix = parent.child_name("t", short(record.digest, 8)) + "-"
+        live = [job for job in jobs if job["metadata"]["name"].startswith(prefix)]
+        if live:
+            ending.append(record)
+            gone = tuple(deletion(job) for job in live if "deletionTimestamp" not in job["metadata"])
+            plan = plan.plus(Plan(delete=gone))
+    staying = [record for record in records if record.digest in stays]
+    return tuple([*staying, *ending][:MAX_RECORDS]), plan

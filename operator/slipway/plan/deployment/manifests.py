@@ -1,0 +1,189 @@
+"""What serves: Triton's Deployment by revision, the Service that clients use, the budget that drains respect."""
+
+from __future__ import annotations
+
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE, Object
+from slipway.api.modeldeployment import Revision, Serving
+from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_PROBE, FetchTask
+from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
+from slipway.plan.plan import Settings
+from slipway.plan.pods import RUNTIME_COMMAND, StoreMount, container, pod_template, task_env
+
+RENDERER = 1
+"""Version of what `serving_pod` renders; kept with each revision, which is never rendered again."""
+TRITON = "triton"
+FETCH = "fetch"
+ROLE = "serve"
+
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
+_PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+
+PRE_STOP_SECONDS = 5
+"""Endpoints reach every proxy before Triton stops to listen: below 2 s requests failed under load."""
+EXIT_SECONDS = 5
+"""Triton waits so long for connections that are open, idle ones included (its default is 30)."""
+GRACE_SECONDS = PRE_STOP_SECONDS + EXIT_SECONDS + 20
+STARTUP_PERIOD_SECONDS, STARTUP_TRIES = 2, 150
+PROGRESS_DEADLINE_SECONDS = 600
+"""Covers the pull of a large image and one whole startup."""
+
+_REPOSITORY = {"name": "slipway-repository", "mountPath": REPOSITORY_DIR}
+_SHARED_MEMORY = {"name": "slipway-shm", "mountPath": "/dev/shm"}  # noqa: S108 - an emptyDir of the pod
+
+
+def service_url(parent: Parent) -> str:
+    return f"http://{parent.name}.{parent.namespace}.svc:{HTTP_PORT}"
+
+
+def serving_pod(
+    parent: Parent, revision: Revision, repository: ArtifactRef, serving: Serving, store: StoreMount, settings: Settings
+) -> Object:
+    """The pod template: `fetch` copies the repository and checks its digest, then Triton serves it.
+
+    A pod counts as started only when Triton answers the golden requests as the artifact does.
+    """
+    template = serving.pod_template
+    fetch = container(
+        settings.runtime_image,
+        RUNTIME_COMMAND,
+        name=FETCH,
+        pull_policy=settings.image_pull_policy,
+        env=task_env(FetchTask(artifact=repository), store),
+        mounts=[*store.mounts, _REPOSITORY],
+        resources=serving.resources,
+    )
+    triton = container(
+        settings.serving_image,
+        _command(),
+        name=TRITON,
+        pull_policy=settings.image_pull_policy,
+        mounts=[{**_REPOSITORY, "readOnly": True}, _SHARED_MEMORY],
+        resources=serving.resources,
+        template=template,
+    )
+    triton["ports"] = [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in _PORTS.items()]
+    triton["startupProbe"] = {
+        "exec": {"command": ["python3", REPOSITORY_PROBE]},
+        "periodSeconds": STARTUP_PERIOD_SECONDS,
+        "timeoutSeconds": 10,
+        "failureThreshold": STARTUP_TRIES,
+    }
+    triton["livenessProbe"] = _get("/v2/health/live", period=10, failures=3)
+    triton["readinessProbe"] = _get(f"/v2/models/{parent.name}/ready", period=5, failures=2)
+    triton["lifecycle"] = {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}}
+    return pod_template(
+        [triton],
+        labels=_pod_labels(parent, revision.name),
+        volumes=[
+            store.volume,
+            {"name": _REPOSITORY["name"], "emptyDir": {}},
+            {"name": _SHARED_MEMORY["name"], "emptyDir": {"medium": "Memory"}},
+        ],
+        init_containers=[fetch],
+        template=template,
+        terminationGracePeriodSeconds=GRACE_SECONDS,
+    )
+
+
+def _command() -> list[str]:
+    return [
+        "tritonserver",
+        f"--model-repository={MODELS_DIR}",
+        "--model-control-mode=none",
+        "--disable-auto-complete-config",
+        "--strict-readiness=true",
+        f"--exit-timeout-secs={EXIT_SECONDS}",
+        f"--http-port={HTTP_PORT}",
+        f"--grpc-port={GRPC_PORT}",
+        f"--metrics-port={METRICS_PORT}",
+    ]
+
+
+def _get(path: str, *, period: int, failures: int) -> Object:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _pod_labels(parent: Parent, revision: str) -> dict[str, str]:
+    return {**parent.labels, **_selector(parent, revision)}
+
+
+def _selector(parent: Parent, revision: str) -> dict[str, str]:
+    """The pods of one revision."""
+    return {**_all_pods(parent), REVISION_LABEL: revision}
+
+
+def _all_pods(parent: Parent) -> dict[str, str]:
+    """The serving pods of all revisions."""
+    return {OWNER_LABELS[parent.kind.kind]: parent.name, ROLE_LABEL: ROLE}
+
+
+def controller_revision(parent: Parent, revision: Revision, template: Object) -> Object:
+    """The frozen record of a revision: created once, and what its Deployment is applied from ever after."""
+    pod = template["spec"]
+    images = {one["name"]: one["image"] for one in (*pod.get("initContainers", ()), *pod["containers"])}
+    return parent.child(
+        CONTROLLER_REVISION,
+        revision.name,
+        {REVISION_LABEL: revision.name},
+        revision=int(revision.created_at.timestamp()),
+        data={"renderer": RENDERER, "images": images, "template": template},
+    )
+
+
+def deployment(parent: Parent, record: Object, replicas: int) -> Object:
+    """The Deployment of a recorded revision (a ControllerRevision); only the number of replicas is of today."""
+    name = record["metadata"]["name"]
+    return parent.child(
+        DEPLOYMENT,
+        name,
+        {ROLE_LABEL: ROLE, REVISION_LABEL: name},
+        spec={
+            "replicas": replicas,
+            "selector": {"matchLabels": _selector(parent, name)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+            "revisionHistoryLimit": 1,
+            "template": record["data"]["template"],
+        },
+    )
+
+
+def service(parent: Parent, revision: str) -> Object:
+    """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that."""
+    return parent.child(
+        SERVICE,
+        parent.name,
+        spec={
+            "type": "ClusterIP",
+            "selector": _selector(parent, revision),
+            "ports": [
+                {"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in _PORTS.items()
+            ],
+        },
+    )
+
+
+def selected_revision(live: Object | None) -> str | None:
+    """The revision that a stable Service sends its traffic to."""
+    selector = (live or {}).get("spec", {}).get("selector") or {}
+    name: str | None = selector.get(REVISION_LABEL)
+    return name
+
+
+def disruption_budget(parent: Parent) -> Object:
+    """Drains take one serving pod at a time; one that is not ready anyway never stands in their way."""
+    return parent.child(
+        POD_DISRUPTION_BUDGET,
+        parent.child_name("serve"),
+        spec={
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": _all_pods(parent)},
+        },
+    )

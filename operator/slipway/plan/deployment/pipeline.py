@@ -1,0 +1,187 @@
+"""From a model to a packed repository: conversion, steps, evaluation, gate, packing. Each is a task of one pod.
+
+What needs nothing of another runs beside it: the evaluation of the uncompressed model beside the steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.datasource import DataSource
+from slipway.api.modeldeployment import Evaluation, GateResult, ModelDeploymentSpec, Revision
+from slipway.api.status import TaskState
+from slipway.api.tasks import CompareTask, CompressTask, DataRef, EvaluateTask, PackageTask, PrepareTask
+from slipway.plan.deployment.gate import judge, refusal, rejudged
+from slipway.plan.deployment.ledger import Ledger
+from slipway.plan.deployment.source import Source, data_digest, step_data
+from slipway.plan.deployment.standing import Stage, Standing, Stuck
+from slipway.plan.deployment.steps import Plugins, Step, conversion, plan_steps
+from slipway.plan.plan import Settings
+from slipway.plan.pods import StoreMount
+from slipway.plan.tasks import Work
+
+MAX_TASKS = 32
+"""As in the schema of a revision's tasks."""
+
+
+def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision, Standing | None] | None:
+    """The revision under the gate as it is now, where that needs no task: it is packed, and counted on this data."""
+    if revision.repository is None:
+        return None
+    if evaluation is None:
+        return revision, None
+    if revision.gate is None or revision.gate.data != data_digest(evaluation.data):
+        return None
+    gate = rejudged(revision.gate, evaluation.gate)
+    refused = None if gate.passed else Standing.stuck("GateRefused", refusal(gate))
+    return revision.model_copy(update={"gate": gate}), refused
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What one deployment's tasks have in common. name: of the model in Triton."""
+
+    name: str
+    spec: ModelDeploymentSpec
+    source: Source
+    store: ArtifactStoreSpec
+    settings: Settings
+    ledger: Ledger
+
+    def make(self, revision: Revision, plugins: Plugins) -> tuple[Revision, Standing | None]:
+        """The revision with what is known of it now; None for its standing once it is packed and may serve.
+
+        Raises SpecError, NotYet and Stuck.
+        """
+        data = step_data(self.spec, self.source)
+        steps = plan_steps(self.spec.compression.steps, self.source.state, plugins, has_data=data is not None)
+        baseline, candidate = self._compressed(steps, data, plugins)
+        revision = revision.model_copy(update={"baseline": baseline, "model": candidate})
+        gate = self._proven(revision, self.spec.evaluation)
+        revision = revision.model_copy(update={"gate": gate, "tasks": self.ledger.followed[:MAX_TASKS]})
+        if candidate is None or baseline is None:
+            return revision, self._under_way("Compressing")
+        if (standing := self._refused(gate)) is not None:
+            return revision, standing
+        repository = self._packed(candidate)
+        revision = revision.model_copy(update={"repository": repository, "tasks": self.ledger.followed[:MAX_TASKS]})
+        return revision, None if repository else self._under_way("RollingOut")
+
+    def prove(self, revision: Revision) -> tuple[Revision, Standing | None]:
+        """The same for a revision that is packed already: only the evaluation data may be new."""
+        gate = self._proven(revision, self.spec.evaluation)
+        followed = self.ledger.followed
+        tasks = (*(digest for digest in revision.tasks if digest not in followed), *followed)[-MAX_TASKS:]
+        revision = revision.model_copy(update={"gate": gate or revision.gate, "tasks": tasks})
+        return revision, self._refused(gate)
+
+    # --- Steps --------------------------------------------------------------------------------------------------
+
+    def _compressed(
+        self, steps: list[Step], data: DataSource | None, plugins: Plugins
+    ) -> tuple[ArtifactRef | None, ArtifactRef | None]:
+        """The uncompressed and the compressed model as ONNX, each as far as it is there."""
+        baseline: ArtifactRef | None = self.source.model
+        if self.source.state is not State.ONNX:
+            step = conversion(self.source.state, plugins, role="convert-baseline")
+            baseline = self._step(step, self.source.model, None)
+        candidate: ArtifactRef | None = self.source.model
+        for step in steps:
+            given = None
+            if data is not None and not step.conversion:
+                given = self._data("train", data)
+                if given is None:
+                    return baseline, None
+            candidate = self._step(step, candidate, given) if candidate else None
+        return baseline, candidate
+
+    def _step(self, step: Step, model: ArtifactRef, data: DataRef | None) -> ArtifactRef | None:
+        task = CompressTask(
+            entry_point=step.plugin.entry_point,
+            version=step.plugin.version,
+            params=step.params,
+            model=model,
+            data=data,
+            # A conversion draws nothing: with one seed for all, the baseline is converted once.
+            seed=0 if step.conversion else self.spec.compression.seed,
+        )
+        image = step.plugin.image or self.settings.runtime_image
+        work = Work(step.role, task, image, self._mount)
+        return self.ledger.artifact(work, step.label, State(step.plugin.produces))
+
+    def _data(self, name: str, source: DataSource) -> DataRef | None:
+        """The data set under the name that the code asks for; a built-in one is prepared first.
+
+        The task is the same as a TrainingJob's, by its digest: both find it done in one folder of the store.
+        """
+        if source.stored is not None:
+            stored = ArtifactRef(uri=source.stored.uri, digest=source.stored.digest, state=State.DATASET)
+            return DataRef(name=name, artifact=stored)
+        if source.dataset is None:
+            return None
+        task = PrepareTask(dataset=source.dataset, split=source.split)
+        label = f"preparation of {source.dataset} ({source.split})"
+        artifact = self.ledger.artifact(self._decide(f"prepare-{name}", task), label, State.DATASET)
+        return DataRef(name=name, artifact=artifact) if artifact else None
+
+    def _decide(self, role: str, task: PrepareTask | EvaluateTask | CompareTask | PackageTask) -> Work:
+        """A task whose result decides something: it runs in the operator's image, never in a plugin's."""
+        return Work(role, task, self.settings.runtime_image, self._mount)
+
+    @property
+    def _mount(self) -> StoreMount:
+        return StoreMount(self.store)
+
+    # --- Proof --------------------------------------------------------------------------------------------------
+
+    def _proven(self, revision: Revision, evaluation: Evaluation | None) -> GateResult | None:
+        """What the gate says on the evaluation data of the spec; None while it is not known, or without one."""
+        if evaluation is None:
+            return None
+        digest = data_digest(evaluation.data)
+        if revision.gate is not None and revision.gate.data == digest:
+            return rejudged(revision.gate, evaluation.gate)
+        data = self._data("evaluation", evaluation.data)
+        baseline = self._predictions("baseline", revision.baseline, data)
+        candidate = self._predictions("candidate", revision.model, data)
+        if baseline is None or candidate is None:
+            return None
+        work = self._decide("compare", CompareTask(baseline=baseline, candidate=candidate))
+        record = self.ledger.follow(work, "comparison of the two models")
+        if record.state is not TaskState.SUCCEEDED:
+            return None
+        if record.counts is None:
+            raise Stuck("StepFailed", f"the comparison of the two models left no counts; see job/{record.job}")
+        same = revision.baseline is not None and revision.baseline == revision.model
+        return judge(record.counts, evaluation.gate, same_model=same, data=digest)
+
+    def _predictions(self, role: str, model: ArtifactRef | None, data: DataRef | None) -> ArtifactRef | None:
+        if model is None or data is None:
+            return None
+        work = self._decide(f"evaluate-{role}", EvaluateTask(model=model, data=data))
+        return self.ledger.artifact(work, f"evaluation of the {role}", State.PREDICTIONS)
+
+    def _refused(self, gate: GateResult | None) -> Standing | None:
+        """None where the candidate may serve."""
+        if self.spec.evaluation is None:
+            return None
+        if gate is None or gate.data != data_digest(self.spec.evaluation.data):
+            return self._under_way("Evaluating")
+        return None if gate.passed else Standing.stuck("GateRefused", refusal(gate))
+
+    def _packed(self, model: ArtifactRef) -> ArtifactRef | None:
+        """The repository; its golden requests are made of the held-out data, which the model is known to take."""
+        given = None
+        if self.spec.evaluation is not None:
+            given = self._data("evaluation", self.spec.evaluation.data)
+            if given is None:
+                return None
+        task = PackageTask(model=model, name=self.name, max_batch_size=self.spec.serving.max_batch_size, data=given)
+        return self.ledger.artifact(self._decide("package", task), "packing of the repository", State.REPOSITORY)
+
+    def _under_way(self, stage: Stage) -> Standing:
+        if (failure := self.ledger.failure) is not None:
+            return Standing.stuck("StepFailed", failure)
+        return Standing(stage, stage, "; ".join(self.ledger.running)[:1024])

@@ -1,0 +1,94 @@
+"""The model that a deployment is of, and the data that its steps and its gate use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.datasource import DataSource
+from slipway.api.errors import SpecError
+from slipway.api.kinds import TRAINING_JOB
+from slipway.api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from slipway.api.trainingjob import TrainingJob
+from slipway.plan.deployment.standing import Stuck
+from slipway.plan.digests import by_content, digest_of
+from slipway.plan.parent import Parent
+from slipway.plan.parse import parsed
+from slipway.plan.references import NotYet, condition
+from slipway.plan.seen import Seen
+
+MODELS = (State.MODULE, State.ONNX)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model under work.
+
+    named: what it was taken from, as the status keeps it. train: the training data, where a TrainingJob told it.
+    """
+
+    model: ArtifactRef
+    named: str
+    train: DataSource | None = None
+
+    @property
+    def state(self) -> State:
+        return self.model.state or State.MODULE
+
+
+def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, seen: Seen) -> Source:
+    """The model that the spec names: of its TrainingJob, or as the status has kept it when that job is gone.
+
+    A job made again trains anew: until it has an artifact, the one that is known stays wanted. Raises NotYet
+    (ModelNotReady), Stuck (TrainingJobFailed) and SpecError.
+    """
+    if (stored := spec.model.stored) is not None:
+        return Source(ArtifactRef(uri=stored.uri, digest=stored.digest, state=State(stored.state)), "stored")
+    name = spec.model.training_job or ""
+    named = f"trainingJob/{name}"
+    obj = seen.get(TRAINING_JOB, parent.namespace, name)
+    job = parsed(TrainingJob, obj) if obj else None
+    if job is not None and job.spec.store != spec.store:
+        problem = f"is {spec.store}, and TrainingJob {name} keeps its model in {job.spec.store}"
+        raise SpecError("spec.store", problem, f"set it to {job.spec.store}")
+    if job is not None and job.status.phase == "Failed":
+        verdict = condition(job.status.conditions, "Ready")
+        raise Stuck(
+            "TrainingJobFailed", f"TrainingJob {name} failed: {verdict.message if verdict else 'no reason given'}"
+        )
+    if job is not None and job.status.phase == "Succeeded":
+        model = job.status.artifact
+        if model is None or model.state not in MODELS:
+            left = f"a {model.state}" if model else "nothing"
+            raise Stuck("TrainingJobFailed", f"TrainingJob {name} is done and left {left}, not a model")
+        train = next((data for data in job.spec.data if data.name == "train"), None)
+        return Source(model, named, _plain(train) if train else None)
+    if status.model is not None and status.model_from == named:
+        return Source(status.model, named, status.train_data)
+    if job is None:
+        raise NotYet("ModelNotReady", f'spec.model: there is no TrainingJob "{name}" in this namespace yet')
+    phase = job.status.phase or "Pending"
+    raise NotYet("ModelNotReady", f"TrainingJob {name} is {phase}: it has left no model yet")
+
+
+def _plain(data: DataSource) -> DataSource:
+    return DataSource(dataset=data.dataset, split=data.split, stored=data.stored)
+
+
+def step_data(spec: ModelDeploymentSpec, source: Source) -> DataSource | None:
+    """What steps are calibrated and fine-tuned with; None where nobody names any.
+
+    Raises SpecError where it is what the result is to be proven on.
+    """
+    data = spec.compression.data or source.train
+    if data and spec.compression.steps and spec.evaluation and data_digest(data) == data_digest(spec.evaluation.data):
+        owner = "spec.compression.data" if spec.compression.data else f"the train data of {source.named}"
+        problem = f"is {owner}: what steps have seen proves nothing"
+        raise SpecError("spec.evaluation.data", problem, "name held-out data")
+    return data
+
+
+def data_digest(data: DataSource) -> str:
+    """Of a data source as it is written: which built-in split, or which content."""
+    wire = {"stored": data.stored.digest} if data.stored else {"dataset": data.dataset, "split": data.split}
+    return digest_of({"data": by_content(wire)})

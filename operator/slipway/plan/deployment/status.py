@@ -1,0 +1,78 @@
+"""What the status says: phase, conditions, figures; and which transitions are worth an Event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
+from slipway.plan.conditions import Verdict, at_rest, ready, stalled, under_way, with_verdicts
+from slipway.plan.deployment.manifests import service_url
+from slipway.plan.deployment.revision import find
+from slipway.plan.deployment.standing import Standing
+from slipway.plan.parent import Parent
+from slipway.plan.plan import Happening
+from slipway.plan.references import condition
+
+
+def told(
+    parent: Parent, status: ModelDeploymentStatus, standing: Standing, ready_replicas: int, now: datetime
+) -> ModelDeploymentStatus:
+    """The status with everything that is derived: from the revisions in it, and from where the wanted one stands."""
+    candidate, serving = find(status.revisions, status.candidate), find(status.revisions, status.serving)
+    sizes = Sizes(
+        float_bytes=candidate.baseline.size_bytes if candidate and candidate.baseline else None,
+        compressed_bytes=candidate.model.size_bytes if candidate and candidate.model else None,
+    )
+    verdicts = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
+    update = {
+        "observed_generation": parent.generation,
+        "phase": _phase(standing, status.serving),
+        "conditions": with_verdicts(status.conditions, verdicts, parent.generation, now),
+        "sizes": None if sizes == Sizes() else sizes,
+        "accuracy": f"{serving.gate.accuracy_candidate:.4f}" if serving and serving.gate else None,
+        "ready_replicas": ready_replicas,
+        "url": service_url(parent) if serving else None,
+    }
+    return status.model_copy(update=update)
+
+
+def _phase(standing: Standing, serving: str | None) -> str:
+    if standing.stalled:
+        return "Degraded" if serving else "Failed"
+    return standing.stage
+
+
+def _verdicts(standing: Standing) -> dict[str, Verdict]:
+    if standing.stalled:
+        return stalled(standing.reason, standing.message)
+    if standing.stage == "Ready":
+        return ready(standing.reason, standing.message)
+    if standing.reason == "ScaledToZero":
+        return at_rest(standing.reason, standing.message)
+    return under_way(standing.reason, standing.message)
+
+
+def _available(serving: str | None, ready_replicas: int) -> Verdict:
+    if serving is None:
+        return Verdict(False, "NothingServes", "no revision has the traffic")
+    if ready_replicas == 0:
+        return Verdict(False, "NoReplicaReady", f"revision {serving} has the traffic and no replica that is ready")
+    return Verdict(True, "RevisionServes", f"revision {serving}")
+
+
+def happenings(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Happening]:
+    """The transitions from one status to the next."""
+    was, is_ = (condition(status.conditions, "Stalled") for status in (before, after))
+    if is_ and is_.status == "True" and not (was and was.status == "True" and was.reason == is_.reason):
+        yield Happening("Warning", is_.reason, is_.message)
+    new = find(after.revisions, after.candidate)
+    if new and new.gate and new.gate.passed:
+        old = find(before.revisions, new.name)
+        if old is None or old.gate is None or not old.gate.passed:
+            figures = f"{new.gate.accuracy_candidate:.4f} against {new.gate.accuracy_baseline:.4f}"
+            bound = f"a drop of at most {new.gate.drop_bound:.4f}, where {new.gate.max_drop:g} is allowed"
+            yield Happening("Normal", "GatePassed", f"revision {new.name}: accuracy {figures}, {bound}")
+    if after.serving and after.serving != before.serving:
+        instead = f" instead of {before.serving}" if before.serving else ""
+        yield Happening("Normal", "TookOver", f"revision {after.serving} serves{instead}")

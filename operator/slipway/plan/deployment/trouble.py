@@ -1,0 +1,57 @@
+"""Why serving pods do not get ready, as far as they can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from slipway.api.kinds import Object
+from slipway.api.reports import parse_report, shorten
+from slipway.plan.deployment.manifests import FETCH
+
+_WAITS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """final: waiting will not help; the repository in the store is not what was packed."""
+
+    message: str
+    final: bool = False
+
+
+def pod_trouble(pods: Sequence[Object]) -> Trouble | None:
+    """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting."""
+    found = [trouble for pod in pods if "deletionTimestamp" not in pod["metadata"] for trouble in _troubles(pod)]
+    return next((trouble for trouble in found if trouble.final), found[0] if found else None)
+
+
+def _troubles(pod: Object) -> Iterator[Trouble]:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    for one in status.get("initContainerStatuses", ()):
+        yield from _of_container(name, one)
+    for one in status.get("containerStatuses", ()):
+        if not one.get("ready"):
+            yield from _of_container(name, one)
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            yield Trouble(f"pod {name} is not scheduled: {shorten(str(condition.get('message', '')), 300)}")
+
+
+def _of_container(pod: str, container: Object) -> Iterator[Trouble]:
+    state, last = container.get("state", {}), container.get("lastState", {})
+    ended = state.get("terminated") or last.get("terminated") or {}
+    waiting = state.get("waiting", {})
+    if ended.get("exitCode"):
+        report = parse_report(ended.get("message"))
+        if container["name"] == FETCH and report is not None and report.error is not None:
+            error = f"{report.error.exception}: {report.error.message}"
+            yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception == "ArtifactError")
+        else:
+            said = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
+            yield Trouble(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")
+    elif waiting.get("reason") in _WAITS:
+        said = shorten(str(waiting.get("message", "")), 300)
+        yield Trouble(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}")
