@@ -16,6 +16,7 @@ from slipway.runtime.pod import Pod
 from slipway.runtime.predictions import Predictions, write_predictions
 from slipway.runtime.session import open_session, run_session, tensors
 from slipway.sdk.manifest import ONNX_FILE, Provenance
+from slipway.sdk.plugin import Arrays
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,26 +29,30 @@ def run(task: EvaluateTask, pod: Pod) -> Report:
     model = pod.read(task.model, State.ONNX)
     data = pod.read(task.data.artifact, State.DATASET)
     arrays = read_arrays(data)
-    predicted = predict(open_session(model.file(ONNX_FILE)), arrays.inputs)
+    predicted = predict(open_session(model.file(ONNX_FILE)), arrays)
     predictions = Predictions(predicted, arrays.targets, data.digest)
     metrics = {"accuracy": predictions.accuracy, "samples": float(len(predicted))}
     provenance = Provenance(task=task.task, parents=(model.digest, data.digest), metrics=metrics)
     return pod.succeeded(write_predictions(pod.artifact, predictions, provenance), metrics)
 
 
-def predict(session: onnxruntime.InferenceSession, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.int64]:
     """The class of each sample, [N]: where the first output is largest.
 
-    Raises ArtifactError for a graph with several inputs, or whose first output is not one row of scores a sample.
+    Raises ArtifactError for a graph with several inputs, or whose first output is not one score a class and sample.
     """
     taken = tensors(session.get_inputs())
     if len(taken) != 1:
         raise ArtifactError(f"the model takes {len(taken)} inputs, and a data set gives one")
     parts: list[NDArray[np.int64]] = []
-    for start in range(0, len(inputs), BATCH):
-        batch = inputs[start : start + BATCH]
+    for start in range(0, len(data.inputs), BATCH):
+        batch = data.inputs[start : start + BATCH]
         scores = run_session(session, {taken[0].name: batch})[0]
         if scores.ndim != 2 or len(scores) != len(batch):
             raise ArtifactError(f"the model gives {scores.shape} for {len(batch)} samples, not one row of scores each")
+        if scores.shape[1] != data.classes:
+            raise ArtifactError(
+                f"the model gives {scores.shape[1]} scores a sample, and the data has {data.classes} classes"
+            )
         parts.append(scores.argmax(axis=1).astype(np.int64))
     return np.concatenate(parts)
