@@ -10,6 +10,7 @@ import typer
 
 from slipway.cli.exits import OneLineErrors
 from slipway.cli.logs import logs
+from slipway.cli.operator import operator
 from slipway.cli.plugin import plugin
 from slipway.cli.predict import predict
 from slipway.cli.status import status
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.command()(operator)
 app.command()(status)
 app.command()(logs)
 app.command()(predict)

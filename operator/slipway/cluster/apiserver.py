@@ -44,7 +44,7 @@ class ApiServer:
         """
         query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
         accept = _METADATA_ONLY if metadata_only else "application/json"
-        path, what = _collection(kind, namespace), f"list {kind.plural} in {namespace or 'all namespaces'}"
+        path, what = collection_path(kind, namespace), f"list {kind.plural} in {namespace or 'all namespaces'}"
         while True:
             answer = await self._connection.call(what, "GET", path, query=query, accept=accept, seconds=LIST_SECONDS)
             items = answer.get("items") or []
@@ -58,7 +58,7 @@ class ApiServer:
 
     async def create(self, obj: Object) -> Object:
         key = key_of(obj)
-        path = _collection(key.kind, key.namespace)
+        path = collection_path(key.kind, key.namespace)
         return _object(await self._connection.call(f"create {_named(key)}", "POST", path, query=_STRICT, body=obj))
 
     async def apply(self, obj: Object) -> Object:
@@ -103,13 +103,14 @@ class ApiServer:
         return _object(answer) if held else None
 
 
-def _collection(kind: Kind, namespace: str | None) -> str:
+def collection_path(kind: Kind, namespace: str | None) -> str:
+    """Path of all objects of a kind, in a namespace or (None, "") in all."""
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{namespace}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
 
 
 def _path(key: Key) -> str:
-    return f"{_collection(key.kind, key.namespace if key.kind.namespaced else None)}/{key.name}"
+    return f"{collection_path(key.kind, key.namespace if key.kind.namespaced else None)}/{key.name}"
 
 
 def _named(key: Key) -> str:

@@ -31,13 +31,13 @@ CONNECT_SECONDS = 5.0
 class Connection:
     """Calls one API server. Raises ClusterError and its kinds only."""
 
-    def __init__(self, configuration: Configuration, told: Told | None = None) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
+        self.told: Told = _nothing
         self._client: Any = ApiClient(configuration)
-        self._told = told or _nothing
 
     @classmethod
-    async def open(cls, kubeconfig: str | None = None, context: str | None = None, told: Told | None = None) -> Self:
+    async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
         """Connect as KUBECONFIG says, or as the pod's service account where we are in one and no file is named.
 
         Raises ClusterError where no credentials are found.
@@ -53,7 +53,7 @@ class Connection:
                 await load(named, context=context, client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
             raise ClusterError(f"no way into a cluster: {error}; set KUBECONFIG to a readable file") from error
-        return cls(configuration, told)
+        return cls(configuration)
 
     @property
     def host(self) -> str:
@@ -101,7 +101,7 @@ class Connection:
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
             raise ClusterError(f"{what}: {type(error).__name__}: {error}") from error
         finally:
-            self._told(method, code)
+            self.told(method, code)
         if code > 399:
             raise error_of(what, code, answer, response.headers)
         try:

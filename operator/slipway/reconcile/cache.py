@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from slipway.api.kinds import COMPRESSION_PLUGIN, MODEL_DEPLOYMENT, Key, Kind, Object, key_of
 from slipway.plan.seen import carries, controller_uid
-from slipway.reconcile.references import parent_of, referenced
+from slipway.reconcile.references import parent_of, referenced, stands_apart
 from slipway.reconcile.trim import trimmed
 
 TOMBSTONES = 10_000
@@ -32,6 +32,7 @@ class Cache:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
         self._owned: dict[str, dict[Key, Object]] = {}  # controller's UID -> its children
         self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
+        self._strangers: dict[Key, Object] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._marks = 0
 
@@ -56,8 +57,10 @@ class Cache:
     def objects(self, kind: Kind) -> Iterator[Object]:
         return (entry.object for entry in self._objects.get(kind, {}).values())
 
-    def count(self, kind: Kind) -> int:
-        return len(self._objects.get(kind, {}))
+    @property
+    def strangers(self) -> Sequence[Object]:
+        """What was met under a name of ours and is not ours: no watch and no list shows it."""
+        return list(self._strangers.values())
 
     def affected(self, obj: Object) -> set[Key]:
         """The keys to plan again when this object changed, appeared or went: its parent, and who names it."""
@@ -121,7 +124,10 @@ class Cache:
         return [
             entry.object
             for name, entry in self._objects.get(kind, {}).items()
-            if entry.mark <= since and name not in names and namespace in (None, "", name[0])
+            if entry.mark <= since
+            and name not in names
+            and namespace in (None, name[0])
+            and Key(kind, *name) not in self._strangers
         ]
 
     # --- Inside -------------------------------------------------------------------------------------------------
@@ -149,10 +155,13 @@ class Cache:
             self._referrers.setdefault(other, set()).add(key)
 
     def _link_owned(self, key: Key, obj: Object) -> None:
+        if stands_apart(obj):
+            self._strangers[key] = obj
         if uid := controller_uid(obj):
             self._owned.setdefault(uid, {})[key] = obj
 
     def _unlink(self, key: Key, obj: Object) -> None:
+        self._strangers.pop(key, None)
         if (uid := controller_uid(obj)) and key in self._owned.get(uid, {}):
             del self._owned[uid][key]
             if not self._owned[uid]:

@@ -79,9 +79,9 @@ class WorkQueue:
         return len(self._ready)
 
     @property
-    def idle(self) -> bool:
-        """Nothing waits for a worker and no worker works; delayed keys do not count."""
-        return not self._ready and not self._working
+    def working(self) -> int:
+        """Keys that a worker has."""
+        return len(self._working)
 
     def add(self, key: Key) -> None:
         if key in self._working:

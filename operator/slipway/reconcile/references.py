@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from slipway.api.kinds import (
     API_VERSION,
     ARTIFACT_STORE,
+    CHILDREN,
     COMPRESSION_PLUGIN,
     GPU_POOL,
     MODEL_DEPLOYMENT,
+    POD,
     PVC,
     RECONCILED,
     TRAINING_JOB,
@@ -17,8 +19,16 @@ from slipway.api.kinds import (
     Kind,
     Object,
     key_of,
+    kind_of,
 )
 from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.seen import carries
+
+MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
+"""On everything that planners make, pods included: by it watches and lists find our children."""
+
+SELECTED = frozenset((*CHILDREN, POD))
+"""The kinds of which only what carries MANAGED is watched."""
 
 _PARENTS: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
 
@@ -39,6 +49,16 @@ def referenced(obj: Object) -> Iterator[Key]:
             yield Key(COMPRESSION_PLUGIN, "", step.get("plugin", ""))
     elif kind == ARTIFACT_STORE.kind and (claim := spec.get("persistentVolumeClaim")):
         yield Key(PVC, namespace, claim.get("claimName", ""))
+
+
+def selector_of(kind: Kind) -> str:
+    """The label selector of a kind's lists and watches; "" for all."""
+    return ",".join(f"{name}={value}" for name, value in MANAGED.items()) if kind in SELECTED else ""
+
+
+def stands_apart(obj: Object) -> bool:
+    """It is of a kind of which only our own are watched, and not one of them: no watch tells of its changes."""
+    return kind_of(obj) in SELECTED and not carries(obj, MANAGED)
 
 
 def parent_of(obj: Object) -> Key | None:

@@ -1,0 +1,73 @@
+"""`slipway operator`: the process that runs in the cluster."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def operator(
+    runtime_image: Annotated[
+        str,
+        typer.Option("--runtime-image", envvar="SLIPWAY_RUNTIME_IMAGE", help="Image of training, steps and judging."),
+    ],
+    serving_image: Annotated[
+        str, typer.Option("--serving-image", envvar="SLIPWAY_SERVING_IMAGE", help="Image with tritonserver.")
+    ],
+    image_pull_policy: Annotated[
+        str, typer.Option("--image-pull-policy", envvar="SLIPWAY_IMAGE_PULL_POLICY", help="Of both images.")
+    ] = "IfNotPresent",
+    namespace: Annotated[
+        list[str] | None, typer.Option("--namespace", "-n", help="Serve it; may be repeated. Default: all.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Resources reconciled at the same time.")] = 8,
+    leader_election: Annotated[
+        bool, typer.Option("--leader-election/--no-leader-election", help="Without it, run one process only.")
+    ] = True,
+    lease_namespace: Annotated[
+        str | None, typer.Option(help="Where the Lease is kept. Default: the pod's namespace.")
+    ] = None,
+    lease_name: Annotated[str, typer.Option(help="Name of the Lease.")] = "slipway-operator",
+    identity: Annotated[
+        str | None, typer.Option(help="Who holds the Lease. Default: pod or host name, and a random part.")
+    ] = None,
+    defaults: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of CompressionPlugins that are kept applied."),
+    ] = None,
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics.")] = 9090,
+    health_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz.")] = 8080,
+    log_format: Annotated[LogFormat, typer.Option(help="JSON lines, or columns for people.")] = LogFormat.JSON,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the operator against the cluster of KUBECONFIG, or the one that this pod is in."""
+    from slipway.controller.operator import run_operator
+    from slipway.controller.options import Options, own_identity, own_namespace
+    from slipway.plan.plan import Settings
+
+    raise typer.Exit(
+        run_operator(
+            Options(
+                Settings(runtime_image, serving_image, image_pull_policy),
+                namespaces=tuple(namespace or ()),
+                workers=workers,
+                elect=leader_election,
+                lease_namespace=lease_namespace or own_namespace(),
+                lease_name=lease_name,
+                identity=identity or own_identity(),
+                metrics_port=metrics_port,
+                health_port=health_port,
+                log_format=log_format.value,
+                log_level=log_level,
+                defaults=defaults,
+            )
+        )
+    )

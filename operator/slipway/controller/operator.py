@@ -1,0 +1,219 @@
+"""The operator process: watches begin, caches fill, the Lease is won, workers work, until a signal or a defect.
+
+    kopf's watches -> Feed -> Cache, WorkQueue -> workers -> planners -> Executor -> the API server
+
+A standby does all but work, so a new leader starts with warm caches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import kopf
+import structlog
+
+from slipway.api.errors import ClusterError
+from slipway.api.kinds import GROUP, VERSION, WATCHED, Kind
+from slipway.cluster.apiserver import ApiServer
+from slipway.cluster.connection import Connection
+from slipway.cluster.port import Cluster
+from slipway.controller import watches
+from slipway.controller.defaults import apply_defaults, read_defaults
+from slipway.controller.fence import Fenced
+from slipway.controller.lease import Election
+from slipway.controller.lists import Lists, Scope
+from slipway.controller.logs import configure_logs
+from slipway.controller.options import Options
+from slipway.controller.probes import served
+from slipway.controller.telemetry import Telemetry
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.execute import Executor
+from slipway.reconcile.feed import Feed
+from slipway.reconcile.loop import Planner, Reconciler, run_workers
+from slipway.reconcile.queue import WorkQueue
+
+log = structlog.get_logger(__name__)
+
+Wrapper = Callable[[Cluster], Cluster]
+
+CRDS_SECONDS = 2.0
+"""Between two looks for our CRDs, which may be installed with us."""
+GRACE_SECONDS = 10.0
+"""For workers to end their turn after SIGTERM; the pod's own grace period is 30."""
+LEASE_LOST = 3
+"""Exit code of a process that leads no longer: at once, without a further call."""
+
+
+def run_operator(
+    options: Options, *, planners: Mapping[Kind, Planner] | None = None, cluster_wrapper: Wrapper | None = None
+) -> int:
+    """Run until SIGTERM or SIGINT (0) or a defect (1); a lost Lease ends the process itself (LEASE_LOST).
+
+    planners: by kind; None for Slipway's own. cluster_wrapper: put round the port, for tests that count or fail calls.
+    """
+    configure_logs(options.log_format, options.log_level)
+    if planners is None:
+        from slipway.controller.planners import PLANNERS  # pydantic's models of all kinds
+
+        planners = PLANNERS
+    try:
+        return asyncio.run(_operate(options, planners, cluster_wrapper or (lambda cluster: cluster)))
+    except (ClusterError, ValueError) as error:
+        log.error("cannot start", error=str(error))  # noqa: TRY400 - it says what is wrong; a trace adds nothing
+        return 1
+
+
+async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: Wrapper) -> int:
+    defaults = read_defaults(options.defaults) if options.defaults else []
+    async with await Connection.open() as connection:
+        telemetry = Telemetry(connection.host, options.lease_name)
+        connection.told = telemetry.called
+        api = ApiServer(connection)
+        election = Election(api, options.lease_namespace, options.lease_name, options.identity, monotonic, _now)
+        cluster = wrapper(Fenced(api, lambda: election.holds) if options.elect else api)
+        cache = Cache()
+        queue = WorkQueue(monotonic, watched=telemetry)
+        feed = Feed(cache, queue, planners)
+        lists = Lists(api, cache, feed, _scopes(options.namespaces))
+        reconciler = Reconciler(
+            planners,
+            options.settings,
+            cache,
+            Executor(cluster, cache, options.identity),
+            queue,
+            _now,
+            telemetry,
+        )
+
+        async def lead() -> None:
+            await lists.wait_until_filled()
+            if options.elect:
+                await election.acquire()
+            telemetry.leading(True)
+            feed.lead()
+            await asyncio.gather(
+                run_workers(reconciler, options.workers),
+                _keep_applied(defaults, cluster),
+                *([_keep_or_die(election)] if options.elect else []),
+            )
+
+        async with served(
+            telemetry,
+            lambda: lists.filled,
+            host=options.host,
+            metrics_port=options.metrics_port,
+            health_port=options.health_port,
+        ):
+            stop = _stop_on_signal()
+            ended = asyncio.create_task(stop.wait())
+            leading = asyncio.create_task(lead())
+            tasks = [
+                ended,
+                leading,
+                asyncio.create_task(_watch(options, connection, feed, lists, stop)),
+                asyncio.create_task(lists.run()),
+                asyncio.create_task(lists.resync(options.resync_seconds)),
+                asyncio.create_task(lists.revisit_strangers()),
+            ]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            log.info("stopping")
+            queue.close()
+            if leading not in done and election.holds:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(_idle(queue), GRACE_SECONDS)
+            await election.release()
+            return _outcome(ended, tasks)
+
+
+async def _watch(options: Options, connection: Connection, feed: Feed, lists: Lists, stop: asyncio.Event) -> None:
+    """kopf's watches, once our CRDs exist; ends when one of them fails for good."""
+    await _wait_for_crds(connection)
+    tasks = await kopf.spawn_tasks(
+        registry=watches.registry_of(feed, lambda: watches.session_to(connection, lists.want)),
+        settings=watches.settings_of(),
+        clusterwide=not options.namespaces,
+        namespaces=options.namespaces,
+    )
+    _on_signals(stop)  # kopf has just taken them; but workers end first, and the Lease goes back before watches end
+    ignored = asyncio.all_tasks() - set(tasks)
+    await kopf.run_tasks(tasks, ignored=ignored)
+
+
+async def _wait_for_crds(connection: Connection) -> None:
+    wanted = {kind.plural for kind in WATCHED if kind.group == GROUP}
+    while True:
+        try:
+            found = await connection.call("find our kinds", "GET", f"/apis/{GROUP}/{VERSION}")
+            missing = sorted(wanted - {resource["name"] for resource in found["resources"]})
+        except ClusterError as error:
+            missing = [str(error)]
+        if not missing:
+            return
+        log.warning("waiting for the CRDs; install them with the chart or from crds/", missing=missing)
+        await asyncio.sleep(CRDS_SECONDS)
+
+
+async def _keep_applied(defaults: list[dict[str, Any]], cluster: Cluster) -> None:
+    """Apply the defaults once, however long the API server needs."""
+    seconds = 1.0
+    while True:
+        try:
+            await apply_defaults(defaults, cluster)
+        except ClusterError as error:
+            log.warning("could not apply the defaults", error=str(error))
+            await asyncio.sleep(seconds)
+            seconds = min(2 * seconds, 60.0)
+        else:
+            return
+
+
+async def _keep_or_die(election: Election) -> None:
+    await election.keep()
+    log.error("the Lease is lost: this process ends at once")
+    sys.stderr.flush()
+    os._exit(LEASE_LOST)
+
+
+async def _idle(queue: WorkQueue) -> None:
+    while queue.working:
+        await asyncio.sleep(0.02)
+
+
+def _outcome(ended: asyncio.Task[Any], tasks: list[asyncio.Task[Any]]) -> int:
+    """0 after a signal; else 1, with the reason in the log."""
+    if ended.done():
+        return 0
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            log.error("a part of the operator ended", part=str(task.get_coro()), exc_info=task.exception())
+    return 1
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    return stop
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _scopes(namespaces: tuple[str, ...]) -> list[Scope]:
+    return [
+        Scope(kind, namespace if kind.namespaced else None) for kind in WATCHED for namespace in namespaces or (None,)
+    ]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - here the clock comes in

@@ -1,0 +1,17 @@
+"""Which planner plans which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from slipway.api.kinds import ARTIFACT_STORE, MODEL_DEPLOYMENT, TRAINING_JOB, Kind
+from slipway.plan.deployment import plan_deployment
+from slipway.plan.store import plan_store
+from slipway.plan.training import plan_training
+from slipway.reconcile.loop import Planner
+
+PLANNERS: Mapping[Kind, Planner] = {
+    TRAINING_JOB: plan_training,
+    MODEL_DEPLOYMENT: plan_deployment,
+    ARTIFACT_STORE: plan_store,
+}

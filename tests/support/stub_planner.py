@@ -1,0 +1,55 @@
+"""A planner for tests of the loop alone: a TrainingJob becomes, intent first, a Service and a Job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from slipway.api.kinds import JOB, SERVICE, TRAINING_JOB, Object
+from slipway.plan.parent import Parent
+from slipway.plan.plan import Happening, Plan, Settings
+from slipway.plan.seen import Seen
+
+
+def plan_stub(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
+    """Pending -> (Service, Job) -> Running -> Succeeded or Failed, as the Job's conditions say."""
+    parent = Parent.of(obj)
+    status = obj.get("status", {})
+    name = parent.child_name("1")
+    observed = {"observedGeneration": parent.generation}
+    if status.get("phase") is None:
+        pending = {**observed, "phase": "Pending", "attempts": [_attempt(name)]}
+        return Plan(status=pending, events=(Happening("Normal", "Started", f"attempt 1 of {parent.name}"),))
+    if status["phase"] in ("Succeeded", "Failed"):
+        return Plan()
+    job = parent.own(seen, JOB, name)
+    service = (_service(parent, name),)
+    if job is None:
+        return Plan(apply=service, create=(_job(parent, name, settings),))
+    phase = next(
+        (
+            {"Complete": "Succeeded", "Failed": "Failed"}[condition["type"]]
+            for condition in job.get("status", {}).get("conditions", ())
+            if condition["status"] == "True" and condition["type"] in ("Complete", "Failed")
+        ),
+        "Running",
+    )
+    attempt = {**_attempt(name), "jobUID": job["metadata"]["uid"]}
+    return Plan(apply=service, status={**observed, "phase": phase, "attempts": [attempt]})
+
+
+PLANNERS = {TRAINING_JOB: plan_stub}
+
+
+def _attempt(name: str) -> Object:
+    return {"number": 1, "job": name, "nodes": 1, "processesPerNode": 1, "startedAt": "2026-01-01T00:00:00Z"}
+
+
+def _service(parent: Parent, name: str) -> Object:
+    spec = {"clusterIP": "None", "selector": {"slipway.dev/training-job": parent.name}, "ports": [{"port": 29500}]}
+    return parent.child(SERVICE, name, spec=spec)
+
+
+def _job(parent: Parent, name: str, settings: Settings) -> Object:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": settings.runtime_image}]}
+    template = {"metadata": {"labels": parent.labels}, "spec": pod}
+    return parent.child(JOB, name, spec={"backoffLimit": 0, "template": template})
