@@ -19,7 +19,7 @@ import tritonclient.http
 from numpy.typing import NDArray
 
 from slipway.api.tasks import CompressTask, DataRef, FetchTask, PackageTask, PrepareTask
-from slipway.runtime.data import read_arrays
+from slipway.runtime.datasets import read_arrays
 from slipway.sdk.manifest import ONNX_FILE
 from slipway_plugins.quantize_int8 import QuantizeInt8
 from support.graphs import content_of, random_features

@@ -54,7 +54,7 @@ def built_in(dataset: str, split: str) -> Samples:
     try:
         from slipway.api.datasource import Dataset
         from slipway.api.tasks import PrepareTask
-        from slipway.runtime.data import read_arrays
+        from slipway.runtime.datasets import read_arrays
         from slipway.runtime.pod import Pod
         from slipway.runtime.prepare import run
         from slipway.sdk.artifact import read_artifact

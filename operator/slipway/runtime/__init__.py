@@ -27,7 +27,7 @@ def data(name: str = "train") -> Arrays:
     """
     import os
 
-    from slipway.runtime.data import read_arrays, source_path
+    from slipway.runtime.datasets import read_arrays, source_path
 
     return read_arrays(source_path(name, os.environ))
 
@@ -62,6 +62,6 @@ def save(
     """
     import os
 
-    from slipway.runtime.save import save_model
+    from slipway.runtime.saving import save_model
 
     save_model(model, example_inputs, os.environ, metrics=metrics, factory=factory, args=args)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slipway.api.artifacts import State
 from slipway.api.errors import PluginError
 from slipway.api.tasks import CompressTask
-from slipway.runtime.data import read_arrays
+from slipway.runtime.datasets import read_arrays
 from slipway.runtime.onnxfile import stripped
 from slipway.runtime.pod import Pod
 from slipway.runtime.seal import versions

@@ -11,7 +11,7 @@ from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import EvaluateTask
-from slipway.runtime.data import read_arrays
+from slipway.runtime.datasets import read_arrays
 from slipway.runtime.pod import Pod
 from slipway.runtime.predictions import Predictions, write_predictions
 from slipway.runtime.session import open_session, run_session, tensors

@@ -20,7 +20,7 @@ from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import PackageTask
-from slipway.runtime.data import read_arrays
+from slipway.runtime.datasets import read_arrays
 from slipway.runtime.golden import SAMPLES, golden_requests, made_up
 from slipway.runtime.pod import Pod
 from slipway.runtime.session import open_session, tensors

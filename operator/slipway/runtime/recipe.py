@@ -16,11 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 from slipway.api.entrypoint import Recipe
 from slipway.api.errors import SpecError
 from slipway.api.tasks import DATA_ENV
-from slipway.runtime.data import source_path
+from slipway.runtime.datasets import source_path
 from slipway.runtime.determinism import make_deterministic
 from slipway.runtime.distributed import Ranks, local_device, process_group
 from slipway.runtime.modules import build, run
-from slipway.runtime.save import save_model
+from slipway.runtime.saving import save_model
 from slipway.runtime.training import Epoch, Loss, Samples, accuracy, make_optimizer, train_epoch
 
 FIELD = "spec.entrypoint.recipe"

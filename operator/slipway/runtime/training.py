@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from slipway.api.errors import SlipwayError, SpecError
-from slipway.runtime.data import read_stored
+from slipway.runtime.datasets import read_stored
 from slipway.runtime.distributed import Ranks
 from slipway.runtime.modules import check_arguments
 from slipway.sdk.artifact import Artifact
@@ -34,7 +34,7 @@ class Samples:
 
     @classmethod
     def read(cls, dataset: Artifact | Path) -> Samples:
-        """See `slipway.runtime.data.read_stored`."""
+        """See `slipway.runtime.datasets.read_stored`."""
         inputs, targets, info = read_stored(dataset)
         return cls(torch.from_numpy(inputs), torch.from_numpy(targets), info.scale, info.classes)
 
