@@ -12,7 +12,6 @@ from pathlib import Path
 
 from generators.manifests import as_yaml
 from generators.reference import fields_page, rules_page
-
 from slipway.api.crds import RESOURCES, crd
 
 ROOT = Path(__file__).resolve().parent.parent

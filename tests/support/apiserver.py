@@ -40,7 +40,14 @@ class ApiServer:
     _connection: http.client.HTTPSConnection | None = field(default=None, repr=False)
 
     def request(
-        self, method: str, path: str, body: Json | None = None, *, content_type: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        **query: str,
     ) -> tuple[int, Json]:
         """The HTTP status and the answer. Refusals are answers, not exceptions."""
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
@@ -50,7 +57,7 @@ class ApiServer:
             self._connection = http.client.HTTPSConnection(
                 str(host.hostname), host.port, context=self.context, timeout=REQUEST_LIMIT
             )
-        self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": "application/json"})
+        self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": accept})
         answer = self._connection.getresponse()
         return answer.status, json.loads(answer.read())
 

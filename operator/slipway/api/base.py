@@ -1,7 +1,7 @@
 """What every model of the API shares: camelCase on the wire, lenient reads, rules written once.
 
 Reads are lenient (unknown fields are ignored: a newer CRD may have more); what a user writes is checked
-strictly, by the API server, or by `Model.model_validate(raw, extra="forbid")`.
+strictly, by the API server, or by `Model.model_validate_json(text, strict=True, extra="forbid")`.
 """
 
 from __future__ import annotations
@@ -148,8 +148,11 @@ def timedelta_of(duration: str) -> timedelta:
 _QUANTITY = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 
 
+_QUANTITY_LENGTH = 32
+
+
 def _quantity(value: int | str) -> int | str:
-    if not re.fullmatch(_QUANTITY, str(value)):
+    if not re.fullmatch(_QUANTITY, str(value)) or len(str(value)) > _QUANTITY_LENGTH:
         raise ValueError(f"{value!r} is not a quantity such as 4, 500m or 16Gi")
     return value
 
@@ -163,7 +166,7 @@ Quantity = Annotated[
             "x-kubernetes-int-or-string": True,
             "pattern": _QUANTITY,
             "minimum": 0,
-            "maxLength": 32,
+            "maxLength": _QUANTITY_LENGTH,
         }
     ),
 ]

@@ -1,0 +1,120 @@
+"""What kubectl users see of the resources, on a real API server."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.apiserver import ApiServer
+from support.full_objects import DIGEST, NOW
+from support.places import Json
+
+NAMESPACE = "crds"
+API = f"/apis/slipway.dev/v1alpha1/namespaces/{NAMESPACE}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespace(apiserver: ApiServer) -> None:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    apiserver.must("POST", "/api/v1/namespaces", body)
+
+
+def made(apiserver: ApiServer, kind: str, plural: str, name: str, spec: Json) -> Json:
+    body = {"apiVersion": "slipway.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    return apiserver.must("POST", f"{API}/{plural}", body)
+
+
+def test_a_short_manifest_is_filled_in_by_the_server(apiserver: ApiServer):
+    recipe = {"recipe": {"model": {}}}
+    job = made(
+        apiserver,
+        "TrainingJob",
+        "trainingjobs",
+        "short",
+        {"entrypoint": recipe, "data": [{"dataset": "digits"}]},
+    )
+    assert job["spec"] == {
+        "entrypoint": {
+            "recipe": {
+                "model": {"factory": "slipway.runtime.models:mlp", "args": {}},
+                "optimizer": {"name": "adam", "args": {}},
+                "loss": "cross_entropy",
+                "epochs": 10,
+                "batchSize": 32,
+                "seed": 0,
+            }
+        },
+        "nodes": 1,
+        "pools": [],
+        "resources": {"cpu": "1", "memory": "2Gi"},
+        "data": [{"name": "train", "dataset": "digits", "split": "train"}],
+        "store": "default",
+        "restarts": {"max": 3, "backoff": "10s", "ignorePreemption": True},
+        "suspend": False,
+        "podTemplate": {},
+    }
+    assert job["status"] == {"observedGeneration": -1}
+
+
+def test_a_users_status_is_not_believed(apiserver: ApiServer):
+    job = apiserver.must(
+        "POST",
+        f"{API}/trainingjobs",
+        {
+            "apiVersion": "slipway.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": {"name": "claims"},
+            "spec": {"entrypoint": {"module": {"name": "team.train"}}},
+            "status": {"phase": "Succeeded", "observedGeneration": 7},
+        },
+    )
+    assert job["status"] == {"observedGeneration": -1}
+
+
+def test_kubectl_get_tells_how_far_a_job_is_and_what_is_wrong(apiserver: ApiServer):
+    made(apiserver, "TrainingJob", "trainingjobs", "shown", {"entrypoint": {"module": {"name": "team.train"}}})
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "RankFailed",
+        "message": "rank 1: ValueError: no such layer",
+        "lastTransitionTime": NOW,
+    }
+    status = {
+        "observedGeneration": 1,
+        "phase": "Restarting",
+        "workers": "1/2",
+        "restarts": 2,
+        "conditions": [ready],
+        "artifact": {"uri": "store:///jobs/a", "digest": DIGEST},
+        "metrics": {"accuracy": 0.97},
+    }
+    apiserver.must(
+        "PATCH",
+        f"{API}/trainingjobs/shown/status",
+        {"status": status},
+        content_type="application/merge-patch+json",
+    )
+    cells = printed(apiserver, "trainingjobs/shown")
+    assert cells["Phase"] == "Restarting"
+    assert cells["Workers"] == "1/2"
+    assert cells["Restarts"] == 2
+    assert cells["Reason"] == "RankFailed"
+    assert cells["Message"] == "rank 1: ValueError: no such layer"
+    assert cells["Accuracy"] == 0.97
+    assert cells["Artifact"] == DIGEST
+
+
+def test_kubectl_scale_changes_the_replicas_of_a_deployment(apiserver: ApiServer):
+    made(apiserver, "ModelDeployment", "modeldeployments", "scaled", {"model": {"trainingJob": "digits"}})
+    path = f"{API}/modeldeployments/scaled"
+    patch = {"spec": {"replicas": 5}}
+    apiserver.must("PATCH", f"{path}/scale", patch, content_type="application/merge-patch+json")
+    assert apiserver.must("GET", path)["spec"]["serving"]["replicas"] == 5
+    assert printed(apiserver, "modeldeployments/scaled")["Replicas"] == 5
+
+
+def printed(apiserver: ApiServer, path: str) -> Json:
+    """The cells of `kubectl get -o wide`, by column."""
+    table = apiserver.must("GET", f"{API}/{path}", accept="application/json;as=Table;g=meta.k8s.io;v=v1")
+    names = [column["name"] for column in table["columnDefinitions"]]
+    return dict(zip(names, table["rows"][0]["cells"], strict=True))

@@ -1,0 +1,162 @@
+"""A broken value and its valid neighbour for every CEL rule, by the rule's message.
+
+A rule holds wherever its model is used; the suite puts the values at each of those places. A function takes the valid
+value that lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from slipway.api.podtemplate import LABEL_KEY
+from support.full_objects import DIGEST, OTHER_DIGEST
+from support.refusals import Case, spots
+
+Value = Any | Callable[[Any], Any]
+
+_STORED = {"uri": "store:///data/one", "digest": DIGEST}
+_KEY = {"name": "settings", "key": "token"}
+_LABEL_KEYS = f"keys must match {LABEL_KEY}"
+
+
+def _with(**fields: Any) -> Callable[[Any], Any]:
+    """The valid value with these fields; None removes one."""
+    return lambda value: {k: v for k, v in {**value, **fields}.items() if v is not None}
+
+
+def _nested(*path: str, **fields: Any) -> Callable[[Any], Any]:
+    """The same, further down."""
+    if not path:
+        return _with(**fields)
+    return lambda value: {**value, path[0]: _nested(*path[1:], **fields)(value[path[0]])}
+
+
+def _many(field: str, items: list[tuple[Any, Any]]) -> list[tuple[Value, Value]]:
+    return [(_with(**{field: broken}), _with(**{field: good})) for broken, good in items]
+
+
+# By message: pairs of (broken, good).
+PAIRS: dict[str, list[tuple[Value, Value]]] = {
+    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 40 characters long:"
+    " it names Services and the host names of pods": [
+        (_nested("metadata", name="a" * 41), _nested("metadata", name="a" * 40)),
+        (_nested("metadata", name="a.b"), _nested("metadata", name="a-b")),
+        (_nested("metadata", name="1st"), _nested("metadata", name="the-1st")),
+    ],
+    "exactly one of script, module, recipe must be set": [
+        (_with(module={"name": "team.train"}, script={"path": "/a.py"}, recipe=None), lambda value: value),
+        ({}, lambda value: value),
+    ],
+    "exactly one of dataset, stored must be set": [
+        (_with(dataset="digits", stored=_STORED), _with(dataset=None, stored=_STORED)),
+        (_with(dataset=None, stored=None), lambda value: value),
+    ],
+    "exactly one of trainingJob, stored must be set": [
+        (_with(stored={**_STORED, "state": "onnx"}, trainingJob="one"), _with(stored=None, trainingJob="one")),
+        ({}, {"stored": {**_STORED, "state": "onnx"}}),
+    ],
+    "exactly one of secretKeyRef, configMapKeyRef must be set": [
+        ({"secretKeyRef": _KEY, "configMapKeyRef": _KEY}, {"configMapKeyRef": _KEY}),
+        ({}, {"secretKeyRef": _KEY}),
+    ],
+    "exactly one of value, valueFrom must be set": [
+        ({"name": "A", "value": "x", "valueFrom": {"secretKeyRef": _KEY}}, {"name": "A", "value": "x"}),
+        ({"name": "A"}, {"name": "A", "value": ""}),
+    ],
+    "exactly one of secretRef, configMapRef must be set": [
+        ({"secretRef": {"name": "a"}, "configMapRef": {"name": "a"}}, {"secretRef": {"name": "a"}}),
+        ({}, {"configMapRef": {"name": "a"}}),
+    ],
+    "exactly one of configMap, secret, persistentVolumeClaim, emptyDir must be set": [
+        (_with(emptyDir={}, secret={"secretName": "a"}), _with(emptyDir=None, secret={"secretName": "a"})),
+        (_with(emptyDir=None), _with(emptyDir={})),
+    ],
+    "names starting with PET_, SLIPWAY_ or TORCHELASTIC_ are set by the operator": [
+        ({"name": name, "value": "x"}, {"name": f"MY_{name}", "value": "x"})
+        for name in ("PET_NNODES", "SLIPWAY_TASK", "TORCHELASTIC_RUN_ID")
+    ],
+    "names starting with slipway- are the operator's": [(_with(name="slipway-tmp"), _with(name="my-slipway-tmp"))],
+    "/var/lib/slipway, /models, /tmp and /dev/shm are the operator's": _many(
+        "mountPath",
+        [
+            ("/var/lib/slipway", "/var/lib/slipway2"),
+            ("/var/lib/slipway/out", "/var/lib/other"),
+            ("/models", "/my/models"),
+            ("/models/one/", "/models-of-mine"),
+            ("/tmp", "/tmp/cache"),
+            ("/tmp/", "/tmp2"),
+            ("/dev/shm", "/dev/shm2"),
+        ],
+    ),
+    "without a key the operator must be Exists": [
+        (_with(key=None, operator="Equal"), _with(key=None, operator="Exists", value=None)),
+        (_with(key=None, operator=None), lambda value: value),
+    ],
+    "the operator Exists takes no value": [(_with(operator="Exists"), _with(operator=None))],
+    "tolerationSeconds goes with the effect NoExecute": [
+        (_with(effect="NoSchedule"), _with(effect="NoSchedule", tolerationSeconds=None)),
+        (_with(effect=None), lambda value: value),
+    ],
+    "keys: at most 317 characters": [({"a" * 318: "x"}, {f"{'a' * 253}/{'b' * 63}": "x"})],
+    _LABEL_KEYS: [({"-a": "x"}, {"a": "x"}), ({"a/b/c": "x"}, {"a.b/c": "x"}), ({"": "x"}, {"A_b": "x"})],
+    "labels under slipway.dev/ are set by the operator": [
+        (_with(labels={"slipway.dev/job": "x"}), _with(labels={"example.com/slipway.dev": "x"}))
+    ],
+    "each mount must name one of the volumes": [
+        (_with(volumeMounts=[{"name": "none", "mountPath": "/a"}]), lambda value: value),
+        (_with(volumes=None), _with(volumes=None, volumeMounts=None)),
+    ],
+    "a recipe runs in the runtime image: remove image, or use script or module": [
+        (_with(image="team/train:1"), _with(image="team/train:1", entrypoint={"module": {"name": "team.train"}}))
+    ],
+    "a recipe trains on the data source named train": [
+        (_with(data=[{"name": "test", "dataset": "digits"}]), _with(data=[{"name": "train", "dataset": "digits"}])),
+        (_with(data=[]), _with(data=[], entrypoint={"module": {"name": "team.train"}})),
+    ],
+    "evaluation is required where compression has steps: a smaller model is served only when it is proven": [
+        (_with(evaluation=None), _nested("compression", steps=[])),
+        (_with(evaluation=None), _with(evaluation=None, compression=None)),
+    ],
+    "evaluation.data must be held out: it is what the steps are calibrated with": [
+        (
+            _nested("evaluation", data={"dataset": "digits", "split": "train"}),
+            _nested("evaluation", data={"dataset": "digits", "split": "test"}),
+        ),
+        (
+            lambda value: _with(
+                evaluation={"data": {"stored": {**_STORED, "uri": "store:///data/moved"}}},
+                compression={**value["compression"], "data": {"stored": _STORED}},
+            )(value),
+            lambda value: _with(
+                evaluation={"data": {"stored": {**_STORED, "digest": OTHER_DIGEST}}},
+                compression={**value["compression"], "data": {"stored": _STORED}},
+            )(value),
+        ),
+    ],
+    "the counts contradict each other": [
+        (_with(lost=300, gained=300), _with(lost=270, gained=270)),
+        (_with(lost=521, gained=0), _with(lost=520, gained=0)),
+        (_with(baselineRight=541), _with(baselineRight=540)),
+    ],
+}
+
+
+def rule_cases() -> Iterator[Case]:
+    """One case for each pair at each place. Raises KeyError for a rule without a pair."""
+    for spot in spots():
+        for rule in spot.node.schema.get("x-kubernetes-validations", ()):
+            if "oldSelf" in rule["rule"]:
+                continue
+            for number, (broken, good) in enumerate(PAIRS[rule["message"]]):
+                yield spot.case(
+                    f"rule {number}: {rule['message'][:60]}",
+                    _applied(broken, spot.value),
+                    _applied(good, spot.value),
+                    below=rule.get("fieldPath", ""),
+                    message=rule["message"],
+                )
+
+
+def _applied(value: Value, valid: Any) -> Any:
+    return value(valid) if callable(value) else value
