@@ -10,7 +10,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, JOB, POD, PVC, TRAINING_JOB, Kind, Object
+from slipway.api.kinds import (
+    ARTIFACT_STORE,
+    COMPRESSION_PLUGIN,
+    GPU_POOL,
+    JOB,
+    MODEL_DEPLOYMENT,
+    POD,
+    PVC,
+    TRAINING_JOB,
+    Kind,
+    Object,
+)
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
 
@@ -71,6 +82,62 @@ def pool(name: str = "h100", **spec: Any) -> Object:
         **spec,
     }
     return resource(GPU_POOL, name, **wanted)
+
+
+def trained(name: str = "digits", *, model: Object | None = None, **spec: Any) -> Object:
+    """A TrainingJob that has left a model of state module; trained on the digits."""
+    status = {
+        "observedGeneration": 1,
+        "phase": "Succeeded",
+        "artifact": model or artifact("trained"),
+        "metrics": {"accuracy": 0.97},
+    }
+    return training_job(name, status=status, **{"data": [{"name": "train", "dataset": "digits"}], **spec})
+
+
+PRUNE = {"plugin": "prune-structured", "params": {"ratio": 0.5}}
+QUANTIZE = {"plugin": "quantize-int8"}
+HELD_OUT = {"data": {"dataset": "digits", "split": "test"}, "gate": {"maxDrop": 0.02}}
+
+
+def model_deployment(name: str = "digits", *, steps: tuple[Object, ...] = (PRUNE, QUANTIZE), **spec: Any) -> Object:
+    """Of TrainingJob digits, pruned and quantized, proven on the digits held out; just made."""
+    wanted = {"model": {"trainingJob": "digits"}, "compression": {"steps": list(steps)}, "evaluation": HELD_OUT, **spec}
+    return resource(MODEL_DEPLOYMENT, name, uid=f"uid-of-md-{name}", status={"observedGeneration": -1}, **wanted)
+
+
+def plugin(name: str, consumes: str, produces: str, **spec: Any) -> Object:
+    wanted = {"version": "1.0.0", "entryPoint": name, "consumes": consumes, "produces": produces, **spec}
+    return resource(COMPRESSION_PLUGIN, name, **wanted)
+
+
+def prune_plugin(**spec: Any) -> Object:
+    """Takes a module and gives one; needs data, and one parameter."""
+    parameters = {
+        "type": "object",
+        "properties": {
+            "ratio": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            "recover": {"anyOf": [{"$ref": "#/$defs/Recover"}, {"type": "null"}]},
+        },
+        "$defs": {"Recover": {"type": "object", "properties": {"epochs": {"type": "integer", "minimum": 1}}}},
+        "required": ["ratio"],
+        "additionalProperties": False,
+    }
+    wanted = {"needs": {"data": True}, "parameters": parameters, **spec}
+    return plugin("prune-structured", "module", "module", **wanted)
+
+
+def quantize_plugin(**spec: Any) -> Object:
+    return plugin("quantize-int8", "onnx", "onnx", **{"needs": {"data": True}, **spec})
+
+
+def export_plugin(**spec: Any) -> Object:
+    return plugin("export-onnx", "module", "onnx", **{"conversion": True, **spec})
+
+
+def plugins() -> tuple[Object, ...]:
+    """Those that Slipway ships."""
+    return prune_plugin(), quantize_plugin(), export_plugin()
 
 
 def controlled(obj: Object, owner: Object) -> Object:

@@ -58,7 +58,8 @@ class Pipeline:
         data = step_data(self.spec, self.source)
         steps = plan_steps(self.spec.compression.steps, self.source.state, plugins, has_data=data is not None)
         baseline, candidate = self._compressed(steps, data, plugins)
-        revision = revision.model_copy(update={"baseline": baseline, "model": candidate})
+        # From the records, in each round: as long as it is not packed, all its tasks are followed and so kept.
+        revision = revision.model_copy(update={"baseline": baseline, "model": candidate, "gate": None})
         gate = self._proven(revision, self.spec.evaluation)
         revision = revision.model_copy(update={"gate": gate, "tasks": self.ledger.followed[:MAX_TASKS]})
         if candidate is None or baseline is None:

@@ -1,0 +1,257 @@
+"""A small world for planners: objects, a clock, and stand-ins for the executor, the kubelet and the controllers.
+
+`World.settle` plans one resource and carries the plans out until one is empty, as the reconcile loop does;
+`World.step` lets Jobs end and Deployments get ready. All is deterministic; nothing here sleeps or reads a clock.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from slipway.api.artifacts import State
+from slipway.api.kinds import DEPLOYMENT, JOB, POD, Key, Kind, Object, key_of
+from slipway.api.tasks import OUT_URI_ENV, TASK_ENV
+from slipway.plan.digests import by_content, digest_of
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.pods import CONTAINER
+from slipway.plan.seen import Seen, carries, controller_uid
+from slipway.reconcile.drift import covers
+from slipway.reconcile.execute import status_patch
+from support.builders import SETTINGS, T0, pod, succeeded, wire_time
+
+Planner = Callable[[Object, Seen, Settings, datetime], Plan]
+Behaviour = Callable[[Object, Object], Object | None]
+"""(task as JSON, Job) -> the report of its pod; None while it runs on."""
+
+MAX_ROUNDS = 40
+
+COUNTS = {"n": 540, "baselineRight": 520, "lost": 2, "gained": 2}
+"""What comparisons count unless a test says otherwise: equal accuracy, four samples differ."""
+
+STATES = {
+    "prepare": State.DATASET,
+    "train": State.MODULE,
+    "seal": State.ONNX,
+    "evaluate": State.PREDICTIONS,
+    "package": State.REPOSITORY,
+}
+
+
+def does_its_work(task: Object, job: Object) -> Object:
+    """Every task succeeds; what it makes has a digest of what it was made from, as with real artifacts."""
+    if task["task"] == "compare":
+        return succeeded(counts=COUNTS)
+    if task["task"] == "reread":
+        return {"outcome": "none", "at": wire_time(T0)}
+    produced = "onnx" if task.get("entryPoint") != "prune-structured" else "module"
+    state = STATES.get(task["task"], State(produced))
+    return succeeded(made_by(task, job, state), {"accuracy": 0.96})
+
+
+def made_by(task: Object, job: Object, state: State) -> Object:
+    """The reference of an artifact that a pod of this Job left."""
+    size = {"prune-structured": 50, "quantize-int8": 25}.get(task.get("entryPoint", ""), 100)
+    uri = env_of(job).get(OUT_URI_ENV, "store:///none") + "/artifact"
+    return {"uri": uri, "digest": digest_of({"made": by_content(task)}), "state": str(state), "sizeBytes": size}
+
+
+def env_of(job: Object) -> dict[str, str]:
+    """The main container's variables that have a plain value."""
+    main = next(one for one in job["spec"]["template"]["spec"]["containers"] if one["name"] == CONTAINER)
+    return {one["name"]: one["value"] for one in main["env"] if "value" in one}
+
+
+def task_of(job: Object) -> Object:
+    task: Object = json.loads(env_of(job)[TASK_ENV])
+    return task
+
+
+class World:
+    """Implements Seen. behaviour: what the pods of Jobs do; may be exchanged at any time.
+
+    gets_ready: whether the pods of a Deployment (by its pod template) get ready.
+    writes: every write of a planner, oldest first, as (verb, kind, name).
+    """
+
+    def __init__(self, planner: Planner, *objects: Object, settings: Settings = SETTINGS, now: datetime = T0) -> None:
+        self.planner, self.settings, self.now = planner, settings, now
+        self.behaviour: Behaviour = does_its_work
+        self.gets_ready: Callable[[Object], bool] = lambda _: True
+        self.objects: dict[Key, Object] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.events: list[tuple[str, str, str]] = []
+        self.checks: list[Callable[[], None]] = []
+        self.wake_at: datetime | None = None
+        self._version = 100
+        for obj in objects:
+            self.put(obj)
+
+    # --- Seen ---------------------------------------------------------------------------------------------------
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return self.objects.get(Key(kind, namespace if kind.namespaced else "", name))
+
+    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
+        return [obj for obj in self._sorted(kind) if controller_uid(obj) == uid]
+
+    def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
+        return [obj for obj in self._sorted(kind, namespace) if carries(obj, labels)]
+
+    def _sorted(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        keys = sorted((key for key in self.objects if key.kind == kind), key=lambda key: key[1:])
+        return [self.objects[key] for key in keys if namespace in (None, key.namespace)]
+
+    # --- What users and controllers do --------------------------------------------------------------------------
+
+    def put(self, obj: Object) -> Object:
+        """Create or replace an object."""
+        obj = copy.deepcopy(obj)
+        self._version += 1
+        meta = obj["metadata"]
+        meta["resourceVersion"] = str(self._version)
+        meta.setdefault("uid", f"uid-{self._version}")
+        meta.setdefault("generation", 1)
+        self.objects[key_of(obj)] = obj
+        return obj
+
+    def edit(self, key: Key, change: Callable[[Object], None]) -> None:
+        """A user's edit of a spec: the generation grows where it changes something."""
+        obj = copy.deepcopy(self.objects[key])
+        change(obj["spec"])
+        if obj["spec"] != self.objects[key]["spec"]:
+            obj["metadata"]["generation"] += 1
+            self.put(obj)
+
+    def set_status(self, key: Key, status: Object) -> None:
+        self.put({**self.objects[key], "status": status})
+
+    def remove(self, key: Key) -> None:
+        """Delete in the background: what it controls goes too."""
+        gone = self.objects.pop(key)
+        for other in [k for k, obj in self.objects.items() if controller_uid(obj) == gone["metadata"]["uid"]]:
+            if other in self.objects:
+                self.remove(other)
+
+    # --- The executor -------------------------------------------------------------------------------------------
+
+    def settle(self, key: Key, crash_after: int | None = None) -> None:
+        """Plan and carry out until nothing is left to do. crash_after: stop after so many writes.
+
+        Raises AssertionError where that never comes.
+        """
+        budget = len(self.writes) + crash_after if crash_after is not None else None
+        for _ in range(MAX_ROUNDS):
+            before = len(self.writes)
+            plan = self.planner(self.objects[key], self, self.settings, self.now)
+            self.wake_at = plan.wake_at
+            self._carry_out(plan, key, budget)
+            if budget is not None and len(self.writes) >= budget:
+                return
+            for check in self.checks:
+                check()
+            if len(self.writes) == before:
+                return
+        raise AssertionError(f"no end after {MAX_ROUNDS} rounds; the last writes: {self.writes[-6:]}")
+
+    def _carry_out(self, plan: Plan, key: Key, budget: int | None) -> None:
+        def spent() -> bool:
+            return budget is not None and len(self.writes) >= budget
+
+        for obj in plan.apply:
+            if not spent():
+                self._apply(obj)
+        for obj in plan.create:
+            if not spent() and key_of(obj) not in self.objects:
+                self._log("create", obj)
+                self.put(obj)
+        for deletion in plan.delete:
+            if not spent() and (live := self.objects.get(deletion.key)) is not None:
+                meta = live["metadata"]
+                assert (meta["uid"], meta["resourceVersion"]) == (deletion.uid, deletion.resource_version)
+                self._log("delete", live)
+                self.remove(deletion.key)
+        parent = self.objects[key]
+        if not spent() and status_patch(parent.get("status") or {}, plan.status):
+            self._log("status", parent)
+            # Through JSON, as over the wire.
+            self.set_status(key, json.loads(json.dumps(plan.status)))
+            self.events += [(one.type, one.reason, one.message) for one in plan.events]
+
+    def _apply(self, rendered: Object) -> None:
+        live = self.objects.get(key_of(rendered))
+        if live is not None and covers(live, rendered):
+            return
+        self._log("apply", rendered)
+        generation = (live["metadata"]["generation"] if live else 0) + 1
+        uid = {"uid": live["metadata"]["uid"]} if live else {}
+        kept = {"status": live["status"]} if live and "status" in live else {}
+        self.put({**kept, **rendered, "metadata": {**rendered["metadata"], **uid, "generation": generation}})
+
+    def _log(self, verb: str, obj: Object) -> None:
+        self.writes.append((verb, obj["kind"], obj["metadata"]["name"]))
+
+    # --- Kubelet and controllers --------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Jobs end and Deployments get ready, as far as they do. True where anything changed."""
+        changed = False
+        for job in self._sorted(JOB):
+            if not job.get("status", {}).get("conditions"):
+                report = self.behaviour(task_of(job), job)
+                if report is not None:
+                    self._end(job, report)
+                    changed = True
+        for live in self._sorted(DEPLOYMENT):
+            wanted = int(live["spec"]["replicas"])
+            up = wanted if self.gets_ready(live) else 0
+            status: dict[str, Any] = {
+                "observedGeneration": live["metadata"]["generation"],
+                "replicas": wanted,
+                "updatedReplicas": wanted,
+                "readyReplicas": up,
+            }
+            if {**live.get("status", {}), **status} != live.get("status"):
+                self.set_status(key_of(live), {**live.get("status", {}), **status})
+                changed = True
+        return changed
+
+    def _end(self, job: Object, report: Object) -> None:
+        good = report["outcome"] != "failed"
+        code = 0 if good else int(report["error"].get("exitCode", 1))
+        self.put(pod(job, exit_code=code, message=report, at=self.now))
+        ended = {"type": "Complete" if good else "Failed", "status": "True", "reason": "", "message": ""}
+        self.set_status(key_of(job), {"conditions": [ended]})
+
+    def run(self, key: Key, *, rounds: int = 60) -> None:
+        """Settle, let the world move, and wake up in time, until nothing happens any more."""
+        for _ in range(rounds):
+            self.settle(key)
+            if self.step():
+                continue
+            if self.wake_at is None or self.wake_at - self.now > timedelta(seconds=30):
+                return
+            self.now = max(self.wake_at, self.now)
+        raise AssertionError(f"no rest after {rounds} rounds; the last writes: {self.writes[-6:]}")
+
+    # --- What a test asks ---------------------------------------------------------------------------------------
+
+    def status(self, key: Key) -> Object:
+        status: Object = self.objects[key].get("status", {})
+        return status
+
+    def condition(self, key: Key, kind: str) -> tuple[str, str, str]:
+        """Status, reason and message."""
+        found = next(one for one in self.status(key)["conditions"] if one["type"] == kind)
+        return found["status"], found["reason"], found.get("message", "")
+
+    def jobs(self) -> list[str]:
+        """The roles of all Jobs that were ever created, oldest first; a Job that is gone counts by its name."""
+        roles = {obj["metadata"]["name"]: obj["metadata"]["labels"]["slipway.dev/role"] for obj in self._sorted(JOB)}
+        return [roles.get(name, name) for verb, kind, name in self.writes if (verb, kind) == ("create", "Job")]
+
+    def pods_of(self, job: Object) -> Sequence[Object]:
+        return self.owned(POD, job["metadata"]["uid"])
