@@ -86,7 +86,7 @@ def revisions(deployment: ModelDeployment, now: datetime) -> Table:
             r.name,
             role(r),
             since(r.created_at, now),
-            size(r.repository.size_bytes) if r.repository else "-",
+            size(r.model.size_bytes) if r.model else "-",
             _gate(r.gate),
         )
         for r in status.revisions
@@ -122,6 +122,8 @@ def _gate(gate: GateResult | None) -> str:
     if gate is None:
         return "-"
     verdict = "passed" if gate.passed else "refused"
+    if gate.same_model:
+        return f"{verdict}: accuracy {gate.accuracy_baseline:.4f}, nothing was compressed"
     return (
         f"{verdict}: accuracy {gate.accuracy_baseline:.4f} -> {gate.accuracy_candidate:.4f}, "
         f"drop at most {gate.drop_bound:.4f} ({gate.confidence:.0%} bound), {gate.max_drop:g} allowed"

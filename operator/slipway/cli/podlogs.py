@@ -98,7 +98,6 @@ async def followed(
     look: Callable[[], Awaitable[tuple[Sequence[Source], bool]]],
     write: Write,
     tail: int | None,
-    every_seconds: float = EVERY_SECONDS,
 ) -> None:
     """Lines as they come, of every container as it starts.
 
@@ -119,7 +118,7 @@ async def followed(
             except (NotFound, Invalid):
                 return  # the pod, or this run of its container, is gone
             except ClusterError:
-                await asyncio.sleep(every_seconds)
+                await asyncio.sleep(EVERY_SECONDS)
 
     try:
         while True:
@@ -130,7 +129,7 @@ async def followed(
             open_streams = [task for task in reading.values() if not task.done()]
             if last and not open_streams:
                 return
-            await (asyncio.wait(open_streams, timeout=every_seconds) if open_streams else asyncio.sleep(every_seconds))
+            await (asyncio.wait(open_streams, timeout=EVERY_SECONDS) if open_streams else asyncio.sleep(EVERY_SECONDS))
     finally:
         for task in reading.values():
             task.cancel()

@@ -26,7 +26,6 @@ async def watch(
     timeout_seconds: float | None,
     *,
     stop_at_first: bool,
-    every_seconds: float = EVERY_SECONDS,
 ) -> list[Object]:
     """Look again and again, show what is seen, and end when all has settled; what was seen last.
 
@@ -42,13 +41,13 @@ async def watch(
                 except (Forbidden, NotFound):
                     raise
                 except ClusterError:
-                    await asyncio.sleep(every_seconds)
+                    await asyncio.sleep(EVERY_SECONDS)
                     continue
                 show(seen)
                 verdicts = [settled(obj) for obj in seen]
                 if None not in verdicts or (stop_at_first and False in verdicts):
                     return seen
-                await asyncio.sleep(every_seconds)
+                await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError as error:
         waiting = ", ".join(f"{reference(obj)} ({summary(obj)[0]})" for obj in seen if settled(obj) is None)
         raise CommandError(f"not settled after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT) from error

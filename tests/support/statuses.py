@@ -1,0 +1,200 @@
+"""Resources in states that people ask about, as the API server shows them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from slipway.api.kinds import MODEL_DEPLOYMENT, POD, SERVICE, Object
+from support.builders import DIGEST, T0, resource, training_job, wire_time
+
+JOB = "digits-a1b2c3-1"
+
+
+def at(seconds: float) -> str:
+    return wire_time(T0 + timedelta(seconds=seconds))
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> Object:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": 1,
+        "lastTransitionTime": at(60),
+    }
+
+
+def under_way(reason: str, message: str = "") -> list[Object]:
+    return [
+        condition("Ready", "False", reason, message),
+        condition("Reconciling", "True", reason, message),
+        condition("Stalled", "False", reason),
+    ]
+
+
+def ready(reason: str = "Complete") -> list[Object]:
+    return [condition("Ready", "True", reason), condition("Stalled", "False", reason)]
+
+
+def stalled(reason: str, message: str) -> list[Object]:
+    return [condition("Ready", "False", reason, message), condition("Stalled", "True", reason, message)]
+
+
+def aged(obj: Object) -> Object:
+    obj["metadata"]["creationTimestamp"] = at(0)
+    return obj
+
+
+def task(name: str, state: str = "Succeeded", **more: Any) -> Object:
+    ended = {"endedAt": at(40)} if state in ("Succeeded", "Failed") else {}
+    return {
+        "name": name,
+        "digest": DIGEST,
+        "tries": 1,
+        "job": f"digits-t-{name}",
+        "state": state,
+        "startedAt": at(10),
+        **ended,
+        **more,
+    }
+
+
+def artifact(state: str, size_bytes: int) -> Object:
+    return {"uri": "store:///training/u/1/artifact", "digest": DIGEST, "state": state, "sizeBytes": size_bytes}
+
+
+def attempt(number: int, outcome: str | None = None, **more: Any) -> Object:
+    ended = {"outcome": outcome, "endedAt": at(75)} if outcome else {}
+    return {
+        "number": number,
+        "job": JOB,
+        "pool": "gpu",
+        "nodes": 2,
+        "processesPerNode": 1,
+        "startedAt": at(10),
+        "runningAt": at(15),
+        **ended,
+        **more,
+    }
+
+
+def training(phase: str, conditions: list[Object], **status: Any) -> Object:
+    body = {"observedGeneration": 1, "phase": phase, "conditions": conditions, **status}
+    return aged(training_job(nodes=2, restarts={"max": 3}, status=body))
+
+
+def running_training() -> Object:
+    return training(
+        "Running",
+        under_way("AttemptRunning", "attempt 1 runs on 2 pods"),
+        workers="2/2",
+        tasks=[task("prepare-train", metrics={"samples": 1257.0})],
+        attempts=[attempt(1)],
+    )
+
+
+def finished_training() -> Object:
+    return training(
+        "Succeeded",
+        ready(),
+        attempts=[attempt(1, "Succeeded")],
+        artifact=artifact("module", 407_082),
+        metrics={"accuracy": 0.9704, "loss": 0.1, "seconds": 12.0},
+    )
+
+
+def failed_training() -> Object:
+    failure = {
+        "reason": "Error",
+        "index": 1,
+        "rank": 1,
+        "exception": "ValueError",
+        "message": "bad\nbatch",
+        "exitCode": 1,
+    }
+    return training(
+        "Failed",
+        stalled("RestartsSpent", "rank 1: ValueError: bad batch; mend the script and create the TrainingJob again"),
+        restarts=3,
+        attempts=[attempt(4, "Failed", failure=failure)],
+    )
+
+
+def deployment(phase: str, conditions: list[Object], **status: Any) -> Object:
+    spec = {
+        "model": {"trainingJob": "digits"},
+        "compression": {"steps": [{"plugin": "quantize-int8"}]},
+        "evaluation": {"data": {"dataset": "digits", "split": "test"}},
+    }
+    body = {"observedGeneration": 1, "phase": phase, "conditions": conditions, **status}
+    return aged(resource(MODEL_DEPLOYMENT, "digits", uid="uid-of-md", status=body, **spec))
+
+
+def compressing_deployment() -> Object:
+    return deployment(
+        "Compressing",
+        under_way("StepRunning", "step-1-quantize-int8 runs"),
+        tasks=[task("step-0-export-onnx"), task("step-1-quantize-int8", "Running")],
+    )
+
+
+def serving_deployment(url: str = "http://digits.team.svc:8000") -> Object:
+    gate = {
+        "passed": True,
+        "accuracyBaseline": 0.9704,
+        "accuracyCandidate": 0.9685,
+        "maxDrop": 0.02,
+        "dropBound": 0.0071,
+        "confidence": 0.95,
+        "data": DIGEST,
+        "counts": {"n": 540, "baselineRight": 524, "lost": 3, "gained": 2},
+    }
+    revision = {
+        "name": "digits-r1",
+        "digest": DIGEST,
+        "model": artifact("onnx", 60_000),
+        "gate": gate,
+        "createdAt": at(60),
+        "servingSince": at(90),
+    }
+    return deployment(
+        "Ready",
+        ready("Serving"),
+        tasks=[task("compare", counts=gate["counts"])],
+        sizes={"floatBytes": 408_000, "compressedBytes": 60_000},
+        accuracy="0.9685",
+        revisions=[revision],
+        candidate="digits-r1",
+        serving="digits-r1",
+        readyReplicas=1,
+        url=url,
+    )
+
+
+def pod(name: str, labels: dict[str, str], *, started: float = 20, ready: bool = False, **spec: Any) -> Object:
+    """A pod whose one container `main` has started."""
+    obj = resource(POD, name, uid=f"uid-of-{name}", **spec)
+    obj["metadata"]["labels"] = {"slipway.dev/training-job": "digits", **labels}
+    obj["status"] = {
+        "startTime": at(started),
+        "containerStatuses": [{"name": "main", "restartCount": 0, "state": {"running": {}}}],
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+    }
+    return obj
+
+
+def rank_pod(index: int, attempt_number: int = 1, **more: Any) -> Object:
+    labels = {"slipway.dev/attempt": str(attempt_number), "batch.kubernetes.io/job-completion-index": str(index)}
+    return pod(f"digits-{attempt_number}-{index}", labels, **more)
+
+
+def task_pod(role: str, **more: Any) -> Object:
+    labels = {"slipway.dev/role": role, "batch.kubernetes.io/job-completion-index": "0"}
+    return pod(f"digits-t-{role}", labels, **more)
+
+
+def service(cluster_ip: str = "None", port: int = 8000) -> Object:
+    ports = [{"name": "http", "port": port, "targetPort": "http"}, {"name": "grpc", "port": 8001}]
+    return resource(SERVICE, "digits", clusterIP=cluster_ip, ports=ports, selector={"app": "digits"})
