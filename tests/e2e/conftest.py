@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from demo import chart
-from demo.kubectl import Kubectl
 
-from support.manifests import store
+from demo import chart
+from demo.digits import EXAMPLE
+from demo.kubectl import Kubectl
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,6 @@ def kubectl(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     kubectl = Kubectl(f"e2e-{name}"[:40])
     kubectl("delete", "namespace", kubectl.namespace, "--ignore-not-found", timeout_seconds=120)
     kubectl.ensure_namespace()
-    kubectl.apply(*store())
+    kubectl("apply", "--server-side", "-f", str(EXAMPLE / "store.yaml"))
     yield kubectl
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false")

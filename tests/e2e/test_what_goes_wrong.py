@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from demo.chart import Images
 from demo.kubectl import Kubectl, condition, is_true
-
 from support.manifests import digits_deployment, digits_training, script_training
 
 RAISES_ON_RANK_1 = """

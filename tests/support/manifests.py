@@ -58,21 +58,6 @@ def script_training(name: str, source: str, *, nodes: int = 2, **spec: Any) -> t
     return config, job
 
 
-def store(claim: str = "slipway-store", storage_class: str | None = None) -> tuple[Object, Object]:
-    """A claim that many pods may write to, and the ArtifactStore `default` on it."""
-    spec: Object = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "5Gi"}}}
-    if storage_class:
-        spec["storageClassName"] = storage_class
-    pvc = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": claim}, "spec": spec}
-    artifact_store = {
-        "apiVersion": "slipway.dev/v1alpha1",
-        "kind": "ArtifactStore",
-        "metadata": {"name": "default"},
-        "spec": {"persistentVolumeClaim": {"claimName": claim}},
-    }
-    return pvc, artifact_store
-
-
 def _renamed(obj: Object, name: str, spec: Object) -> Object:
     obj = copy.deepcopy(obj)
     obj["metadata"] = {"name": name}
