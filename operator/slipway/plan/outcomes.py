@@ -46,7 +46,11 @@ def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
         return JobEnd(True, report=next((r for pod in pods if (r := _last_word(pod))), None))
     if "Failed" not in conditions:
         return None
-    condition = conditions["Failed"]
+    return failed_end(conditions["Failed"], pods)
+
+
+def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
+    """The end that a Job's condition Failed, or FailureTarget before it, tells of."""
     if condition.get("reason") == "PodFailurePolicy":
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))

@@ -1,0 +1,86 @@
+"""The ledger of attempts: how one is opened, ended, named, and told about."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from slipway.api.status import Failure
+from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.outcomes import PREEMPTED
+from slipway.plan.parent import Parent
+
+KEPT = 32
+"""Attempts that the status keeps; numbers and counters go on."""
+
+
+def newest(status: TrainingJobStatus) -> Attempt | None:
+    return status.attempts[-1] if status.attempts else None
+
+
+def with_attempt(status: TrainingJobStatus, attempt: Attempt) -> TrainingJobStatus:
+    """The status with the attempt in its place: a new one at the end, a known one where it was."""
+    others = tuple(known for known in status.attempts if known.number != attempt.number)
+    return status.model_copy(update={"attempts": (*others, attempt)[-KEPT:]})
+
+
+def opened(
+    parent: Parent, status: TrainingJobStatus, *, pool: str | None, nodes: int, processes: int, now: datetime
+) -> TrainingJobStatus:
+    """The status with the next attempt as an intent."""
+    before = newest(status)
+    number = before.number + 1 if before else 1
+    attempt = Attempt(
+        number=number,
+        job=job_name(parent, number),
+        pool=pool,
+        nodes=nodes,
+        processes_per_node=processes,
+        started_at=now,
+    )
+    return with_attempt(status, attempt).model_copy(update={"started_at": status.started_at or now})
+
+
+def ended(attempt: Attempt, outcome: AttemptOutcome, now: datetime, failure: Failure | None = None) -> Attempt:
+    return attempt.model_copy(update={"outcome": outcome, "ended_at": now, "failure": failure})
+
+
+def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:
+    preempted = failure.reason == PREEMPTED
+    return ended(attempt, AttemptOutcome.PREEMPTED if preempted else AttemptOutcome.FAILED, now, failure)
+
+
+def job_name(parent: Parent, number: int) -> str:
+    """Of the Job, the Service and the NetworkPolicy; short enough for a pod's hostname, which adds an index."""
+    return parent.child_name(str(number))
+
+
+def folder(parent: Parent, number: int) -> str:
+    """The attempt's own folder of the store."""
+    return f"training/{parent.uid}/{number}"
+
+
+def cause(attempt: Attempt) -> str:
+    """Why an attempt ended, for people: `attempt 2 failed: rank 1 (pod 1): ValueError: boom (exit code 1)`."""
+    if attempt.outcome is AttemptOutcome.PREEMPTED:
+        said = f": {attempt.failure.message}" if attempt.failure and attempt.failure.message else ""
+        return f"attempt {attempt.number} was preempted{said}"
+    if attempt.outcome is not AttemptOutcome.FAILED or attempt.failure is None:
+        return f"attempt {attempt.number}: {outcome_reason(attempt)}"
+    return f"attempt {attempt.number} failed: {told(attempt.failure)}"
+
+
+def told(failure: Failure) -> str:
+    """`rank 1 (pod 1): ValueError: boom (exit code 1)`, as much of it as is known."""
+    pod = None if failure.index is None else f"pod {failure.index}"
+    where = pod if failure.rank is None else f"rank {failure.rank}" + (f" ({pod})" if pod else "")
+    what = failure.exception or failure.reason
+    parts = [part for part in (where, what, failure.message) if part]
+    code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
+    return ": ".join(parts) + code
+
+
+def outcome_reason(attempt: Attempt) -> str:
+    """One word: Error, Preempted, OOMKilled, Lost, Suspended, ..."""
+    if attempt.failure is not None:
+        return attempt.failure.reason
+    return str(attempt.outcome or "Open")

@@ -1,0 +1,54 @@
+"""Which children of a TrainingJob have had their time.
+
+Services and NetworkPolicies serve an open attempt alone. Jobs stay for `kubectl logs`: that of the newest attempt, and
+that of the newest that failed, whose log says why; both go when the TrainingJob's TTL is over, or with itself.
+An attempt's outcome is recorded before anything of it is deleted, so a deletion never hides an end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object
+from slipway.api.trainingjob import Attempt, AttemptOutcome
+from slipway.plan.parent import Parent, deletion
+from slipway.plan.plan import Deletion
+from slipway.plan.seen import Seen
+
+_UNTOLD = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
+"""Outcomes of attempts that were stopped: their Jobs must go, for they may still run."""
+
+
+def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tuple[Deletion, ...]:
+    """What attempts have left behind. attempts: as the status has them recorded."""
+    is_open = {attempt.job for attempt in attempts[-1:] if attempt.outcome is None}
+    logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _UNTOLD}
+    logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
+    jobs = [job for job in seen.owned(JOB, parent.uid) if (name := _attempts_job(parent, job)) and name not in logged]
+    others = [
+        obj
+        for kind in (SERVICE, NETWORK_POLICY)
+        for obj in seen.owned(kind, parent.uid)
+        if obj["metadata"]["name"] not in is_open
+    ]
+    return deletions([*others, *jobs])
+
+
+def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:
+    return deletions(obj for kind in (JOB, SERVICE, NETWORK_POLICY) for obj in seen.owned(kind, parent.uid))
+
+
+def deletions(objects: Iterable[Object]) -> tuple[Deletion, ...]:
+    """Of those that are not being deleted already."""
+    return tuple(deletion(obj) for obj in objects if "deletionTimestamp" not in obj["metadata"])
+
+
+def _failed(attempts: tuple[Attempt, ...]) -> list[Attempt]:
+    return [attempt for attempt in attempts if attempt.outcome is AttemptOutcome.FAILED]
+
+
+def _attempts_job(parent: Parent, job: Object) -> str | None:
+    """The name of the attempt's Job that this is, or whose report it reads; None for Jobs of other tasks."""
+    found = re.fullmatch(f"({re.escape(parent.child_name(''))}\\d+)(-q\\d+)?", job["metadata"]["name"])
+    return found[1] if found else None

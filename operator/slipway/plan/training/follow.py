@@ -1,0 +1,163 @@
+"""The open attempt: carried out, watched, and closed by what is seen of it or by what the spec says now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Object
+from slipway.api.reports import Report
+from slipway.api.status import Failure
+from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.outcomes import PREEMPTED, JobEnd, conditions_of, disruption, failed_end, failure_of_report, job_end
+from slipway.plan.plan import Plan, earliest
+from slipway.plan.pods import Placement, StoreMount
+from slipway.plan.references import known_pool, known_store, placement_of
+from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread
+from slipway.plan.training import manifests
+from slipway.plan.training.attempts import ended, failed, folder
+from slipway.plan.training.retry import deadline
+from slipway.plan.training.round import Round
+from slipway.plan.training.trouble import PATIENCE, is_running, trouble
+from slipway.plan.training.works import data_refs
+
+STUCK_AFTER = timedelta(seconds=120)
+"""A failing Job waits for its last pod; one on a lost node may never end, and the others have told enough by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The attempt as it is now. report: what it left, once it succeeded; trouble: why its pods do not run."""
+
+    attempt: Attempt
+    plan: Plan = field(default_factory=Plan)
+    report: Report | None = None
+    trouble: str | None = None
+
+
+def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+    """Raises SpecError for a name that another owns, NotYet for a store or pool that is needed now and is gone.
+
+    What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
+    """
+    job = round_.parent.own(round_.seen, JOB, attempt.job)
+    if attempt.job_uid is None:
+        if job is None:
+            return _carried_out(round_, status, attempt)
+        attempt = attempt.model_copy(update={"job_uid": job["metadata"]["uid"]})
+    if job is not None and job["metadata"]["uid"] != attempt.job_uid:
+        job = None
+    pods = round_.seen.owned(POD, attempt.job_uid or "")
+    end = _end(job, pods, round_.now) if job else None
+    if end is not None and not _needs_report(round_, end):
+        return _closed(round_, attempt, end)
+    if (unwanted := _unwanted(round_, status, attempt)) is not None:
+        return Followed(unwanted)
+    if job is None or end is not None:
+        return _reread(round_, attempt)
+    return _watched(round_, attempt, job, pods)
+
+
+def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+    """An intent, recorded in an earlier round. It is closed where the spec wants something else by now."""
+    if (unwanted := _unwanted(round_, status, attempt)) is not None:
+        return Followed(unwanted)
+    if attempt.nodes != round_.spec.nodes:
+        return Followed(ended(attempt, AttemptOutcome.CANCELLED, round_.now))
+    placement = placement_of(known_pool(round_.seen, attempt.pool)) if attempt.pool else Placement()
+    job = manifests.training_job(
+        round_.parent,
+        round_.spec,
+        attempt,
+        store=_store(round_),
+        placement=placement,
+        data=data_refs(round_.spec.data, status),
+        settings=round_.settings,
+    )
+    return Followed(attempt, Plan(apply=_network(round_, attempt), create=(job,)))
+
+
+def _watched(round_: Round, attempt: Attempt, job: Object, pods: Sequence[Object]) -> Followed:
+    """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end."""
+    if attempt.failure is None and (found := disruption(pods)) is not None:
+        attempt = attempt.model_copy(update={"failure": found})
+    if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
+        attempt = attempt.model_copy(update={"running_at": round_.now})
+    failing = conditions_of(job).get("FailureTarget")
+    wake_at = _stuck_at(failing) if failing else None
+    said = None
+    if attempt.running_at is None:
+        impatient_at = attempt.started_at + PATIENCE
+        if round_.now < impatient_at:
+            wake_at = earliest((wake_at, impatient_at))
+        else:
+            said = trouble(pods, attempt.nodes)
+    return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at), trouble=said)
+
+
+def _network(round_: Round, attempt: Attempt) -> tuple[Object, Object]:
+    """Service and NetworkPolicy, in every round while the attempt is open. Raises SpecError (NameConflict)."""
+    for kind in (SERVICE, NETWORK_POLICY):
+        round_.parent.own(round_.seen, kind, attempt.job)
+    return manifests.service(round_.parent, attempt), manifests.network_policy(round_.parent, attempt)
+
+
+def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:
+    """The attempt, closed, where the spec wants it no longer."""
+    limit = deadline(round_.spec, status)
+    if limit is not None and round_.now >= limit:
+        return ended(attempt, AttemptOutcome.CANCELLED, round_.now, Failure(reason="DeadlineExceeded"))
+    if round_.spec.suspend:
+        outcome = AttemptOutcome.SUSPENDED if attempt.job_uid else AttemptOutcome.CANCELLED
+        return ended(attempt, outcome, round_.now)
+    return None
+
+
+def _end(job: Object, pods: Sequence[Object], now: datetime) -> JobEnd | None:
+    end = job_end(job, pods)
+    failing = conditions_of(job).get("FailureTarget")
+    if end is None and failing is not None and now >= _stuck_at(failing):
+        return failed_end(failing, pods)
+    return end
+
+
+def _stuck_at(failing: Object) -> datetime:
+    return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
+
+
+def _needs_report(round_: Round, end: JobEnd) -> bool:
+    """Whether the store must be asked: an image of the user's leaves no report there."""
+    return end.silent and round_.spec.image is None
+
+
+def _reread(round_: Round, attempt: Attempt) -> Followed:
+    """The Job, or its pods, are gone before their report was read: the store may have it."""
+    if round_.spec.image is not None:
+        return Followed(failed(attempt, _remembered(attempt) or LOST, round_.now))
+    out = folder(round_.parent, attempt.number)
+    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads)
+    answer, plan = follow_reread(round_.parent, asked, StoreMount(_store(round_)), round_.seen, round_.settings)
+    if isinstance(answer, int):
+        return Followed(attempt.model_copy(update={"rereads": answer}), plan)
+    end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
+    return _closed(round_, attempt, end)
+
+
+def _closed(round_: Round, attempt: Attempt, end: JobEnd) -> Followed:
+    report = end.report
+    if end.succeeded and (report is None or report.outcome == "succeeded"):
+        return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
+    if report is not None and report.outcome == "failed":
+        return Followed(failed(attempt, failure_of_report(report, 0), round_.now))
+    return Followed(failed(attempt, _remembered(attempt) or end.failure or LOST, round_.now))
+
+
+def _remembered(attempt: Attempt) -> Failure | None:
+    """The disruption that was seen while the attempt was open."""
+    return attempt.failure if attempt.failure and attempt.failure.reason == PREEMPTED else None
+
+
+def _store(round_: Round) -> ArtifactStoreSpec:
+    return known_store(round_.seen, round_.parent.namespace, round_.spec.store)

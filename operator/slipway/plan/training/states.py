@@ -1,0 +1,99 @@
+"""The states of a TrainingJob as people and tools read them: one function for each row of the table.
+
+Every state says all six conditions: a condition that comes and goes would forget when it last flipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.trainingjob import Attempt
+from slipway.plan import conditions
+from slipway.plan.conditions import Verdict
+from slipway.plan.training.attempts import cause, outcome_reason
+
+Phase = Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
+
+
+class State(NamedTuple):
+    """phase is for people; verdicts become the conditions."""
+
+    phase: Phase
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def stalled(self) -> Verdict | None:
+        """The verdict by which the job is stuck; None where it is not."""
+        verdict = self.verdicts["Stalled"]
+        return verdict if verdict.status else None
+
+
+def waiting(reason: str, message: str) -> State:
+    """Something that the spec names is not there yet."""
+    return _state("Pending", conditions.under_way(reason, message))
+
+
+def preparing(names: str) -> State:
+    return _state("Pending", conditions.under_way("PreparingData", f"data sets are being prepared: {names}"))
+
+
+def starting(attempt: Attempt, before: Attempt | None, trouble: str | None) -> State:
+    """The attempt is decided and its pods do not all run yet. before: the attempt that failed, where one did."""
+    reason = "PodsNotRunning" if trouble else "Starting"
+    message = f"attempt {attempt.number}: {trouble or f'waits for its {_pods(attempt.nodes)} to run'}"
+    shown = conditions.under_way(reason, message)
+    return _state("Pending", shown) if before is None else _state("Restarting", shown, running=_not_running(before))
+
+
+def running(attempt: Attempt) -> State:
+    message = f"attempt {attempt.number} runs on {_pods(attempt.nodes)}"
+    return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
+
+
+def sealing(attempt: Attempt) -> State:
+    """Training is over; a pod makes the artifact of what a user's image left."""
+    message = f"attempt {attempt.number} succeeded; its output is being sealed"
+    return _state("Running", conditions.under_way("Sealing", message), running=Verdict(True, "Sealing", message))
+
+
+def restarting(before: Attempt, at: datetime) -> State:
+    message = f"{cause(before)}; attempt {before.number + 1} starts at {at:%H:%M:%S} UTC"
+    return _state("Restarting", conditions.under_way("BackOff", message), running=_not_running(before))
+
+
+def suspended() -> State:
+    return _state("Suspended", conditions.at_rest("Suspended", "spec.suspend is true; set it to false to go on"))
+
+
+def succeeded(artifact: ArtifactRef | None) -> State:
+    message = f"made {artifact.digest}" if artifact else "ended well, without an artifact"
+    return _state("Succeeded", conditions.ready("Succeeded", message), complete=Verdict(True, "Succeeded", message))
+
+
+def stalled(reason: str, message: str) -> State:
+    """Given up, or the spec cannot work."""
+    return _state("Failed", conditions.stalled(reason, message), failed=Verdict(True, reason, message))
+
+
+def _state(
+    phase: Phase,
+    three: Mapping[str, Verdict],
+    *,
+    running: Verdict | None = None,
+    complete: Verdict | None = None,
+    failed: Verdict | None = None,
+) -> State:
+    no = Verdict(False, three["Ready"].reason)
+    return State(phase, {**three, "Running": running or no, "Complete": complete or no, "Failed": failed or no})
+
+
+def _not_running(before: Attempt) -> Verdict:
+    return Verdict(False, re.sub(r"[^A-Za-z0-9]", "", outcome_reason(before)) or "Unknown", cause(before))
+
+
+def _pods(count: int) -> str:
+    return "1 pod" if count == 1 else f"{count} pods"

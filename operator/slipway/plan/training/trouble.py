@@ -1,0 +1,53 @@
+"""Why the pods of an attempt do not run, in words that stay the same as long as the cause does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from slipway.api.kinds import Object
+
+PATIENCE = timedelta(seconds=60)
+"""Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
+
+_PULLS = ("ErrImagePull", "ImagePullBackOff")
+_QUIET = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+
+def trouble(pods: Sequence[Object], wanted: int) -> str:
+    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by the first pod that says why."""
+    running = sum(is_running(pod) for pod in pods)
+    said = next((why for pod in pods if (why := _why(pod))), None)
+    if said is None and len(pods) < wanted:
+        said = f"{wanted - len(pods)} are not created; the Job's events say why"
+    return f"{running} of {wanted} pods run" + (f"; {said}" if said else "")
+
+
+def is_running(pod: Object) -> bool:
+    """Whether it runs, or has run to its end."""
+    return pod.get("status", {}).get("phase") in ("Running", "Succeeded")
+
+
+def _why(pod: Object) -> str | None:
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses", ()):
+        waits = container.get("state", {}).get("waiting") or {}
+        if (reason := waits.get("reason", "")) not in _QUIET:
+            if reason in _PULLS:  # the two alternate, and so do their messages
+                return f"ImagePullBackOff: {container.get('image', '')}"
+            message = waits.get("message", "")
+            return f"{reason}: {message}" if message else str(reason)
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {_without_counts(condition.get('message', ''))}"
+    return None
+
+
+def _without_counts(message: str) -> str:
+    """`0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint. ...` without its numbers.
+
+    They change with every node that comes or goes.
+    """
+    causes = re.sub(r"^\d+/\d+ nodes are available: ", "", message).split(". ")[0].rstrip(".")
+    return re.sub(r"(^|, )\d+ ", r"\1", causes)

@@ -1,0 +1,130 @@
+"""What is done beside the training itself, as tasks of one pod: preparing data, and sealing a user's output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.base import Model
+from slipway.api.datasource import NamedDataSource
+from slipway.api.errors import SpecError
+from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.status import TaskRecord, TaskState
+from slipway.api.tasks import PrepareTask, SealTask
+from slipway.api.trainingjob import Attempt, TrainingJobStatus
+from slipway.plan.plan import Plan
+from slipway.plan.pods import StoreMount
+from slipway.plan.tasks import Work, follow_task, succeeded, will_retry
+from slipway.plan.training.attempts import folder, told
+from slipway.plan.training.round import Round
+
+SEAL = "seal"
+_RESOURCES = Resources(cpu="500m", memory="1Gi")
+
+
+class Progress(NamedTuple):
+    """The ledger with the tasks as they are now, and what brings them on.
+
+    pending: names of those not done. error: why one of them never will be.
+    """
+
+    status: TrainingJobStatus
+    plan: Plan
+    pending: tuple[str, ...] = ()
+    error: SpecError | None = None
+
+
+def prepare(round_: Round, store: ArtifactStoreSpec, status: TrainingJobStatus) -> Progress:
+    """Bring on the preparation of all built-in data sets. Raises SpecError for a Job's name that another owns."""
+    progress = Progress(status, Plan())
+    for source in round_.spec.data:
+        if source.dataset is None:
+            continue
+        work = _work(round_, prepare_name(source), PrepareTask(dataset=source.dataset, split=source.split), store)
+        cure = "the log of its pod says more"
+        progress = _brought_on(round_, progress, work, _Blame(f"spec.data[{source.name}]", "PrepareFailed", cure))
+    return progress
+
+
+def data_refs(sources: tuple[NamedDataSource, ...], status: TrainingJobStatus) -> dict[str, ArtifactRef]:
+    """Where each data set lies, all being prepared."""
+    made = {record.name: record.artifact for record in status.tasks}
+    refs = {}
+    for source in sources:
+        if source.stored is not None:
+            refs[source.name] = ArtifactRef(uri=source.stored.uri, digest=source.stored.digest, state=State.DATASET)
+        elif (ref := made.get(prepare_name(source))) is not None:
+            refs[source.name] = ref
+    return refs
+
+
+def seal(round_: Round, store: ArtifactStoreSpec, status: TrainingJobStatus, attempt: Attempt) -> Progress:
+    """Bring on the sealing of what a user's image left. Raises SpecError for a Job's name that another owns."""
+    work = _work(round_, SEAL, SealTask(), store, out=folder(round_.parent, attempt.number))
+    cure = "let the script leave one model in SLIPWAY_OUTPUT_DIR"
+    return _brought_on(round_, Progress(status, Plan()), work, _Blame("spec.entrypoint", "SealFailed", cure))
+
+
+def prepare_name(source: NamedDataSource) -> str:
+    return f"prepare-{source.name}"
+
+
+def with_task(status: TrainingJobStatus, record: TaskRecord) -> TrainingJobStatus:
+    names = [known.name for known in status.tasks]
+    if record.name not in names:
+        return status.model_copy(update={"tasks": (*status.tasks, record)})
+    tasks = tuple(record if known.name == record.name else known for known in status.tasks)
+    return status.model_copy(update={"tasks": tasks})
+
+
+def known_tasks(status: TrainingJobStatus) -> Mapping[str, TaskRecord]:
+    return {record.name: record for record in status.tasks}
+
+
+class _Blame(NamedTuple):
+    """What the user is told where a task fails for good."""
+
+    field: str
+    reason: str
+    cure: str
+
+
+def _brought_on(round_: Round, before: Progress, work: Work, blame: _Blame) -> Progress:
+    record = known_tasks(before.status).get(work.name)
+    if record is not None and record.state is TaskState.FAILED and record.digest != work.digest:
+        record = None  # a new runtime image may do what the old one could not
+    record, plan = follow_task(round_.parent, record, work, round_.seen, round_.settings, round_.now)
+    done = succeeded(record) and record.artifact is not None
+    return Progress(
+        with_task(before.status, record),
+        before.plan.plus(plan),
+        before.pending if done else (*before.pending, record.name),
+        before.error or (None if done else _error(record, blame)),
+    )
+
+
+def _error(record: TaskRecord, blame: _Blame) -> SpecError | None:
+    """Why a task will never be done; None while it may be."""
+    if record.state not in (TaskState.SUCCEEDED, TaskState.FAILED) or will_retry(record):
+        return None
+    why = told(record.failure) if record.failure else "it left no artifact"
+    return SpecError(blame.field, f"task {record.name} failed: {why}", blame.cure, reason=blame.reason)
+
+
+def _work(round_: Round, name: str, task: Model, store: ArtifactStoreSpec, out: str | None = None) -> Work:
+    return Work(
+        name=name,
+        task=task,
+        image=round_.settings.runtime_image,
+        store=StoreMount(store),
+        resources=_RESOURCES,
+        template=_where_only(round_.spec.pod_template),
+        folder=out,
+    )
+
+
+def _where_only(template: PodTemplate) -> PodTemplate:
+    """The template without what is meant for the training code: its variables and volumes."""
+    return template.model_copy(update={"env": None, "env_from": None, "volumes": None, "volume_mounts": None})
