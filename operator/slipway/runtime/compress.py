@@ -37,6 +37,11 @@ def find_plugin(name: str) -> Compression[Any]:
 
 def compress(plugin: Compression[Any], task: CompressTask, pod: Pod) -> Report:
     """Run the plugin and report what it left."""
+    if plugin.version != task.version:
+        raise PluginError(
+            f"the image holds version {plugin.version} of plugin {plugin.name!r}, and its CompressionPlugin names"
+            f" {task.version}: apply the manifest that belongs to the image"
+        )
     model = pod.read(task.model)
     if model.state is not plugin.consumes:
         raise PluginError(f"plugin {plugin.name!r} takes state {plugin.consumes}, and the model is {model.state}")
