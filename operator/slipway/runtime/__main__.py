@@ -43,6 +43,7 @@ def main(environment: Mapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     pod = Pod.from_environment(environment)
     report: Report
+    exit_code = 0  # also where the report tells of another Job's failure (reread): this task did its work
     try:
         task = _read_task(environment)
         report = finished(task, pod) or _perform(task, pod)
@@ -50,11 +51,10 @@ def main(environment: Mapping[str, str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the report is being written
         print_failure(error)
         report = failed(error)
+        exit_code = 143 if report.error is not None and report.error.exception == "SIGTERM" else 1
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     publish(report, pod)
-    if report.error is None:
-        return 0
-    return 143 if report.error.exception == "SIGTERM" else 1
+    return exit_code
 
 
 def finished(task: Task, pod: Pod) -> Report | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,3 +63,17 @@ def test_nothing_else_counts_as_a_success(pod: Pod, name: str, report: Report | 
 
 def test_a_folder_that_never_was_is_answered_none(pod: Pod):
     assert reread.run(TASK, pod).outcome == "none"
+
+
+def test_the_pod_ends_well_also_when_what_it_found_is_a_failure(pod: Pod, tmp_path: Path):
+    leave(pod, "j1-0", failed(0, "out of range"))
+    message = tmp_path / "termination-log"
+    environment = {
+        **os.environ,
+        "SLIPWAY_STORE_DIR": str(tmp_path),
+        "SLIPWAY_TERMINATION_LOG": str(message),
+        "SLIPWAY_TASK": TASK.model_dump_json(by_alias=True),
+    }
+    ended = subprocess.run([sys.executable, "-m", "slipway.runtime"], env=environment, timeout=60, check=False)
+    assert ended.returncode == 0
+    assert json.loads(message.read_bytes())["error"]["message"] == "out of range"
