@@ -74,11 +74,19 @@ def exported(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], outputs: t
             verbose=False,
         )
     except Exception as error:
-        cause = error.__cause__ or error
+        cause = brief(str(error.__cause__ or error))
         raise PluginError(f"export-onnx: torch.export cannot capture the module: {cause}") from error
     if program is None:
         raise PluginError("export-onnx: torch.onnx.export returned no program")
     return program.model_proto.SerializeToString(deterministic=True)
+
+
+def brief(message: str) -> str:
+    """What torch.export found, and the line of the module's code where; it adds pages about debugging."""
+    what, *_ = message.strip().split("\n", 1)
+    _, _, where = message.partition("The following call raised this error:")
+    lines = [line.strip() for line in where.strip().splitlines()[:2]]
+    return f"{what} ({' '.join(lines)})" if lines else what
 
 
 def examples(inputs: tuple[TensorSpec, ...], batch: int) -> tuple[torch.Tensor, ...]:

@@ -47,7 +47,7 @@ class PruneParams(BaseModel):
     round_to: int = Field(
         default=8, ge=1, le=1024, description="Layers keep a multiple of so many channels, where they have that many."
     )
-    recover: Recovery = Field(default_factory=Recovery, description="Training that follows the cut.")
+    recover: Recovery = Field(default_factory=Recovery, description="How the channels that stay are trained again.")
 
 
 class PruneStructured:

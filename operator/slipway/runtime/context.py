@@ -116,13 +116,14 @@ class PodContext:
         again = modules.rebuild(source, modules.read_weights(weights), code)
         if not modules.same_outputs(module, again, examples):
             raise PluginError(f"plugin {self._plugin.name!r}: the module answers otherwise when it is built anew")
-        inputs, outputs = modules.specs(module, examples)
+        _, outputs = modules.specs(module, examples)
         files: dict[str, Path | bytes] = {MODEL_FILE: weights}
         files |= {name: like.file(name) for name in like.content.files if name.startswith(f"{CODE_DIR}/")}
         named = tuple(
-            spec.model_copy(update={"name": old.name}) for spec, old in zip(inputs, like.content.inputs, strict=True)
+            spec.model_copy(update={"name": old.name}) for spec, old in zip(outputs, like.content.outputs, strict=True)
         )
-        return self._leave(Content(state=State.MODULE, module=source, inputs=named, outputs=outputs), files, metrics)
+        content = Content(state=State.MODULE, module=source, inputs=like.content.inputs, outputs=named)
+        return self._leave(content, files, metrics)
 
     def write_onnx(self, graph: Path | bytes, metrics: Mapping[str, float] | None = None) -> Artifact:
         data, inputs, outputs = stripped(graph)
