@@ -105,10 +105,11 @@ def is_lost_connection(name: str, message: str) -> bool:
 def first_failure(ends: Iterable[WorkerEnd]) -> WorkerFailed:
     """The failure to report of a pod's workers: causes before consequences, then the earliest."""
     failures = [_failure(end) for end in ends if end.exit_code != 0]
-    return min(failures, key=lambda f: (_is_consequence(f.error), f.at))
+    return min(failures, key=lambda f: (is_consequence(f.error), f.at))
 
 
-def _is_consequence(error: ErrorReport) -> int:
+def is_consequence(error: ErrorReport) -> int:
+    """How far from the cause: 0 for a failure of its own, 1 for a lost peer, 2 for a worker ended by its agent."""
     if error.exception == "SIGTERM":  # the agent ends the others when one has failed
         return 2
     return 1 if error.exception == PEER_LOST else 0

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from slipway.api.artifacts import State
 from slipway.api.errors import SlipwayError, SpecError
-from slipway.api.reports import Report
+from slipway.api.reports import PEER_LOST, ErrorReport, Report
 from slipway.api.tasks import DATA_ENV, OUTPUT_ENV, Rendezvous, TrainTask
-from slipway.runtime.failures import Terminated, WorkerEnd, first_failure
+from slipway.runtime.failures import Terminated, WorkerEnd, WorkerFailed, first_failure, is_consequence
 from slipway.runtime.pod import Pod
 from slipway.runtime.seal import seal_output
 from slipway.sdk.manifest import Provenance
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # A pod has 30 s from SIGTERM to SIGKILL: workers get most of it to save, and the report is written after them.
 WORKER_GRACE_SECONDS = 20
+# The agents meet in the process of index 0 and end with it. Where its workers were not the first to fail, it stays
+# for so long that the others can tell what befell theirs.
+LAST_WORDS_SECONDS = 5
 
 
 def run(task: TrainTask, pod: Pod) -> Report:
@@ -130,18 +133,30 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
 
 
 def launch(task: TrainTask, pod: Pod) -> None:
-    """Run the workers to their end. Raises WorkerFailed or Terminated."""
+    """Run the workers to their end. Raises WorkerFailed, Terminated, or SlipwayError where the agents do not meet."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError, RendezvousTimeoutError
     from torch.distributed.launcher.api import elastic_launch
 
     config = launch_config(task, pod)
     try:
         elastic_launch(config, sys.executable)("-m", "slipway.runtime.worker")
     except ChildFailedError as error:
-        raise first_failure(worker_end(rank, found) for rank, found in error.failures.items()) from None
+        failure = first_failure(worker_end(rank, found) for rank, found in error.failures.items())
+        if is_consequence(failure.error) and pod.index == 0 and task.nodes > 1:
+            time.sleep(LAST_WORDS_SECONDS)
+        raise failure from None
     except SignalException as error:
         raise Terminated(error.sigval) from None
+    except RendezvousTimeoutError as error:
+        raise SlipwayError(
+            f"{task.nodes} pods did not meet within {task.rendezvous.timeout_seconds} s; "
+            "are all of them scheduled, and may they reach each other?"
+        ) from error
+    except RendezvousError as error:
+        message = f"the pod of index 0 ended or cannot be reached ({error})"
+        raise WorkerFailed(ErrorReport(exception=PEER_LOST, message=message), datetime.now(UTC)) from error
 
 
 def worker_end(rank: int, failure: Any) -> WorkerEnd:
