@@ -10,8 +10,9 @@ from slipway.api.errors import AlreadyExists, ClusterError, Conflict, Forbidden,
 SHOWN = 256
 """Characters of an answer that is no Status: more may hold secrets of a proxy or a webhook."""
 
-_NOT_OF_THE_SCHEMA = "failed to create typed patch object"
-# Server-side apply answers 500, not 400, to an unknown field or a wrong type.
+# What the API server answers with 500 although the object is to blame: an apply with a field that the schema lacks,
+# and a creation at a version.
+_BLAMING = ("failed to create typed patch object", "resourceVersion should not be set on objects to be created")
 
 _BY_CODE: dict[int, type[ClusterError]] = {
     400: Invalid,
@@ -32,7 +33,7 @@ def error_of(call: str, code: int, body: bytes, headers: Mapping[str, str]) -> C
     kind = _BY_CODE.get(code, ClusterError)
     if code == 409 and reason == "AlreadyExists":
         kind = AlreadyExists
-    elif code == 500 and message.startswith(_NOT_OF_THE_SCHEMA):
+    elif code == 500 and message.startswith(_BLAMING):
         kind = Invalid
     return kind(f"{call}: {code} {message}", retry_after_seconds=_seconds(headers.get("Retry-After")))
 

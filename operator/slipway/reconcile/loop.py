@@ -96,6 +96,7 @@ class Reconciler:
             log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
             return "error"
         if not settled:
+            self._queue.observed(key)  # its own last write, above all: it must wait behind the others
             wait = self._queue.retry(key)
             log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
             return "requeue"
@@ -114,6 +115,7 @@ class Reconciler:
         """
         planner = self._planners[key.kind]
         for _ in range(MAX_ROUNDS):
+            self._queue.observed(key)
             parent = self._cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
                 return True, None

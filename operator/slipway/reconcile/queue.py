@@ -18,30 +18,30 @@ from slipway.api.kinds import Key
 class Watched(Protocol):
     """What hears of the queue's life: metrics."""
 
-    def added(self, key: Key) -> None:
+    def added(self, key: Key, /) -> None:
         """It waits now for a worker."""
         ...
 
-    def taken(self, key: Key, waited_seconds: float) -> None: ...
+    def taken(self, key: Key, /, waited_seconds: float) -> None: ...
 
-    def done(self, key: Key, worked_seconds: float) -> None: ...
+    def done(self, key: Key, /, worked_seconds: float) -> None: ...
 
-    def retried(self, key: Key) -> None: ...
+    def retried(self, key: Key, /) -> None: ...
 
 
 class Unwatched:
     """Nobody listens."""
 
-    def added(self, key: Key) -> None:
+    def added(self, key: Key, /) -> None:
         pass
 
-    def taken(self, key: Key, waited_seconds: float) -> None:
+    def taken(self, key: Key, /, waited_seconds: float) -> None:
         pass
 
-    def done(self, key: Key, worked_seconds: float) -> None:
+    def done(self, key: Key, /, worked_seconds: float) -> None:
         pass
 
-    def retried(self, key: Key) -> None:
+    def retried(self, key: Key, /) -> None:
         pass
 
 
@@ -142,6 +142,13 @@ class WorkQueue:
             except TimeoutError:
                 continue
         return None
+
+    def observed(self, key: Key) -> None:
+        """The worker looks at everything anew right now: what was added so far needs no turn of its own.
+
+        The events of its own writes often come before their answers; without this each turn would bring another.
+        """
+        self._dirty.discard(key)
 
     def done(self, key: Key) -> None:
         self._watched.done(key, self._time() - self._working.pop(key))

@@ -1,0 +1,88 @@
+"""The whole loop over the in-memory twin, on a clock that the test moves: no process, no sleeping, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from slipway.api.kinds import WATCHED, Kind, key_of
+from slipway.cluster.port import Cluster
+from slipway.cluster.twin import Change, Twin
+from slipway.plan.plan import Settings
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.execute import Executor
+from slipway.reconcile.feed import Feed
+from slipway.reconcile.loop import Planner, Reconciler
+from slipway.reconcile.queue import WorkQueue
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SETTINGS = Settings("slipway/runtime:test", "slipway/serving:test")
+MANY_TURNS = 10_000
+
+
+@dataclass
+class Clock:
+    """One time for the wall clock and the monotonic one."""
+
+    elapsed: float = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+
+@dataclass
+class OperatorOnTwin:
+    """One life of an operator over a twin that outlives it. cluster: the twin, or what a test wrapped round it."""
+
+    twin: Twin
+    cluster: Cluster
+    planners: Mapping[Kind, Planner]
+    clock: Clock
+    cache: Cache = field(default_factory=Cache)
+
+    def __post_init__(self) -> None:
+        self.queue = WorkQueue(self.clock.monotonic)
+        self.feed = Feed(self.cache, self.queue, self.planners)
+        self.deaf = False
+        executor = Executor(self.cluster, self.cache, "test")
+        self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
+        self.twin.subscribe(self._hear)
+
+    async def start(self) -> None:
+        """List everything, then lead."""
+        for kind in WATCHED:
+            since = self.cache.mark()
+            objects = await self.twin.list(kind)
+            for obj in objects:
+                self.feed.seen(obj, deleted=False)
+            self.feed.listed(kind, [tuple(key_of(obj)[1:]) for obj in objects], since, None)
+        self.feed.lead()
+
+    def stop(self) -> None:
+        """It hears nothing more: dead, or replaced."""
+        self.deaf = True
+
+    async def settle(self, *, up_to_seconds: float = 0.0) -> int:
+        """Work until nothing is to be done, moving the clock to delayed keys no further than that. Returns turns."""
+        until = self.clock.elapsed + up_to_seconds
+        for turns in range(MANY_TURNS):
+            key = self.queue.take()
+            if key is None:
+                wait = self.queue.seconds_to_next()
+                if wait is None or self.clock.elapsed + wait > until:
+                    return turns
+                self.clock.elapsed += wait
+                continue
+            try:
+                await self.reconciler.turn(key)
+            finally:
+                self.queue.done(key)
+        raise AssertionError(f"not quiet after {MANY_TURNS} turns")
+
+    def _hear(self, change: Change) -> None:
+        if not self.deaf:
+            self.feed.seen(change.object, deleted=change.type == "DELETED")
