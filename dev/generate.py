@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from generators.manifests import as_yaml
 from generators.reference import fields_page, rules_page
 from slipway.api.crds import RESOURCES, crd
+from slipway.sdk.describe import plugin_manifest
+from slipway.sdk.plugin import GROUP, load_plugins
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ("crds", "helm/slipway/files", "docs/reference/fields.md", "docs/reference/rules.md")
@@ -32,7 +35,12 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 def _plugins() -> Iterator[tuple[str, str]]:
-    return iter(())
+    plugins, broken = load_plugins(list(entry_points(group=GROUP)))
+    if broken:
+        raise SystemExit(f"these plugins cannot be loaded: {broken}")
+    for name, plugin in sorted(plugins.items()):
+        source = f"plugins/slipway_plugins, {type(plugin).__name__}"
+        yield f"helm/slipway/files/plugins/{name}.yaml", as_yaml(plugin_manifest(plugin), source=source)
 
 
 def write() -> None:

@@ -1,0 +1,95 @@
+"""The Helm chart: rendered by helm, and judged by kubeconform against the schemas of a running API server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Container, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.apiserver import ROOT, ApiServer
+
+CHART = ROOT / "helm" / "slipway"
+NAMESPACE = "slipway-system"
+KUBERNETES = "1.37.0"
+
+Json = dict[str, Any]
+
+
+@cache
+def program(name: str) -> str:
+    """The path of helm or kubeconform, as dev/cluster builds them."""
+    built = subprocess.run(
+        [ROOT / "dev" / "cluster" / "build", name], capture_output=True, text=True, check=True, timeout=600
+    )
+    return built.stdout.splitlines()[-1]
+
+
+def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
+    """helm with these values. Its exit status is the caller's to look at."""
+    command = [program("helm"), *arguments, "--values", "-"]
+    return subprocess.run(
+        command, input=json.dumps(values or {}), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def rendered(values: Json | None = None) -> list[Json]:
+    """The objects of a release named slipway, hooks included."""
+    where = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
+    done = helm("template", "slipway", str(CHART), *where, values=values)
+    assert done.returncode == 0, done.stderr
+    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+
+
+def of_kind(objects: Iterable[Json], kind: str) -> list[Json]:
+    return [obj for obj in objects if obj["kind"] == kind]
+
+
+def kubeconform(objects: Sequence[Json], schemas: Path) -> subprocess.CompletedProcess[str]:
+    """Strict, and by these schemas alone; a kind without one is an error."""
+    location = f"{schemas}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json"
+    command = [program("kubeconform"), "-strict", "-summary", "-schema-location", location, "-"]
+    text = yaml.safe_dump_all(objects)
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+def write_schemas(server: ApiServer, folder: Path, kinds: Container[str]) -> None:
+    """JSON schemas of these kinds, as the server has them built in, and of ours. In them unknown fields are errors."""
+    served = server.must("GET", "/openapi/v2")
+    definitions = {name: _closed(schema) for name, schema in served["definitions"].items()}
+    for name, schema in definitions.items():
+        for gvk in schema.get("x-kubernetes-group-version-kind", ()):
+            if gvk["kind"] in kinds and gvk["group"] != "slipway.dev":
+                _write(folder, gvk, {"$ref": f"#/definitions/{name}", "definitions": definitions})
+    for path in (ROOT / "crds").glob("*.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        version = spec["versions"][0]
+        gvk = {"group": spec["group"], "version": version["name"], "kind": spec["names"]["kind"]}
+        _write(folder, gvk, _closed(version["schema"]["openAPIV3Schema"]))
+
+
+def _write(folder: Path, gvk: Json, schema: Json) -> None:
+    # kubeconform takes v1 for the core group's name too.
+    name = f"{gvk['kind'].lower()}-{gvk['group'] or gvk['version']}-{gvk['version']}.json"
+    (folder / name).write_text(json.dumps(schema))
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with `additionalProperties: false` where fields are listed; OpenAPI's int-or-string spelt out."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("format") == "int-or-string":
+        return {"type": ["string", "integer"]}
+    closed = {key: _closed(value) for key, value in schema.items()}
+    # A map of properties may itself have one that is called `properties`.
+    if schema.get("type") == "object" and isinstance(schema.get("properties"), dict):
+        if "name" in schema["properties"] and set(schema["properties"]) == {"name"}:
+            return {"type": "object"}  # metadata of a CRD
+        closed.setdefault("additionalProperties", False)
+    return closed
