@@ -9,6 +9,8 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 from slipway.cli.exits import UNAVAILABLE, CommandError
 
 if TYPE_CHECKING:
@@ -58,8 +60,12 @@ async def connected(address: str, protocol: str) -> AsyncIterator[TritonClient]:
         yield TritonClient(client, library, protocol)
     except InferenceServerException as error:
         raise CommandError(f"{address}: {error}", UNAVAILABLE) from error
-    except OSError as error:  # aiohttp's connection errors are OSErrors
-        raise CommandError(f"{address}: {type(error).__name__}: {error}", UNAVAILABLE) from error
+    except aiohttp.ClientResponseError as error:
+        raise CommandError(
+            f"{address} does not speak HTTP: is it the port of another protocol?", UNAVAILABLE
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise CommandError(f"{address}: {error or type(error).__name__}", UNAVAILABLE) from error
     finally:
         await client.close()
 

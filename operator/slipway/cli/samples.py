@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slipway.api.tasks import OUT_URI_ENV, PrepareTask
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -51,26 +52,27 @@ def read_file(path: Path) -> Samples:
 
 def built_in(dataset: str, split: str) -> Samples:
     """The samples of a built-in data set, made as a training's are. Raises CommandError where a library is missing."""
+    from slipway.api.datasource import Dataset
+
+    if dataset not in set(Dataset) or split not in ("train", "test"):
+        known = ", ".join(Dataset)
+        raise CommandError(f"--dataset {dataset} --split {split}: there is {known}, of train and test", USAGE)
+    task = PrepareTask(dataset=Dataset(dataset), split="test" if split == "test" else "train")
     try:
-        from slipway.api.datasource import Dataset
-        from slipway.api.tasks import PrepareTask
         from slipway.runtime.datasets import read_arrays
         from slipway.runtime.pod import Pod
         from slipway.runtime.prepare import run
         from slipway.sdk.artifact import read_artifact
 
-        if split not in ("train", "test"):
-            raise CommandError(f"--split {split}: train or test", USAGE)
         with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-            pod = Pod.from_environment({f"SLIPWAY_{name}_DIR": folder for name in ("OUT", "STORE", "SCRATCH")})
-            run(PrepareTask(dataset=Dataset(dataset), split="test" if split == "test" else "train"), pod)
+            places = {f"SLIPWAY_{name}_DIR": folder for name in ("OUT", "STORE", "SCRATCH")}
+            pod = Pod.from_environment({**places, OUT_URI_ENV: f"store:///{dataset}"})
+            run(task, pod)
             arrays = read_arrays(read_artifact(pod.artifact))
     except ImportError as error:
         raise CommandError(
             f"--dataset needs {error.name}: pip install 'slipway-operator[runtime]', or give --input"
         ) from error
-    except ValueError as error:
-        raise CommandError(f"--dataset {dataset}: {error}", USAGE) from error
     return Samples(arrays.inputs, arrays.targets)
 
 
