@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Object, key_of
 from slipway.plan.outcomes import conditions_of
@@ -14,15 +15,18 @@ from support.world import World, task_of
 class TrainingWorld(World):
     """`settle` after each thing that happens is the reconcile loop; Jobs of tasks end by `behaviour` in `step`."""
 
-    def __init__(self, *objects: Object, name: str = "digits", **spec: object) -> None:
+    def __init__(self, *objects: Object, name: str = "digits", **spec: Any) -> None:
         obj = training_job(name, **spec)
         super().__init__(plan_training, obj, store(), *objects)
         self.key = key_of(obj)
+        self.operator_runs = True
 
     # --- What happens -------------------------------------------------------------------------------------------
 
     def plan(self) -> TrainingWorld:
-        self.settle(self.key)
+        """The operator's turn, where it runs."""
+        if self.operator_runs:
+            self.settle(self.key)
         return self
 
     def passes(self, **time: float) -> TrainingWorld:
@@ -30,7 +34,7 @@ class TrainingWorld(World):
         self.now += timedelta(**time)
         return self.plan()
 
-    def edits(self, **spec: object) -> TrainingWorld:
+    def edits(self, **spec: Any) -> TrainingWorld:
         """The user changes fields of the spec; None removes one."""
 
         def change(present: Object) -> None:
@@ -54,9 +58,9 @@ class TrainingWorld(World):
             self.put(pod(job, index))
         return self.plan()
 
-    def pod_is(self, index: int, **state: object) -> TrainingWorld:
+    def pod_is(self, index: int, **state: Any) -> TrainingWorld:
         """One pod of the newest attempt, as `builders.pod` makes it of the arguments; nothing is planned."""
-        self.put(pod(self.job(), index, **{"at": self.now, **state}))  # type: ignore[arg-type]
+        self.put(pod(self.job(), index, **{"at": self.now, **state}))
         return self
 
     def job_says(self, kind: str, reason: str = "") -> TrainingWorld:

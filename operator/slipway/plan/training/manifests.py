@@ -10,7 +10,6 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.kinds import NETWORK_POLICY, SERVICE, Object
-from slipway.api.podtemplate import PodTemplate
 from slipway.api.tasks import DATA_ENV, OUT_DIR, OUTPUT_ENV, STORE_DIR, DataRef, Rendezvous, TrainTask
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL, Parent
@@ -86,13 +85,12 @@ def training_job(
         # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
         mount, grace_seconds = StoreMount(store, f"{out}/output"), 40
         command, env = _torchrun(spec.entrypoint, attempt), _torchrun_env(attempt, data)
-    own_shm = _mounts_shm(spec.pod_template)
     main = container(
         spec.image or settings.runtime_image,
         command,
         pull_policy=settings.image_pull_policy,
         env=env,
-        mounts=mount.mounts if own_shm else [*mount.mounts, {"name": "slipway-shm", "mountPath": _SHM}],
+        mounts=[*mount.mounts, {"name": "slipway-shm", "mountPath": _SHM}],
         resources=spec.resources,
         devices=placement.devices,
         template=spec.pod_template,
@@ -101,7 +99,7 @@ def training_job(
     template = pod_template(
         [main],
         labels={**parent.labels, **_labels(attempt)},
-        volumes=[mount.volume] if own_shm else [mount.volume, shm],
+        volumes=[mount.volume, shm],
         placement=placement,
         template=spec.pod_template,
         restartPolicy="Never",
@@ -159,7 +157,3 @@ def _torchrun_env(attempt: Attempt, data: Mapping[str, ArtifactRef]) -> list[Obj
         "PYTHONUNBUFFERED": "1",
     }
     return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _mounts_shm(template: PodTemplate) -> bool:
-    return any(mount.mount_path.rstrip("/") == _SHM for mount in template.volume_mounts or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_the_pool_is_chosen_when_the_attempt_is_decided() -> None:
 @pytest.mark.parametrize(
     ("spec", "processes"), [({}, 1), ({"processesPerNode": 3}, 3), ({"pools": ["h100"], "processesPerNode": 2}, 2)]
 )
-def test_workers_a_pod(spec: dict[str, object], processes: int) -> None:
+def test_workers_a_pod(spec: dict[str, Any], processes: int) -> None:
     assert TrainingWorld(pool(), **spec).plan().attempts[0]["processesPerNode"] == processes
 
 
@@ -244,7 +245,7 @@ def test_an_attempt_whose_job_was_deleted_for_its_suspension_is_not_taken_for_lo
 
 
 @pytest.mark.parametrize("edit", [{"suspend": True}, {"nodes": 3}], ids=["suspended", "other nodes"])
-def test_an_intent_is_cancelled_where_the_spec_changed_before_it_was_carried_out(edit: dict[str, object]) -> None:
+def test_an_intent_is_cancelled_where_the_spec_changed_before_it_was_carried_out(edit: dict[str, Any]) -> None:
     world = TrainingWorld(nodes=2)
     world.settle(world.key, crash_after=1)
     world.edits(**edit)

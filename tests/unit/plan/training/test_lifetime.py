@@ -1,0 +1,109 @@
+"""What a TrainingJob's whole life costs and survives."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+
+from slipway.api.kinds import Object, key_of
+from support.builders import store
+from support.training import TrainingWorld, tasks_of
+
+BUILT_IN = [{"name": "train", "dataset": "digits"}, {"name": "test", "dataset": "digits", "split": "test"}]
+
+
+def test_a_two_pod_job_costs_ten_writes_events_included() -> None:
+    world = TrainingWorld(nodes=2).plan()
+    world.pod_is(0, phase="Pending").plan().pod_is(1, phase="Pending").plan()
+    world.pod_is(0).plan().pod_is(1).plan()
+    world.pod_is(1, exit_code=0).plan()
+    world.succeeds().passes(minutes=10)
+    assert world.phase == "Succeeded"
+    assert len(world.writes) + len(world.events) == 10, world.writes
+    assert sum(verb == "status" for verb, _, _ in world.writes) == 4
+
+
+def test_preparing_two_data_sets_costs_two_jobs_and_four_more_statuses_at_most() -> None:
+    world = TrainingWorld(nodes=2, data=BUILT_IN).plan()
+    world.step()
+    world.plan().pods_run().succeeds()
+    assert len(world.writes) + len(world.events) <= 10 + 2 + 4
+
+
+def test_a_finished_job_costs_nothing_any_more() -> None:
+    world = TrainingWorld(nodes=2).plan().pods_run().succeeds()
+    writes = len(world.writes)
+    world.passes(days=30)
+    world.remove(key_of(store()))
+    world.passes(days=30)
+    assert len(world.writes) == writes
+    assert world.wake_at is None
+
+
+def life(world: TrainingWorld, crash_after: int | None = None) -> None:
+    """A failure, a preemption and a success, whatever was done already; the operator dies once after so many writes."""
+    world.operator_runs = False  # but for the turns below
+    for _ in range(60):
+        left = None if crash_after is None or crash_after <= len(world.writes) else crash_after - len(world.writes)
+        world.settle(world.key, left)
+        if left is not None and len(world.writes) >= (crash_after or 0):
+            continue  # it starts again, and knows nothing but what the cluster shows
+        if world.phase == "Succeeded":
+            return
+        if tasks_of(world) == ["prepare", "prepare"]:
+            world.step()
+        elif not world.attempts or "outcome" in world.attempts[-1]:
+            world.now += timedelta(minutes=1)
+        else:
+            end(world)
+    raise AssertionError(world.status(world.key))
+
+
+def end(world: TrainingWorld) -> None:
+    """The pods of the newest attempt run, or have run and end."""
+    attempt = world.attempts[-1]
+    if "runningAt" not in attempt:
+        world.pods_run()
+    elif attempt["number"] == 1:
+        world.fails()
+    elif attempt["number"] == 2:
+        world.job_says("Failed", "PodFailurePolicy")
+    else:
+        world.succeeds()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> TrainingWorld:
+    world = TrainingWorld(nodes=2, data=BUILT_IN)
+    life(world)
+    return world
+
+
+MOST_WRITES = 40
+
+
+def test_the_undisturbed_life_is_covered_by_the_points_of_crash(undisturbed: TrainingWorld) -> None:
+    assert len(undisturbed.writes) <= MOST_WRITES
+
+
+@pytest.mark.parametrize("crash_after", range(1, MOST_WRITES))
+def test_a_crash_after_any_write_changes_nothing_of_the_outcome(crash_after: int, undisturbed: TrainingWorld) -> None:
+    world = TrainingWorld(nodes=2, data=BUILT_IN)
+    life(world, crash_after)
+    assert [entry["outcome"] for entry in world.attempts] == ["Failed", "Preempted", "Succeeded"]
+    assert of_children(world) == of_children(undisturbed)
+    assert what_is_told(world) == what_is_told(undisturbed)
+
+
+def of_children(world: TrainingWorld) -> list[tuple[str, str, str]]:
+    return [write for write in world.writes if write[0] != "status"]
+
+
+def what_is_told(world: TrainingWorld) -> Object:
+    """The status without UIDs, which the world counts up with its writes."""
+    status = world.status(world.key)
+    told: Object = json.loads(re.sub(r'"jobUID": "[^"]+"', '"jobUID": "known"', json.dumps(status)))
+    return told

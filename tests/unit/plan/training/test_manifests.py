@@ -1,0 +1,216 @@
+"""What the three objects of an attempt say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Kind, Object
+from slipway.api.tasks import TrainTask, parse_task
+from support.builders import DIGEST, NAMESPACE, RECIPE, SETTINGS, pool, stored_data
+from support.restricted import breaches
+from support.training import TrainingWorld
+from support.world import env_of
+
+MINE: dict[str, Any] = {"image": "mine:1", "entrypoint": {"script": {"path": "/src/train.py", "args": ["--lr", "0.1"]}}}
+
+
+def job_of(*objects: Object, **spec: Any) -> Object:
+    return TrainingWorld(*objects, **spec).plan().job()
+
+
+def pod_spec(job: Object) -> Object:
+    spec: Object = job["spec"]["template"]["spec"]
+    return spec
+
+
+def main(job: Object) -> Object:
+    (container,) = pod_spec(job)["containers"]
+    return dict(container)
+
+
+def child(kind: Kind, world: TrainingWorld) -> Object:
+    return world.objects[Key(kind, NAMESPACE, world.attempts[-1]["job"])]
+
+
+def test_the_job_is_indexed_and_never_retries_by_itself() -> None:
+    job = job_of(nodes=3)
+    spec = {name: job["spec"][name] for name in ("completionMode", "completions", "parallelism", "backoffLimit")}
+    assert spec == {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimit": 0}
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert pod_spec(job)["restartPolicy"] == "Never"
+
+
+def test_every_child_is_controlled_by_the_training_job_and_labelled() -> None:
+    world = TrainingWorld().plan()
+    for kind in (JOB, SERVICE, NETWORK_POLICY):
+        meta = child(kind, world)["metadata"]
+        (owner,) = meta["ownerReferences"]
+        assert owner == {
+            "apiVersion": "slipway.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "name": "digits",
+            "uid": "uid-of-digits",
+            "controller": True,
+        }
+        assert meta["labels"]["slipway.dev/training-job"] == "digits"
+        assert meta["labels"]["slipway.dev/role"] == "train"
+
+
+def test_a_namesake_made_later_gets_other_names() -> None:
+    names = {job_of()["metadata"]["name"]}
+    world = TrainingWorld()
+    world.objects[world.key]["metadata"]["uid"] = "another"
+    names.add(world.plan().job()["metadata"]["name"])
+    assert len(names) == 2
+
+
+def test_the_longest_names_still_make_hostnames() -> None:
+    world = TrainingWorld(name="a" * 40, nodes=1000, restarts={"max": 1000}).plan()
+    world.set_status(world.key, {**world.status(world.key), "attempts": [{**world.attempts[0], "number": 9999}]})
+    longest = f"{world.job()['metadata']['name'][:-1]}9999-999"
+    assert len(longest) <= 63
+
+
+def test_pods_are_named_by_a_headless_service_before_they_are_ready() -> None:
+    world = TrainingWorld(nodes=2).plan()
+    service = child(SERVICE, world)
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": world.job()["metadata"]["name"]}
+    assert pod_spec(world.job())["subdomain"] == service["metadata"]["name"]
+
+
+def test_only_the_attempts_own_pods_reach_its_pods() -> None:
+    world = TrainingWorld(nodes=2).plan()
+    own = {"podSelector": {"matchLabels": {"batch.kubernetes.io/job-name": world.attempts[0]["job"]}}}
+    assert child(NETWORK_POLICY, world)["spec"] == {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
+
+
+def test_the_runtime_image_gets_the_task() -> None:
+    job = job_of(nodes=2, processesPerNode=3, data=[stored_data("train")])
+    assert main(job)["command"] == ["python", "-m", "slipway.runtime"]
+    assert main(job)["image"] == SETTINGS.runtime_image
+    task = parse_task(env_of(job)["SLIPWAY_TASK"])
+    name = job["metadata"]["name"]
+    assert isinstance(task, TrainTask)
+    assert (task.nodes, task.processes_per_node) == (2, 3)
+    assert task.entrypoint.to_wire()["recipe"]["model"] == RECIPE["recipe"]["model"] | {
+        "factory": "slipway.runtime.models:mlp"
+    }
+    assert (task.rendezvous.id, task.rendezvous.host, task.rendezvous.port) == (name, f"{name}-0.{name}", 29400)
+    assert [(ref.name, ref.artifact.digest) for ref in task.data] == [("train", DIGEST)]
+
+
+def test_each_attempt_has_a_folder_of_its_own_and_reads_the_rest_of_the_store() -> None:
+    job = job_of()
+    mounts = {mount["mountPath"]: mount for mount in main(job)["volumeMounts"]}
+    assert mounts["/var/lib/slipway/out"]["subPath"] == "training/uid-of-digits/1"
+    assert mounts["/var/lib/slipway/store"]["readOnly"] is True
+    assert env_of(job)["SLIPWAY_OUT_URI"] == "store:///training/uid-of-digits/1"
+
+
+def test_prepared_data_are_handed_over_by_their_digest() -> None:
+    world = TrainingWorld(data=[{"name": "train", "dataset": "digits"}]).plan()
+    world.step()
+    world.plan()
+    (record,) = world.status(world.key)["tasks"]
+    task = parse_task(env_of(world.job())["SLIPWAY_TASK"])
+    assert isinstance(task, TrainTask)
+    assert task.data[0].artifact.to_wire() == record["artifact"]
+
+
+def test_a_users_image_runs_plain_torchrun_as_pid_1() -> None:
+    job = job_of(nodes=2, processesPerNode=2, **MINE)
+    shell, flag, start, *arguments = main(job)["command"]
+    assert (main(job)["image"], shell, flag) == ("mine:1", "/bin/sh", "-c")
+    assert start.endswith('exec torchrun "$@"')
+    assert arguments == ["torchrun", "/src/train.py", "--lr", "0.1"]
+    env, name = env_of(job), job["metadata"]["name"]
+    assert {option: value for option, value in env.items() if option.startswith("PET_")} == {
+        "PET_NNODES": "2",
+        "PET_NPROC_PER_NODE": "2",
+        "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_ENDPOINT": f"{name}-0.{name}:29400",
+        "PET_RDZV_ID": name,
+        "PET_MAX_RESTARTS": "0",
+    }
+    assert "SLIPWAY_TASK" not in env
+
+
+def test_a_users_module_is_run_as_a_module() -> None:
+    job = job_of(image="mine:1", entrypoint={"module": {"name": "mine.train", "args": ["x"]}})
+    assert main(job)["command"][3:] == ["torchrun", "-m", "mine.train", "x"]
+
+
+def test_a_users_image_finds_its_data_and_sees_only_its_output_folder() -> None:
+    job = job_of(data=[stored_data("train")], **MINE)
+    env = env_of(job)
+    assert json.loads(env["SLIPWAY_DATA"]) == {"train": "/var/lib/slipway/store/data/train"}
+    (out,) = [mount for mount in main(job)["volumeMounts"] if mount["mountPath"] == env["SLIPWAY_OUTPUT_DIR"]]
+    assert out["subPath"] == "training/uid-of-digits/1/output"
+
+
+def test_the_users_output_is_sealed_from_the_folder_it_was_left_in() -> None:
+    world = TrainingWorld(**MINE).plan().pods_run().succeeds()
+    (seal,) = world.running_jobs()
+    (out,) = [mount for mount in main(seal)["volumeMounts"] if mount["mountPath"] == "/var/lib/slipway/out"]
+    assert out["subPath"] == "training/uid-of-digits/1"
+    assert main(seal)["image"] == SETTINGS.runtime_image
+
+
+def test_the_pool_says_where_and_with_which_devices() -> None:
+    job = job_of(pool(), pools=["h100"], resources={"cpu": 4, "memory": "16Gi"})
+    assert pod_spec(job)["nodeSelector"] == {"accelerator": "h100"}
+    assert pod_spec(job)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    wanted = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
+    assert main(job)["resources"] == {"requests": wanted, "limits": wanted}
+
+
+def test_the_pod_template_adds_to_the_pods_and_takes_nothing_away() -> None:
+    template = {
+        "labels": {"team": "vision"},
+        "env": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}],
+        "volumes": [{"name": "src", "configMap": {"name": "src"}}],
+        "volumeMounts": [{"name": "src", "mountPath": "/src"}],
+        "nodeSelector": {"zone": "a"},
+        "serviceAccountName": "trainer",
+    }
+    job = job_of(pool(), pools=["h100"], podTemplate=template)
+    assert job["spec"]["template"]["metadata"]["labels"].items() >= {
+        ("team", "vision"),
+        ("slipway.dev/training-job", "digits"),
+        ("slipway.dev/attempt", "1"),
+    }
+    assert {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}} in main(job)["env"]
+    assert {"/src", "/var/lib/slipway/out"} <= {mount["mountPath"] for mount in main(job)["volumeMounts"]}
+    assert pod_spec(job)["nodeSelector"] == {"accelerator": "h100", "zone": "a"}
+    assert pod_spec(job)["serviceAccountName"] == "trainer"
+    assert pod_spec(job)["automountServiceAccountToken"] is False
+
+
+def test_tasks_beside_the_training_get_none_of_its_variables_and_volumes() -> None:
+    template = {
+        "env": [{"name": "TOKEN", "value": "x"}],
+        "volumes": [{"name": "src", "configMap": {"name": "src"}}],
+        "volumeMounts": [{"name": "src", "mountPath": "/src"}],
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    world = TrainingWorld(data=[{"name": "train", "dataset": "digits"}], podTemplate=template).plan()
+    (prepare,) = world.running_jobs()
+    assert "TOKEN" not in env_of(prepare)
+    assert "src" not in {volume["name"] for volume in pod_spec(prepare)["volumes"]}
+    assert pod_spec(prepare)["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_shared_memory_is_as_large_as_the_pods() -> None:
+    job = job_of()
+    assert {"name": "slipway-shm", "emptyDir": {"medium": "Memory"}} in pod_spec(job)["volumes"]
+    assert {"name": "slipway-shm", "mountPath": "/dev/shm"} in main(job)["volumeMounts"]
+
+
+@pytest.mark.parametrize("spec", [{}, MINE, {"pools": ["h100"], "nodes": 2}], ids=["recipe", "own image", "pool"])
+def test_pods_keep_to_the_restricted_profile(spec: dict[str, Any]) -> None:
+    assert breaches(pod_spec(job_of(pool(), **spec))) == []

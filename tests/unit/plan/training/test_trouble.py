@@ -1,0 +1,78 @@
+"""Why pods do not run, told once it takes too long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from slipway.api.kinds import Object, key_of
+from slipway.plan.training.trouble import PATIENCE, trouble
+from support.builders import job, pod
+from support.training import TrainingWorld, row
+
+
+def waiting(reason: str, message: str = "", image: str = "mine:1") -> Object:
+    made = pod(job(), phase="Pending")
+    state = {"waiting": {"reason": reason, "message": message}}
+    made["status"]["containerStatuses"] = [{"name": "main", "image": image, "state": state}]
+    return made
+
+
+def unscheduled(message: str) -> Object:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return pod(job(), phase="Pending", conditions=(condition,))
+
+
+@pytest.mark.parametrize(
+    ("pods", "said"),
+    [
+        ([], "0 of 2 pods run; 2 are not created; the Job's events say why"),
+        ([pod(job(), 0)], "1 of 2 pods run; 1 are not created; the Job's events say why"),
+        ([pod(job(), 0), waiting("ContainerCreating")], "1 of 2 pods run"),
+        ([pod(job(), 0), waiting("ImagePullBackOff", "Back-off")], "1 of 2 pods run; ImagePullBackOff: mine:1"),
+        ([pod(job(), 0), waiting("ErrImagePull", "rpc error")], "1 of 2 pods run; ImagePullBackOff: mine:1"),
+        (
+            [waiting("CreateContainerConfigError", 'secret "hub" not found'), waiting("PodInitializing")],
+            '0 of 2 pods run; CreateContainerConfigError: secret "hub" not found',
+        ),
+        (
+            [
+                unscheduled(
+                    "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu."
+                    " no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful."
+                ),
+                pod(job(), 1),
+            ],
+            "1 of 2 pods run; Unschedulable: node(s) had untolerated taint(s), Insufficient nvidia.com/gpu",
+        ),
+    ],
+    ids=["no pods", "a pod too few", "creating", "pull", "the same pull", "a missing Secret", "no room"],
+)
+def test_why(pods: list[Object], said: str) -> None:
+    assert trouble(pods, 2) == said
+
+
+def test_pods_that_take_long_are_told_of_until_they_run() -> None:
+    world = TrainingWorld().plan()
+    assert world.wake_at == world.now + PATIENCE
+    no_room = unscheduled("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: ...")
+    world.put({**no_room, "metadata": pod(world.job())["metadata"]})
+    world.passes(seconds=59)
+    assert world.says("Ready").startswith("False Starting")
+    world.passes(seconds=1)
+    assert row(world) == ("Pending", {"Reconciling"})
+    assert world.says("Ready") == (
+        "False PodsNotRunning: attempt 1: 0 of 1 pods run; Unschedulable: Insufficient nvidia.com/gpu"
+    )
+    writes = len(world.writes)
+    world.passes(minutes=30)
+    assert len(world.writes) == writes
+    world.remove(key_of(no_room | {"metadata": pod(world.job())["metadata"]}))
+    assert world.pods_run().phase == "Running"
+
+
+def test_the_deadline_holds_for_pods_that_never_run() -> None:
+    world = TrainingWorld(activeDeadline="10m").plan().passes(minutes=2)
+    assert world.wake_at == world.now + timedelta(minutes=8)
+    assert world.passes(minutes=8).phase == "Failed"
