@@ -1,0 +1,84 @@
+"""What only the twin has: collection of garbage, a feed of changes, and refusal of what it does not know."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from slipway.api.errors import Invalid, NotFound
+from slipway.api.kinds import JOB, POD, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
+from slipway.cluster.twin import Change, Twin, Unsupported
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def make(kind: Kind, name: str, owner: Object | None = None) -> Object:
+    meta: Object = {"name": name, "namespace": "default"}
+    if owner:
+        meta["ownerReferences"] = [{"uid": owner["metadata"]["uid"], "kind": owner["kind"], "controller": True}]
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta}
+
+
+@pytest.fixture
+def twin() -> Twin:
+    return Twin(lambda: NOW)
+
+
+async def test_what_an_owner_leaves_behind_is_collected_to_the_last(twin: Twin) -> None:
+    parent = twin.add(make(TRAINING_JOB, "parent"))
+    job = twin.add(make(JOB, "job", parent))
+    twin.add(make(POD, "pod", job))
+    other = twin.add(make(SERVICE, "other"))
+    twin.remove(key_of(parent))
+    for kind, name in ((JOB, "job"), (POD, "pod")):
+        with pytest.raises(NotFound):
+            await twin.get(Key(kind, "default", name))
+    assert await twin.get(key_of(other)) == other
+
+
+async def test_a_child_of_two_owners_stays_as_long_as_one_lives(twin: Twin) -> None:
+    one, two = (twin.add(make(TRAINING_JOB, name)) for name in ("one", "two"))
+    child = make(JOB, "job", one)
+    child["metadata"]["ownerReferences"] += make(JOB, "job", two)["metadata"]["ownerReferences"]
+    twin.add(child)
+    twin.remove(key_of(one))
+    assert len(await twin.list(JOB)) == 1
+    twin.remove(key_of(two))
+    assert await twin.list(JOB) == []
+
+
+async def test_every_change_is_told_in_order(twin: Twin) -> None:
+    told: list[Change] = []
+    twin.subscribe(told.append)
+    made = await twin.create(make(TRAINING_JOB, "a"))
+    patched = await twin.patch_status(key_of(made), made["metadata"]["resourceVersion"], {"phase": "Pending"})
+    await twin.delete(
+        key_of(made), uid=made["metadata"]["uid"], resource_version=patched["metadata"]["resourceVersion"]
+    )
+    assert [change.type for change in told] == ["ADDED", "MODIFIED", "DELETED"]
+    versions = [int(change.object["metadata"]["resourceVersion"]) for change in told]
+    assert versions == sorted(set(versions))
+
+
+async def test_nobody_can_change_what_it_holds(twin: Twin) -> None:
+    made = await twin.create(make(TRAINING_JOB, "a"))
+    made["spec"] = {"changed": True}
+    got = await twin.get(key_of(made))
+    got["metadata"]["labels"] = {"changed": "true"}
+    assert "spec" not in await twin.get(key_of(made))
+    assert "labels" not in (await twin.get(key_of(made)))["metadata"]
+
+
+async def test_a_pod_can_be_added_as_the_kubelet_sees_it(twin: Twin) -> None:
+    twin.add({**make(POD, "a"), "status": {"phase": "Running"}})
+    assert (await twin.get(Key(POD, "default", "a")))["status"] == {"phase": "Running"}
+
+
+async def test_it_refuses_what_it_does_not_know(twin: Twin) -> None:
+    with pytest.raises(Unsupported):
+        await twin.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "namespace": "default"}})
+    with pytest.raises(Unsupported):
+        await twin.list(Kind("", "v1", "secrets", "Secret"))
+    with pytest.raises(Invalid, match="namespace"):
+        await twin.create({**make(JOB, "a"), "metadata": {"name": "a"}})
