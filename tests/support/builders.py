@@ -111,7 +111,7 @@ def plugin(name: str, consumes: str, produces: str, **spec: Any) -> Object:
     return resource(COMPRESSION_PLUGIN, name, **wanted)
 
 
-def prune_plugin(**spec: Any) -> Object:
+def prune_plugin(*, produces: str = "module", **spec: Any) -> Object:
     """Takes a module and gives one; needs data, and one parameter."""
     parameters = {
         "type": "object",
@@ -124,7 +124,7 @@ def prune_plugin(**spec: Any) -> Object:
         "additionalProperties": False,
     }
     wanted = {"needs": {"data": True}, "parameters": parameters, **spec}
-    return plugin("prune-structured", "module", "module", **wanted)
+    return plugin("prune-structured", "module", produces, **wanted)
 
 
 def quantize_plugin(**spec: Any) -> Object:

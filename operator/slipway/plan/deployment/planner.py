@@ -12,7 +12,7 @@ from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
 from slipway.plan.deployment.revision import new_revision, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
-from slipway.plan.deployment.source import Source, find_source
+from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.standing import Standing, Stuck
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
@@ -92,6 +92,7 @@ def _made(
     seen: Seen,
     settings: Settings,
 ) -> tuple[Revision, Standing | None]:
+    step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
     if (answer := settled(revision, spec.evaluation)) is not None:
         return answer
     store_of = known_store if revision.tasks else ready_store
