@@ -30,11 +30,9 @@ def program(name: str) -> str:
 
 
 def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
-    """helm with these values. Its exit status is the caller's to look at."""
-    command = [program("helm"), *arguments, "--values", "-"]
-    return subprocess.run(
-        command, input=json.dumps(values or {}), capture_output=True, text=True, check=False, timeout=60
-    )
+    """helm, with these values where there are any. Its exit status is the caller's to look at."""
+    command = [program("helm"), *arguments, *(("--values", "-") if values else ())]
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=60)
 
 
 def rendered(values: Json | None = None) -> list[Json]:
