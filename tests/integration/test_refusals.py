@@ -12,7 +12,7 @@ from support.apiserver import ApiServer
 from support.full_objects import NAMESPACE, full_objects, training_jobs
 from support.places import Json, with_value, without
 from support.refusals import RESOURCE_OF, Case, generated_cases, unset
-from support.rule_cases import rule_cases
+from support.rule_cases import PAIRS, messages, rule_cases
 
 RECIPE = training_jobs()[0]["spec"]["entrypoint"]
 APPLY = "application/apply-patch+yaml"
@@ -29,6 +29,10 @@ def stored(apiserver: ApiServer) -> dict[str, Json]:
 
 def test_no_field_escapes():
     assert unset() == [], "give these fields a value in tests/support/full_objects.py"
+
+
+def test_every_rule_is_broken_and_kept():
+    assert set(PAIRS) == messages()
 
 
 @pytest.mark.parametrize("case", [*generated_cases(), *rule_cases()], ids=str)

@@ -11,7 +11,7 @@ from typing import Any
 
 from slipway.api.podtemplate import LABEL_KEY
 from support.full_objects import DIGEST, OTHER_DIGEST
-from support.refusals import Case, spots
+from support.refusals import Case, Spot, spots
 
 Value = Any | Callable[[Any], Any]
 
@@ -143,19 +143,28 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
 
 
 def rule_cases() -> Iterator[Case]:
-    """One case for each pair at each place. Raises KeyError for a rule without a pair."""
+    """One case for each pair at each place."""
+    for spot, rule in _rules():
+        for number, (broken, good) in enumerate(PAIRS.get(rule["message"], ())):
+            yield spot.case(
+                f"rule {number}: {rule['message'][:60]}",
+                _applied(broken, spot.value),
+                _applied(good, spot.value),
+                below=rule.get("fieldPath", ""),
+                message=rule["message"],
+            )
+
+
+def messages() -> set[str]:
+    """Of all rules that the schemas have, but for those on changes."""
+    return {rule["message"] for _, rule in _rules()}
+
+
+def _rules() -> Iterator[tuple[Spot, dict[str, str]]]:
     for spot in spots():
         for rule in spot.node.schema.get("x-kubernetes-validations", ()):
-            if "oldSelf" in rule["rule"]:
-                continue
-            for number, (broken, good) in enumerate(PAIRS[rule["message"]]):
-                yield spot.case(
-                    f"rule {number}: {rule['message'][:60]}",
-                    _applied(broken, spot.value),
-                    _applied(good, spot.value),
-                    below=rule.get("fieldPath", ""),
-                    message=rule["message"],
-                )
+            if "oldSelf" not in rule["rule"]:
+                yield spot, rule
 
 
 def _applied(value: Value, valid: Any) -> Any:
