@@ -124,7 +124,7 @@ def test_a_model_that_it_cannot_handle_is_refused_with_the_reason(runs: Runs, na
 def test_the_same_seed_gives_the_same_digests_in_another_process(runs: Runs):
     first, second = runs.digests
     assert first == second
-    assert len(set(first.values())) == len(first) == 9  # and no two steps left the same by mistake
+    assert len(set(first.values())) == len(first) == 10  # and no two steps left the same by mistake
 
 
 def test_pruning_halves_each_layer_but_the_last(runs: Runs):
@@ -134,6 +134,22 @@ def test_pruning_halves_each_layer_but_the_last(runs: Runs):
     assert sorted(shapes.values()) == [(10,), (10, 64), (64,), (64, 784)]
     widths = {array.shape for array in load_file(runs.artifact("convnet-pruned").file("model.safetensors")).values()}
     assert {(8, 1, 3, 3), (16, 8, 3, 3), (10, 16)} <= widths
+
+
+def test_layers_that_share_channels_lose_the_same_ones(runs: Runs):
+    shapes = {name: array.shape for name, array in runs.weights("mixed-pruned").items() if name.endswith("weight")}
+    assert shapes == {
+        "first.weight": (8, 1, 3, 3),
+        "second.weight": (8, 8, 3, 3),
+        "norm.weight": (8,),
+        "deep.weight": (8, 1, 3, 3),
+        "wide.weight": (16, 8, 1, 1),
+        "grouped.weight": (16, 4, 3, 3),
+        "hidden.weight": (16, 16 * 49),
+        "scale.weight": (16,),
+        "head.weight": (10, 16),
+        "other.weight": (10, 16),
+    }
 
 
 def test_a_teacher_changes_what_is_learned(runs: Runs):

@@ -39,6 +39,26 @@ class Branching(nn.Module):
         return scores if scores.sum() > 0 else -scores
 
 
+class Mixed(nn.Module):
+    """Layers that must lose the same channels: a sum, a depthwise and a grouped convolution, two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.deep, self.wide = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 24, 1)
+        self.grouped = nn.Conv2d(24, 24, 3, groups=4, padding=1)
+        self.hidden, self.scale = nn.Linear(24 * 49, 32), nn.LayerNorm(32)
+        self.head, self.other = nn.Linear(32, 10), nn.Linear(32, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.first(images.unsqueeze(1)).relu()
+        x = self.wide(self.deep(x + self.norm(self.second(x)))).relu()
+        x = nn.functional.max_pool2d(self.grouped(x).relu(), 4)
+        x = self.scale(self.hidden(x.flatten(1))).relu()
+        return (self.head(x) + self.other(x)).log_softmax(1)
+
+
 def module_in(store: Path, folder: str, factory: str, **args: Any) -> ArtifactRef:
     """An untrained module that takes images of 28x28."""
     torch.manual_seed(0)
@@ -65,6 +85,7 @@ def main(store: Path) -> dict[str, Any]:
     mlp = module_in(store, "mlp", "slipway.runtime.models:mlp", layers=[784, 128, 10])
     shallow = module_in(store, "shallow", "slipway.runtime.models:mlp", layers=[784, 10])
     convnet = module_in(store, "convnet", "slipway.runtime.models:convnet", widths=[16, 32])
+    mixed = module_in(store, "mixed", "support.plugin_runs:Mixed")
     branching = module_in(store, "branching", "support.plugin_runs:Branching")
     features = random_features(read_arrays(store / "train/artifact"), 64)
     graph = put(store, "graph", content_of((28, 28), 10), {ONNX_FILE: features})
@@ -72,6 +93,7 @@ def main(store: Path) -> dict[str, Any]:
         "mlp-onnx": run("mlp-onnx", "export-onnx", mlp),
         "mlp-pruned": run("mlp-pruned", "prune-structured", mlp, **PRUNE),
         "mlp-taught": run("mlp-taught", "prune-structured", mlp, ratio=0.5, recover={"epochs": 1, "teacher": True}),
+        "mixed-pruned": run("mixed-pruned", "prune-structured", mixed, ratio=0.5, recover={"epochs": 0}),
         "convnet-pruned": run("convnet-pruned", "prune-structured", convnet, **PRUNE),
     }
     left |= {
