@@ -11,7 +11,7 @@ from slipway.api.status import Condition, Failure, TaskRecord
 from slipway.api.trainingjob import Attempt, TrainingJob
 from slipway.cli.summary import reference, summary, typed
 from slipway.cli.tables import Table
-from slipway.cli.texts import one_line, short_digest, since, size, took
+from slipway.cli.texts import number, one_line, short_digest, since, size, took
 
 CUT = 160
 """Characters of a message in a table of many resources; the table of one shows all."""
@@ -108,7 +108,7 @@ def why(failure: Failure | None) -> str:
 def _task_result(task: TaskRecord) -> str:
     if task.failure:
         return why(task.failure)
-    parts = [f"{name} {value:.4g}" for name, value in sorted((task.metrics or {}).items())]
+    parts = [f"{name} {number(value)}" for name, value in sorted((task.metrics or {}).items())]
     if task.counts:
         counts = task.counts
         parts.append(f"n {counts.n}, lost {counts.lost}, gained {counts.gained}")

@@ -11,7 +11,7 @@ from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.status import Condition, TaskRecord, TaskState
 from slipway.api.trainingjob import TrainingJob
 from slipway.cli.exits import CommandError
-from slipway.cli.texts import one_line, short_digest, size
+from slipway.cli.texts import one_line, size
 
 Resource = TrainingJob | ModelDeployment
 _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}
@@ -46,7 +46,8 @@ def summary(obj: Object) -> tuple[str, str, str]:
     """Phase, how far it is, and what is wrong or waited for."""
     resource = typed(obj)
     progress = training_progress(resource) if isinstance(resource, TrainingJob) else deployment_progress(resource)
-    return resource.status.phase or "-", ", ".join(progress) or "-", complaint(resource.status.conditions)
+    phase, wrong = resource.status.phase or "-", complaint(resource.status.conditions)
+    return phase, ", ".join(progress) or "-", wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
 
 
 def complaint(conditions: tuple[Condition, ...]) -> str:
@@ -65,7 +66,6 @@ def training_progress(job: TrainingJob) -> list[str]:
     parts = [f"{task.name} {task.state.lower()}" for task in _open(status.tasks)]
     if status.artifact:
         parts += [_metric(name, value) for name, value in sorted((status.metrics or {}).items()) if name in _SHOWN]
-        parts += [short_digest(status.artifact.digest)]
         parts += [size(status.artifact.size_bytes)] if status.artifact.size_bytes is not None else []
     elif attempt and attempt.outcome is None:
         parts.append(f"attempt {attempt.number}")

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 GAP = "   "
+_STATES = frozenset({"PHASE", "STATE", "OUTCOME", "RIGHT"})
+"""Columns whose words have colours."""
 _STYLES = {
-    **dict.fromkeys(("Ready", "Succeeded", "True", "passed", "yes"), "green"),
-    **dict.fromkeys(("Failed", "Degraded", "Stalled", "refused", "broken", "no"), "red"),
+    **dict.fromkeys(("Ready", "Succeeded", "yes"), "green"),
+    **dict.fromkeys(("Failed", "Degraded", "no"), "red"),
     **dict.fromkeys(("Running", "Compressing", "Evaluating", "RollingOut"), "cyan"),
     **dict.fromkeys(("Pending", "Restarting", "Preempted", "Suspended"), "yellow"),
 }
@@ -55,13 +57,18 @@ def coloured(tables: Iterable[Table]) -> Group:
         parts += [Text(line) for line in table.lines]
         if table.rows:
             grid = RichTable(box=None, pad_edge=False, header_style="dim")
-            for name in table.columns:
-                grid.add_column(name, overflow="fold")
+            for place, name in enumerate(table.columns):
+                grid.add_column(name, overflow="fold", no_wrap=place == 0)  # a name is copied whole
             for row in table.rows:
-                grid.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+                cells = zip(table.columns, row, strict=True)
+                grid.add_row(*(Text(cell, style=_style(column, cell)) for column, cell in cells))
             parts.append(grid)
         parts.append(Text())
     return Group(*parts[:-1])
+
+
+def _style(column: str, cell: str) -> str:
+    return _STYLES.get(cell, "") if column in _STATES else ""
 
 
 def print_tables(tables: Sequence[Table]) -> None:

@@ -42,6 +42,11 @@ def size(count: int | None) -> str:
     return f"{value:.3g} {unit}" if unit != "B" else f"{count} B"
 
 
+def number(value: float) -> str:
+    """Counts in full, `1,257`; anything else to four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
+
+
 def short_digest(digest: str) -> str:
     """`sha256:` and twelve digits: enough to tell artifacts apart by eye."""
     return digest[:19]

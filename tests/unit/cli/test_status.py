@@ -31,7 +31,7 @@ def text(tables: list[Table]) -> str:
         (statuses.running_training(), ("Running", "attempt 1, pods 2/2", "AttemptRunning: attempt 1 runs on 2 pods")),
         (
             statuses.finished_training(),
-            ("Succeeded", "accuracy 0.9704, loss 0.1000, sha256:aaaaaaaaaaaa, 407 kB", ""),
+            ("Succeeded", "accuracy 0.9704, loss 0.1000, 407 kB", ""),
         ),
         (
             statuses.failed_training(),
