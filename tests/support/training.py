@@ -121,7 +121,7 @@ class TrainingWorld(World):
         return [
             obj["metadata"]["name"]
             for key, obj in sorted(self.objects.items(), key=lambda item: item[0][1:])
-            if key.kind == kind and obj["metadata"]["labels"]["slipway.dev/role"] == role
+            if key.kind == kind and obj["metadata"].get("labels", {}).get("slipway.dev/role") == role
         ]
 
     def says(self, kind: str) -> str:
