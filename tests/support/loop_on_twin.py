@@ -48,6 +48,7 @@ class OperatorOnTwin:
         self.queue = WorkQueue(self.clock.monotonic)
         self.feed = Feed(self.cache, self.queue, self.planners)
         self.deaf = False
+        self._unheard: list[Change] = []
         executor = Executor(self.cluster, self.cache, "test")
         self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
         self.twin.subscribe(self._hear)
@@ -70,6 +71,7 @@ class OperatorOnTwin:
         """Work until nothing is to be done, moving the clock to delayed keys no further than that. Returns turns."""
         until = self.clock.elapsed + up_to_seconds
         for turns in range(MANY_TURNS):
+            self._deliver()
             key = self.queue.take()
             if key is None:
                 wait = self.queue.seconds_to_next()
@@ -84,5 +86,11 @@ class OperatorOnTwin:
         raise AssertionError(f"not quiet after {MANY_TURNS} turns")
 
     def _hear(self, change: Change) -> None:
-        if not self.deaf:
-            self.feed.seen(change.object, deleted=change.type == "DELETED")
+        self._unheard.append(change)
+
+    def _deliver(self) -> None:
+        """A watch tells of a write after the write was answered."""
+        unheard, self._unheard = self._unheard, []
+        for change in unheard:
+            if not self.deaf:
+                self.feed.seen(change.object, deleted=change.type == "DELETED")

@@ -124,7 +124,14 @@ class Reconciler:
                 plan = planner(parent, self._cache, self._settings, now)
                 if not await self._executor.carry_out(plan, parent, now):
                     return True, plan.wake_at
+            self._wake_referrers(key, parent)
         return False, None
+
+    def _wake_referrers(self, key: Key, before: Object) -> None:
+        """The watch will show nothing new of what we wrote ourselves: who names this resource is queued here."""
+        if self._cache.get(*key) is not before:
+            for other in self._cache.affected(before) - {key}:
+                self._queue.add(other)
 
 
 async def run_workers(reconciler: Reconciler, count: int) -> None:

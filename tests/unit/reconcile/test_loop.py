@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slipway.api.errors import ClusterError, Conflict
-from slipway.api.kinds import EVENT, JOB, SERVICE, TRAINING_JOB, Key, Object, key_of
+from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
@@ -264,3 +264,23 @@ async def test_a_leader_with_a_stale_cache_does_nothing_twice() -> None:
     await late.settle(up_to_seconds=600)
     assert await end_state(world) == before
     assert len(await world.twin.list(JOB)) == 1
+
+
+async def test_who_names_a_resource_is_planned_again_when_the_operator_itself_moved_it() -> None:
+    seen: list[str | None] = []
+
+    def watch_the_job(parent: Object, look: Seen, _settings: Settings, _now: datetime) -> Plan:
+        job = look.get(TRAINING_JOB, parent["metadata"]["namespace"], parent["spec"]["model"]["trainingJob"])
+        seen.append((job or {}).get("status", {}).get("phase"))
+        return Plan()
+
+    world = World({**PLANNERS, MODEL_DEPLOYMENT: watch_the_job})
+    operator = await world.operator()
+    meta = {"name": "serve", "namespace": "default"}
+    spec = {"model": {"trainingJob": "train"}}
+    world.twin.add({"apiVersion": API_VERSION, "kind": "ModelDeployment", "metadata": meta, "spec": spec})
+    world.twin.add(training_job())
+    await operator.settle()
+    await world.finish_jobs()
+    await operator.settle()
+    assert seen[-1] == await world.phase() == "Succeeded"
