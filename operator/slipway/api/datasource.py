@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from slipway.api.artifacts import StoreUri
 from slipway.api.base import Digest, DnsLabel, Model, exactly_one
@@ -47,5 +49,5 @@ class DataSource(Model):
 class NamedDataSource(DataSource):
     """A data source under a name that the training code asks for."""
 
-    name: DnsLabel = "train"
+    name: Annotated[DnsLabel, Field(max_length=40)] = "train"
     """`slipway.runtime.data(NAME)` finds it; a recipe trains on `train` and evaluates on `test` where given."""

@@ -34,7 +34,7 @@ class TrainingJobSpec(Model):
     entrypoint: Entrypoint
     """What runs under torchrun."""
     nodes: int = Field(default=1, ge=1, le=1000)
-    """Pods, each with one torchrun agent."""
+    """Pods, each with one torchrun agent. Another number holds from the next attempt on."""
     processes_per_node: int | None = Field(default=None, ge=1, le=64)
     """Workers a pod. Absent: one for each device that the pool gives a pod, or 1."""
     pools: tuple[ObjectName, ...] = Field(default=(), max_length=1)
@@ -117,7 +117,7 @@ class Attempt(Model):
     outcome: AttemptOutcome | None = None
     """How it ended; absent while it is open."""
     failure: Failure | None = None
-    """Why, by the first failing rank."""
+    """Why, by the first failing rank; while the attempt is open, the disruption that is about to end it."""
 
 
 class TrainingJobStatus(Model):
@@ -136,7 +136,7 @@ class TrainingJobStatus(Model):
     restarts: int = Field(default=0, ge=0)
     """Failed attempts that counted."""
     workers: Annotated[str, Field(max_length=32)] | None = None
-    """Ready pods of all pods of the running attempt, as 1/2."""
+    """Pods of the running attempt, as 2/2; absent until all of them run."""
     tasks: tuple[TaskRecord, ...] = Field(default=(), max_length=16)
     """Preparation of data, and sealing where the image is the user's."""
     attempts: tuple[Attempt, ...] = Field(default=(), max_length=32)
