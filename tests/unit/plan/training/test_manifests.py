@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +140,21 @@ def test_a_users_image_runs_plain_torchrun_as_pid_1() -> None:
         "PET_MAX_RESTARTS": "0",
     }
     assert "SLIPWAY_TASK" not in env
+
+
+@pytest.mark.parametrize(("index", "is_host"), [("0", "1"), ("1", "0"), ("12", "0")])
+def test_the_shell_tells_each_pod_who_it_is_and_becomes_torchrun(index: str, is_host: str, tmp_path: Path) -> None:
+    stub = tmp_path / "torchrun"
+    stub.write_text('#!/bin/sh\necho "$$|$PET_RDZV_CONF|$PET_LOCAL_ADDR|$*"\nexit 7\n')
+    stub.chmod(0o755)
+    job = job_of(nodes=2, **MINE)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": index}
+    with subprocess.Popen(main(job)["command"], env=env, stdout=subprocess.PIPE, text=True) as shell:
+        said, _ = shell.communicate(timeout=30)
+    name = job["metadata"]["name"]
+    conf = f"is_host={is_host},read_timeout=600,join_timeout=600"
+    assert said.strip() == f"{shell.pid}|{conf}|{name}-{index}.{name}|/src/train.py --lr 0.1"
+    assert shell.returncode == 7
 
 
 def test_a_users_module_is_run_as_a_module() -> None:
