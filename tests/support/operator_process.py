@@ -76,7 +76,7 @@ class OperatorProcess:
 
     def wait_until_ready(self) -> float:
         """Seconds from start to ready. Fails with the log where it ends or does not get ready."""
-        while not self._answers("readyz"):
+        while not self.answers("readyz"):
             assert self.process.poll() is None, f"the operator ended early:\n{self.log.read_text()}"
             waited = time.monotonic() - self.started_at
             assert waited < READY_SECONDS, f"not ready:\n{self.log.read_text()}"
@@ -97,7 +97,7 @@ class OperatorProcess:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
 
-    def _answers(self, path: str) -> bool:
+    def answers(self, path: str) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/{path}", timeout=5) as answer:
                 return bool(answer.status == 200)

@@ -131,7 +131,8 @@ class Reconciler:
         """The watch will show nothing new of what we wrote ourselves: who names this resource is queued here."""
         if self._cache.get(*key) is not before:
             for other in self._cache.affected(before) - {key}:
-                self._queue.add(other)
+                if other.kind in self._planners:
+                    self._queue.add(other)
 
 
 async def run_workers(reconciler: Reconciler, count: int) -> None:
