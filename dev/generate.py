@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from generators.commands import commands_page
 from generators.manifests import as_yaml
 from generators.reference import fields_page, rules_page
 from slipway.api.crds import RESOURCES, crd
@@ -18,7 +19,8 @@ from slipway.sdk.describe import plugin_manifest
 from slipway.sdk.plugin import GROUP, load_plugins
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTPUTS = ("crds", "helm/slipway/files", "docs/reference/fields.md", "docs/reference/rules.md")
+PAGES = ("docs/reference/cli.md", "docs/reference/fields.md", "docs/reference/rules.md")
+OUTPUTS = ("crds", "helm/slipway/files", *PAGES)
 COMMAND = "make generate"
 
 
@@ -30,6 +32,7 @@ def files() -> Iterator[tuple[str, str]]:
         yield f"crds/{name}", text
         yield f"helm/slipway/files/crds/{name}", text
     yield from _plugins()
+    yield "docs/reference/cli.md", commands_page()
     yield "docs/reference/fields.md", fields_page(RESOURCES)
     yield "docs/reference/rules.md", rules_page(RESOURCES)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 plugin = typer.Typer(
     name="plugin",
-    help="Show compression plugins, or make their manifests.",
+    help="Compression plugins and their manifests.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
