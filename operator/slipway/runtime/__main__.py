@@ -13,6 +13,8 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
+from pydantic import ValidationError
+
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import TASK_ENV, Task, parse_task
@@ -85,7 +87,13 @@ def _perform(task: Task, pod: Pod) -> Report:
 def _read_task(environment: Mapping[str, str]) -> Task:
     if not (text := environment.get(TASK_ENV)):
         raise ValueError(f"{TASK_ENV} is not set: the operator writes a task there as JSON")
-    return parse_task(text)
+    try:
+        return parse_task(text)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ValueError(
+            f"{TASK_ENV} is no task that this image knows ({wrong}); operator and image must be of one version"
+        ) from error
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -117,7 +117,7 @@ def is_consequence(error: ErrorReport) -> int:
 
 def _failure(end: WorkerEnd) -> WorkerFailed:
     code = end.exit_code if end.exit_code >= 0 else 128 - end.exit_code
-    own = end.data.get("slipway") if end.data else None
+    own = _recorded(end)
     if own:
         error = ErrorReport(
             exception=str(own["exception"])[:128],
@@ -133,6 +133,17 @@ def _failure(end: WorkerEnd) -> WorkerFailed:
         return WorkerFailed(error, end.at)
     message = f"the worker exited with code {code} and left no exception; its log says why"
     return WorkerFailed(ErrorReport(exception="SystemExit", message=message, rank=end.rank, exit_code=code), end.at)
+
+
+def _recorded(end: WorkerEnd) -> Mapping[str, str] | None:
+    """What the worker wrote itself, or torch's own @record in the script did; None where neither did."""
+    data = end.data or {}
+    if own := data.get("slipway"):
+        return dict(own)
+    if isinstance(told := data.get("message"), dict):
+        name, _, message = str(told.get("message", "")).partition(": ")
+        return {"exception": name, "message": message, "at": end.at.isoformat()}
+    return None
 
 
 def _signal_name(number: int) -> str:

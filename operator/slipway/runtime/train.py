@@ -89,6 +89,7 @@ def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
     Raises SlipwayError when it does not within the rendezvous' time-out.
     """
     deadline = time.monotonic() + rendezvous.timeout_seconds
+    print(f"meeting at {rendezvous.host}:{rendezvous.port}", flush=True)
     while True:
         try:
             socket.create_connection((rendezvous.host, rendezvous.port), timeout=5).close()

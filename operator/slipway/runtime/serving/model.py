@@ -16,6 +16,7 @@ import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        onnxruntime.disable_telemetry_events()  # a server calls nobody
         options = onnxruntime.SessionOptions()
         # Instances and replicas scale; threads of their own would fight over the pod's CPU limit.
         options.intra_op_num_threads = 1

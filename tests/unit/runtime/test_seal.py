@@ -1,0 +1,97 @@
+"""What a script may leave in its output folder, and what it is told when it left something else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from slipway.api.artifacts import State
+from slipway.api.errors import ArtifactError
+from slipway.api.tasks import SealTask
+from slipway.sdk.artifact import Artifact, read_artifact
+from support.graphs import identity_graph
+from support.stores import do, made
+
+WEIGHTS = save({"weight": np.ones((2, 3), np.float32)})
+GRAPH = identity_graph()
+MODULE = {"content": {"state": "module", "module": {"factory": "nets:Net", "code": True}}, "provenance": {}}
+
+
+def seal(tmp_path: Path, files: dict[str, bytes | str]) -> Artifact:
+    for name, data in files.items():
+        path = tmp_path / "job/output" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return read_artifact(tmp_path / "job/artifact", made(do(tmp_path, "job", SealTask())).digest)
+
+
+def test_an_onnx_file_is_sealed_with_its_inputs_and_outputs(tmp_path: Path):
+    artifact = seal(tmp_path, {"best.onnx": GRAPH, "checkpoint.pt": b"a checkpoint of the script's own"})
+    assert artifact.state is State.ONNX
+    assert list(artifact.content.files) == ["model.onnx"]
+    assert len(artifact.content.inputs) == len(artifact.content.outputs) == 1
+
+
+def test_a_graph_has_one_digest_whatever_its_exporter_wrote_beside_it(tmp_path: Path):
+    import onnx
+
+    model = onnx.load_model_from_string(GRAPH)
+    onnx.helper.set_model_props(model, {"path": "/home/somebody"})
+    model.graph.node[0].doc_string = "File /home/somebody/train.py, line 3"
+    one = seal(tmp_path / "one", {"m.onnx": GRAPH})
+    other = seal(tmp_path / "other", {"m.onnx": model.SerializeToString()})
+    assert one.digest == other.digest
+    assert b"somebody" not in other.file("model.onnx").read_bytes()
+
+
+def test_weights_with_a_manifest_and_code_are_sealed(tmp_path: Path):
+    manifest = {**MODULE, "provenance": {"metrics": {"accuracy": 0.9}}}
+    files = {"manifest.json": json.dumps(manifest), "model.safetensors": WEIGHTS, "code/nets.py": "class Net: ..."}
+    artifact = seal(tmp_path, {**files, "notes.txt": "left out"})
+    assert sorted(artifact.content.files) == ["code/nets.py", "model.safetensors"]
+    assert artifact.manifest.provenance.metrics == {"accuracy": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, r"is empty: call slipway\.runtime\.save"),
+        ({"model.pt": b""}, r"model\.pt: pickles run code .* slipway\.runtime\.save"),
+        ({"log.txt": b""}, r"no model, only log\.txt: call"),
+        ({"a.onnx": b"", "b.onnx": b""}, r"2 models \(a\.onnx, b\.onnx\); leave one"),
+        ({"a.onnx": b"no graph"}, "not an ONNX file"),
+        ({"manifest.json": "{"}, r"manifest\.json in the output folder cannot be used"),
+        ({"manifest.json": json.dumps(MODULE)}, r"model\.safetensors in the output folder is missing"),
+        ({"manifest.json": json.dumps(MODULE), "model.safetensors": b"pickle"}, "is no safetensors file"),
+        ({"manifest.json": json.dumps(MODULE), "model.safetensors": WEIGHTS}, "code/ defines the factory"),
+        ({"manifest.json": '{"content": {"state": "dataset"}}'}, "names state dataset"),
+    ],
+    ids=[
+        "empty",
+        "pickle",
+        "no model",
+        "two",
+        "bad graph",
+        "bad JSON",
+        "no weights",
+        "bad weights",
+        "no code",
+        "state",
+    ],
+)
+def test_anything_else_is_refused_with_what_to_write_instead(tmp_path: Path, files: dict[str, bytes], complaint: str):
+    with pytest.raises(ArtifactError, match=complaint):
+        seal(tmp_path, files)
+    assert not (tmp_path / "job/artifact").exists()
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path):
+    (tmp_path / "secret").write_bytes(GRAPH)
+    (tmp_path / "job/output").mkdir(parents=True)
+    (tmp_path / "job/output/model.onnx").symlink_to(tmp_path / "secret")
+    with pytest.raises(ArtifactError, match="not a plain file"):
+        seal(tmp_path, {})
