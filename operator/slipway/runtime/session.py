@@ -18,6 +18,7 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     """Raises ArtifactError for a file that onnxruntime cannot load."""
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # a pod calls nobody
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
