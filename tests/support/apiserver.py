@@ -59,7 +59,11 @@ class ApiServer:
             )
         self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": accept})
         answer = self._connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        text_back = answer.read()
+        try:
+            return answer.status, json.loads(text_back)
+        except ValueError:  # a group that is not served yet: `404 page not found`
+            return answer.status, {"message": text_back.decode(errors="replace")}
 
     def must(self, method: str, path: str, body: Json | None = None, **options: str) -> Json:
         """The answer. Fails where the server refused."""
