@@ -62,12 +62,14 @@ class Fleet:
         plan = Plan()
         if service_is_ours and traffic.serving is not None:
             plan = plan.plus(Plan(apply=(manifests.service(self.parent, traffic.serving),)))
+        after = self._handed_over(self._retired(traffic), cleared and service_is_ours)
+        stay = kept(after.revisions, after.candidate, after.serving, self.now)
         for revision in traffic.revisions:
-            plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)))
+            if revision.name in stay:
+                plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)))
         if any(obj["kind"] == DEPLOYMENT.kind for obj in plan.apply):
             plan = plan.plus(Plan(apply=(manifests.disruption_budget(self.parent),)))
-        after = self._handed_over(self._retired(traffic), cleared and service_is_ours)
-        remaining, cleaning = self._cleaned(after)
+        remaining, cleaning = self._cleaned(after, stay)
         plan = plan.plus(cleaning)
         after = replace(after, revisions=remaining)
         wake_at = earliest(
@@ -161,9 +163,8 @@ class Fleet:
         )
         return replace(traffic, revisions=revisions, serving=name)
 
-    def _cleaned(self, traffic: Traffic) -> tuple[tuple[Revision, ...], Plan]:
+    def _cleaned(self, traffic: Traffic, stay: frozenset[str]) -> tuple[tuple[Revision, ...], Plan]:
         """Without the revisions that are not kept: their children go first, then their place in the status."""
-        stay = kept(traffic.revisions, traffic.candidate, traffic.serving, self.now)
         remaining: list[Revision] = []
         gone: list[Object] = []
         for revision in traffic.revisions:
