@@ -117,7 +117,7 @@ class Attempt(Model):
     outcome: AttemptOutcome | None = None
     """How it ended; absent while it is open."""
     failure: Failure | None = None
-    """Why, by the first failing rank; while the attempt is open, the disruption that is about to end it."""
+    """Why, by the first failing rank; while the attempt is open, what is known so far of its end."""
 
 
 class TrainingJobStatus(Model):

@@ -18,7 +18,7 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
 
-_CONSEQUENCES = {PEER_LOST: 1, "SIGTERM": 2, "SignalException": 2}
+_CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
 _PEER_SIGNS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "communicator was aborted")
 _SIGTERM_EXIT = 143
@@ -80,6 +80,11 @@ def disruption(pods: Sequence[Object]) -> Failure | None:
     return Failure(reason=PREEMPTED, index=index, message=told[:1024] or None)
 
 
+def is_consequence(failure: Failure) -> bool:
+    """Whether the failure must have followed from another pod's end, which is then the one to tell of."""
+    return _consequence(failure) > 0
+
+
 def failure_of_report(report: Report, index: int | None) -> Failure:
     """A reported error as the status keeps it. The report's outcome is `failed`."""
     error = report.error
@@ -124,9 +129,9 @@ def _order(found: tuple[datetime, Failure]) -> tuple[int, datetime, int]:
 def _consequence(failure: Failure) -> int:
     """0 for what may be a cause; more for what less likely is."""
     if failure.message and any(sign in failure.message for sign in _PEER_SIGNS):
-        return 1
-    if failure.exception is None and failure.exit_code == _SIGTERM_EXIT:
         return 2
+    if failure.exception is None and failure.exit_code == _SIGTERM_EXIT:
+        return 1
     return _CONSEQUENCES.get(failure.exception or "", 0)
 
 

@@ -11,7 +11,17 @@ from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
-from slipway.plan.outcomes import PREEMPTED, JobEnd, conditions_of, disruption, failed_end, failure_of_report, job_end
+from slipway.plan.outcomes import (
+    PREEMPTED,
+    UNKNOWN,
+    JobEnd,
+    conditions_of,
+    disruption,
+    failed_end,
+    failure_of_report,
+    is_consequence,
+    job_end,
+)
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement, StoreMount
 from slipway.plan.references import known_pool, known_store, placement_of
@@ -51,8 +61,10 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
         job = None
     pods = round_.seen.owned(POD, attempt.job_uid or "")
     end = _end(job, pods, round_.now) if job else None
-    if end is not None and not _needs_report(round_, end):
-        return _closed(round_, attempt, end)
+    if end is not None:
+        if round_.spec.image is not None or _tells_all(end, attempt, pods):
+            return _closed(round_, attempt, end)
+        attempt = _remembering(attempt, end.failure)
     if (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted)
     if job is None or end is not None:
@@ -127,15 +139,28 @@ def _stuck_at(failing: Object) -> datetime:
     return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
 
 
-def _needs_report(round_: Round, end: JobEnd) -> bool:
-    """Whether the store must be asked: an image of the user's leaves no report there."""
-    return end.silent and round_.spec.image is None
+def _tells_all(end: JobEnd, attempt: Attempt, pods: Sequence[Object]) -> bool:
+    """Whether what is left of the pods tells how the attempt ended, or the store must be asked.
+
+    When a pod fails the Job controller deletes those that still run: of two that fail together, the one that did so
+    first may be gone, and the other knows only that it lost its peer. An image of the user's leaves nothing to ask for.
+    """
+    if end.failure is not None and is_consequence(end.failure):
+        return len(pods) >= attempt.nodes
+    return not end.silent
+
+
+def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
+    """The attempt with what is known of its end already, for it may be all that there will be."""
+    if attempt.failure is not None or failure is None or failure.reason == UNKNOWN:
+        return attempt
+    return attempt.model_copy(update={"failure": failure})
 
 
 def _reread(round_: Round, attempt: Attempt) -> Followed:
     """The Job, or its pods, are gone before their report was read: the store may have it."""
     if round_.spec.image is not None:
-        return Followed(failed(attempt, _remembered(attempt) or LOST, round_.now))
+        return Followed(failed(attempt, attempt.failure or LOST, round_.now))
     out = folder(round_.parent, attempt.number)
     asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads)
     answer, plan = follow_reread(round_.parent, asked, StoreMount(_store(round_)), round_.seen, round_.settings)
@@ -151,12 +176,17 @@ def _closed(round_: Round, attempt: Attempt, end: JobEnd) -> Followed:
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
     if report is not None and report.outcome == "failed":
         return Followed(failed(attempt, failure_of_report(report, 0), round_.now))
-    return Followed(failed(attempt, _remembered(attempt) or end.failure or LOST, round_.now))
+    return Followed(failed(attempt, _worst(attempt.failure, end.failure), round_.now))
 
 
-def _remembered(attempt: Attempt) -> Failure | None:
-    """The disruption that was seen while the attempt was open."""
-    return attempt.failure if attempt.failure and attempt.failure.reason == PREEMPTED else None
+def _worst(before: Failure | None, failure: Failure | None) -> Failure:
+    """The failure to record. before: what was remembered while the attempt was open.
+
+    A disruption is the cause of whatever failed after it; anything else is told only where the end itself tells less.
+    """
+    if before is not None and (before.reason == PREEMPTED or failure in (None, LOST)):
+        return before
+    return failure or LOST
 
 
 def _store(round_: Round) -> ArtifactStoreSpec:

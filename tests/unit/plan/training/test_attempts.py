@@ -196,6 +196,28 @@ def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store() -> None:
     assert tasks_of(world) == ["reread"]
 
 
+def a_peer_is_lost(world: TrainingWorld) -> None:
+    """Rank 1 fails first, but its pod still ends when that of rank 0 has failed of it: the controller deletes it."""
+    world.pod_is(0, exit_code=1, message=failed("peer", exception="PeerLost", rank=0, at=world.now))
+    world.remove(key_of(pod(world.job(), 1)))
+    world.job_says("Failed", "BackoffLimitExceeded")
+
+
+def test_where_only_a_consequence_is_left_of_the_pods_the_cause_is_read_from_the_store() -> None:
+    world = TrainingWorld(nodes=2).plan().pods_run()
+    a_peer_is_lost(world)
+    assert tasks_of(world) == ["reread"]
+    world.task_ends(failed("no label 11", rank=1))
+    assert (world.attempts[0]["failure"]["rank"], world.attempts[0]["failure"]["message"]) == (1, "no label 11")
+
+
+def test_where_the_store_knows_no_cause_either_the_consequence_is_told() -> None:
+    world = TrainingWorld(nodes=2).plan().pods_run()
+    a_peer_is_lost(world)
+    world.task_ends({"outcome": "none", "at": wire_time(world.now)})
+    assert world.attempts[0]["failure"]["exception"] == "PeerLost"
+
+
 def test_a_stored_failure_is_told_as_the_pod_would_have_told_it() -> None:
     world = TrainingWorld().plan().pods_run().vanishes().task_ends(failed("no label 11"))
     assert world.attempts[0]["failure"]["message"] == "no label 11"
