@@ -1,0 +1,167 @@
+"""What the planner makes of ModelDeployments, asked of a real API server: accepted, kept, and safe by profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slipway.api.kinds import (
+    CHILDREN,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    JOB,
+    MODEL_DEPLOYMENT,
+    POD_DISRUPTION_BUDGET,
+    SERVICE,
+    Object,
+)
+from slipway.api.modeldeployment import ModelDeploymentStatus
+from slipway.plan.deployment.manifests import controller_revision, deployment
+from slipway.plan.parent import Parent
+from slipway.reconcile.drift import covers
+from slipway.reconcile.trim import trimmed
+from support.apiserver import ApiServer
+from support.builders import model_deployment
+from support.deployments import DIGITS, counting, served, with_ratio, world_with
+
+HERE = "deployment-children"
+APPLY = {"content_type": "application/apply-patch+yaml", "fieldManager": "slipway", "fieldValidation": "Strict"}
+SERVINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {
+        "replicas": 2,
+        "resources": {"cpu": "1500m", "memory": "2048Mi"},
+        "podTemplate": {
+            "labels": {"team": "vision"},
+            "annotations": {"note": "x"},
+            "env": [{"name": "LEVEL", "value": "1"}],
+            "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "1024Mi"}}],
+            "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+            "nodeSelector": {"zone": "a"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+        },
+    },
+}
+
+
+def children(serving: str) -> dict[str, list[Object]]:
+    """All that a deployment has when it serves, by kind, as the planner gave it but in this test's namespace."""
+    world = served(serving=SERVINGS[serving])
+    made: dict[str, list[Object]] = {kind.kind: [] for kind in CHILDREN}
+    for key, obj in world.objects.items():
+        if key.kind in CHILDREN:
+            meta = {name: obj["metadata"][name] for name in ("name", "labels", "ownerReferences")}
+            body = {name: obj[name] for name in ("spec", "data", "revision") if name in obj}
+            made[key.kind.kind].append(
+                {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": {**meta, "namespace": HERE}, **body}
+            )
+    return made
+
+
+@pytest.fixture(scope="module")
+def namespace(apiserver: ApiServer) -> str:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HERE, "labels": labels}}
+    apiserver.must("POST", "/api/v1/namespaces", body)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": HERE}}
+    apiserver.request("POST", f"/api/v1/namespaces/{HERE}/serviceaccounts", account)
+    return HERE
+
+
+def path(obj: Object) -> str:
+    kind = next(kind for kind in (*CHILDREN, MODEL_DEPLOYMENT) if kind.kind == obj["kind"])
+    root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
+    return f"{root}/namespaces/{HERE}/{kind.plural}"
+
+
+@pytest.mark.parametrize("serving", SERVINGS)
+def test_what_is_applied_lives_as_it_was_rendered_and_a_second_time_changes_nothing(
+    apiserver: ApiServer, namespace: str, serving: str
+) -> None:
+    made = children(serving)
+    for kind in (SERVICE, DEPLOYMENT, POD_DISRUPTION_BUDGET):
+        (obj,) = made[kind.kind]
+        target = f"{path(obj)}/{obj['metadata']['name']}"
+        live = apiserver.must("PATCH", target, obj, **APPLY)
+        assert covers(trimmed(live), obj)
+        again = apiserver.must("PATCH", target, obj, **APPLY)
+        assert again["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+
+
+@pytest.mark.parametrize("serving", SERVINGS)
+def test_the_frozen_record_gives_back_the_deployment_that_it_was_made_for(
+    apiserver: ApiServer, namespace: str, serving: str
+) -> None:
+    made = children(serving)
+    (record,), (wanted,) = made[CONTROLLER_REVISION.kind], made[DEPLOYMENT.kind]
+    live = trimmed(apiserver.must("POST", path(record), record, fieldValidation="Strict"))
+    parent = Parent.of(model_deployment())
+    assert deployment(parent, live, wanted["spec"]["replicas"])["spec"] == wanted["spec"]
+    changed = {**live, "metadata": {**live["metadata"]}, "data": {"renderer": 2}}
+    status, answer = apiserver.request("PUT", f"{path(record)}/{record['metadata']['name']}", changed)
+    assert status == 422, answer
+
+
+@pytest.mark.parametrize("serving", SERVINGS)
+def test_a_record_of_what_runs_is_applied_without_rolling_it(
+    apiserver: ApiServer, namespace: str, serving: str
+) -> None:
+    """The record was deleted: it is made anew from the live Deployment, defaults included."""
+    (obj,) = children(serving)[DEPLOYMENT.kind]
+    target = f"{path(obj)}/{obj['metadata']['name']}"
+    live = apiserver.must("PATCH", target, obj, **APPLY)
+    world = served(serving=SERVINGS[serving])
+    parent = Parent.of(world.objects[DIGITS])
+    (revision,) = ModelDeploymentStatus.model_validate(world.status(DIGITS)).revisions
+    record = controller_revision(parent, revision, trimmed(live)["spec"]["template"])
+    again = deployment(parent, record, obj["spec"]["replicas"])
+    again["metadata"]["namespace"] = HERE
+    after = apiserver.must("PATCH", target, again, **APPLY)
+    assert after["metadata"]["generation"] == live["metadata"]["generation"]
+
+
+@pytest.mark.parametrize("serving", SERVINGS)
+def test_pods_of_all_jobs_and_of_the_deployment_are_admitted_under_the_restricted_profile(
+    apiserver: ApiServer, namespace: str, serving: str
+) -> None:
+    made = children(serving)
+    owners = [*made[JOB.kind], *made[DEPLOYMENT.kind]]
+    assert len(owners) == 11
+    for obj in owners:
+        template = obj["spec"]["template"]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {**template["metadata"], "name": obj["metadata"]["name"], "namespace": HERE},
+            "spec": template["spec"],
+        }
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        apiserver.must("POST", f"/api/v1/namespaces/{HERE}/pods", pod, **query)
+        for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+            container["securityContext"]["allowPrivilegeEscalation"] = True
+            status, refusal = apiserver.request("POST", f"/api/v1/namespaces/{HERE}/pods", pod, **query)
+            assert status == 403, refusal
+            container["securityContext"]["allowPrivilegeEscalation"] = False
+
+
+def test_every_status_on_the_way_is_accepted_by_the_schema(apiserver: ApiServer, namespace: str) -> None:
+    """Compressing to Ready, then a refusal; each status that was written, under strict validation."""
+    world = world_with()
+    written: list[Object] = []
+    world.checks.append(lambda: written.append(world.status(DIGITS)))
+    world.run(DIGITS)
+    world.behaviour = counting(lost=30)
+    world.edit(DIGITS, with_ratio(0.9))
+    world.run(DIGITS)
+    assert {status["phase"] for status in written} == {"Compressing", "Evaluating", "RollingOut", "Ready", "Degraded"}
+    wanted = model_deployment()
+    del wanted["status"]
+    wanted["metadata"] = {"name": "digits", "namespace": HERE}
+    live = apiserver.must("POST", path(wanted), wanted, fieldValidation="Strict")
+    distinct = [status for before, status in zip([None, *written], written, strict=False) if status != before]
+    for status in distinct:
+        live = apiserver.must(
+            "PUT", f"{path(wanted)}/digits/status", {**live, "status": status}, fieldValidation="Strict"
+        )
+        assert live["status"] == status
