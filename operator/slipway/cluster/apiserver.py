@@ -12,7 +12,7 @@ from slipway.api.kinds import Key, Kind, Object, key_of
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import FIELD_MANAGER
 
-PAGE = 500
+PAGE = 200
 LIST_SECONDS = 60.0
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
