@@ -8,7 +8,7 @@ import structlog
 import yaml
 
 from slipway.api.errors import NotFound
-from slipway.api.kinds import REFERENCED, Object, key_of
+from slipway.api.kinds import COMPRESSION_PLUGIN, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
 from slipway.reconcile.drift import covers
 
@@ -16,23 +16,15 @@ log = structlog.get_logger(__name__)
 
 
 def read_defaults(folder: Path) -> list[Object]:
-    """All manifests of *.yaml, by file name.
-
-    Raises ValueError for one that is no cluster-scoped object of ours: the operator may write no other.
-    """
+    """All manifests of *.yaml, by file name. Raises ValueError for anything but a CompressionPlugin."""
     manifests = []
     for path in sorted(folder.glob("*.yaml")):
         for manifest in yaml.safe_load_all(path.read_text()):
             if manifest is None:
                 continue
-            if not any(
-                (manifest.get("apiVersion"), manifest.get("kind")) == (kind.api_version, kind.kind)
-                for kind in REFERENCED
-                if not kind.namespaced
-            ):
-                raise ValueError(
-                    f"{path}: {manifest.get('kind')}: only CompressionPlugins and GPUPools can be defaults"
-                )
+            found = manifest.get("apiVersion"), manifest.get("kind")
+            if found != (COMPRESSION_PLUGIN.api_version, COMPRESSION_PLUGIN.kind):
+                raise ValueError(f"{path}: {found[1]}: only a CompressionPlugin can be a default; take it out")
             manifests.append(manifest)
     return manifests
 
