@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from demo.chart import Images
+from conftest import Chain
 from demo.kubectl import Kubectl, condition, is_true
 from support.manifests import digits_deployment, digits_training, script_training
 
@@ -23,7 +23,11 @@ import time
 time.sleep(60)
 """
 
-pytestmark = pytest.mark.usefixtures("operator")
+
+@pytest.fixture
+def kubectl(served: Chain) -> Kubectl:
+    """The namespace in which the example serves."""
+    return served.kubectl
 
 
 def test_a_script_that_raises_on_rank_1_is_named_with_its_exception(kubectl: Kubectl):
@@ -54,10 +58,12 @@ def test_a_name_that_another_object_owns_is_never_taken_over(kubectl: Kubectl):
         "metadata": {"name": "taken", "labels": {"owner": "somebody"}},
         "spec": {"ports": [{"port": 80}]},
     }
-    stored = {"uri": "store:///nowhere", "digest": f"sha256:{'0' * 64}", "state": "onnx"}
-    kubectl.apply(service, digits_deployment("taken", model={"stored": stored}))
-    deployment = kubectl.until("modeldeployment", "taken", lambda obj: is_true(obj, "Stalled"))
-    assert condition(deployment, "Stalled")["reason"] in ("NameConflict", "StepFailed")
+    deployment = digits_deployment("taken")
+    deployment["spec"] = {"model": {"trainingJob": "digits"}}
+    kubectl.apply(service, deployment)
+    deployment = kubectl.settled("modeldeployment", "taken")
+    assert condition(deployment, "Stalled")["reason"] == "NameConflict"
+    assert "Service taken" in condition(deployment, "Stalled")["message"]
     found = kubectl.get("service", "taken") or {}
     assert "ownerReferences" not in found["metadata"]
     assert found["metadata"]["labels"]["owner"] == "somebody"
@@ -72,17 +78,6 @@ def test_references_that_do_not_exist_yet_are_waited_for(kubectl: Kubectl):
     kubectl.apply(digits_deployment("waits", training_job="waits"))
     deployment = kubectl.until("modeldeployment", "waits", lambda obj: is_true(obj, "Reconciling"))
     assert condition(deployment, "Reconciling")["reason"] == "ModelNotReady"
-
-
-@pytest.fixture(scope="module")
-def served(kubectl: Kubectl, operator: Images) -> str:
-    """The example, trained and serving."""
-    kubectl.apply(digits_training("digits"))
-    assert is_true(kubectl.settled("trainingjob", "digits"), "Ready")
-    kubectl.apply(digits_deployment("digits"))
-    deployment = kubectl.settled("modeldeployment", "digits", timeout_seconds=420)
-    assert is_true(deployment, "Ready"), deployment["status"]
-    return str(deployment["status"]["serving"])
 
 
 def broken(kubectl: Kubectl, **spec: object) -> dict:
@@ -103,44 +98,44 @@ def holds(kubectl: Kubectl, deployment: dict, served: str, reason: str) -> None:
     assert live["status"]["readyReplicas"] == 1
 
 
-def test_a_bad_parameter_is_named_by_its_path(kubectl: Kubectl, served: str):
+def test_a_bad_parameter_is_named_by_its_path(kubectl: Kubectl, served: Chain):
     steps = [{"plugin": "prune-structured", "params": {"ratio": 1.5}}]
     deployment = broken(kubectl, compression={"steps": steps})
-    holds(kubectl, deployment, served, "InvalidParams")
+    holds(kubectl, deployment, served.serving, "InvalidParams")
     assert "spec.compression.steps[0].params.ratio" in condition(deployment, "Stalled")["message"]
 
 
-def test_a_plugin_that_fails_is_named_with_its_step(kubectl: Kubectl, served: str):
+def test_a_plugin_that_fails_is_named_with_its_step(kubectl: Kubectl, served: Chain):
     plugin = kubectl.get("compressionplugin", "quantize-int8") or {}
     spec = {**plugin["spec"], "entryPoint": "not-installed"}
     kubectl.apply({**plugin, "metadata": {"name": "broken"}, "spec": spec})
     deployment = broken(kubectl, compression={"steps": [{"plugin": "broken"}]})
-    holds(kubectl, deployment, served, "StepFailed")
+    holds(kubectl, deployment, served.serving, "StepFailed")
     message = condition(deployment, "Stalled")["message"]
     assert "broken" in message
     assert "not-installed" in message
 
 
-def test_a_model_of_another_digest_is_refused(kubectl: Kubectl, served: str):
+def test_a_model_of_another_digest_is_refused(kubectl: Kubectl, served: Chain):
     trained = kubectl.get("trainingjob", "digits") or {}
     wrong = {"uri": trained["status"]["artifact"]["uri"], "digest": f"sha256:{'0' * 64}", "state": "module"}
     data = {"dataset": "digits", "split": "train"}
     deployment = broken(
         kubectl, model={"stored": wrong}, compression={"steps": [{"plugin": "quantize-int8"}], "data": data}
     )
-    holds(kubectl, deployment, served, "StepFailed")
+    holds(kubectl, deployment, served.serving, "StepFailed")
     assert wrong["digest"] in condition(deployment, "Stalled")["message"]
 
 
-def test_a_gate_that_refuses_leaves_the_running_revision_alone(kubectl: Kubectl, served: str):
+def test_a_gate_that_refuses_leaves_the_running_revision_alone(kubectl: Kubectl, served: Chain):
     steps = [{"plugin": "prune-structured", "params": {"ratio": 0.95, "recover": {"epochs": 0}}}]
     deployment = broken(kubectl, compression={"steps": steps})
-    holds(kubectl, deployment, served, "GateRefused")
+    holds(kubectl, deployment, served.serving, "GateRefused")
     message = condition(deployment, "Stalled")["message"]
     assert "0.02" in message
 
 
-def test_the_former_spec_is_served_again_without_any_step(kubectl: Kubectl, served: str):
+def test_the_former_spec_is_served_again_without_any_step(kubectl: Kubectl, served: Chain):
     jobs = {job["metadata"]["uid"] for job in kubectl.list("job")}
     deployment = broken(kubectl)
     assert is_true(deployment, "Ready")
@@ -148,8 +143,8 @@ def test_the_former_spec_is_served_again_without_any_step(kubectl: Kubectl, serv
     assert {job["metadata"]["uid"] for job in kubectl.list("job")} <= jobs
 
 
-def test_deletion_leaves_no_object(kubectl: Kubectl, served: str):
-    assert served
+def test_deletion_leaves_no_object(kubectl: Kubectl, served: Chain):
+    assert served.serving
     for kind in ("modeldeployment", "trainingjob"):
         kubectl(*["delete", kind, "--all", "--wait=true", "--timeout=60s"], timeout_seconds=90)
     kinds = "jobs,pods,services,networkpolicies,deployments,controllerrevisions,poddisruptionbudgets"

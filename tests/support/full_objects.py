@@ -129,6 +129,7 @@ def model_deployments() -> list[Json]:
             "steps": [{"plugin": "prune-structured", "params": {"ratio": 0.5}}],
             "data": train,
             "seed": 1,
+            "resources": {"cpu": "2", "memory": "4Gi"},
         },
         "evaluation": {"data": test, "gate": {"metric": "accuracy", "maxDrop": 0.02, "confidence": 0.95}},
         "serving": {

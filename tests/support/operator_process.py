@@ -39,9 +39,11 @@ def main() -> int:
     parser.add_argument("--resync-seconds", type=float, default=600)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--log-level", default="info")
+    parser.add_argument("--runtime-image", default="slipway/runtime:test")
+    parser.add_argument("--serving-image", default="slipway/serving:test")
     given = parser.parse_args()
     options = Options(
-        Settings("slipway/runtime:test", "slipway/serving:test"),
+        Settings(given.runtime_image, given.serving_image),
         namespaces=tuple(given.namespace),
         workers=given.workers,
         elect=given.elect,

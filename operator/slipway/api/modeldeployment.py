@@ -52,6 +52,8 @@ class Compression(Model):
     """The steps."""
     data: DataSource | None = None
     """Data to calibrate and fine-tune with. Absent: the train data of the TrainingJob."""
+    resources: Resources = Field(default_factory=Resources)
+    """What the pod of each step asks for; changing it makes no new revision."""
     seed: int = Field(default=0, ge=0, le=2_147_483_647)
     """Of everything random in the steps."""
 

@@ -248,9 +248,9 @@ class PodTemplate(Model):
 
 
 class Resources(Model):
-    """What each pod asks for; requests and limits are equal, devices come from the pool."""
+    """What each pod asks for. Devices come from the pool."""
 
     cpu: Quantity = "1"
-    """Processors: `4`, `500m`."""
+    """Processors that are kept for the pod: `4`, `500m`. It may use idle ones besides."""
     memory: Quantity = "2Gi"
-    """Bytes: `16Gi`."""
+    """Memory, as a request and as a limit: `16Gi`."""

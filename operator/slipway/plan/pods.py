@@ -176,6 +176,6 @@ def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1
 def _resources(resources: Resources | None, devices: Mapping[str, int]) -> Object:
     if resources is None:
         return {}
-    wanted: Object = {"cpu": str(resources.cpu), "memory": str(resources.memory)}
-    wanted.update({name: str(count) for name, count in devices.items()})
-    return {"requests": wanted, "limits": dict(wanted)}
+    bounded: Object = {"memory": str(resources.memory), **{name: str(count) for name, count in devices.items()}}
+    # No limit on processors: throttling would slow each start (imports of torch) and help nobody.
+    return {"requests": {"cpu": str(resources.cpu), **bounded}, "limits": bounded}

@@ -23,6 +23,8 @@ from slipway.plan.seen import Seen
 
 MAX_TRIES = 4
 """A task whose pod was lost or preempted is tried so often; a task that failed by itself is not tried again."""
+SMALL = Resources(cpu="500m", memory="1Gi")
+"""Of tasks without a module in memory: they prepare, judge and pack."""
 RETRY_AFTER = timedelta(seconds=10)
 BLAMELESS = frozenset({PREEMPTED, UNKNOWN, "Lost", "Evicted"})
 """Reasons of failures that say nothing about the task itself."""

@@ -20,7 +20,7 @@ from slipway.plan.deployment.standing import Stage, Standing, Stuck
 from slipway.plan.deployment.steps import Plugins, Step, conversion, plan_steps
 from slipway.plan.plan import Settings
 from slipway.plan.pods import StoreMount
-from slipway.plan.tasks import Work
+from slipway.plan.tasks import SMALL, Work
 
 MAX_TASKS = 32
 """As in the schema of a revision's tasks."""
@@ -109,7 +109,7 @@ class Pipeline:
             seed=0 if step.conversion else self.spec.compression.seed,
         )
         image = step.plugin.image or self.settings.runtime_image
-        work = Work(step.role, task, image, self._mount)
+        work = Work(step.role, task, image, self._mount, self.spec.compression.resources)
         return self.ledger.artifact(work, step.label, State(step.plugin.produces))
 
     def _data(self, name: str, source: DataSource) -> DataRef | None:
@@ -129,7 +129,7 @@ class Pipeline:
 
     def _decide(self, role: str, task: PrepareTask | EvaluateTask | CompareTask | PackageTask) -> Work:
         """A task whose result decides something: it runs in the operator's image, never in a plugin's."""
-        return Work(role, task, self.settings.runtime_image, self._mount)
+        return Work(role, task, self.settings.runtime_image, self._mount, SMALL)
 
     @property
     def _mount(self) -> StoreMount:

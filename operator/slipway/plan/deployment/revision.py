@@ -23,21 +23,21 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
     """Of the model and of the user's fields that make what serves it.
 
     Defaults are left out, so a field that a later version adds changes no digest. Replicas are left out: they are
-    applied live. So is the evaluation: it proves a revision and makes none. Without steps nothing of the
+    applied live. So are the steps' resources, which decide no result, and the evaluation: it proves a revision and makes none. Without steps nothing of the
     compression matters.
     """
     made: dict[str, object] = {"version": PROJECTION, "model": model_digest}
     if spec.compression.steps:
-        made["compression"] = _set_fields(spec.compression)
-    made["serving"] = {name: value for name, value in _set_fields(spec.serving).items() if name != "replicas"}
+        made["compression"] = _set_fields(spec.compression, without="resources")
+    made["serving"] = _set_fields(spec.serving, without="replicas")
     made["store"] = spec.store  # its claim is mounted in the pods
     return digest_of(by_content(made))
 
 
-def _set_fields(model: BaseModel) -> dict[str, object]:
-    """The model's fields in wire form, without those that are at their defaults."""
+def _set_fields(model: BaseModel, *, without: str) -> dict[str, object]:
+    """The model's fields in wire form, without the one named and those that are at their defaults."""
     wire: dict[str, object] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-    return wire
+    return {name: value for name, value in wire.items() if name != without}
 
 
 def new_revision(parent: Parent, digest: str, now: datetime) -> Revision:

@@ -10,18 +10,17 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.datasource import NamedDataSource
 from slipway.api.errors import SpecError
-from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.podtemplate import PodTemplate
 from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, TrainingJobStatus
 from slipway.plan.plan import Plan
 from slipway.plan.pods import StoreMount
-from slipway.plan.tasks import Work, follow_task, succeeded, will_retry
+from slipway.plan.tasks import SMALL, Work, follow_task, succeeded, will_retry
 from slipway.plan.training.attempts import folder, told
 from slipway.plan.training.round import Round
 
 SEAL = "seal"
-_RESOURCES = Resources(cpu="500m", memory="1Gi")
 
 
 class Progress(NamedTuple):
@@ -119,7 +118,7 @@ def _work(round_: Round, name: str, task: Model, store: ArtifactStoreSpec, out: 
         task=task,
         image=round_.settings.runtime_image,
         store=StoreMount(store),
-        resources=_RESOURCES,
+        resources=SMALL,
         template=_where_only(round_.spec.pod_template),
         folder=out,
     )

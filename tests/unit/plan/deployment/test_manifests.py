@@ -92,7 +92,7 @@ def test_all_containers_ask_for_what_the_spec_says():
     spec = template(resources={"cpu": "250m", "memory": "512Mi"})["spec"]
     for container in (*spec["initContainers"], *spec["containers"]):
         assert container["resources"]["requests"] == {"cpu": "250m", "memory": "512Mi"}
-        assert container["resources"]["limits"] == container["resources"]["requests"]
+        assert container["resources"]["limits"] == {"memory": "512Mi"}  # processors that are idle may be used
 
 
 def test_what_the_pod_template_adds_is_there_and_overrides_no_label_of_ours():

@@ -182,8 +182,8 @@ def test_the_pool_says_where_and_with_which_devices() -> None:
     job = job_of(pool(), pools=["h100"], resources={"cpu": 4, "memory": "16Gi"})
     assert pod_spec(job)["nodeSelector"] == {"accelerator": "h100"}
     assert pod_spec(job)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
-    wanted = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1"}
-    assert main(job)["resources"] == {"requests": wanted, "limits": wanted}
+    bounded = {"memory": "16Gi", "nvidia.com/gpu": "1"}
+    assert main(job)["resources"] == {"requests": {"cpu": "4", **bounded}, "limits": bounded}
 
 
 def test_the_pod_template_adds_to_the_pods_and_takes_nothing_away() -> None:
