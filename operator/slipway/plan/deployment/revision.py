@@ -23,8 +23,8 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
     """Of the model and of the user's fields that make what serves it.
 
     Defaults are left out, so a field that a later version adds changes no digest. Replicas are left out: they are
-    applied live. So are the steps' resources, which decide no result, and the evaluation: it proves a revision and makes none. Without steps nothing of the
-    compression matters.
+    applied live. So are the steps' resources, which decide no result, and the evaluation: it proves a revision and
+    makes none. Without steps nothing of the compression matters.
     """
     made: dict[str, object] = {"version": PROJECTION, "model": model_digest}
     if spec.compression.steps:
