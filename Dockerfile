@@ -1,6 +1,8 @@
-# Two images: `docker build --target operator .` (no torch) and `docker build --target runtime .`.
-# Pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:...
+# Three images: `docker build --target operator .` (no torch), `--target runtime`, and `--target serving`.
+# Pin the bases by digest: --build-arg PYTHON_IMAGE=python@sha256:... --build-arg TRITON_IMAGE=...
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+# One whose Python is 3.12: its python backend runs the models, by onnxruntime.
+ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:25.08-py3
 
 FROM ${PYTHON_IMAGE} AS build
 ARG UV_VERSION=0.9.*
@@ -30,3 +32,9 @@ CMD ["python", "-m", "slipway.runtime"]
 FROM base AS operator
 COPY --from=build-operator /opt/slipway/venv /opt/slipway/venv
 CMD ["slipway", "operator"]
+
+FROM ${TRITON_IMAGE} AS serving
+# As in requirements.lock; Triton's python stub answers nothing with numpy 2.
+ARG NUMPY_VERSION=1.26.4
+ARG ONNXRUNTIME_VERSION=1.32.0
+RUN python3 -m pip install --no-cache-dir "numpy==${NUMPY_VERSION}" "onnxruntime==${ONNXRUNTIME_VERSION}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from conftest import Chain
 from demo import chart, digits
 from demo.__main__ import CLAIM, missed_bars
 from demo.stages import Stages
+from support.chain import Chain
 
 
 def test_every_held_out_sample_is_answered_as_the_packed_file_does(served: Chain, images: chart.Images):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Chain, chain_of, fresh_namespace
 from demo import chart
 from demo.kubectl import Kubectl, Object, is_true
+from support.chain import Chain, chain_of, fresh_namespace
 from support.manifests import digits_deployment, digits_training
 from support.operator_process import OperatorProcess, running_operator
 

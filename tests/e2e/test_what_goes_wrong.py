@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Chain
 from demo.kubectl import Kubectl, condition, is_true
+from support.chain import Chain
 from support.manifests import digits_deployment, digits_training, script_training
 
 RAISES_ON_RANK_1 = """
