@@ -79,6 +79,22 @@ def test_readiness_of_something_older_counts_for_nothing(stale):
     assert serving(world) == old
 
 
+def test_pods_of_a_revision_that_is_being_scaled_down_do_not_count_when_it_is_gone_back_to():
+    """The Deployment controller reports the new generation while the ReplicaSet still counts the pods that go."""
+    world = served()
+    first, original = serving(world), world.objects[DIGITS]["spec"]["compression"]
+    world.edit(DIGITS, with_ratio(0.4))
+    world.run(DIGITS)
+    second, key = serving(world), Key(DEPLOYMENT, NAMESPACE, first)
+    going = {**world.objects[key]["status"], "readyReplicas": 1, "updatedReplicas": 1}
+    assert world.objects[key]["spec"]["replicas"] == 0
+    world.set_status(key, going)
+    world.gets_ready = lambda live: live["metadata"]["name"] != first
+    world.edit(DIGITS, lambda spec: spec.update(compression=original))
+    world.settle(DIGITS)
+    assert (serving(world), service_target(world)) == (second, second)
+
+
 def test_the_status_names_the_new_revision_before_the_service_does_and_then_the_old_one_drains():
     world = served()
     old = serving(world)
@@ -392,6 +408,18 @@ def test_two_deployments_of_one_model_prepare_and_convert_into_the_same_folders(
         for world in (one, other)
     ]
     assert folders[0] == folders[1] != set()
+
+
+def test_the_seed_of_the_steps_is_none_of_a_conversion():
+    """Else the same uncompressed model would be converted, and evaluated, for every seed anew."""
+    world = served()
+    jobs = len(world.jobs())
+    world.edit(DIGITS, lambda spec: spec["compression"].update(seed=7))
+    world.run(DIGITS)
+    again = world.jobs()[jobs:]
+    assert "step-0-prune-structured" in again
+    assert "convert-baseline" not in again
+    assert "evaluate-baseline" not in again
 
 
 def test_a_deployment_that_is_being_deleted_is_left_to_the_garbage_collector():
