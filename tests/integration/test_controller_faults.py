@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from slipway.api.kinds import WATCHED
 from slipway.controller.operator import LEASE_LOST
 from support.apiserver import ApiServer, install_crds, running
 from support.operator_process import running_operator
 from support.training_cluster import TrainingCluster, wait_for
+from support.watch_proxy import watch_proxy
 
 
 @pytest.fixture
@@ -100,3 +102,21 @@ def test_it_waits_for_its_crds(tmp_path: Path) -> None:
             assert operator.answers("healthz")
             install_crds(server)
             operator.wait_until_ready()
+
+
+def test_what_vanished_while_watches_were_broken_is_noticed_when_they_begin_anew(
+    apiserver: ApiServer, cluster: TrainingCluster, tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    flags = ("--stub", "--no-leader-election", "--namespace", cluster.namespace, "--resync-seconds", "100000")
+    with watch_proxy(apiserver, kubeconfig) as proxy, running_operator(kubeconfig, tmp_path / "log", *flags):
+        cluster.train()
+        cluster.wait_for_phase("Running")
+        proxy.cut()
+        assert proxy.cut_watches == len(WATCHED)
+        (service,) = cluster.items(cluster.services)
+        apiserver.must("DELETE", f"{cluster.services}/{service['metadata']['name']}")
+        cluster.train("unseen")
+        proxy.gone()
+        cluster.wait_for_phase("Running", "unseen")
+        wait_for(lambda: len(cluster.items(cluster.services)) == 2, "the Service again")

@@ -21,7 +21,8 @@ def configure_logs(format_: Literal["json", "console"], level: str) -> None:
     if format_ == "json":
         shown: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        shown = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback  # the default one shows local variables, tokens among them
+        shown = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared[:2], shared[3], *shown],
         wrapper_class=structlog.make_filtering_bound_logger(number),
