@@ -23,12 +23,15 @@ _KINDS: dict[tuple[str, str], Kind] = {(kind.api_version, kind.plural): kind for
 class KubeHttp:
     """What the server answers with. A state is all objects of one moment; each list of pods or get moves on by one.
 
-    logs: lines by pod, each behind its RFC 3339 time. refuse: a status code for every call.
+    logs: lines by pod, each behind its RFC 3339 time. refuse: a status code for every call. away: which calls, counted
+    from 0, get 503 instead.
     """
 
     states: Sequence[Sequence[Object]]
     logs: Mapping[str, str] = field(default_factory=dict)
     refuse: int | None = None
+    away: frozenset[int] | set[int] = frozenset()
+    calls: int = 0
     queries: list[dict[str, str]] = field(default_factory=list)
     looks: int = 0
 
@@ -64,6 +67,9 @@ class KubeHttp:
             loop.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.calls += 1
+        if self.calls - 1 in self.away:
+            return _status(503, "away")
         if self.refuse:
             return _status(self.refuse, "refused")
         parts = request.path.strip("/").split("/")

@@ -41,6 +41,8 @@ async def watch(
                 except (Forbidden, NotFound):
                     raise
                 except ClusterError:
+                    if not seen:
+                        raise  # it never answered: waiting would hide a wrong address
                     await asyncio.sleep(EVERY_SECONDS)
                     continue
                 show(seen)

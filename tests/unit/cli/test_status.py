@@ -183,3 +183,12 @@ def test_no_kubeconfig_is_one_line_that_names_the_cure(slipway: Slipway) -> None
 )
 def test_a_wrong_command_line_is_exit_code_2(slipway: Slipway, words: list[str]) -> None:
     assert slipway(None, *words).exit_code == 2
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for_but_not_one_that_never_answered(slipway: Slipway) -> None:
+    states = [[statuses.running_training()], [statuses.finished_training()]]
+    moment = slipway(KubeHttp(states, away={1, 2}), "status", "tj/digits", "-w", "--timeout", "30")
+    assert moment.exit_code == 0
+    assert "Succeeded" in moment.stdout
+    never = slipway(KubeHttp(states, refuse=503), "status", "tj/digits", "-w", "--timeout", "30")
+    assert never.exit_code == 4
