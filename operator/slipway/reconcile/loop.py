@@ -75,6 +75,7 @@ class Reconciler:
                 await self.turn(key)
             finally:
                 self._queue.done(key)
+            await asyncio.sleep(0)  # a turn without a write never waits: without this, thousands hold up the Lease
 
     async def turn(self, key: Key) -> None:
         """One turn on a key that was taken from the queue: reconcile it, and say when it comes again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE
 from slipway.cluster.twin import Twin
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
-from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS
+from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS, run_workers
 from support.calls import Crash, Interfered, crash_after, crash_before, fail
 from support.loop_on_twin import START, Clock, OperatorOnTwin
 from support.stub_planner import PLANNERS
@@ -186,6 +187,28 @@ async def test_a_refused_write_is_tried_again_after_what_the_server_asked_for() 
     assert operator.queue.seconds_to_next() == 30.0
     await operator.settle(up_to_seconds=31)
     assert await world.phase() == "Running"
+
+
+async def test_workers_leave_the_event_loop_to_others_between_turns() -> None:
+    turns: list[int] = []
+    ticks = 0
+
+    def planner(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
+        turns.append(ticks)
+        return Plan()
+
+    world = World({TRAINING_JOB: planner})
+    for number in range(50):
+        world.twin.add(training_job(f"t{number}"))
+    operator = await world.operator()
+    workers = asyncio.create_task(run_workers(operator.reconciler, 2))
+    while len(turns) < 50:
+        await asyncio.sleep(0)
+        ticks += 1
+        assert ticks < 1000
+    operator.queue.close()
+    await asyncio.wait_for(workers, 5)
+    assert all(turns.count(tick) <= 2 for tick in turns), "no more than one turn of each worker between two ticks"
 
 
 # --- faults at every write -------------------------------------------------------------------------------------------
