@@ -27,5 +27,5 @@ def test_the_served_graph_holds_int8_weights(served: Chain):
 def test_events_tell_the_transitions_once(served: Chain):
     events = served.kubectl.list("events.events.k8s.io")
     told = [event["reason"] for event in events if event.get("reportingController", "").startswith("slipway.dev")]
-    assert told.count("Started") == 1
+    assert told.count("Succeeded") == 1
     assert told.count("TookOver") == 1
