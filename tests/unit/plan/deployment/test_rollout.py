@@ -164,6 +164,22 @@ def test_two_retired_revisions_are_kept_and_older_ones_go_with_all_they_had():
     assert {one["job"] for one in world.status(DIGITS)["tasks"]} == {k.name for k in world.objects if k.kind == JOB}
 
 
+def test_what_is_being_deleted_already_is_not_deleted_again_but_waited_for():
+    world = world_with()
+    world.gets_ready = lambda _: False
+    world.run(DIGITS)
+    dropped = world.status(DIGITS)["candidate"]
+    key = Key(DEPLOYMENT, NAMESPACE, dropped)
+    world.objects[key]["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
+    world.edit(DIGITS, with_ratio(0.4))
+    world.run(DIGITS)
+    assert ("delete", "Deployment", dropped) not in world.writes
+    assert dropped in revisions(world)
+    world.remove(key)
+    world.run(DIGITS)
+    assert dropped not in revisions(world)
+
+
 def test_replicas_are_applied_live_and_roll_nothing():
     world = served()
     template = world.get(DEPLOYMENT, NAMESPACE, serving(world))["spec"]["template"]
@@ -201,7 +217,7 @@ def test_at_zero_replicas_a_new_revision_is_packed_and_waits():
     world.run(DIGITS)
     assert serving(world) == old
     assert world.condition(DIGITS, "Ready")[:2] == ("False", "ScaledToZero")
-    assert world.condition(DIGITS, "Stalled")[0] == "False"
+    assert world.condition(DIGITS, "Stalled")[0] == world.condition(DIGITS, "Reconciling")[0] == "False"
     world.edit(DIGITS, scale(1))
     world.run(DIGITS)
     assert serving(world) == world.status(DIGITS)["candidate"] != old

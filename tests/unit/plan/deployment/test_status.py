@@ -373,6 +373,9 @@ def test_events_tell_transitions_and_each_once():
     world.run(DIGITS)
     world.run(DIGITS)
     assert [(kind, event) for kind, event, _ in world.events][2:] == [("Warning", "StepFailed")]
+    world.edit(DIGITS, with_ratio(9))
+    world.run(DIGITS)
+    assert [(kind, event) for kind, event, _ in world.events][3:] == [("Warning", "InvalidParams")]
 
 
 def test_a_condition_keeps_its_time_while_its_status_stays():
