@@ -1,8 +1,9 @@
 # Every command of the project. `make help` lists them.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v /usr/bin/python3.11 || command -v python3.12 || command -v python3.11 || echo python3)
+# Debian's own interpreter where there is one: Triton's python stub looks for its library.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12) 3.11)
 BIN := .venv/bin
-UV := $(BIN)/uv
+UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
 .PHONY: help setup check lint types contracts unit generate generate-check lock test integration e2e \
@@ -15,12 +16,14 @@ setup: build/setup.stamp ## Make the virtual environment .venv from the lock fil
 
 build/setup.stamp: requirements.lock pyproject.toml
 	@mkdir -p build
-	@test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@test -x $(UV) || { python3 -m venv build/uv && build/uv/bin/pip install -q --disable-pip-version-check uv; } \
+	  || { echo "make setup needs a python3 with venv and pip: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv
 	@touch $@
 
-lock: ## Resolve the dependencies anew into requirements.lock
+lock: setup ## Resolve the dependencies anew into requirements.lock
 	$(UV) lock --quiet
 	$(UV) export --quiet --frozen --all-extras --all-groups --no-emit-project --no-header -o requirements.lock
 	@rm uv.lock
@@ -54,6 +57,7 @@ cluster-down: ## Stop the development cluster
 
 integration: setup ## Contract and integration tests: real kube-apiserver, torchrun, Triton
 	dev/cluster/build
+	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
 	$(BIN)/python -m pytest tests/contract tests/integration
 
 e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Triton
