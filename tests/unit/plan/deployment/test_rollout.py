@@ -9,7 +9,7 @@ import pytest
 
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, SERVICE, Key
 from slipway.plan.deployment.revision import DRAIN_DELAY
-from support.builders import NAMESPACE, SETTINGS, artifact, prune_plugin, training_job
+from support.builders import NAMESPACE, SETTINGS, artifact, prune_plugin, resource, training_job
 from support.deployments import (
     DIGITS,
     counting,
@@ -386,6 +386,15 @@ def test_what_somebody_changed_or_deleted_is_put_right():
     assert world.get(CONTROLLER_REVISION, NAMESPACE, name) is not None
 
 
+def test_a_service_of_somebody_else_in_the_place_of_ours_is_left_alone():
+    world = served()
+    world.put(resource(SERVICE, "digits", uid="theirs", selector={"app": "somebody"}))
+    world.run(DIGITS)
+    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "somebody"}
+    assert (world.status(DIGITS)["phase"], world.condition(DIGITS, "Ready")[1]) == ("Degraded", "NameConflict")
+    assert replicas(world) == {serving(world): 1}
+
+
 def test_a_deleted_record_is_written_from_what_runs_not_from_new_images():
     world = served()
     name = serving(world)
@@ -403,6 +412,8 @@ def test_a_lost_pod_makes_another_try_and_a_task_that_fails_by_itself_makes_none
     task = next(one for one in world.status(DIGITS)["tasks"] if one["name"] == "evaluate-baseline")
     ended = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": "preempted"}
     world.set_status(Key(JOB, NAMESPACE, task["job"]), {"conditions": [ended]})
+    world.settle(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Evaluating"  # it waits for its next try, and has not failed
     world.behaviour = until("nothing")
     world.run(DIGITS)
     task = next(one for one in world.status(DIGITS)["tasks"] if one["name"] == "evaluate-baseline")

@@ -232,6 +232,16 @@ def test_a_name_that_another_object_owns_is_a_conflict_before_anything_is_begun(
     assert row(world) == TABLE["ready"]
 
 
+def test_work_under_way_goes_on_while_its_store_is_found_not_ready():
+    world = world_with()
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    world.put(store(ready=False))
+    world.behaviour = until("nothing")
+    world.run(DIGITS)
+    assert row(world) == TABLE["ready"]
+
+
 def test_a_training_job_that_failed_is_told_with_its_cause_and_stalls_no_longer_than_it():
     verdict = {"type": "Ready", "status": "False", "reason": "Failed", "lastTransitionTime": "2026-03-01T12:00:00Z"}
     status = {"phase": "Failed", "conditions": [{**verdict, "message": "rank 1: ValueError: bad"}]}
