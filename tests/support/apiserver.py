@@ -57,9 +57,13 @@ class ApiServer:
             self._connection = http.client.HTTPSConnection(
                 str(host.hostname), host.port, context=self.context, timeout=REQUEST_LIMIT
             )
-        self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": accept})
-        answer = self._connection.getresponse()
-        text_back = answer.read()
+        try:
+            self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": accept})
+            answer = self._connection.getresponse()
+            text_back = answer.read()
+        except (http.client.HTTPException, OSError):
+            self.close()  # half-used, it would fail every later request of the session as well
+            raise
         try:
             return answer.status, json.loads(text_back)
         except ValueError:  # a group that is not served yet: `404 page not found`
