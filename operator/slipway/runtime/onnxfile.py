@@ -1,16 +1,13 @@
-"""ONNX files: stripped of what varies, described, and exported from a module."""
+"""ONNX files: stripped of what varies, and described."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slipway.api.errors import ArtifactError
 from slipway.sdk.manifest import TensorSpec
-
-if TYPE_CHECKING:
-    import torch
 
 
 def stripped(graph: Path | bytes) -> tuple[bytes, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -39,27 +36,6 @@ def stripped(graph: Path | bytes) -> tuple[bytes, tuple[TensorSpec, ...], tuple[
     inputs = tuple(_spec(value) for value in model.graph.input if value.name not in weights)
     outputs = tuple(_spec(value) for value in model.graph.output)
     return model.SerializeToString(deterministic=True), inputs, outputs
-
-
-def export(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor], target: Path) -> None:
-    """Write the module as an ONNX file whose first dimension may be any batch size."""
-    import torch
-
-    names = ["input", *(f"input_{place}" for place in range(1, len(example_inputs)))]
-    batch = torch.export.Dim("batch")
-    program = torch.onnx.export(
-        module,
-        tuple(example_inputs),
-        dynamo=True,
-        dynamic_shapes=tuple({0: batch} for _ in example_inputs),
-        input_names=names,
-        output_names=["output"],
-        external_data=False,
-        verbose=False,
-    )
-    if program is None:
-        raise ArtifactError("torch.onnx.export made no program")
-    program.save(target)
 
 
 def _strip_graph(graph: Any) -> None:

@@ -20,7 +20,7 @@ from slipway.api.errors import ArtifactError, SlipwayError
 from slipway.api.tasks import OUTPUT_ENV
 from slipway.runtime.codefiles import NotPortable, Source, modules_restored, source_of
 from slipway.runtime.modules import read_weights, rebuild, same_outputs, specs, weights_of
-from slipway.runtime.onnxfile import export
+from slipway.runtime.onnxexport import export
 from slipway.sdk.manifest import (
     CODE_DIR,
     MANIFEST,
