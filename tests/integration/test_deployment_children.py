@@ -17,7 +17,7 @@ from slipway.api.kinds import (
     Object,
 )
 from slipway.api.modeldeployment import ModelDeploymentStatus
-from slipway.plan.deployment.manifests import controller_revision, deployment
+from slipway.plan.deployment.manifests import controller_revision, deployment, selected_revision, service
 from slipway.plan.parent import Parent
 from slipway.reconcile.drift import covers
 from slipway.reconcile.trim import trimmed
@@ -87,6 +87,19 @@ def test_what_is_applied_lives_as_it_was_rendered_and_a_second_time_changes_noth
         assert covers(trimmed(live), obj)
         again = apiserver.must("PATCH", target, obj, **APPLY)
         assert again["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+
+
+def test_a_service_that_only_claims_its_name_is_kept_with_a_selector_that_matches_no_pod(
+    apiserver: ApiServer, namespace: str
+) -> None:
+    """A Service without a selector would keep whatever endpoints somebody gave it."""
+    claim = service(Parent.of(model_deployment("claimed")), None)
+    claim["metadata"]["namespace"] = HERE
+    target = f"{path(claim)}/claimed"
+    live = apiserver.must("PATCH", target, claim, **APPLY)
+    assert live["spec"]["selector"]["slipway.dev/revision"] == ""
+    assert covers(trimmed(live), claim)
+    assert selected_revision(live) is None
 
 
 @pytest.mark.parametrize("serving", SERVINGS)

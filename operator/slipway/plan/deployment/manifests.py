@@ -154,14 +154,18 @@ def deployment(parent: Parent, record: Object, replicas: int) -> Object:
     )
 
 
-def service(parent: Parent, revision: str) -> Object:
-    """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that."""
+def service(parent: Parent, revision: str | None) -> Object:
+    """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that.
+
+    Before the first revision serves it selects no pod: the name is claimed before anything is begun, so that one which
+    is taken is found at once, by the API server, whatever of other people's Services is watched.
+    """
     return parent.child(
         SERVICE,
         parent.name,
         spec={
             "type": "ClusterIP",
-            "selector": _selector(parent, revision),
+            "selector": _selector(parent, revision or ""),
             "ports": [
                 {"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in _PORTS.items()
             ],
@@ -170,10 +174,9 @@ def service(parent: Parent, revision: str) -> Object:
 
 
 def selected_revision(live: Object | None) -> str | None:
-    """The revision that a stable Service sends its traffic to."""
+    """The revision that a stable Service sends its traffic to; None for one that selects no pod."""
     selector = (live or {}).get("spec", {}).get("selector") or {}
-    name: str | None = selector.get(REVISION_LABEL)
-    return name
+    return selector.get(REVISION_LABEL) or None
 
 
 def disruption_budget(parent: Parent) -> Object:

@@ -60,7 +60,7 @@ class Fleet:
     def roll_out(self, traffic: Traffic, cleared: bool, *, service_is_ours: bool) -> Rollout:
         """Keep what serves, bring up what is cleared, hand over, take down what has drained."""
         plan = Plan()
-        if service_is_ours and traffic.serving is not None:
+        if service_is_ours:
             plan = plan.plus(Plan(apply=(manifests.service(self.parent, traffic.serving),)))
         after = self._handed_over(self._retired(traffic), cleared and service_is_ours)
         stay = kept(after.revisions, after.candidate, after.serving, self.now)

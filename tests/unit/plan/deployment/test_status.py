@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, SERVICE, TRAINING_JOB, Key
+from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, SERVICE, TRAINING_JOB, Key, key_of
+from slipway.plan.deployment import plan_deployment
 from support.builders import (
     DIGEST,
     NAMESPACE,
@@ -17,6 +18,7 @@ from support.builders import (
     artifact,
     export_plugin,
     failed,
+    model_deployment,
     plugins,
     prune_plugin,
     resource,
@@ -24,7 +26,8 @@ from support.builders import (
     trained,
     training_job,
 )
-from support.deployments import DIGITS, counting, raising, served, until, with_ratio, world_with
+from support.deployments import DIGITS, counting, raising, served, service_target, until, with_ratio, world_with
+from support.world import World
 
 TABLE = {
     "waiting": ("Pending", "False", "True", "False"),
@@ -230,6 +233,50 @@ def test_a_name_that_another_object_owns_is_a_conflict_before_anything_is_begun(
     world.remove(Key(SERVICE, NAMESPACE, "digits"))
     world.run(DIGITS)
     assert row(world) == TABLE["ready"]
+
+
+class HalfSeen(World):
+    """A world whose planner does not see an object until it stands in the way of an apply: it carries no label of ours.
+
+    The executor applies what it does not see as a creation, is told of the conflict, and reads the object.
+    """
+
+    hidden: Key | None = None
+
+    def get(self, kind, namespace, name):
+        return None if Key(kind, namespace, name) == self.hidden else super().get(kind, namespace, name)
+
+    def _apply(self, rendered):
+        if key_of(rendered) == self.hidden:
+            self.hidden = None
+            self._log("conflict", rendered)
+        else:
+            super()._apply(rendered)
+
+
+def test_a_taken_name_is_found_before_anything_serves_even_where_its_owner_is_not_watched():
+    taken = resource(SERVICE, "digits", selector={"app": "somebody"})
+    world = HalfSeen(plan_deployment, model_deployment(), trained(), store(), *plugins(), taken)
+    world.hidden = key_of(taken)
+    world.behaviour = until("nothing at all")
+    world.settle(DIGITS)
+    assert row(world) == TABLE["failed"]
+    assert (reason(world), available(world)) == ("NameConflict", False)
+    world.run(DIGITS)
+    assert world.jobs() == []
+    assert "serving" not in world.status(DIGITS)
+    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "somebody"}
+
+
+def test_the_service_is_there_from_the_start_and_selects_nothing_until_a_revision_serves():
+    world = world_with(without=("TrainingJob",))
+    world.settle(DIGITS)
+    assert world.get(SERVICE, NAMESPACE, "digits") is not None
+    assert service_target(world) is None
+    assert "url" not in world.status(DIGITS)
+    world.put(trained())
+    world.run(DIGITS)
+    assert service_target(world) == world.status(DIGITS)["serving"]
 
 
 def test_work_under_way_goes_on_while_its_store_is_found_not_ready():
