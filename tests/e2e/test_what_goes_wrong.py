@@ -8,6 +8,8 @@ from demo.kubectl import Kubectl, condition, is_true
 from support.chain import Chain
 from support.manifests import digits_deployment, digits_training, script_training
 
+SMALL = {"cpu": "250m", "memory": "2Gi"}  # several pods share a test machine
+
 RAISES_ON_RANK_1 = """
 import os
 
@@ -59,7 +61,7 @@ def test_a_name_that_another_object_owns_is_never_taken_over(kubectl: Kubectl):
         "spec": {"ports": [{"port": 80}]},
     }
     deployment = digits_deployment("taken")
-    deployment["spec"] = {"model": {"trainingJob": "digits"}}
+    deployment["spec"] = {"model": {"trainingJob": "digits"}, "compression": {"resources": SMALL}}
     kubectl.apply(service, deployment)
     deployment = kubectl.settled("modeldeployment", "taken")
     assert condition(deployment, "Stalled")["reason"] == "NameConflict"
@@ -67,6 +69,7 @@ def test_a_name_that_another_object_owns_is_never_taken_over(kubectl: Kubectl):
     found = kubectl.get("service", "taken") or {}
     assert "ownerReferences" not in found["metadata"]
     assert found["metadata"]["labels"]["owner"] == "somebody"
+    kubectl.delete("modeldeployment", "taken")
 
 
 def test_references_that_do_not_exist_yet_are_waited_for(kubectl: Kubectl):
@@ -80,8 +83,10 @@ def test_references_that_do_not_exist_yet_are_waited_for(kubectl: Kubectl):
     assert condition(deployment, "Reconciling")["reason"] == "ModelNotReady"
 
 
-def broken(kubectl: Kubectl, **spec: object) -> dict:
+def broken(kubectl: Kubectl, compression: dict | None = None, **spec: object) -> dict:
     """The status of the served deployment after a change that cannot work."""
+    if compression is not None:
+        spec["compression"] = {**compression, "resources": SMALL}
     kubectl.apply(digits_deployment("digits", **spec))
     return kubectl.settled("modeldeployment", "digits", timeout_seconds=300)
 
