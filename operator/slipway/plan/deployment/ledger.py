@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.kinds import JOB
+from slipway.api.kinds import JOB, POD
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
@@ -15,6 +15,7 @@ from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.tasks import Work, follow_task, will_retry
+from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
 """As in the schema of status.tasks."""
@@ -32,6 +33,7 @@ class Ledger:
         self._parent, self._seen, self._settings, self._now = parent, seen, settings, now
         self._records = {record.digest: record for record in records}
         self._followed: dict[str, tuple[Work, str]] = {}
+        self._stuck: dict[str, str] = {}
         self.plan = Plan()
 
     @property
@@ -53,6 +55,7 @@ class Ledger:
             )
             self._records[digest] = record
             self.plan = self.plan.plus(plan)
+            self._watch(record)
         return self._records[digest]
 
     def artifact(self, work: Work, label: str, state: State) -> ArtifactRef | None:
@@ -76,12 +79,23 @@ class Ledger:
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Labels of the tasks under way."""
+        """Labels of the tasks under way, with why their pods do not run where that has lasted."""
         return tuple(
-            label
+            label + (f" ({why})" if (why := self._stuck.get(digest)) else "")
             for digest, (_, label) in self._followed.items()
             if self._records[digest].state is not TaskState.SUCCEEDED
         )
+
+    def _watch(self, record: TaskRecord) -> None:
+        """A pod that does not get to run is told of after a while; no event comes when the while is over."""
+        pods = self._seen.owned(POD, record.job_uid or "")
+        if record.state is not TaskState.RUNNING or record.started_at is None or any(is_running(pod) for pod in pods):
+            return
+        impatient_at = record.started_at + PATIENCE
+        if self._now < impatient_at:
+            self.plan = self.plan.plus(Plan(wake_at=impatient_at))
+        else:
+            self._stuck[record.digest] = trouble(pods, 1)
 
 
 def _why(record: TaskRecord) -> str:

@@ -30,8 +30,8 @@ from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline
 from slipway.plan.training.round import Round
-from slipway.plan.training.trouble import PATIENCE, is_running, trouble
 from slipway.plan.training.works import data_refs
+from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 STUCK_AFTER = timedelta(seconds=120)
 """A failing Job waits for its last pod; one on a lost node may never end, and the others have told enough by then."""

@@ -8,6 +8,7 @@ import pytest
 
 from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, SERVICE, TRAINING_JOB, Key, key_of
 from slipway.plan.deployment import plan_deployment
+from slipway.plan.parent import ROLE_LABEL
 from support.builders import (
     DIGEST,
     NAMESPACE,
@@ -20,6 +21,7 @@ from support.builders import (
     failed,
     model_deployment,
     plugins,
+    pod,
     prune_plugin,
     resource,
     store,
@@ -109,6 +111,24 @@ def test_while_a_task_runs_the_phase_says_which_part_it_is_of(task, expected, wo
     assert row(world) == TABLE[expected]
     assert words in message(world)
     assert not available(world)
+
+
+def test_a_step_whose_pod_does_not_fit_any_node_says_so_after_a_while():
+    world = world_with()
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    job = next(
+        obj for obj in world.objects.values() if "step-0" in obj["metadata"].get("labels", {}).get(ROLE_LABEL, "")
+    )
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    said = "0/1 nodes are available: 1 Insufficient cpu. preemption: no."
+    world.put(pod(job, phase="Pending", conditions=({**scheduled, "message": said},)))
+    world.settle(DIGITS)
+    assert "Insufficient" not in message(world)
+    world.now = world.wake_at
+    world.settle(DIGITS)
+    assert row(world) == TABLE["compressing"]
+    assert "steps[0] (prune-structured 1.0.0) (0 of 1 pods run; Unschedulable: Insufficient cpu)" in message(world)
 
 
 def test_while_replicas_start_the_revision_rolls_out():

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.plan.training.trouble import PATIENCE, trouble
+from slipway.plan.trouble import PATIENCE, trouble
 from support.builders import job, pod
 from support.training import TrainingWorld, row
 
