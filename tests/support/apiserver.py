@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 120
 ESTABLISHED_LIMIT = 30
 REQUEST_LIMIT = 30
+IDLE_LIMIT = 20
+"""The server closes connections that nobody uses; one that has rested so long is not used again."""
 
 Json = dict[str, Any]
 
@@ -38,6 +40,7 @@ class ApiServer:
     url: str
     context: ssl.SSLContext
     _connection: http.client.HTTPSConnection | None = field(default=None, repr=False)
+    _used_at: float = field(default=0.0, repr=False)
 
     def request(
         self,
@@ -52,6 +55,9 @@ class ApiServer:
         """The HTTP status and the answer. Refusals are answers, not exceptions."""
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
         text = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used_at > IDLE_LIMIT:
+            self.close()
+        self._used_at = time.monotonic()
         if self._connection is None:
             host = urllib.parse.urlsplit(self.url)
             self._connection = http.client.HTTPSConnection(
