@@ -1,7 +1,8 @@
 """Train a classifier of digits by a plain torchrun script: nothing here depends on Kubernetes.
 
 Of Slipway it uses three functions: data() finds the data source by its name in the TrainingJob, device() is this
-rank's, and save() leaves the model, with this very file as its code. On one machine:
+rank's, and save() leaves the model, with this very file as its code. A TrainingJob sets SLIPWAY_DATA (JSON: the folder
+of each data set by name) and SLIPWAY_OUTPUT_DIR; with both set, it runs on one machine as
 
     torchrun --nproc-per-node=2 train.py --epochs 10
 """

@@ -77,13 +77,13 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
         for name in ("PET_NNODES", "SLIPWAY_TASK", "TORCHELASTIC_RUN_ID")
     ],
     "names starting with slipway- are the operator's": [(_with(name="slipway-tmp"), _with(name="my-slipway-tmp"))],
-    "/var/lib/slipway, /models, /tmp and /dev/shm are the operator's": _many(
+    "/var/lib/slipway, /repository, /tmp and /dev/shm are the operator's": _many(
         "mountPath",
         [
             ("/var/lib/slipway", "/var/lib/slipway2"),
             ("/var/lib/slipway/out", "/var/lib/other"),
-            ("/models", "/my/models"),
-            ("/models/one/", "/models-of-mine"),
+            ("/repository", "/my/repository"),
+            ("/repository/models/", "/repository-of-mine"),
             ("/tmp", "/tmp/cache"),
             ("/tmp/", "/tmp2"),
             ("/dev/shm", "/dev/shm2"),

@@ -24,7 +24,7 @@ MountPath = Annotated[str, Field(pattern=rf"^(/{_PART})+/?$", max_length=512)]
 SubPath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=512)]
 
 
-_OPERATORS_PATHS = re.compile("^/(var/lib/slipway/|models/|tmp/+$|dev/shm/)")
+_OPERATORS_PATHS = re.compile("^/(var/lib/slipway/|repository/|tmp/+$|dev/shm/)")
 
 
 class KeySelector(Model):
@@ -152,7 +152,7 @@ class VolumeMount(Model):
     name: Annotated[str, Field(max_length=63)]
     """Name of one of the volumes."""
     mount_path: MountPath
-    """Absolute path. /var/lib/slipway, /models, /tmp and /dev/shm are the operator's."""
+    """Absolute path. /var/lib/slipway, /repository, /tmp and /dev/shm are the operator's."""
     sub_path: SubPath | None = None
     """A path inside the volume."""
     read_only: bool | None = None
@@ -160,8 +160,8 @@ class VolumeMount(Model):
 
     rules = (
         Rule(
-            "!(self.mountPath + '/').matches('^/(var/lib/slipway/|models/|tmp/+$|dev/shm/)')",
-            "/var/lib/slipway, /models, /tmp and /dev/shm are the operator's",
+            "!(self.mountPath + '/').matches('^/(var/lib/slipway/|repository/|tmp/+$|dev/shm/)')",
+            "/var/lib/slipway, /repository, /tmp and /dev/shm are the operator's",
             lambda m: not _OPERATORS_PATHS.match(m.mount_path + "/"),
             field=".mountPath",
         ),

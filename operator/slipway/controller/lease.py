@@ -56,6 +56,7 @@ class Election:
         self._seen: Object | None = None
         self._seen_at = 0.0
         self._renewed_at: float | None = None  # when the last renewal that succeeded was sent
+        self._leaving = False
 
     @property
     def holds(self) -> bool:
@@ -77,6 +78,8 @@ class Election:
         """Renew until it fails: returns when the Lease is lost, by time or to somebody else."""
         while self.holds:
             await asyncio.sleep(self._terms.renew_every)
+            if self._leaving:
+                await asyncio.Event().wait()  # until the process ends: what is given back is not lost
             if not await self._tried() and self._holder() not in (self._identity, None):
                 log.error("somebody else leads", leader=self._holder())
                 break
@@ -84,6 +87,7 @@ class Election:
 
     async def release(self) -> None:
         """Give the Lease back, so that a standby need not wait for its end."""
+        self._leaving = True
         if self._renewed_at is None or self._seen is None:
             return
         self._renewed_at = None

@@ -91,7 +91,7 @@ class Lists:
                 try:
                     self._feed.seen(await self._api.get(key_of(obj)), deleted=False)
                 except NotFound:
-                    self._feed.seen(obj, deleted=True)
+                    self._feed.vanished(obj)
                 except ClusterError as error:
                     log.warning("could not look again", error=str(error))
 

@@ -89,7 +89,7 @@ def container(
         "image": image,
         "imagePullPolicy": pull_policy,
         "command": list(command),
-        "env": [*env, {"name": "HOME", "value": SCRATCH_DIR}, *extra.get("env", [])],
+        "env": _env(env, extra.get("env", [])),
         "volumeMounts": [*mounts, {"name": "slipway-tmp", "mountPath": SCRATCH_DIR}, *extra.get("volumeMounts", [])],
         "resources": _resources(resources, devices or {}),
         "securityContext": {
@@ -150,7 +150,7 @@ def pod_template(
     return {"metadata": metadata, "spec": body}
 
 
-def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1) -> Object:
+def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1, indexed: bool = True) -> Object:
     """An Indexed Job that is never retried by itself: restarts, deadline and TTL are the planner's.
 
     Where a pod is disrupted the whole Job fails with reason PodFailurePolicy, so it remembers preemption when its
@@ -162,7 +162,7 @@ def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1
         name,
         labels,
         spec={
-            "completionMode": "Indexed",
+            "completionMode": "Indexed" if indexed else "NonIndexed",
             "completions": pods,
             "parallelism": pods,
             "backoffLimit": 0,
@@ -171,6 +171,13 @@ def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1
             "template": template,
         },
     )
+
+
+def _env(own: Iterable[Object], given: list[Object]) -> list[Object]:
+    """No name twice: server-side apply refuses a list that has one."""
+    names = {variable["name"] for variable in given}
+    home = [] if "HOME" in names else [{"name": "HOME", "value": SCRATCH_DIR}]
+    return [*own, *home, *given]
 
 
 def _resources(resources: Resources | None, devices: Mapping[str, int]) -> Object:

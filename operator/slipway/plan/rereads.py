@@ -74,4 +74,4 @@ def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: 
     )
     labels = {**parent.labels, ROLE_LABEL: "reread"}
     template = pod_template([main], labels=labels, volumes=[reader.volume], restartPolicy="Never")
-    return job(parent, name, template, role="reread")
+    return job(parent, name, template, role="reread", indexed=False)  # an index would make its name too long

@@ -26,8 +26,11 @@ MAX_TRIES = 4
 SMALL = Resources(cpu="500m", memory="1Gi")
 """Of tasks without a module in memory: they prepare, judge and pack."""
 RETRY_AFTER = timedelta(seconds=10)
-BLAMELESS = frozenset({PREEMPTED, UNKNOWN, "Lost", "Evicted"})
-"""Reasons of failures that say nothing about the task itself."""
+BLAMELESS = frozenset(
+    {PREEMPTED, UNKNOWN, "Lost", "Evicted", "UnexpectedAdmissionError", "NodeAffinity", "NodeShutdown", "Terminated"}
+    | {f"OutOf{resource}" for resource in ("cpu", "memory", "pods", "ephemeral-storage")}
+)
+"""Reasons of failures that say nothing about the task itself: the kubelet's own, of pods that it would not run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ across a deletion and re-creation too. What was deleted stays deleted: a late ev
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from slipway.plan.seen import carries, controller_uid
 from slipway.reconcile.references import parent_of, referenced, stands_apart
 from slipway.reconcile.trim import trimmed
 
+NEVER = sys.maxsize
+"""A version that no object reaches."""
 TOMBSTONES = 10_000
 """UIDs of the newest deletions that are remembered; a watch lags by seconds, not by so many deletions."""
 
@@ -33,7 +36,7 @@ class Cache:
         self._owned: dict[str, dict[Key, Object]] = {}  # controller's UID -> its children
         self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
         self._strangers: dict[Key, Object] = {}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one is alive
         self._marks = 0
 
     # --- What planners see --------------------------------------------------------------------------------------
@@ -76,9 +79,11 @@ class Cache:
     def put(self, obj: Object) -> bool:
         """Take an object as it was seen or answered. True where something that is read of it changed."""
         meta = obj["metadata"]
-        if meta["uid"] in self._gone:
-            return False
         key, version = key_of(obj), int(meta["resourceVersion"])
+        if (gone_at := self._gone.get(meta["uid"])) is not None:
+            if version < gone_at:
+                return False
+            del self._gone[meta["uid"]]  # it lives, and had only left our watch: it lost the label that is watched
         before = self._entry(key)
         if before is not None:
             if version <= before.version:
@@ -86,7 +91,7 @@ class Cache:
                     self._remember(key, before.object, version)
                 return False
             if before.object["metadata"]["uid"] != meta["uid"]:
-                self._forget(key, before.object)
+                self._forget(key, before.object, NEVER)
                 before = None
         kept = trimmed(obj)
         same = before is not None and _alike(before.object, kept)
@@ -99,13 +104,17 @@ class Cache:
             self._link(key, kept)
         return not same
 
-    def remove(self, key: Key, uid: str) -> Object | None:
-        """That object is deleted; returns what was known of it. A namesake of another UID stays."""
-        self._bury(uid)
+    def remove(self, key: Key, uid: str, version: int = NEVER) -> Object | None:
+        """That object is deleted; returns what was known of it. A namesake of another UID stays.
+
+        version: of the event that says so, where one does. A deletion's is above all that lived; where an object only
+        lost the label that is watched, it is the version that lives, and can be put again.
+        """
         before = self._entry(key)
         if before is None or before.object["metadata"]["uid"] != uid:
+            self._bury(uid, version)
             return None
-        self._forget(key, before.object)
+        self._forget(key, before.object, version)
         return before.object
 
     def mark(self) -> int:
@@ -139,13 +148,13 @@ class Cache:
         self._marks += 1
         self._objects.setdefault(key.kind, {})[(key.namespace, key.name)] = _Entry(obj, version, self._marks)
 
-    def _forget(self, key: Key, obj: Object) -> None:
-        self._bury(obj["metadata"]["uid"])
+    def _forget(self, key: Key, obj: Object, version: int) -> None:
+        self._bury(obj["metadata"]["uid"], version)
         del self._objects[key.kind][(key.namespace, key.name)]
         self._unlink(key, obj)
 
-    def _bury(self, uid: str) -> None:
-        self._gone[uid] = None
+    def _bury(self, uid: str, version: int) -> None:
+        self._gone[uid] = max(version, self._gone.get(uid, 0))
         if len(self._gone) > TOMBSTONES:
             self._gone.popitem(last=False)
 

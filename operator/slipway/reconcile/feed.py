@@ -31,11 +31,13 @@ class Feed:
     def seen(self, obj: Object, *, deleted: bool) -> None:
         """One event of a watch. What is known already, or changes nothing that anybody reads, wakes nobody."""
         if deleted:
-            known = self._cache.remove(key_of(obj), obj["metadata"]["uid"])
-            if known is not None:
-                self._wake(self._cache.affected(known))
+            self._remove(obj, int(obj["metadata"]["resourceVersion"]))
         elif self._cache.put(obj):
             self._wake(self._cache.affected(obj))
+
+    def vanished(self, obj: Object) -> None:
+        """What was known is no more, and no event said so."""
+        self._remove(obj, int(obj["metadata"]["resourceVersion"]) + 1)
 
     def listed(self, kind: Kind, names: Collection[tuple[str, str]], since: int, namespace: str | None) -> int:
         """A list of a kind ended; returns how many objects vanished without an event.
@@ -44,8 +46,13 @@ class Feed:
         """
         missing = self._cache.missing(kind, names, since, namespace)
         for obj in missing:
-            self.seen(obj, deleted=True)
+            self.vanished(obj)
         return len(missing)
+
+    def _remove(self, obj: Object, version: int) -> None:
+        known = self._cache.remove(key_of(obj), obj["metadata"]["uid"], version)
+        if known is not None:
+            self._wake(self._cache.affected(known))
 
     def _wake(self, keys: Iterable[Key]) -> None:
         if self._leads:

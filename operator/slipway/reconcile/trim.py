@@ -23,7 +23,7 @@ _POD_STATUS = (
     "podIP",
     "startTime",
 )
-_CONTAINER_STATUS = ("name", "ready", "restartCount", "started", "state", "lastState")
+_CONTAINER_STATUS = ("name", "image", "ready", "restartCount", "started", "state", "lastState")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 

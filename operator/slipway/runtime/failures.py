@@ -121,7 +121,7 @@ def _failure(end: WorkerEnd) -> WorkerFailed:
     if own:
         error = ErrorReport(
             exception=str(own["exception"])[:128],
-            message=shorten(str(own["message"]), _MAX_MESSAGE),
+            message=shorten(_plain(str(own["message"])), _MAX_MESSAGE),
             rank=end.rank,
             exit_code=code,
         )
@@ -155,5 +155,10 @@ def _signal_name(number: int) -> str:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"the script called sys.exit({error.code!r})"
-    return shorten(str(error).strip() or type(error).__name__, _MAX_MESSAGE)
+        return _plain(f"the script called sys.exit({error.code!r})")
+    return shorten(_plain(str(error).strip()) or type(error).__name__, _MAX_MESSAGE)
+
+
+def _plain(text: str) -> str:
+    """What no encoding of text holds (names of files that are not UTF-8) as escapes, so that a report can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -47,7 +47,7 @@ def run(task: PackageTask, pod: Pod) -> Report:
         "golden/probe.py": _served("probe.py"),
     }
     artifact = write_artifact(
-        pod.artifact,
+        pod.own_artifact,
         Content(state=State.REPOSITORY, inputs=model.content.inputs, outputs=model.content.outputs),
         packed,
         Provenance(

@@ -67,6 +67,11 @@ class Pod:
         """Where the task's artifact belongs: the destination of write_artifact."""
         return self.out / "artifact"
 
+    @property
+    def own_artifact(self) -> Path:
+        """The same for a task that is done anew by every Job: another processor may give other bits."""
+        return self.out / f"artifact-{self.job_uid}"
+
     def read(self, ref: ArtifactRef, state: State | None = None) -> Artifact:
         """The artifact that the reference names, verified byte by byte.
 
@@ -89,11 +94,11 @@ class Pod:
         metrics: Mapping[str, float] | None = None,
         counts: PairedCounts | None = None,
     ) -> Report:
-        """The report of work that is done. artifact: one that lies in `self.artifact`."""
+        """The report of work that is done. artifact: one that lies in `self.out`."""
         ref = None
         if artifact is not None:
             ref = ArtifactRef(
-                uri=f"{self.out_uri}/artifact",
+                uri=f"{self.out_uri}/{artifact.path.name}",
                 digest=artifact.digest,
                 state=artifact.state,
                 size_bytes=artifact.size_bytes,

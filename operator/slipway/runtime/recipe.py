@@ -91,7 +91,7 @@ def check_scores(module: nn.Module, example: torch.Tensor, classes: int) -> None
         raise SpecError(
             field, f"the model does not take samples of shape [{shape}]: {error}", "fit it to them"
         ) from error
-    if scores.dim() != 2 or scores.shape[1] < classes:
+    if scores.dim() != 2 or scores.shape[1] != classes:
         raise SpecError(
             field,
             f"the model gives outputs of shape {list(scores.shape[1:])}, the data has {classes} classes",

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slipway.api.artifacts import store_path
-from slipway.api.reports import MAX_REPORT_BYTES, PEER_LOST, Report, parse_report
+from slipway.api.reports import MAX_REPORT_BYTES, Report, parse_report
 from slipway.api.tasks import RereadTask
+from slipway.runtime.failures import is_consequence
 from slipway.runtime.pod import Pod
 
 
@@ -19,9 +20,7 @@ def run(task: RereadTask, pod: Pod) -> Report:
     reports = {path.stem: _read(path) for path in sorted(folder.glob(f"{task.job_uid}-*.json"))}
     failures = [report for report in reports.values() if report and report.outcome == "failed"]
     if failures:
-        return min(
-            failures, key=lambda report: (report.error is not None and report.error.exception == PEER_LOST, report.at)
-        )
+        return min(failures, key=lambda report: (report.error is None or is_consequence(report.error), report.at))
     first = reports.get(f"{task.job_uid}-0")
     if first is not None and first.outcome == "succeeded":
         return first

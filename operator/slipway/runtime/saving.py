@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -67,7 +68,8 @@ def save_model(
             ) from error
         print(f"saving the model as ONNX, because it cannot be built anew: {error}", flush=True)
         _clear(output)
-        export(module.eval().cpu(), [tensor.cpu() for tensor in examples], output / ONNX_FILE)
+        frozen = copy.deepcopy(module).eval().cpu()  # the caller may train on
+        export(frozen, [tensor.cpu() for tensor in examples], output / ONNX_FILE)
         content = Content(state=State.ONNX)
     else:
         content = _content(source, inputs, outputs)

@@ -6,9 +6,11 @@ folder. A failed worker ends the attempt (max_restarts 0): restarting is the pla
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import time
@@ -141,12 +143,17 @@ def launch(task: TrainTask, pod: Pod) -> None:
     from torch.distributed.launcher.api import elastic_launch
 
     config = launch_config(task, pod)
+    ours = signal.getsignal(signal.SIGTERM)
     try:
-        elastic_launch(config, sys.executable)("-m", "slipway.runtime.worker")
+        try:
+            elastic_launch(config, sys.executable)("-m", "slipway.runtime.worker")
+        finally:
+            signal.signal(signal.SIGTERM, ours)  # torch leaves its own, which would hide that SIGTERM ended the rest
     except ChildFailedError as error:
         failure = first_failure(worker_end(rank, found) for rank, found in error.failures.items())
         if is_consequence(failure.error) and pod.index == 0 and task.nodes > 1:
-            time.sleep(LAST_WORDS_SECONDS)
+            with contextlib.suppress(Terminated):  # what failed is what there is to tell
+                time.sleep(LAST_WORDS_SECONDS)
         raise failure from None
     except SignalException as error:
         raise Terminated(error.sigval) from None

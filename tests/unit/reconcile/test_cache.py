@@ -79,6 +79,15 @@ def test_only_a_change_that_is_read_counts_as_one() -> None:
 # --- deletion --------------------------------------------------------------------------------------------------------
 
 
+def test_what_only_lost_its_label_is_known_again_when_it_is_met() -> None:
+    cache = Cache()
+    cache.put(make(JOB, version=5))
+    assert cache.remove(key_of(make(JOB)), "u", 6) is not None  # the watch says DELETED, at the version that lives
+    assert not cache.put(make(JOB, version=5))
+    assert cache.put(make(JOB, version=6))
+    assert cache.get(*key_of(make(JOB))) is not None
+
+
 def test_a_late_event_does_not_bring_back_what_was_deleted() -> None:
     cache = Cache()
     cache.put(make(JOB, version=5))
@@ -274,7 +283,7 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
     assert pod["status"] == {
         "phase": "Failed",
         "podIP": "1.2.3.4",
-        "containerStatuses": [{"name": "main", "state": {"terminated": terminated}}],
+        "containerStatuses": [{"name": "main", "image": "x", "state": {"terminated": terminated}}],
     }
     assert set(pod["metadata"]) == {"name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences"}
 

@@ -12,10 +12,9 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import ArtifactError
 from slipway.api.tasks import DataRef, EvaluateTask
 from slipway.runtime.predictions import read_predictions
-from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from support.graphs import content_of, identity_graph, mlp_graph
-from support.stores import do, put
+from support.stores import do, made, pod_in, put
 
 TARGETS = np.arange(150) % 3
 
@@ -36,7 +35,7 @@ def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path)
     task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, np.eye(3)[predicted]))
     report = do(tmp_path, "evaluate", task)
     assert report.metrics == {"accuracy": 147 / 150, "samples": 150.0}
-    kept = read_predictions(read_artifact(tmp_path / "evaluate/artifact"))
+    kept = read_predictions(pod_in(tmp_path, "evaluate").read(made(report)))
     assert kept.predicted.tolist() == predicted.tolist()
     assert kept.targets.tolist() == TARGETS.tolist()
     assert kept.data == task.data.artifact.digest

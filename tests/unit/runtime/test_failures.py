@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway.api.errors import ArtifactError
 from slipway.api.reports import MAX_REPORT_BYTES, encode_report, parse_report
 from slipway.runtime.failures import Terminated, WorkerEnd, failed, first_failure, is_lost_connection, record
 
@@ -98,3 +99,9 @@ def test_sigterm_is_reported_by_its_name():
     error = failed(Terminated(15)).error
     assert error is not None
     assert (error.exception, error.exit_code) == ("SIGTERM", 143)
+
+
+def test_a_message_that_no_text_can_hold_is_reported_with_escapes():
+    report = failed(ArtifactError("the folder holds only \udcff.dat"))
+    assert report.error is not None
+    assert report.error.message == "the folder holds only \\udcff.dat"

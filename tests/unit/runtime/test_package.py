@@ -17,10 +17,9 @@ from slipway.api.errors import ArtifactError
 from slipway.api.tasks import DataRef, PackageTask
 from slipway.runtime.golden import batches
 from slipway.runtime.session import open_session, run_session
-from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from support.graphs import content_of, identity_graph, mlp_graph
-from support.stores import do, made, put
+from support.stores import do, made, pod_in, put
 
 
 def model_in(store: Path, graph: bytes | None = None) -> ArtifactRef:
@@ -36,8 +35,8 @@ def data_in(store: Path, shape: tuple[int, ...] = (3,)) -> DataRef:
 
 def packed(store: Path, **task: object) -> Path:
     """The folder of the repository that was made."""
-    made(do(store, "packed", PackageTask.model_validate({"name": "digits", "max_batch_size": 8, **task})))
-    return read_artifact(store / "packed/artifact").path
+    report = do(store, "packed", PackageTask.model_validate({"name": "digits", "max_batch_size": 8, **task}))
+    return pod_in(store, "packed").read(made(report)).path
 
 
 def test_the_repository_holds_the_graph_byte_for_byte(tmp_path: Path):

@@ -65,7 +65,8 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
         if round_.spec.image is not None or _tells_all(end, attempt, pods):
             return _closed(round_, attempt, end)
         attempt = _remembering(attempt, end.failure)
-    if (unwanted := _unwanted(round_, status, attempt)) is not None:
+    completed = end is not None and end.succeeded  # only its report is still to be read
+    if not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted)
     if job is None or end is not None:
         return _reread(round_, attempt)

@@ -352,3 +352,13 @@ def test_a_shorter_ttl_after_the_end_holds() -> None:
     assert world.wake_at is None
     world.now += timedelta(days=1)
     assert world.edits(ttlAfterFinished="1h").training_jobs() == []
+
+
+@pytest.mark.parametrize("edit", [{"suspend": True}, {"activeDeadline": "1s"}], ids=["suspended", "late"])
+def test_a_training_that_is_done_is_not_given_up_while_its_report_is_looked_for(edit: dict[str, object]) -> None:
+    world = TrainingWorld().plan()
+    world.job_says("Complete")  # its pods are gone with their Node
+    world.edits(**edit)
+    world.passes(minutes=5)
+    assert world.attempts[-1].get("outcome") is None
+    assert any(name.endswith("-q1") for name in world.names(JOB, "reread"))
