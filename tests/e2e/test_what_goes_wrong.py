@@ -144,7 +144,7 @@ def test_the_former_spec_is_served_again_without_any_step(kubectl: Kubectl, serv
     jobs = {job["metadata"]["uid"] for job in kubectl.list("job")}
     deployment = broken(kubectl)
     assert is_true(deployment, "Ready")
-    assert deployment["status"]["serving"] == served
+    assert deployment["status"]["serving"] == served.serving
     assert {job["metadata"]["uid"] for job in kubectl.list("job")} <= jobs
 
 

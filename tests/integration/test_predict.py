@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner, Result
 
+from slipway.api.artifacts import store_path
 from slipway.api.tasks import DataRef, PackageTask, PrepareTask
 from slipway.cli.main import app
 from slipway.runtime.datasets import read_arrays
@@ -29,13 +30,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = random_features(read_arrays(store / "train/artifact"))
     model = put(store, "model", content_of((28, 28), 10), {ONNX_FILE: graph})
     golden = DataRef(name="test", artifact=data["test"])
-    do(store, "packed", PackageTask(model=model, name="digits", max_batch_size=64, data=golden))
+    report = do(store, "packed", PackageTask(model=model, name="digits", max_batch_size=64, data=golden))
+    (store / "repository").symlink_to(store / store_path(made(report).uri))
     return store
 
 
 @pytest.fixture(scope="module")
 def triton(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    with serving(store / "packed/artifact/models", tmp_path_factory.mktemp("triton")) as server:
+    with serving(store / "repository/models", tmp_path_factory.mktemp("triton")) as server:
         yield server
 
 
@@ -59,7 +61,7 @@ def test_all_held_out_digits_are_answered_as_the_packed_file_answers(
     words = ("--dataset", "digits", "--batch-size", batch_size, "--save", saved, "-o", "json")
     told = facts(predict(triton, protocol, *words))
     held_out = read_arrays(store / "test/artifact")
-    session = onnxruntime.InferenceSession(store / f"packed/artifact/models/digits/1/{ONNX_FILE}")
+    session = onnxruntime.InferenceSession(store / f"repository/models/digits/1/{ONNX_FILE}")
     expected = session.run(None, {"input": held_out.inputs})[0]
     assert np.abs(np.load(saved) - expected).max() <= 1e-4
     assert [row["class"] for row in told["predictions"]] == expected.argmax(1).tolist()
