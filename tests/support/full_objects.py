@@ -275,6 +275,7 @@ def _task() -> Json:
         "rereads": 0,
         "job": "digits-prepare",
         "jobUID": "11111111-2222-3333-4444-555555555555",
+        "memory": "2Gi",
         "state": "Failed",
         "startedAt": NOW,
         "endedAt": NOW,

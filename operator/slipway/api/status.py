@@ -76,6 +76,8 @@ class TaskRecord(Model):
     """Name of the Job of the newest try."""
     job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
     """Its UID, once it was created."""
+    memory: Annotated[str, Field(max_length=64)] | None = None
+    """What its pod asks for, as in `2Gi`; after OOMKilled, another amount makes the next try."""
     state: TaskState = TaskState.INTENDED
     """How far it is."""
     rereads: int = Field(default=0, ge=0)

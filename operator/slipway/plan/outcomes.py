@@ -17,6 +17,7 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
+OOM_KILLED = "OOMKilled"
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
@@ -160,7 +161,7 @@ def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:
     """The failure of a container that ended without a report of ours."""
     code = int(str(ended["exitCode"]))
     words = read_last_words(str(ended.get("message") or ""))
-    reason = "OOMKilled" if ended.get("reason") == "OOMKilled" else "Signal" if code > 128 else "Error"
+    reason = OOM_KILLED if ended.get("reason") == OOM_KILLED else "Signal" if code > 128 else "Error"
     return Failure(
         reason=reason,
         index=index,

@@ -14,7 +14,7 @@ from slipway.api.kinds import JOB, POD, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import by_content, digest_of, short
-from slipway.plan.outcomes import PREEMPTED, UNKNOWN, JobEnd, job_end
+from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, StoreMount, container, job, pod_template, task_env
@@ -22,7 +22,7 @@ from slipway.plan.rereads import Reread, end_of_report, follow_reread
 from slipway.plan.seen import Seen
 
 MAX_TRIES = 4
-"""A task whose pod was lost or preempted is tried so often; a task that failed by itself is not tried again."""
+"""A task whose pod was lost or preempted is tried so often; one that failed by itself only with more memory."""
 SMALL = Resources(cpu="500m", memory="1Gi")
 """Of tasks without a module in memory: they prepare, judge and pack."""
 RETRY_AFTER = timedelta(seconds=10)
@@ -38,7 +38,8 @@ class Work:
     """A task that is wanted, and how its pod runs.
 
     name: its role, a DNS label of at most 63 characters. folder: its folder of the store; None for one of its own
-    by the task's digest, which all deployments of the namespace share.
+    by the task's digest, which all deployments of the namespace share. resources_field: path of the user's field that
+    holds the resources; None where they are the operator's.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Work:
     template: PodTemplate | None = None
     placement: Placement | None = None
     folder: str | None = None
+    resources_field: str | None = None
+
+    @property
+    def memory(self) -> str:
+        """What its pod asks for; no part of the digest, since it decides no result."""
+        return str(self.resources.memory)
 
     @property
     def digest(self) -> str:
@@ -98,6 +105,7 @@ def _intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskReco
         digest=digest,
         tries=tries,
         job=parent.child_name("t", short(digest, 8), str(tries)),
+        memory=work.memory,
         started_at=now.replace(microsecond=0),
     )
 
@@ -108,7 +116,14 @@ def will_retry(record: TaskRecord) -> bool:
     return record.state == TaskState.FAILED and lost and record.tries < MAX_TRIES
 
 
+def starved(record: TaskRecord) -> bool:
+    """Whether a try ended for want of memory: as often as it is given the same, it ends the same."""
+    return record.failure is not None and record.failure.reason == OOM_KILLED
+
+
 def _retried(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> tuple[TaskRecord, Plan]:
+    if starved(record) and record.memory != work.memory:
+        return _intended(parent, work, record.tries + 1, now), Plan()
     if not will_retry(record) or record.ended_at is None:
         return record, Plan()
     retry_at = record.ended_at + RETRY_AFTER

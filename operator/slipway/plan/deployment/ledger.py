@@ -14,7 +14,7 @@ from slipway.plan.digests import short
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
-from slipway.plan.tasks import Work, follow_task, will_retry
+from slipway.plan.tasks import Work, follow_task, starved, will_retry
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
@@ -71,10 +71,10 @@ class Ledger:
     @property
     def failure(self) -> str | None:
         """Why the first task that is given up failed; None where none is."""
-        for digest, (_, label) in self._followed.items():
+        for digest, (work, label) in self._followed.items():
             record = self._records[digest]
             if record.state is TaskState.FAILED and not will_retry(record):
-                return f"{label} failed{_why(record)}; see the logs of job/{record.job}"
+                return f"{label} failed{_why(record)}; {_cure(record, work)}"
         return None
 
     @property
@@ -105,6 +105,12 @@ def _why(record: TaskRecord) -> str:
     what = ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)
     exit_code = f" (exit code {failure.exit_code})" if failure.exit_code not in (None, 0, 1) else ""
     return f": {what}{exit_code}"
+
+
+def _cure(record: TaskRecord, work: Work) -> str:
+    if starved(record) and work.resources_field is not None:
+        return f"raise {work.resources_field}.memory above {work.memory}"
+    return f"see the logs of job/{record.job}"
 
 
 def pruned(

@@ -109,7 +109,8 @@ class Pipeline:
             seed=0 if step.conversion else self.spec.compression.seed,
         )
         image = step.plugin.image or self.settings.runtime_image
-        work = Work(step.role, task, image, self._mount, self.spec.compression.resources)
+        resources = self.spec.compression.resources
+        work = Work(step.role, task, image, self._mount, resources, resources_field="spec.compression.resources")
         return self.ledger.artifact(work, step.label, State(step.plugin.produces))
 
     def _data(self, name: str, source: DataSource) -> DataRef | None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, SERVICE, TRAINING_JOB, Key, key_of
+from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, JOB, SERVICE, TRAINING_JOB, Key, key_of
 from slipway.plan.deployment import plan_deployment
 from slipway.plan.parent import ROLE_LABEL
 from support.builders import (
@@ -29,7 +29,7 @@ from support.builders import (
     training_job,
 )
 from support.deployments import DIGITS, counting, raising, served, service_target, until, with_ratio, world_with
-from support.world import World
+from support.world import World, does_its_work
 
 TABLE = {
     "waiting": ("Pending", "False", "True", "False"),
@@ -113,13 +113,16 @@ def test_while_a_task_runs_the_phase_says_which_part_it_is_of(task, expected, wo
     assert not available(world)
 
 
+def job_of(world, role):
+    (job,) = world.select(JOB, NAMESPACE, {ROLE_LABEL: role})
+    return job
+
+
 def test_a_step_whose_pod_does_not_fit_any_node_says_so_after_a_while():
     world = world_with()
     world.behaviour = until("prune-structured")
     world.run(DIGITS)
-    job = next(
-        obj for obj in world.objects.values() if "step-0" in obj["metadata"].get("labels", {}).get(ROLE_LABEL, "")
-    )
+    job = job_of(world, "step-0-prune-structured")
     scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     said = "0/1 nodes are available: 1 Insufficient cpu. preemption: no."
     world.put(pod(job, phase="Pending", conditions=({**scheduled, "message": said},)))
@@ -196,6 +199,31 @@ def test_a_task_that_fails_is_told_with_its_exception(task, named, first):
     assert reason(world) == "StepFailed"
     assert f"{named} failed: PluginError: the ratio leaves no channel; see the logs of job/digits-" in message(world)
     assert available(world) is not first
+
+
+def test_a_step_that_was_killed_for_want_of_memory_runs_again_once_it_is_given_more():
+    world = world_with(compression={"steps": [PRUNE], "resources": {"memory": "2Gi"}})
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    job = job_of(world, "step-0-prune-structured")
+    world.put(pod(job, exit_code=137, reason="OOMKilled"))
+    world.set_status(key_of(job), {"conditions": [{"type": "Failed", "status": "True"}]})
+    world.behaviour = does_its_work
+    world.run(DIGITS)
+    assert row(world) == TABLE["failed"]
+    assert "(prune-structured 1.0.0) failed: OOMKilled (exit code 137)" in message(world)
+    assert "raise spec.compression.resources.memory above 2Gi" in message(world)
+
+    tried = world.jobs()
+    world.edit(DIGITS, lambda spec: spec.update(serving={"replicas": 1}))
+    world.run(DIGITS)
+    assert world.jobs() == tried  # with the same memory it would end the same
+
+    world.edit(DIGITS, lambda spec: spec["compression"].update(resources={"memory": "4Gi"}))
+    world.run(DIGITS)
+    assert row(world) == TABLE["ready"]
+    assert world.jobs().count("step-0-prune-structured") == 2
+    assert tried.count("convert-baseline") == world.jobs().count("convert-baseline") == 1
 
 
 def test_a_step_that_leaves_another_state_than_its_plugin_says_has_failed():
