@@ -1,0 +1,122 @@
+"""What a cluster went through, by every change of its objects: which Jobs were ever made, and what statuses said.
+
+It holds each change to laws that no fault excuses, and tells which Jobs ran whatever became of them since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from slipway.api.kinds import GROUP, RECONCILED, Object, kind_of
+from slipway.plan.seen import controller_uid
+from support.faults.world import role_of
+
+_OURS = f"{GROUP}/"
+
+
+class Made(NamedTuple):
+    """A Job that was made once. parent: UID."""
+
+    name: str
+    role: str
+    parent: str
+
+
+class Chronicle:
+    """Give it every object as it is after each change, in order."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Made] = {}
+        """By UID."""
+        self.parents: dict[str, Object] = {}
+        """Every object of a reconciled kind that ever was, by UID, oldest first, as it was last seen."""
+        self.broken: list[str] = []
+        """Laws that were broken."""
+        self.changes = 0
+        self._entries: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+        self._ended: dict[tuple[str, ...], Object] = {}
+
+    def seen(self, obj: Object) -> None:
+        self.changes += 1
+        if obj["kind"] == "Job":
+            self._job(obj)
+        elif obj["apiVersion"].startswith(_OURS) and kind_of(obj) in RECONCILED:
+            self._status(self.parents.get(obj["metadata"]["uid"]), obj)
+            self.parents[obj["metadata"]["uid"]] = obj
+
+    def ran(self) -> Counter[tuple[str, str]]:
+        """How many Jobs each role of each parent had, by `kind/name` of the parent; whoever made them."""
+        return Counter((self._named(made.parent), made.role) for made in self.jobs.values())
+
+    def verdict(self) -> list[str]:
+        """All that speaks against the operator."""
+        said = list(self.broken)
+        for entry, uids in self._entries.items():
+            if len(uids) > 1:
+                said.append(f"{' '.join(entry[1:])} was carried out by {len(uids)} Jobs")
+        entries = Counter(uid for uids in self._entries.values() for uid in uids)
+        for uid, made in self.jobs.items():
+            if made.role == "reread":
+                continue
+            parent = self.parents.get(made.parent)
+            if entries[uid] > 1 or (entries[uid] == 0 and parent is not None and "gone" not in parent):
+                said.append(f"Job {made.name} ({made.role}) stands in {entries[uid]} ledger entries")
+        return said
+
+    def gone(self, uid: str) -> None:
+        """That object is deleted: what its status can no longer say is not asked for."""
+        if uid in self.parents:
+            self.parents[uid] = {**self.parents[uid], "gone": True}
+
+    # --- Inside -------------------------------------------------------------------------------------------------
+
+    def _named(self, uid: str) -> str:
+        parent = self.parents.get(uid)
+        return f"{parent['kind']}/{parent['metadata']['name']}" if parent else "nobody"
+
+    def _job(self, job: Object) -> None:
+        uid = job["metadata"]["uid"]
+        if uid in self.jobs:
+            return
+        made = Made(job["metadata"]["name"], role_of(job), controller_uid(job) or "")
+        self.jobs[uid] = made
+        parent = self.parents.get(made.parent)
+        if parent is None or "gone" in parent:
+            self.broken.append(f"Job {made.name} was made for nobody")
+        elif made.name not in _intents(parent):
+            self.broken.append(f"Job {made.name} was made before it was written down")
+
+    def _status(self, before: Object | None, obj: Object) -> None:
+        status, parent = obj.get("status", {}), obj["metadata"]["uid"]
+        for attempt in status.get("attempts", ()):
+            self._entry((parent, "attempt", str(attempt["number"])), attempt, "outcome")
+        for task in status.get("tasks", ()):
+            self._entry((parent, "task", task["name"], task["digest"], str(task["tries"])), task, "endedAt")
+        if before is not None:
+            self._conditions(before, obj)
+
+    def _entry(self, name: tuple[str, ...], record: Object, ended: str) -> None:
+        if uid := record.get("jobUID"):
+            self._entries[name].add(uid)
+        if record.get(ended):
+            first = self._ended.setdefault(name, record)
+            if first != record:
+                self.broken.append(f"{' '.join(name[1:])} had ended as {first}, and was changed to {record}")
+
+    def _conditions(self, before: Object, obj: Object) -> None:
+        """lastTransitionTime moves exactly when the status flips."""
+        was = {one["type"]: one for one in before.get("status", {}).get("conditions", ())}
+        for one in obj.get("status", {}).get("conditions", ()):
+            old = was.get(one["type"])
+            if old is None or old["status"] != one["status"] or old["lastTransitionTime"] == one["lastTransitionTime"]:
+                continue
+            self.broken.append(f"condition {one['type']} stayed {one['status']} and its lastTransitionTime moved")
+
+
+def _intents(parent: Object) -> set[str]:
+    """Names of the Jobs that a status allows to be made: recorded, and not known to have been made."""
+    status = parent.get("status", {})
+    records = [*status.get("attempts", ()), *status.get("tasks", ())]
+    names = {one["job"] for one in records if not one.get("jobUID") and not one.get("outcome")}
+    return names | {f"{one['job']}-q{one['rereads']}" for one in records if one.get("rereads")}

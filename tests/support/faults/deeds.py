@@ -1,0 +1,123 @@
+"""What becomes of a Job whose pods run: they work, fail, are preempted, are lost with their node, or run on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from slipway.api.artifacts import State
+from slipway.api.kinds import Object, key_of
+from slipway.plan.digests import digest_of
+from support.builders import succeeded, wire_time
+from support.faults.world import Deed, World, role_of
+from support.world import COUNTS, does_its_work, env_of, task_of
+
+_FAILED = ("FailureTarget", "Failed")
+
+
+async def works(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """Every pod ends well, and the first reports what it made."""
+    return await reporting(report_of(job))(world, job, pods)
+
+
+def where(param: str, value: object, then: Deed) -> Deed:
+    """A compression step with that parameter does `then`; every other Job works."""
+
+    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+        chosen = task_of(job).get("params", {}).get(param) == value
+        return await (then if chosen else works)(world, job, pods)
+
+    return deed
+
+
+async def runs_on(_world: World, _job: Object, _pods: Sequence[Object]) -> bool:
+    return False
+
+
+def reporting(report: Object) -> Deed:
+    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+        for index, pod in enumerate(pods):
+            await world.pod_ends(pod, 0, _message({**report, "at": wire_time(world.now())}) if index == 0 else "")
+        await world.job_ends(job, "SuccessCriteriaMet", "Complete")
+        return True
+
+    return deed
+
+
+def counting(lost: int) -> Deed:
+    """A comparison that finds so many samples lost."""
+    return reporting(succeeded(counts={**COUNTS, "lost": lost}))
+
+
+async def finds_a_model(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """A re-read that finds the whole report of a training in the store."""
+    ref = {"uri": task_of(job)["uri"] + "/artifact", "digest": digest_of("found"), "state": str(State.MODULE)}
+    return await reporting(succeeded({**ref, "sizeBytes": 100}, {"accuracy": 0.97}))(world, job, pods)
+
+
+def fails(message: str = "boom", exception: str = "ValueError") -> Deed:
+    """The last pod raises; the Job controller deletes those that still run."""
+
+    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+        *others, last = pods
+        error = {"exception": exception, "message": message, "exitCode": 1, "rank": len(others)}
+        report = {"outcome": "failed", "at": wire_time(world.now()), "error": error}
+        await world.pod_ends(last, 1, _message(report))
+        for pod in others:
+            await world.admin.delete(key_of(pod))
+        await world.job_ends(job, *_FAILED, reason="BackoffLimitExceeded", message="too many failures")
+        return True
+
+    return deed
+
+
+async def preempted(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """The scheduler takes the first pod for another; the Job says so when no pod is left."""
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "preempting to accommodate a higher priority pod",
+        "lastTransitionTime": wire_time(world.now()),
+    }
+    if pods and "DisruptionTarget" not in str(pods[0]["status"]):
+        await world.admin.set_status(key_of(pods[0]), {"conditions": [target]})
+        return True
+    if pods:
+        for pod in pods:
+            await world.admin.delete(key_of(pod))
+        return True
+    said = "Pod matching onPodConditions rule at index 0"
+    await world.job_ends(job, *_FAILED, reason="PodFailurePolicy", message=said)
+    return True
+
+
+async def lost_with_its_node(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """The pods are gone without a word, then the Job has failed."""
+    if pods:
+        for pod in pods:
+            await world.admin.delete(key_of(pod))
+        return True
+    await world.job_ends(job, *_FAILED, reason="BackoffLimitExceeded", message="too many failures")
+    return True
+
+
+async def vanishes(world: World, job: Object, _pods: Sequence[Object]) -> bool:
+    """Somebody deletes the Job, pods and all."""
+    await world.admin.delete(key_of(job))
+    return True
+
+
+def report_of(job: Object) -> Object:
+    """What the pod of a Job reports when all goes well; a model is the same however often it is trained."""
+    if role_of(job) != "train":
+        return does_its_work(task_of(job), job)
+    env = env_of(job)
+    where = json.loads(env["SLIPWAY_TASK"]) if "SLIPWAY_TASK" in env else {}
+    made = {field: where.get(field) for field in ("entrypoint", "data", "nodes")}
+    ref = {"uri": env.get("SLIPWAY_OUT_URI", "store:///none") + "/artifact", "digest": digest_of(made)}
+    return succeeded({**ref, "state": str(State.MODULE), "sizeBytes": 100}, {"accuracy": 0.97})
+
+
+def _message(report: Object) -> str:
+    return json.dumps(report)

@@ -1,0 +1,85 @@
+"""What is left of a scenario, without what chance and the clock decide: equal whatever faults the operator met."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+from slipway.api.kinds import CHILDREN, EVENT, RECONCILED, Object
+from support.faults.chronicle import Chronicle
+from support.faults.world import World
+
+_DROPPED = ("resourceVersion", "creationTimestamp", "managedFields", "selfLink")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
+
+
+async def end_state(world: World, chronicle: Chronicle) -> list[Object]:
+    """All objects that the operator writes, statuses included, in an order of their own.
+
+    UIDs, and the names that carry their hashes, become words; times become one word. Events are told apart: they
+    inform only, and one that is lost is not told again (see `told`).
+    """
+    objects = [
+        _without_chance(obj)
+        for kind in (*RECONCILED, *CHILDREN)
+        for obj in await world.admin.list(kind, world.namespace)
+    ]
+    objects.sort(key=lambda obj: (obj["kind"], obj["metadata"]["name"]))
+    state: list[Object] = json.loads(_in_words(json.dumps(objects), chronicle))
+    state.sort(key=lambda obj: (obj["kind"], obj["metadata"]["name"]))
+    return state
+
+
+async def told(world: World, chronicle: Chronicle) -> set[tuple[str, str, str]]:
+    """The Events: type, reason, message."""
+    events = [(obj["type"], obj["reason"], obj["note"]) for obj in await world.admin.list(EVENT, world.namespace)]
+    return {(kind, reason, _in_words(note, chronicle)) for kind, reason, note in events}
+
+
+def difference(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two states differ, by path, as `path: one | other`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted({*one, *other})
+        return [line for name in names for line in difference(one.get(name), other.get(name), f"{path}.{name}")]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [line for at, (a, b) in pairs for line in difference(a, b, f"{path}[{_mark(a, at)}]")]
+    return [] if one == other else [f"{path}: {json.dumps(one)[:300]} | {json.dumps(other)[:300]}"]
+
+
+def _mark(item: Any, at: int) -> str:
+    if isinstance(item, dict):
+        name = item.get("name") or item.get("type") or item.get("metadata", {}).get("name")
+        return f"{item.get('kind', '')}/{name}" if "metadata" in item else str(name or at)
+    return str(at)
+
+
+def _without_chance(obj: Object) -> Object:
+    meta = {name: value for name, value in obj["metadata"].items() if name not in _DROPPED}
+    spec = obj.get("spec")
+    if obj["kind"] == "Service" and spec and spec.get("clusterIP") != "None":
+        spec = {name: value for name, value in spec.items() if name not in ("clusterIP", "clusterIPs")}
+    return {**obj, "metadata": meta, **({"spec": spec} if spec is not None else {})}
+
+
+def _in_words(text: str, chronicle: Chronicle) -> str:
+    """Each parent is known by its kind, its name and how many of that name there were before."""
+    count: dict[tuple[str, str], int] = {}
+    for uid, parent in chronicle.parents.items():
+        kind, name = parent["kind"], parent["metadata"]["name"]
+        count[kind, name] = count.get((kind, name), 0) + 1
+        text = text.replace(uid, f"<uid of {kind} {name} {count[kind, name]}>")
+        mark = sha256(uid.encode()).hexdigest()[:6]
+        text = text.replace(f"{name}-{mark}", f"{name}-<{kind} {count[kind, name]}>")
+    for uid, made in chronicle.jobs.items():
+        parent_name = made.name
+        text = text.replace(uid, f"<uid of Job {_stem(parent_name)}>")
+    return _CLOCK.sub("<clock>", _TIME.sub("<time>", text))
+
+
+def _stem(job: str) -> str:
+    """A Job's name without its parent's hash."""
+    return re.sub(r"-[0-9a-f]{6}-", "-", job, count=1)

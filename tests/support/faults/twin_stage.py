@@ -1,0 +1,89 @@
+"""A Stage on the twin: operators that live one after another over one cluster, on a clock that only waiting moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slipway.cluster.twin import Change, Twin
+from slipway.controller.planners import PLANNERS
+from support.builders import NAMESPACE
+from support.calls import Crash, Interfered
+from support.faults.admin import TwinAdmin
+from support.faults.chronicle import Chronicle
+from support.faults.deeds import works
+from support.faults.world import World
+from support.loop_on_twin import Clock, OperatorOnTwin
+
+REST_SECONDS = 150.0
+"""So long after the last change nothing more is waited for: every wait of a planner that changes something is shorter,
+but for a TTL or a deadline, which a scenario waits for itself."""
+
+Life = Callable[[Twin, Interfered, Clock], OperatorOnTwin]
+"""Makes the next operator; it has not listed anything yet."""
+
+
+def ordinary(twin: Twin, calls: Interfered, clock: Clock) -> OperatorOnTwin:
+    return OperatorOnTwin(twin, calls, PLANNERS, clock)
+
+
+class TwinStage:
+    """stays_down: a dead operator comes back only when the world has gone as far as it can without one."""
+
+    def __init__(self, *, life: Life = ordinary, stays_down: bool = False, rest_seconds: float = REST_SECONDS) -> None:
+        self.clock = Clock()
+        self.twin = Twin(self.clock.now)
+        self.calls = Interfered(self.twin)
+        self.world = World(TwinAdmin(self.twin), NAMESPACE, self.clock.now, works)
+        self.world.collects = False
+        self.chronicle = Chronicle()
+        self.deaths = 0
+        self.operator: OperatorOnTwin | None = None
+        self._life, self._stays_down, self._rest_seconds = life, stays_down, rest_seconds
+        self._last_change = (0, 0.0)
+        self.twin.subscribe(self._changed)
+
+    async def quiet(self) -> None:
+        self.clock.elapsed += 1.0  # nothing in the world takes no time
+        while True:
+            if self.operator is None:
+                if self.deaths and self._stays_down:
+                    return
+                await self._begin()
+            try:
+                await self._operator.settle()
+            except Crash:
+                self._operator.stop()
+                self.operator = None
+                self.deaths += 1
+            else:
+                return
+
+    async def sleep(self) -> bool:
+        if self.operator is None:
+            await self._begin()
+            return True
+        changes, since = self._last_change
+        if changes != self.chronicle.changes:
+            since = self.clock.elapsed
+            self._last_change = self.chronicle.changes, since
+        wait = self._operator.queue.seconds_to_next()
+        if wait is None or self.clock.elapsed + wait > since + self._rest_seconds:
+            return False
+        self.clock.elapsed += wait
+        return True
+
+    @property
+    def _operator(self) -> OperatorOnTwin:
+        assert self.operator is not None
+        return self.operator
+
+    async def _begin(self) -> None:
+        self.operator = self._life(self.twin, self.calls, self.clock)
+        await self.operator.start()
+
+    def _changed(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self.chronicle.gone(change.object["metadata"]["uid"])
+            self.chronicle.changes += 1
+        else:
+            self.chronicle.seen(change.object)
