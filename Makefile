@@ -7,7 +7,7 @@ UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
 .PHONY: help setup check lint types contracts unit generate generate-check lock test integration e2e \
-        demo-cluster cluster-up cluster-down clean
+        demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,10 @@ test: check integration e2e ## Everything: check, integration and e2e, from a co
 
 demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
 	PYTHONPATH=dev dev/with-cluster $(BIN)/python -m demo
+
+bench: setup ## Benchmarks on a real kube-apiserver (QUICK=1 for five minutes; ONLY=throughput,latency,...)
+	dev/cluster/build
+	PYTHONPATH=tests:dev/cluster $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 clean: ## Remove what builds and tests left, the cluster's state included
 	dev/cluster/down

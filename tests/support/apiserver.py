@@ -101,7 +101,7 @@ def running(*flags: str) -> Iterator[ApiServer]:
     command = [str(ROOT / "dev" / "cluster" / "apiserver"), *flags]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            server = _connect(Path(_first_line(process)))
+            server = connect(Path(_first_line(process)))
             try:
                 yield server
             finally:
@@ -140,7 +140,8 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def _connect(kubeconfig: Path) -> ApiServer:
+def connect(kubeconfig: Path) -> ApiServer:
+    """A connection as the user of a kubeconfig, by client certificate."""
     config = yaml.safe_load(kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))

@@ -1,0 +1,107 @@
+"""One TrainingJob's writes, as an operator made them, to be made again for another TrainingJob.
+
+What differs between two jobs is put into the text as it becomes known: their UID and name, and, from the answers of
+the API server, versions and the Job's UID. Texts are prepared beforehand, so that a replay costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.audit import Write
+from benchmarks.client import APPLY, JSON, MERGE, Client
+
+_METHODS = {"create": "POST", "patch": "PATCH", "update": "PUT", "delete": "DELETE"}
+_NAMESPACE, _MARK, _UID, _NAME = "$NAMESPACE", "$MARK", "$UID", "$NAME"
+_VERSION, _JOB_UID = "$VERSION", "$JOB_UID"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """answers: what is read of the answer: `version`, `job`, or nothing."""
+
+    method: str
+    path: str
+    body: str
+    content_type: str
+    answers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    requests: tuple[Request, ...]
+
+    @classmethod
+    def of(cls, writes: Sequence[Write], training_job: Mapping[str, Any], job_uid: str | None) -> Self:
+        """The writes of one TrainingJob; as it was answered to its creator. job_uid: of its Job, where it has one."""
+        meta = training_job["metadata"]
+        tokens = {meta["uid"]: _UID, _mark(meta["uid"]): _MARK, meta["namespace"]: _NAMESPACE, meta["name"]: _NAME}
+        if job_uid:
+            tokens[job_uid] = _JOB_UID
+        return cls(tuple(_request(write, tokens) for write in writes))
+
+    async def replay(self, client: Client, training_job: Mapping[str, Any]) -> None:
+        """The same writes in the same order, for a TrainingJob as it was answered to its creator."""
+        meta = training_job["metadata"]
+        uid, version, job_uid = meta["uid"], meta["resourceVersion"], ""
+        mark, namespace, name = _mark(uid), meta["namespace"], meta["name"]
+
+        def filled(text: str) -> str:
+            text = text.replace(_NAMESPACE, namespace).replace(_MARK, mark).replace(_NAME, name).replace(_UID, uid)
+            return text.replace(_VERSION, version).replace(_JOB_UID, job_uid)
+
+        for request in self.requests:
+            answer = await client.call(
+                request.method, filled(request.path), filled(request.body).encode(), request.content_type
+            )
+            if request.answers == "version":
+                version = json.loads(answer)["metadata"]["resourceVersion"]
+            elif request.answers == "job":
+                job_uid = json.loads(answer)["metadata"]["uid"]
+
+    def only(self, *resources: str) -> Recording:
+        """Without the writes of other resources."""
+        return Recording(tuple(one for one in self.requests if one.path.split("?")[0].split("/")[-1] in resources))
+
+
+def save(recordings: Mapping[str, Recording], path: Path) -> None:
+    """By TrainingJob's name, in the order in which they began."""
+    path.write_text(json.dumps({name: [asdict(one) for one in each.requests] for name, each in recordings.items()}))
+
+
+def load(path: Path) -> dict[str, Recording]:
+    read = json.loads(path.read_text())
+    return {name: Recording(tuple(Request(**one) for one in each)) for name, each in read.items()}
+
+
+def _request(write: Write, tokens: Mapping[str, str]) -> Request:
+    body = write.body
+    answers = ""
+    content_type = APPLY if write.verb == "patch" else JSON
+    if write.resource == "trainingjobs/status":
+        content_type, answers = MERGE, "version"
+        body["metadata"]["resourceVersion"] = _VERSION
+    elif write.resource == "jobs":
+        answers = "job"
+    path, text = write.uri, json.dumps(body)
+    for value, token in tokens.items():
+        path, text = path.replace(value, token), text.replace(value, token)
+    return Request(_METHODS[write.verb], path, text, content_type, answers)
+
+
+def _mark(uid: str) -> str:
+    """As children's names carry it."""
+    return sha256(uid.encode()).hexdigest()[:6]
+
+
+def training_job_of(write: Write) -> str:
+    """The name of the TrainingJob that a write was made for; children are named `<name>-<mark>-<attempt>`."""
+    name = write.name or write.body["metadata"]["name"]
+    if write.resource.startswith("trainingjobs"):
+        return name
+    return name.split(".")[0] if write.resource == "events" else name.rsplit("-", 2)[0]
