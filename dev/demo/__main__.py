@@ -38,6 +38,8 @@ def main() -> int:
         digits.train(kubectl, run, stages)
         deployed = digits.deploy(kubectl, run, stages)
         results.append({"seed": seed, **digits.ask(kubectl, run, deployed, images.runtime, CLAIM, stages)})
+        if seed != seeds[-1]:
+            digits.make_room(kubectl, run)
     report = {**results[0], "seconds": stages.seconds, "seeds": results}
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=1) + "\n")

@@ -62,6 +62,12 @@ def deploy(kubectl: Kubectl, run: Run, stages: Stages) -> Object:
     return kubectl.get("modeldeployment", run.name) or {}
 
 
+def make_room(kubectl: Kubectl, run: Run) -> None:
+    """Scale what serves to zero, so that the next seed's pods find processors on a small node."""
+    patch = json.dumps({"spec": {"serving": {"replicas": 0}}})
+    kubectl("patch", "modeldeployment", run.name, "--type=merge", "--patch", patch)
+
+
 def follow(kubectl: Kubectl, target: str) -> None:
     """Show progress until Ready. Raises CalledProcessError where it ends otherwise."""
     command = ["slipway", "status", target, "--watch", "--timeout", "600", "--namespace", kubectl.namespace]
