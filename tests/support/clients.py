@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 REQUEST_SECONDS = 10
 NEW_CONNECTION_SECONDS = 0.02
@@ -19,7 +18,7 @@ SAMPLE = [[[0.0] * 28] * 28]
 
 @dataclass
 class Tally:
-    """answered: requests with an answer. failures: when and how each of the others ended. retried: over a new connection."""
+    """answered: requests with an answer. failures: how each of the others ended. retried: over a new connection."""
 
     answered: int = 0
     failures: list[str] = field(default_factory=list)
@@ -61,7 +60,7 @@ def _ask(address: str, model: str, body: str, tally: Tally, keep_alive: bool, st
                 tally.retried += 1
                 error = _failure(connection, model, body)
             if error:
-                tally.failures.append(f"{datetime.now(UTC):%H:%M:%S.%f} {error}")
+                tally.failures.append(error)
             else:
                 tally.answered += 1
             if error or not keep_alive:
