@@ -1,7 +1,7 @@
 """What every model of the API shares: camelCase on the wire, lenient reads, rules written once.
 
 Reads are lenient (unknown fields are ignored: a newer CRD may have more); what a user writes is checked
-strictly, by the API server, or by `Model.model_validate_json(text, strict=True, extra="forbid")`.
+strictly, by the API server, or by `written.read_written`, which judges as the server does.
 """
 
 from __future__ import annotations
@@ -193,5 +193,23 @@ def _rfc3339(moment: datetime) -> str:
 Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
 """A time, to the second and in UTC on the wire (RFC 3339)."""
 
-Open = Annotated[Mapping[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
-"""An object whose fields somebody else defines: a plugin, a factory, torch.optim."""
+MAX_DEPTH = 32
+"""Of an Open value. A CRD can bound no depth, so the API server takes what the planner then refuses by its field."""
+
+
+def _shallow(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        children = (child for one in level for child in (one.values() if isinstance(one, Mapping) else one))
+        level = [child for child in children if isinstance(child, list | Mapping)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+Open = Annotated[
+    Mapping[str, Any],
+    AfterValidator(_shallow),
+    WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+]
+"""An object whose fields somebody else defines: a plugin, a factory, torch.optim. Nested at most MAX_DEPTH levels."""

@@ -29,6 +29,7 @@ from support.builders import (
     training_job,
 )
 from support.deployments import DIGITS, counting, raising, served, service_target, until, with_ratio, world_with
+from support.mutants import nested
 from support.world import World, does_its_work
 
 TABLE = {
@@ -252,8 +253,13 @@ def steps(*wanted):
             "spec.evaluation.data: is the train data of trainingJob/digits",
         ),
         (lambda spec: spec["serving"].update(replicas=-1), "InvalidSpec", "spec.serving.replicas"),
+        (
+            lambda spec: spec["compression"]["steps"][0].update(params=nested(300)),
+            "InvalidSpec",
+            "spec.compression.steps[0].params: it is nested more than 32 levels deep",
+        ),
     ],
-    ids=["params", "order", "other store", "evaluated on what was trained on", "unreadable"],
+    ids=["params", "order", "other store", "evaluated on what was trained on", "unreadable", "too deep"],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["nothing serves", "an older one serves"])
 def test_a_spec_that_cannot_work_is_stalled_by_field_and_goes_on_when_it_is_mended(change, expected, words, first):
