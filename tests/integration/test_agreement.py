@@ -1,0 +1,79 @@
+"""The API server and the models agree on every spec, right or wrong, that the schemas let one think of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.api.base import MAX_DEPTH
+from slipway.api.crds import RESOURCES
+from support.apiserver import ApiServer
+from support.budget import SCALE, tried
+from support.full_objects import full_objects
+from support.judges import fields_in, model_says, same_branch, server_says
+from support.mutants import Mutant, mutants, nested
+from support.places import text, with_value
+from support.specs import specs
+
+NAMESPACE = "agreement"
+RIGHT = st.one_of([st.tuples(st.just(resource.kind.kind), specs(resource)) for resource in RESOURCES])
+WRONG = 1000
+"""Of the mutants so many at least are wrong; the others happen to be right."""
+
+
+@pytest.fixture(scope="module")
+def server(apiserver: ApiServer) -> ApiServer:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    apiserver.must("POST", "/api/v1/namespaces", body)
+    return apiserver
+
+
+@pytest.mark.timeout(1800)
+def test_both_refuse_a_wrong_spec_and_the_model_names_the_same_field(server: ApiServer) -> None:
+    wrong: list[Mutant] = []
+
+    @tried(1500)
+    @given(mutants())
+    def agree(mutant: Mutant) -> None:
+        taken, answer = server_says(server, NAMESPACE, mutant.kind, mutant.spec)
+        judged = model_says(mutant.kind, mutant.spec)
+        refused = isinstance(judged, list)
+        assert refused != taken, f"{mutant}\nserver: {answer.get('message', 'takes it')}\nmodel: {judged}"
+        if isinstance(judged, list):
+            wrong.append(mutant)
+            # A number that is almost whole is refused by a rule that cannot read it: the server then names nothing.
+            blamed = [field for field in fields_in(answer) if field != "<nil>"] or [text(mutant.place)]
+            agreed = [(one, other) for one in judged for other in blamed if same_branch(one, other)]
+            assert agreed, f"{mutant}\nserver: {blamed}\nmodel: {judged}"
+        else:
+            assert model_says(mutant.kind, answer["spec"]) == judged, mutant
+
+    agree()
+    assert len(wrong) >= WRONG * SCALE
+
+
+@pytest.mark.timeout(1800)
+def test_both_take_a_right_spec_and_fill_in_the_same_defaults(server: ApiServer) -> None:
+    @tried(300)
+    @given(RIGHT)
+    def agree(drawn: tuple[str, Any]) -> None:
+        kind, spec = drawn
+        taken, answer = server_says(server, NAMESPACE, kind, spec)
+        assert taken, (drawn, answer["message"])
+        judged = model_says(kind, spec)
+        assert model_says(kind, answer["spec"]) == judged
+
+    agree()
+
+
+def test_depth_alone_is_judged_by_the_model_only(server: ApiServer) -> None:
+    """A structural schema can bound none; the planner then names the field (tests/mutation)."""
+    (full,) = full_objects()["CompressionPlugin"]
+    good, deep = (with_value(full["spec"], ("parameters",), nested(levels)) for levels in (MAX_DEPTH, MAX_DEPTH + 1))
+    for spec in (good, deep):
+        assert server_says(server, NAMESPACE, "CompressionPlugin", spec)[0]
+    assert not isinstance(model_says("CompressionPlugin", good), list)
+    assert model_says("CompressionPlugin", deep) == ["spec.parameters"]

@@ -1,0 +1,59 @@
+"""The two that judge a spec: the API server under strict validation, and the models as `read_written` reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic import ValidationError
+
+from slipway.api.base import Model
+from slipway.api.kinds import Kind
+from slipway.api.written import read_written
+from support.apiserver import ApiServer
+from support.places import Json, text
+from support.refusals import RESOURCE_OF
+
+STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
+
+
+def collection(kind: Kind, namespace: str) -> str:
+    where = f"/namespaces/{namespace}" if kind.namespaced else ""
+    group = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
+    return f"{group}{where}/{kind.plural}"
+
+
+def server_says(server: ApiServer, namespace: str, kind: str, spec: Any, name: str = "one") -> tuple[bool, Json]:
+    """Whether it takes the object, and its answer; nothing is kept."""
+    resource = RESOURCE_OF[kind].kind
+    obj = {"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+    status, answer = server.request("POST", collection(resource, namespace), obj, **STRICT)
+    assert status < 500, answer
+    return status < 300, answer
+
+
+def model_says(kind: str, spec: Any) -> Model | list[str]:
+    """The model; or where each error is, as far down as the field that it names."""
+    try:
+        return read_written(RESOURCE_OF[kind].model, json.dumps({"spec": spec}))
+    except ValidationError as error:
+        return [named(one["loc"], one["msg"]) for one in error.errors(include_url=False, include_input=False)]
+
+
+def named(loc: tuple[int | str, ...], message: str) -> str:
+    """A rule's message starts with the field that it blames."""
+    field = message.removeprefix("Value error, ").partition(": ")
+    blamed = (*loc, *field[0].split(".")) if field[1] and " " not in field[0] else loc
+    return text(blamed)
+
+
+def fields_in(refusal: Json) -> list[str]:
+    """The fields that a refusal of the API server names."""
+    causes = [cause.get("field", "") for cause in refusal.get("details", {}).get("causes", ())]
+    return [*causes, *re.findall(r'unknown field "(.+?)"(?:, |$)', refusal["message"])]
+
+
+def same_branch(one: str, other: str) -> bool:
+    """Whether two paths name one field, or one of them a field further down."""
+    return bool(one and other) and (one.startswith(other) or other.startswith(one))
