@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--crash", type=CrashPoint.parse)
     parser.add_argument("--no-leader-election", dest="elect", action="store_false")
     parser.add_argument("--lease-name", default="slipway-test")
+    parser.add_argument("--lease-namespace", default="default")
     parser.add_argument("--identity", default="test")
     parser.add_argument("--namespace", action="append", default=[])
     parser.add_argument("--defaults", type=Path)
@@ -47,7 +48,7 @@ def main() -> int:
         namespaces=tuple(given.namespace),
         workers=given.workers,
         elect=given.elect,
-        lease_namespace="default",
+        lease_namespace=given.lease_namespace,
         lease_name=given.lease_name,
         identity=given.identity,
         host="127.0.0.1",
