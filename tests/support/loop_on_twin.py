@@ -15,6 +15,7 @@ from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler
 from slipway.reconcile.queue import WorkQueue
+from slipway.reconcile.references import stands_apart
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SETTINGS = Settings("slipway/runtime:test", "slipway/serving:test")
@@ -49,6 +50,7 @@ class OperatorOnTwin:
         self.feed = Feed(self.cache, self.queue, self.planners)
         self.deaf = False
         self._unheard: list[Change] = []
+        self._watched: set[str] = set()  # UIDs of what the watches show
         executor = Executor(self.cluster, self.cache, "test")
         self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
         self.twin.subscribe(self._hear)
@@ -57,8 +59,9 @@ class OperatorOnTwin:
         """List everything, then lead."""
         for kind in WATCHED:
             since = self.cache.mark()
-            objects = await self.twin.list(kind)
+            objects = [obj for obj in await self.twin.list(kind) if not stands_apart(obj)]
             for obj in objects:
+                self._watched.add(obj["metadata"]["uid"])
                 self.feed.seen(obj, deleted=False)
             self.feed.listed(kind, [tuple(key_of(obj)[1:]) for obj in objects], since, None)
         self.feed.lead()
@@ -89,8 +92,12 @@ class OperatorOnTwin:
         self._unheard.append(change)
 
     def _deliver(self) -> None:
-        """A watch tells of a write after the write was answered."""
+        """A watch tells of a write after the write was answered; to it, what loses the selected label is deleted."""
         unheard, self._unheard = self._unheard, []
         for change in unheard:
-            if not self.deaf:
-                self.feed.seen(change.object, deleted=change.type == "DELETED")
+            uid = change.object["metadata"]["uid"]
+            leaves = change.type == "DELETED" or stands_apart(change.object)
+            if self.deaf or (leaves and uid not in self._watched):
+                continue
+            (self._watched.discard if leaves else self._watched.add)(uid)
+            self.feed.seen(change.object, deleted=leaves)

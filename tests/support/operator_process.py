@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--health-port", type=int, required=True)
     parser.add_argument("--metrics-port", type=int, required=True)
     parser.add_argument("--resync-seconds", type=float, default=600)
+    parser.add_argument("--revisit-seconds", type=float, default=30)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--runtime-image", default="slipway/runtime:test")
@@ -58,6 +59,7 @@ def main() -> int:
         log_level=given.log_level,
         defaults=given.defaults,
         resync_seconds=given.resync_seconds,
+        revisit_seconds=given.revisit_seconds,
     )
     crash = given.crash
     return run_operator(

@@ -10,7 +10,7 @@ from pathlib import Path
 from slipway.api.trainingjob import AttemptOutcome
 
 ROOT = Path(__file__).parents[2]
-PLAN = ROOT / "operator/slipway/plan"
+SPEAKING = [ROOT / "operator/slipway" / part for part in ("plan", "reconcile")]
 PAGE = (ROOT / "docs/reference/conditions.md").read_text()
 WORD = re.compile(r"[A-Z][A-Za-z]+")
 SAYING = {"under_way", "stalled", "ready", "at_rest", "waiting", "stuck", "Verdict", "NotYet", "Stuck", "Standing"}
@@ -18,7 +18,7 @@ SAYING = {"under_way", "stalled", "ready", "at_rest", "waiting", "stuck", "Verdi
 
 
 def trees() -> Iterator[ast.AST]:
-    return (node for path in PLAN.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    return (node for part in SPEAKING for path in part.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
 
 
 def words(node: ast.AST) -> set[str]:

@@ -23,7 +23,6 @@ from slipway.reconcile.references import selector_of
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-STRANGERS_SECONDS = 30.0
 
 
 class Scope(NamedTuple):
@@ -83,10 +82,10 @@ class Lists:
                 except ClusterError as error:
                     log.warning("a resync failed", scope=_shown(scope), error=str(error))
 
-    async def revisit_strangers(self) -> None:
+    async def revisit_strangers(self, every_seconds: float) -> None:
         """Look again, for ever, at objects that stand in our way and that no watch shows: they lack our label."""
         while True:
-            await asyncio.sleep(STRANGERS_SECONDS)
+            await asyncio.sleep(every_seconds)
             for obj in self._cache.strangers:
                 try:
                     self._feed.seen(await self._api.get(key_of(obj)), deleted=False)

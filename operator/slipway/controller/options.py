@@ -33,6 +33,7 @@ class Options:
     namespaces: to serve; none means all. workers: resources that are reconciled at the same time.
     defaults: a folder of manifests (*.yaml) that the leader keeps applied; None for none.
     resync_seconds: how often what is known is compared with what the API server lists.
+    revisit_seconds: how often objects are read that stand in our way or lost our label, which no watch shows.
     """
 
     settings: Settings
@@ -49,3 +50,4 @@ class Options:
     log_level: str = "info"
     defaults: Path | None = None
     resync_seconds: float = 600.0
+    revisit_seconds: float = 30.0

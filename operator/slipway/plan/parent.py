@@ -16,6 +16,8 @@ OWNER_LABELS = {"TrainingJob": f"{GROUP}/training-job", "ModelDeployment": f"{GR
 ROLE_LABEL = f"{GROUP}/role"
 REVISION_LABEL = f"{GROUP}/revision"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
+NAME_CONFLICT = "NameConflict"
+"""Reason of a Stalled resource, a child of which cannot be: its name is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Parent:
                 "metadata.name",
                 f"{kind} {name} exists and belongs to somebody else",
                 f"delete that {kind}, or give this {self.kind} another name",
-                reason="NameConflict",
+                reason=NAME_CONFLICT,
             )
         return obj
 

@@ -44,6 +44,8 @@ class Plan:
     create: posted once; AlreadyExists is no error, the next round looks whose it is.
     apply: server-side applied where what is rendered is not covered by what lives.
     wake_at: when to plan again even if nothing happens.
+    gone: what the plan takes to be gone for good. No watch shows an object that lost our label, so each is looked for
+    once more before anything is written, and the plan is dropped where one lives.
     """
 
     status: Object | None = None
@@ -52,6 +54,7 @@ class Plan:
     delete: tuple[Deletion, ...] = ()
     events: tuple[Happening, ...] = ()
     wake_at: datetime | None = None
+    gone: tuple[Key, ...] = ()
 
     def plus(self, other: Plan) -> Self:
         """Both plans' writes; the other's status wins where it has one, the earlier time to wake."""
@@ -63,6 +66,7 @@ class Plan:
             delete=self.delete + other.delete,
             events=self.events + other.events,
             wake_at=earliest((self.wake_at, other.wake_at)),
+            gone=self.gone + other.gone,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slipway.api.base import Model
-from slipway.api.kinds import JOB, POD, Object
+from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import by_content, digest_of, short
@@ -84,7 +84,10 @@ def follow_task(
         if live is None:
             return record, Plan(create=(_job(parent, record, work, settings),))
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
-    if live is None or live["metadata"]["uid"] != record.job_uid:
+    if live is None:
+        record, plan = _reread(parent, record, work, seen, settings, now)
+        return record, plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
+    if live["metadata"]["uid"] != record.job_uid:
         return _reread(parent, record, work, seen, settings, now)
     end = job_end(live, seen.owned(POD, live["metadata"]["uid"]))
     if end is None:

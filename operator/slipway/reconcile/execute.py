@@ -39,6 +39,9 @@ class Executor:
         is read again and the rest of the plan is dropped: the next round decides on what really is.
         Raises ClusterError for everything else that the API server refuses.
         """
+        for key in plan.gone:
+            if await self._lives(key):
+                return True
         wrote = False
         for rendered in plan.apply:
             live = self.cache.get(*key_of(rendered))
@@ -58,8 +61,25 @@ class Executor:
                 return True
             wrote = True
         for happening in plan.events:
-            await self._tell(happening, parent, now)
+            await self.tell(happening, parent, now)
         return wrote
+
+    async def tell(self, happening: Happening, parent: Object, now: datetime) -> None:
+        """Post an Event on the parent, as well as it goes."""
+        log.info("event", type=happening.type, reason=happening.reason, message=happening.message)
+        try:
+            await self.cluster.create(event_of(happening, parent, now, self.instance))
+        except AlreadyExists:
+            pass
+        except ClusterError as error:  # an Event informs; nothing waits for it
+            log.warning("could not post an Event", reason=happening.reason, error=str(error))
+
+    async def _lives(self, key: Key) -> bool:
+        """Whether an object is there although the plan takes it to be gone; the cache then knows it."""
+        try:
+            return self.cache.put(await self.cluster.get(key))
+        except NotFound:
+            return False
 
     async def _current(self, key: Key, write: Awaitable[None]) -> bool:
         """Await the write. False where it was decided on what is no longer so; the cache then knows better."""
@@ -111,15 +131,6 @@ class Executor:
             self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch))
         except NotFound:
             self.cache.remove(key, meta["uid"])
-
-    async def _tell(self, happening: Happening, parent: Object, now: datetime) -> None:
-        log.info("event", type=happening.type, reason=happening.reason, message=happening.message)
-        try:
-            await self.cluster.create(event_of(happening, parent, now, self.instance))
-        except AlreadyExists:
-            pass
-        except ClusterError as error:  # an Event informs; nothing waits for it
-            log.warning("could not post an Event", reason=happening.reason, error=str(error))
 
 
 def status_patch(present: Object, wanted: Object | None) -> Object:

@@ -22,6 +22,7 @@ from slipway.plan.seen import Seen
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.queue import WorkQueue
+from slipway.reconcile.refusals import REFUSALS, Refusals
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,7 @@ class Reconciler:
         self._queue = queue
         self._clock = clock
         self._timed = timed
+        self._refusals = Refusals()
 
     async def work(self) -> None:
         """One worker: takes keys until the queue is closed. Nothing that a resource causes ends it."""
@@ -102,6 +104,7 @@ class Reconciler:
             log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
             return "requeue"
         self._queue.forget(key)
+        self._refusals.over(key)
         if wake_at is None:
             return "success"
         seconds = (wake_at - self._clock()).total_seconds()
@@ -123,7 +126,13 @@ class Reconciler:
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
                 plan = planner(parent, self._cache, self._settings, now)
-                if not await self._executor.carry_out(plan, parent, now):
+                try:
+                    wrote = await self._executor.carry_out(plan, parent, now)
+                except REFUSALS as refusal:
+                    if (news := self._refusals.news(key, refusal)) is not None:
+                        await self._executor.tell(news, parent, now)
+                    raise
+                if not wrote:
                     return True, plan.wake_at
             self._wake_referrers(key, parent)
         return False, None

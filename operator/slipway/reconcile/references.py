@@ -14,6 +14,7 @@ from slipway.api.kinds import (
     POD,
     PVC,
     RECONCILED,
+    SERVICE,
     TRAINING_JOB,
     Key,
     Kind,
@@ -34,7 +35,7 @@ _PARENTS: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
 
 
 def referenced(obj: Object) -> Iterator[Key]:
-    """The objects that this one names in its spec and its planner reads. Lenient: a bad spec names nothing."""
+    """The objects that this one names and its planner reads. Lenient: a bad spec names nothing."""
     kind, meta, spec = obj["kind"], obj["metadata"], obj.get("spec") or {}
     namespace = meta.get("namespace", "")
     if kind == TRAINING_JOB.kind:
@@ -47,6 +48,7 @@ def referenced(obj: Object) -> Iterator[Key]:
             yield Key(TRAINING_JOB, namespace, job)
         for step in (spec.get("compression") or {}).get("steps") or ():
             yield Key(COMPRESSION_PLUGIN, "", step.get("plugin", ""))
+        yield Key(SERVICE, namespace, meta["name"])  # somebody else's may stand in the way
     elif kind == ARTIFACT_STORE.kind and (claim := spec.get("persistentVolumeClaim")):
         yield Key(PVC, namespace, claim.get("claimName", ""))
 

@@ -140,19 +140,16 @@ async def test_a_comparison_finds_what_a_watch_missed(world: World, missed: str)
     assert await world.lists._differs(JOBS)
 
 
-async def test_an_object_in_our_way_is_not_taken_for_vanished_and_is_looked_at_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_object_in_our_way_is_not_taken_for_vanished_and_is_looked_at_again(world: World) -> None:
     owner = {"apiVersion": TRAINING_JOB.api_version, "kind": "TrainingJob", "name": "train", "controller": True}
     theirs = world.add("theirs", SERVICE, ownerReferences=[{**owner, "uid": "u"}])
     world.add("ours", SERVICE, labels=MANAGED)
     world.cache.put(theirs)
     await world.lists.list(SERVICES)
     assert world.cache.get(SERVICE, "default", "theirs") is not None
-    monkeypatch.setattr("slipway.controller.lists.STRANGERS_SECONDS", 0.0)
     world.woken()
     world.twin.remove(key_of(theirs))
-    looking = asyncio.create_task(world.lists.revisit_strangers())
+    looking = asyncio.create_task(world.lists.revisit_strangers(0.0))
     await until(lambda: world.cache.get(SERVICE, "default", "theirs") is None)
     looking.cancel()
     assert world.woken() == {"train"}

@@ -16,7 +16,7 @@ from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.standing import Standing, Stuck
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
-from slipway.plan.parent import Parent
+from slipway.plan.parent import NAME_CONFLICT, Parent
 from slipway.plan.parse import parsed
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
@@ -48,9 +48,9 @@ def plan_deployment(obj: Object, seen: Seen, settings: Settings, now: datetime) 
         update={"tasks": records, "revisions": rollout.traffic.revisions, "serving": rollout.traffic.serving}
     )
     plan = ledger.plan.plus(rollout.plan).plus(ending)
-    if standing is not None and standing.stage == "Pending" and not standing.stalled:
-        plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
     reached = standing or rollout.standing or Standing("RollingOut", "RollingOut", "")
+    if (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
+        plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
     return plan.plus(_answer(parent, before, status, reached, rollout.ready_replicas, now))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from slipway.api.artifactstore import ArtifactStoreSpec
-from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
@@ -53,6 +53,13 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
     What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
     """
     job = round_.parent.own(round_.seen, JOB, attempt.job)
+    found = _follow(round_, status, attempt, job)
+    if job is not None or attempt.job_uid is None:
+        return found
+    return replace(found, plan=found.plan.plus(Plan(gone=(Key(JOB, round_.parent.namespace, attempt.job),))))
+
+
+def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Object | None) -> Followed:
     if attempt.job_uid is None:
         if job is None:
             return _carried_out(round_, status, attempt)
