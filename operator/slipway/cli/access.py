@@ -32,15 +32,10 @@ class Access:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
         """For streams (logs, port forwarding): no time-out in all, authorized as of now."""
-        headers = {"User-Agent": "slipway"}
-        if authorization := await self.connection.authorization():
-            headers["Authorization"] = authorization
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self.connection.ssl_context, limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-            headers=headers,
-            trust_env=True,
-        ) as session:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with self.connection.session(timeout=timeout) as session:
+            if authorization := await self.connection.authorization():
+                session.headers["Authorization"] = authorization
             yield session
 
 

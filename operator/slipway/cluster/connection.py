@@ -7,15 +7,17 @@ with client certificates, tokens or exec plugins.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
+import orjson
 from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME
 
 from slipway.api.errors import ClusterError
@@ -34,7 +36,9 @@ class Connection:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self.told: Told = _nothing
-        self._client: Any = ApiClient(configuration)
+        self._tls: Any = RESTClientObject(configuration).ssl_context
+        self._proxy = configuration.proxy or _proxy_from_environment(self.host)
+        self._session = self.session()
 
     @classmethod
     async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
@@ -59,10 +63,16 @@ class Connection:
     def host(self) -> str:
         return str(self.configuration.host)
 
-    @property
-    def ssl_context(self) -> Any:
-        """For another session to the same server."""
-        return self._client.rest_client.ssl_context
+    def session(self, **options: Any) -> aiohttp.ClientSession:
+        """Another session to the same server, with as many connections as are needed; whoever asked closes it.
+
+        options: of aiohttp.ClientSession. Without its trust_env, which hands each call to a thread twice, to look for
+        a proxy and for a .netrc.
+        """
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
+        return aiohttp.ClientSession(
+            connector=connector, proxy=self._proxy, headers={"User-Agent": "slipway"}, **options
+        )
 
     async def authorization(self) -> str | None:
         """The Authorization header of this moment, None where a client certificate says who we are."""
@@ -82,19 +92,20 @@ class Connection:
         seconds: float = CALL_SECONDS,
     ) -> Any:
         """One request and its JSON answer. what: the call for people, shown in errors."""
-        headers = {"Content-Type": content_type, "Accept": accept, "User-Agent": "slipway"}
+        headers = {"Content-Type": content_type, "Accept": accept}
         code = 0
         try:
             if authorization := await self.authorization():
                 headers["Authorization"] = authorization
-            response = await self._client.rest_client.request(
+            async with self._session.request(
                 method,
                 f"{self.host}{path}?{urlencode(query)}" if query else f"{self.host}{path}",
                 headers=headers,
-                body=body,
-                _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS)),
-            )
-            answer = await response.read()
+                data=None if body is None else orjson.dumps(body),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS)),
+                server_hostname=self.configuration.tls_server_name,
+            ) as response:
+                answer = await response.read()
             code = response.status
         except TimeoutError as error:
             raise ClusterError(f"{what}: no answer within {seconds:g} s") from error
@@ -105,12 +116,12 @@ class Connection:
         if code > 399:
             raise error_of(what, code, answer, response.headers)
         try:
-            return json.loads(answer)
+            return orjson.loads(answer)
         except ValueError as error:
             raise ClusterError(f"{what}: the answer is no JSON: {answer[:64]!r}") from error
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._session.close()
         await asyncio.sleep(0)  # lets the transports close before the loop does
 
     async def __aenter__(self) -> Self:
@@ -122,3 +133,11 @@ class Connection:
 
 def _nothing(_method: str, _code: int) -> None:
     pass
+
+
+def _proxy_from_environment(url: str) -> str | None:
+    """HTTPS_PROXY and NO_PROXY, as every client of Kubernetes reads them."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

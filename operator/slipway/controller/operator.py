@@ -19,6 +19,7 @@ from typing import Any
 
 import kopf
 import structlog
+import uvloop
 
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import GROUP, VERSION, WATCHED, Kind
@@ -65,7 +66,7 @@ def run_operator(
 
         planners = PLANNERS
     try:
-        return asyncio.run(_operate(options, planners, cluster_wrapper or (lambda cluster: cluster)))
+        return uvloop.run(_operate(options, planners, cluster_wrapper or (lambda cluster: cluster)))
     except (ClusterError, ValueError) as error:
         log.error("cannot start", error=str(error))  # noqa: TRY400 - it says what is wrong; a trace adds nothing
         return 1

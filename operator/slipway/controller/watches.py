@@ -83,12 +83,7 @@ def session_to(connection: Connection, want: Callable[[Scope], None]) -> kopf.Ai
             want(scope)
         return response
 
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=connection.ssl_context),
-        headers={"User-Agent": "slipway"},
-        middlewares=(middleware,),
-        read_bufsize=2**21,  # one event is one line
-    )
+    session = connection.session(middlewares=(middleware,), read_bufsize=2**21)  # one event is one line
     return kopf.AiohttpSession(server=connection.host, aiohttp_session=session)
 
 
