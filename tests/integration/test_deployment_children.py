@@ -11,17 +11,18 @@ from slipway.api.kinds import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
     JOB,
-    MODEL_DEPLOYMENT,
     POD_DISRUPTION_BUDGET,
     SERVICE,
     Object,
+    kind_of,
 )
 from slipway.api.modeldeployment import ModelDeploymentStatus
+from slipway.cluster.apiserver import collection_path
 from slipway.plan.deployment.manifests import controller_revision, deployment, selected_revision, service
 from slipway.plan.parent import Parent
 from slipway.reconcile.drift import covers
 from slipway.reconcile.trim import trimmed
-from support.apiserver import ApiServer
+from support.apiserver import ApiServer, restricted_namespace
 from support.builders import model_deployment
 from support.deployments import DIGITS, counting, served, with_ratio, world_with
 
@@ -61,18 +62,11 @@ def children(serving: str) -> dict[str, list[Object]]:
 
 @pytest.fixture(scope="module")
 def namespace(apiserver: ApiServer) -> str:
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HERE, "labels": labels}}
-    apiserver.must("POST", "/api/v1/namespaces", body)
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": HERE}}
-    apiserver.request("POST", f"/api/v1/namespaces/{HERE}/serviceaccounts", account)
-    return HERE
+    return restricted_namespace(apiserver, HERE)
 
 
 def path(obj: Object) -> str:
-    kind = next(kind for kind in (*CHILDREN, MODEL_DEPLOYMENT) if kind.kind == obj["kind"])
-    root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
-    return f"{root}/namespaces/{HERE}/{kind.plural}"
+    return collection_path(kind_of(obj), HERE)
 
 
 @pytest.mark.parametrize("serving", SERVINGS)

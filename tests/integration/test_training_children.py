@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Kind, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object, kind_of
+from slipway.cluster.apiserver import collection_path
 from slipway.reconcile.drift import covers
-from support.apiserver import ApiServer
+from support.apiserver import ApiServer, restricted_namespace
 from support.builders import pool
 from support.training import TrainingWorld
 
@@ -76,18 +77,11 @@ def rendered(obj: Object) -> Object:
 
 @pytest.fixture(scope="module")
 def namespace(apiserver: ApiServer) -> str:
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HERE, "labels": labels}}
-    apiserver.must("POST", "/api/v1/namespaces", body)
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": HERE}}
-    apiserver.request("POST", f"/api/v1/namespaces/{HERE}/serviceaccounts", account)
-    return HERE
+    return restricted_namespace(apiserver, HERE)
 
 
 def path(obj: Object) -> str:
-    kind: Kind = next(kind for kind in (JOB, SERVICE, NETWORK_POLICY) if kind.kind == obj["kind"])
-    root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
-    return f"{root}/namespaces/{HERE}/{kind.plural}"
+    return collection_path(kind_of(obj), HERE)
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -127,6 +127,14 @@ def install_crds(server: ApiServer) -> None:
         _wait_until_served(server, path)
 
 
+def restricted_namespace(server: ApiServer, name: str) -> str:
+    """A namespace that admits pods of the restricted profile alone, with the account that controllers would make."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    server.must("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+    server.must("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+    return name
+
+
 def _wait_until_served(server: ApiServer, path: str) -> None:
     deadline = time.monotonic() + ESTABLISHED_LIMIT
     while True:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from slipway.api.kinds import Key, Kind, Object, key_of
+from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
 
 T = TypeVar("T")
-
-
-class Write(NamedTuple):
-    """One write: verb, and the kind and name of its object."""
-
-    verb: str
-    kind: str
-    name: str
 
 
 class Crash(BaseException):
@@ -32,38 +23,15 @@ async def _undisturbed(_number: int, _write: Write, call: Callable[[], Awaitable
     return await call()
 
 
-@dataclass
-class Interfered:
-    """Passes reads on, and hands every write to `interfere`."""
+class Interfered(Passing):
+    """Passes reads on, and hands every write to `interfere`. writes: those that were asked for, oldest first."""
 
-    cluster: Cluster
-    interfere: Interference = _undisturbed
-    writes: list[Write] = field(default_factory=list)
+    def __init__(self, cluster: Cluster, interfere: Interference[Any] = _undisturbed) -> None:
+        super().__init__(cluster)
+        self.interfere = interfere
+        self.writes: list[Write] = []
 
-    async def get(self, key: Key) -> Object:
-        return await self.cluster.get(key)
-
-    async def list(
-        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> Sequence[Object]:
-        return await self.cluster.list(kind, namespace, labels)
-
-    async def create(self, obj: Object) -> Object:
-        return await self._write("create", key_of(obj), lambda: self.cluster.create(obj))
-
-    async def apply(self, obj: Object) -> Object:
-        return await self._write("apply", key_of(obj), lambda: self.cluster.apply(obj))
-
-    async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
-        return await self._write("patch_status", key, lambda: self.cluster.patch_status(key, resource_version, patch))
-
-    async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
-        return await self._write(
-            "delete", key, lambda: self.cluster.delete(key, uid=uid, resource_version=resource_version)
-        )
-
-    async def _write(self, verb: str, key: Key, call: Callable[[], Awaitable[T]]) -> T:
-        write = Write(verb, key.kind.kind, key.name)
+    async def write(self, write: Write, call: Callable[[], Awaitable[T]], /) -> T:
         self.writes.append(write)
         return await self.interfere(len(self.writes), write, call)
 

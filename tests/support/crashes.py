@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Self
+from typing import Literal, NoReturn, Self, TypeVar
 
-from slipway.api.kinds import Key, Kind, Object
+from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,40 +31,17 @@ class CrashPoint:
         return cls("before" if when == "before" else "after", verb, kind, int(number))
 
 
-class Crashing:
+class Crashing(Passing):
     """Passes every call on, and dies at the crash point."""
 
     def __init__(self, cluster: Cluster, point: CrashPoint) -> None:
-        self._cluster = cluster
+        super().__init__(cluster)
         self._point = point
         self._met = 0
 
-    async def get(self, key: Key) -> Object:
-        return await self._cluster.get(key)
-
-    async def list(
-        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> Sequence[Object]:
-        return await self._cluster.list(kind, namespace, labels)
-
-    async def create(self, obj: Object) -> Object:
-        fatal = self._fatal("create", obj["kind"])
-        answer = await self._cluster.create(obj)
-        return answer if not fatal else _die()
-
-    async def apply(self, obj: Object) -> Object:
-        fatal = self._fatal("apply", obj["kind"])
-        answer = await self._cluster.apply(obj)
-        return answer if not fatal else _die()
-
-    async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
-        fatal = self._fatal("patch_status", key.kind.kind)
-        answer = await self._cluster.patch_status(key, resource_version, patch)
-        return answer if not fatal else _die()
-
-    async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
-        fatal = self._fatal("delete", key.kind.kind)
-        answer = await self._cluster.delete(key, uid=uid, resource_version=resource_version)
+    async def write(self, write: Write, call: Callable[[], Awaitable[T]], /) -> T:
+        fatal = self._fatal(write.verb, write.kind)
+        answer = await call()
         return answer if not fatal else _die()
 
     def _fatal(self, verb: str, kind: str) -> bool:

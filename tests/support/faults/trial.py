@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slipway.api.kinds import Object
-from support.calls import Interference, Write
+from slipway.cluster.passing import Write
+from support.calls import Interference
 from support.faults.end_state import difference, end_state, told
 from support.faults.scenario import Scenario, play
 from support.faults.twin_stage import TwinStage

@@ -9,12 +9,13 @@ import pytest
 
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
+from slipway.cluster.passing import Write
 from slipway.cluster.twin import Twin
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Happening, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor, status_patch
-from support.calls import Interfered, Write, fail
+from support.calls import Interfered, fail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
