@@ -11,8 +11,10 @@ from slipway.api.base import Digest, Model
 
 URI_PREFIX = "store:///"
 
-StoreUri = Annotated[str, Field(pattern=r"^store:///[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=512)]
-"""A path inside the namespace's store: `store:///steps/<digest>/artifact`. It never holds `..` (checked on reading)."""
+_PATH = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
+
+StoreUri = Annotated[str, Field(pattern=f"^{URI_PREFIX}{_PATH}$", max_length=512)]
+"""A path inside the namespace's store: `store:///steps/<digest>/artifact`. No part of it begins with a dot."""
 
 
 class State(StrEnum):

@@ -64,6 +64,7 @@ def _error_file(text: str) -> LastWords | None:
     said = inner.get("message") if isinstance(inner, dict) else inner
     if not isinstance(said, str):
         return None
+    said = said.encode(errors="replace").decode()  # JSON can spell half a surrogate pair, which no API server takes
     named = _NAME.match(said)
     return LastWords(
         exception=named[1] if named else None,

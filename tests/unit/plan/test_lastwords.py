@@ -113,3 +113,7 @@ def test_a_launcher_that_fails_itself_is_named_by_its_own_exception() -> None:
         "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection has failed.\n"
     )
     assert read_last_words(text) == LastWords("RendezvousConnectionError", "The connection has failed.")
+
+
+def test_half_a_surrogate_pair_in_an_error_file_is_replaced():
+    assert read_last_words(r'{"message": {"message": "ValueError: \ud800 boom"}}').message == "? boom"
