@@ -27,7 +27,7 @@ RESTING = int(os.environ.get("TAKEOVER_JOBS", "200"))
 """TrainingJobs that both candidates know besides those that come and go."""
 BURST = 60
 """TrainingJobs that are made at once just before the end, so that every worker of the leader has a write under way."""
-SETTLE_SECONDS = 240
+SETTLE_SECONDS = 120 + RESTING / 5
 FOLLOW_SECONDS = 60
 
 
@@ -87,7 +87,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiServe
         yield found
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + RESTING)
 @pytest.mark.parametrize("ending", [killed, paused, cut_off, ended])
 def test_once_another_one_leads_nothing_that_the_old_leader_writes_changes_an_object(
     audited: tuple[ApiServer, AuditLog], tmp_path: Path, ending: Ending

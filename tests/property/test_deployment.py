@@ -30,6 +30,7 @@ from support.builders import (
     trained,
 )
 from support.deployments import DIGITS, counting, service_target
+from support.full_objects import pod_template
 from support.restricted import breaches
 from support.world import World, does_its_work
 
@@ -48,8 +49,8 @@ class WatchedWorld(World):
         super()._log(verb, obj)
         if (verb, obj["kind"]) == ("create", "Job"):
             self.check_recorded(obj)
-        if obj["kind"] in ("Job", "Deployment") and verb in ("create", "apply"):
-            assert breaches(obj["spec"]["template"]["spec"]) == []
+        if verb in ("create", "apply") and (template := obj.get("spec", obj.get("data", {})).get("template")):
+            assert breaches(template["spec"]) == []
         if verb == "status":
             assert len(json.dumps(obj)) < 500_000
 
@@ -137,6 +138,10 @@ def scale(replicas: int) -> Callable[[Object], None]:
     return lambda spec: spec.setdefault("serving", {}).update(replicas=replicas)
 
 
+def add_to_pods(spec: Object) -> None:
+    spec.setdefault("serving", {}).update(podTemplate=pod_template())
+
+
 def behave(name: str, behaviour: Callable[[Object, Object], Object | None]) -> Act:
     return Act(f"tasks {name}", lambda world: setattr(world, "behaviour", behaviour))
 
@@ -210,6 +215,7 @@ EDITS = (
     edit("two replicas", scale(2)),
     edit("no replicas", scale(0)),
     edit("one replica", scale(1)),
+    edit("pods with all that a user may add", add_to_pods),
 )
 WORLD = (
     behave("work", does_its_work),

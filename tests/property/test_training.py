@@ -15,6 +15,7 @@ from slipway.api.trainingjob import Attempt, TrainingJobStatus
 from slipway.plan.plan import Plan
 from slipway.reconcile.drift import covers
 from support.builders import NAMESPACE, failed, pod, pool, resource, store, wire_time
+from support.full_objects import pod_template
 from support.restricted import breaches
 from support.training import TrainingWorld, row
 from support.world import task_of
@@ -259,7 +260,8 @@ SPECS = st.fixed_dictionaries(
         "pools": st.sampled_from([[], ["h100"]]),
         "image": st.just("mine:1"),
         "entrypoint": st.just({"module": {"name": "mine.train"}}),
-    }
+    },
+    optional={"podTemplate": st.just(pod_template()), "resources": st.just({"cpu": "1500m", "memory": "2048Mi"})},
 )
 
 
