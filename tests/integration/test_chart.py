@@ -43,7 +43,7 @@ STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 def cluster(apiserver: ApiServer) -> ApiServer:
     """The server with the namespaces that the tests use; pods there must keep the restricted profile."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    for name in (NAMESPACE, "notes"):
+    for name in (NAMESPACE, "notes", *EVERYTHING["namespaces"]):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         apiserver.must("POST", "/api/v1/namespaces", body)
     return apiserver
@@ -57,7 +57,7 @@ def test_helm_has_nothing_to_say_against_it():
 @VALUES
 def test_the_server_takes_every_object(cluster: ApiServer, values: Json):
     for obj in rendered(values):
-        applied(cluster, obj)
+        applied(cluster, obj, namespace=obj["metadata"].get("namespace", NAMESPACE))
 
 
 @VALUES
@@ -110,6 +110,15 @@ def test_without_defaults_the_operator_writes_no_plugin():
     rights = granted(of_kind(rendered(ALONE), "ClusterRole")[0])
     assert rights["slipway.dev", "compressionplugins"] == {"list", "watch"}
     assert of_kind(rendered(ALONE), "ConfigMap") == []
+
+
+def test_in_namespaces_of_its_own_the_operator_may_touch_no_other():
+    release = rendered({"namespaces": ["blue", "green"]})
+    everywhere = {binding["roleRef"]["name"] for binding in of_kind(release, "ClusterRoleBinding")}
+    (role,) = [one for one in of_kind(release, "ClusterRole") if one["metadata"]["name"] in everywhere]
+    assert {resource for _, resource in granted(role)} == {"compressionplugins", "gpupools"}
+    bound = {obj["metadata"]["namespace"]: obj["roleRef"]["name"] for obj in of_kind(release, "RoleBinding")}
+    assert bound == {NAMESPACE: "slipway-leader-election", "blue": "slipway-namespaced", "green": "slipway-namespaced"}
 
 
 def test_the_command_line_of_the_operator_is_one_that_it_has():

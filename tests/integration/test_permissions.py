@@ -17,7 +17,7 @@ from support.accounts import Account
 from support.apiserver import ApiServer
 from support.audit import AuditLog, Call, audited_apiserver
 from support.builders import model_deployment, pool
-from support.chart import NAMESPACE, granted, of_kind, rendered
+from support.chart import NAMESPACE, granted, of_kind, rendered, roles_of_the_operator
 from support.faults.deeds import fails, works
 from support.faults.real_admin import RealAdmin
 from support.faults.scenario import Condition, edits, gone, placed
@@ -89,7 +89,7 @@ def test_what_the_operator_asks_for_is_what_the_chart_lets_it_do(
     assert [call for call in calls if call.forbidden] == []
     may = {
         (verb, group, resource)
-        for role in (*of_kind(release, "ClusterRole")[:1], *of_kind(release, "Role"))
+        for role in roles_of_the_operator(release)
         for (group, resource), verbs in granted(role).items()
         for verb in verbs
     }

@@ -47,6 +47,14 @@ def of_kind(objects: Iterable[Json], kind: str) -> list[Json]:
     return [obj for obj in objects if obj["kind"] == kind]
 
 
+def roles_of_the_operator(objects: Sequence[Json]) -> list[Json]:
+    """What its service account is bound to."""
+    bound = {obj["roleRef"]["name"] for obj in objects if obj["kind"] in ("ClusterRoleBinding", "RoleBinding")}
+    return [
+        obj for kind in ("ClusterRole", "Role") for obj in of_kind(objects, kind) if obj["metadata"]["name"] in bound
+    ]
+
+
 def granted(role: Json) -> dict[tuple[str, str], set[str]]:
     """Verbs by API group and resource."""
     found: dict[tuple[str, str], set[str]] = {}
