@@ -265,8 +265,9 @@ def _stalled_now(present: TrainingJobStatus, state: states.State) -> tuple[Happe
 
 
 def _deadline_ahead(round_: Round, status: TrainingJobStatus) -> datetime | None:
-    """When the deadline needs a round of its own; None once training is over."""
+    """When the deadline needs a round of its own; None once training is over, and for one that changes nothing more."""
     attempt = newest(status)
     if status.finished_at is not None or (attempt and attempt.outcome is AttemptOutcome.SUCCEEDED):
         return None
-    return deadline(round_.spec, status)
+    limit = deadline(round_.spec, status)
+    return limit if limit is not None and limit > round_.now else None

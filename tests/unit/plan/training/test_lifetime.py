@@ -107,3 +107,11 @@ def what_is_told(world: TrainingWorld) -> Object:
     status = world.status(world.key)
     told: Object = json.loads(re.sub(r'"jobUID": "[^"]+"', '"jobUID": "known"', json.dumps(status)))
     return told
+
+
+def test_a_deadline_that_passes_while_a_report_is_read_again_asks_for_no_further_round() -> None:
+    world = TrainingWorld(activeDeadline="2h").plan().passes(hours=2, seconds=-1)
+    world.job_says("Complete")
+    assert tasks_of(world) == ["reread"]
+    world.passes(seconds=1)
+    assert world.wake_at is None
