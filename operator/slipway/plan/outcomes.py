@@ -17,6 +17,8 @@ INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
+BY_POLICY = "PodFailurePolicy"
+"""Why a Job failed whose pod was taken away; our policy names nothing else."""
 OOM_KILLED = "OOMKilled"
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
@@ -42,17 +44,25 @@ class JobEnd:
 
 
 def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
-    """None while the Job is not over (its Failed condition comes after its last pod has ended)."""
-    if "Complete" in (conditions := conditions_of(job)):
-        return JobEnd(True, report=next((r for pod in pods if (r := _last_word(pod))), None))
-    if "Failed" not in conditions:
+    """None while the Job is not over, or is not seen to be: its last condition comes after its last pod has ended.
+
+    A pod that still runs by what is seen of it has ended, then, and its event, which comes by another watch, is on the
+    way with what the pod had to say.
+    """
+    conditions = conditions_of(job)
+    failed = conditions.get("Failed")
+    if failed is not None and failed.get("reason") == BY_POLICY:  # tells it all
+        return failed_end(failed, pods)
+    if not all(_is_over(pod) for pod in pods):
         return None
-    return failed_end(conditions["Failed"], pods)
+    if "Complete" in conditions:
+        return JobEnd(True, report=next((r for pod in pods if (r := _last_word(pod))), None))
+    return None if failed is None else failed_end(failed, pods)
 
 
 def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
     """The end that a Job's condition Failed, or FailureTarget before it, tells of."""
-    if condition.get("reason") == "PodFailurePolicy":
+    if condition.get("reason") == BY_POLICY:
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
 
@@ -183,6 +193,10 @@ def _time(text: object) -> datetime:
 def _target(pod: Object) -> Object | None:
     """The condition by which Kubernetes says that it takes the pod away (KEP-3329)."""
     return conditions_of(pod).get("DisruptionTarget")
+
+
+def _is_over(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _terminated(pod: Object) -> Object | None:

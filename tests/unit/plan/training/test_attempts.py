@@ -196,6 +196,14 @@ def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store() -> None:
     assert tasks_of(world) == ["reread"]
 
 
+@pytest.mark.parametrize("spec", [{}, {"image": "mine:1", "entrypoint": {"module": {"name": "mine"}}}])
+def test_a_job_that_is_seen_to_end_before_its_pods_is_closed_by_what_they_say(spec: dict[str, object]) -> None:
+    world = TrainingWorld(restarts={"max": 0}, **spec).plan().pods_run().job_says("Failed")
+    assert (world.phase, tasks_of(world)) == ("Running", [])
+    world.pod_is(0, exit_code=1, message=failed("no such column", at=world.now)).plan()
+    assert world.attempts[0]["failure"]["message"] == "no such column"
+
+
 def a_peer_is_lost(world: TrainingWorld) -> None:
     """Rank 1 fails first, but its pod still ends when that of rank 0 has failed of it: the controller deletes it."""
     world.pod_is(0, exit_code=1, message=failed("peer", exception="PeerLost", rank=0, at=world.now))
