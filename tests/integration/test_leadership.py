@@ -108,10 +108,10 @@ def test_once_another_one_leads_nothing_that_the_old_leader_writes_changes_an_ob
 
     with ExitStack() as stack:
         stream, rest = stack.enter_context(streams_to(server.kubeconfig, place, f"{place}-rest"))
-        rest.make(f"rest-{number}" for number in range(RESTING))
         old = stack.enter_context(candidate("old"))
         wait_for(old.leads, "a leader", FOLLOW_SECONDS)
         new = stack.enter_context(candidate("new"))
+        rest.make(f"rest-{number}" for number in range(RESTING))
         wait_for(old.idle, "all TrainingJobs at rest", SETTLE_SECONDS)
         with stream.flowing():
             wait_for(lambda: _done(stream), "some work")

@@ -24,11 +24,11 @@ class Admin(Protocol):
         """With its status, where it has one. uid and resourceVersion in the metadata are ignored."""
         ...
 
-    async def edit(self, key: Key, change: Callable[[Object], None]) -> None:
+    async def edit(self, key: Key, change: Callable[[Object], None]) -> object:
         """Alter anything but the status; again, on what is there then, where somebody else was faster."""
         ...
 
-    async def set_status(self, key: Key, status: Object) -> None:
+    async def set_status(self, key: Key, status: Object) -> object:
         """Replace the fields that are given of the status; what is gone stays gone."""
         ...
 

@@ -43,26 +43,26 @@ class RealAdmin:
             if key.kind.namespaced:
                 raise
             return await self._api.get(key)
-        if "status" in obj:
-            await self.set_status(key, obj["status"])
-        return made
+        return await self.set_status(key, obj["status"]) or made if "status" in obj else made
 
-    async def edit(self, key: Key, change: Callable[[Object], None]) -> None:
+    async def edit(self, key: Key, change: Callable[[Object], None]) -> Object:
         while True:
             obj = await self._api.get(key)
             change(obj)
             try:
-                await self._connection.call(f"edit {key.name}", "PUT", _path(key), body=obj)
+                answer: Object = await self._connection.call(f"edit {key.name}", "PUT", _path(key), body=obj)
             except Conflict:
                 continue
-            return
+            return answer
 
-    async def set_status(self, key: Key, status: Object) -> None:
+    async def set_status(self, key: Key, status: Object) -> Object | None:
         path, body = f"{_path(key)}/status", {"status": status}
+        what = f"set the status of {key.name}"
         try:
-            await self._connection.call(f"set the status of {key.name}", "PATCH", path, body=body, content_type=_MERGE)
+            answer: Object = await self._connection.call(what, "PATCH", path, body=body, content_type=_MERGE)
         except NotFound:
-            return
+            return None
+        return answer
 
     async def delete(self, key: Key) -> None:
         try:

@@ -1,0 +1,76 @@
+"""A Stage whose operators live in this process, one after another, on a clock that only waiting moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from slipway.api.kinds import Kind, Object
+from slipway.cluster.twin import Change
+from support.calls import Crash, Interfered
+from support.faults.chronicle import Chronicle
+from support.faults.twin_stage import REST_SECONDS
+from support.faults.world import World
+from support.loop_on_twin import Clock, OperatorOnTwin
+
+
+class Watchable(Protocol):
+    """The twin, or what shows another cluster as it does."""
+
+    def subscribe(self, subscriber: Callable[[Change], None], /) -> None: ...
+
+    async def list(self, kind: Kind, /) -> Sequence[Object]: ...
+
+
+class LoopStage:
+    """Awaits every turn of its operator.
+
+    shown: the cluster as watches show it. life: makes the next operator.
+    """
+
+    def __init__(
+        self, shown: Watchable, world: World, calls: Interfered, clock: Clock, life: Callable[[], OperatorOnTwin]
+    ) -> None:
+        self.world, self.calls, self.clock = world, calls, clock
+        self.chronicle = Chronicle()
+        self._operator: OperatorOnTwin | None = None
+        self._life = life
+        self._last_change = (0, 0.0)
+        shown.subscribe(self._changed)
+
+    async def quiet(self) -> None:
+        self.clock.elapsed += 1.0  # nothing in the world takes no time
+        while True:
+            operator = await self._living()
+            try:
+                await operator.settle()
+            except Crash:
+                operator.stop()
+                self._operator = None
+            else:
+                return
+
+    async def sleep(self) -> bool:
+        operator = await self._living()
+        changes, since = self._last_change
+        if changes != self.chronicle.changes:
+            since = self.clock.elapsed
+            self._last_change = self.chronicle.changes, since
+        wait = operator.queue.seconds_to_next()
+        if wait is None or self.clock.elapsed + wait > since + REST_SECONDS:
+            return False
+        self.clock.elapsed += wait
+        return True
+
+    async def _living(self) -> OperatorOnTwin:
+        if self._operator is None:
+            self._operator = self._life()
+            await self._operator.start()
+        return self._operator
+
+    def _changed(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self.chronicle.gone(change.object["metadata"]["uid"])
+            self.chronicle.changes += 1
+        else:
+            self.chronicle.seen(change.object)
