@@ -8,6 +8,7 @@ A standby does all but work, so a new leader starts with warm caches.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ def run_operator(
         from slipway.controller.planners import PLANNERS  # pydantic's models of all kinds
 
         planners = PLANNERS
+    gc.freeze()  # 90,000 objects of modules, which live as long as we do: every full collection would walk them
     try:
         return uvloop.run(_operate(options, planners, cluster_wrapper or (lambda cluster: cluster)))
     except (ClusterError, ValueError) as error:
@@ -96,6 +98,8 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
 
         async def lead() -> None:
             await lists.wait_until_filled()
+            gc.collect()
+            gc.freeze()  # likewise the cache; it has no cycles, so what leaves it is freed all the same
             if options.elect:
                 await election.acquire()
             telemetry.leading(True)
