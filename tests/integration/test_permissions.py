@@ -23,7 +23,7 @@ from support.faults.real_admin import RealAdmin
 from support.faults.scenario import Condition, edits, gone, placed
 from support.faults.scenarios import DIGITS, SERVES, compression, job, store_objects
 from support.faults.world import World
-from support.http_proxy import http_proxy
+from support.http_proxy import CarryOut, http_proxy
 from support.operator_process import running_operator
 
 Right = tuple[str, str, str]
@@ -46,7 +46,7 @@ class FirstWritesMeetAnother:
     def __init__(self) -> None:
         self._met: set[tuple[str, str]] = set()
 
-    async def meddle(self, request: web.Request) -> web.Response | None:
+    async def meddle(self, request: web.Request, _carry_out: CarryOut) -> web.Response | None:
         parts = request.path.strip("/").split("/")
         after = parts.index("namespaces") + 2 if "namespaces" in parts else 3
         write = (request.method, "/".join([*parts[after : after + 1], *parts[after + 2 :]]))

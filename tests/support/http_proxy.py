@@ -19,7 +19,9 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "content-enc
 GOODBYE_SECONDS = 0.25
 """TLS connections say goodbye in the background, and nothing tells when (aiohttp, "Graceful shutdown")."""
 
-Meddler = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+CarryOut = Callable[[], Awaitable[None]]
+"""Has the API server do what is asked; its answer is lost."""
+Meddler = Callable[[web.Request, CarryOut], Awaitable[web.StreamResponse | None]]
 """Answers a request itself; None: it is passed on."""
 
 
@@ -57,7 +59,7 @@ class HttpProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         for meddle in self._meddlers:
-            if (own := await meddle(request)) is not None:
+            if (own := await meddle(request, lambda: self._carry_out(request))) is not None:
                 return own
         async with self._passed_on(request) as answer:
             response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
@@ -72,6 +74,10 @@ class HttpProxy:
             finally:
                 self.watches.discard(copying)
             return response
+
+    async def _carry_out(self, request: web.Request) -> None:
+        async with self._passed_on(request) as answer:
+            await answer.read()
 
     def _passed_on(self, request: web.Request) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._session.request(

@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from support.apiserver import ApiServer
-from support.http_proxy import HttpProxy, http_proxy
+from support.http_proxy import CarryOut, HttpProxy, http_proxy
 from support.threads import OtherLoop
 
 _GONE = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "old"}
@@ -24,7 +24,7 @@ class _Watches:
         self.whole = asyncio.Event()
         self.whole.set()
 
-    async def meddle(self, request: web.Request) -> web.Response | None:
+    async def meddle(self, request: web.Request, _carry_out: CarryOut) -> web.Response | None:
         if "watch" not in request.query or self.whole.is_set():
             return None
         await self.whole.wait()
