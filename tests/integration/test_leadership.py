@@ -19,7 +19,7 @@ from support.accounts import Account
 from support.apiserver import ApiServer
 from support.audit import AuditLog, Call, audited_apiserver
 from support.operator_process import OperatorProcess, running_operator
-from support.stream import Stream, streams_to
+from support.stream import streams_to
 from support.tcp_proxy import Cable, cable_to
 from support.training_cluster import wait_for
 
@@ -114,15 +114,15 @@ def test_once_another_one_leads_nothing_that_the_old_leader_writes_changes_an_ob
         rest.make(f"rest-{number}" for number in range(RESTING))
         wait_for(old.idle, "all TrainingJobs at rest", SETTLE_SECONDS)
         with stream.flowing():
-            wait_for(lambda: _done(stream), "some work")
+            wait_for(stream.succeeded, "some work")
             rest.make(f"burst-{number}" for number in range(BURST))
             ends_at = datetime.fromtimestamp(time.time(), UTC)
             with ending(old):
                 wait_for(new.leads, "a follower", FOLLOW_SECONDS)
                 made = stream.made
-                wait_for(lambda: _done(stream) > made, "the follower's own work", FOLLOW_SECONDS)
+                wait_for(lambda: stream.succeeded() > made, "the follower's own work", FOLLOW_SECONDS)
                 wait_for(new.idle, "all TrainingJobs at rest", SETTLE_SECONDS)
-        wait_for(lambda: not stream.work() and _done(stream) == stream.made, "all to succeed", FOLLOW_SECONDS)
+        wait_for(lambda: not stream.work() and stream.succeeded() == stream.made, "all to succeed", FOLLOW_SECONDS)
         took_over, first = _first_writes(log, new)
         late = [call for call in log.calls(old.account.user) if call.writes and call.ended > took_over.ended]
         assert [call for call in late if call.code < 300] == []
@@ -143,7 +143,3 @@ def _first_writes(log: AuditLog, candidate: Candidate) -> tuple[Call, Call]:
     changes = [call for call in log.calls(candidate.account.user) if call.writes and call.code < 300]
     lease = next(call for call in changes if call.resource == "leases")
     return lease, next(call for call in changes if call.resource != "leases")
-
-
-def _done(stream: Stream) -> int:
-    return sum(job.get("status", {}).get("phase") == "Succeeded" for job in stream.training_jobs())

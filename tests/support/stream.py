@@ -44,6 +44,10 @@ class Stream:
     def training_jobs(self) -> list[Object]:
         return list(self._loop.run(self._admin.list(TRAINING_JOB, self._world.namespace)))
 
+    def succeeded(self) -> int:
+        """How many have."""
+        return sum(job.get("status", {}).get("phase") == "Succeeded" for job in self.training_jobs())
+
     def jobs(self) -> list[Object]:
         return list(self._loop.run(self._admin.list(JOB, self._world.namespace)))
 
