@@ -5,35 +5,71 @@ Method: Sieve (Sun et al., OSDI 2022), every write instead of a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from slipway.api.errors import ClusterError
-from support.calls import Interference, crash_after, crash_before, fail
+from slipway.api.kinds import Object
+from support.calls import fail
 from support.faults.scenario import Scenario
 from support.faults.scenarios import SCENARIOS
-from support.faults.trial import faults_of, run
-from support.faults.twin_stage import TwinStage
+from support.faults.trial import Outcome, Trials, faults_of
 
 LOST = ClusterError("no answer within 30 s")
-FAULTS: dict[str, tuple[Callable[[int], Interference[object]], bool]] = {
-    "dies before": (crash_before, False),
-    "dies after": (crash_after, False),
-    "dies after and stays down while the world goes on": (crash_after, True),
-    "gets no answer": (lambda number: fail(number, LOST, carried_out=True), False),
-}
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-async def test_the_end_is_the_same_when_the_operator(scenario: Scenario, fault: str) -> None:
-    calm = await run(scenario, TwinStage())
-    assert calm.broken == []
-    interference, stays_down = FAULTS[fault]
+@every_scenario
+async def test_the_end_is_the_same_when_the_operator_dies_before_or_after_any_write(
+    trials: Trials, scenario: Scenario
+) -> None:
+    calm = await trials.calm(scenario)
+    moments = {moment.state: f"dead before {moment.what}" for moment in calm.before}
+    by_state = {moment.state: moment for moment in (*calm.before, *calm.after)}
+    moments |= {moment.state: f"dead after {moment.what}" for moment in calm.after}
     found = []
-    for number, write in enumerate(calm.writes, start=1):
-        disturbed = await run(scenario, TwinStage(stays_down=stays_down), interference(number))
-        assert len(disturbed.writes) >= number, "the fault was never met"
-        found += [f"{fault} write {number} ({' '.join(write)}): {fault_}" for fault_ in faults_of(disturbed, calm)]
+    for state, what in moments.items():  # after one write and before the next is one moment where nothing lies between
+        disturbed = await trials.crashed(scenario, by_state[state])
+        found += [f"{what}: {one}" for one in faults_of(disturbed, calm.outcome)]
     assert found == []
+
+
+@every_scenario
+async def test_the_end_is_the_same_when_the_operator_stays_down_while_the_world_goes_on(
+    trials: Trials, scenario: Scenario
+) -> None:
+    calm = await trials.calm(scenario)
+    found = []
+    for moment in calm.after:
+        disturbed = await trials.crashed(scenario, moment, down=True)
+        differs = faults_of(seen_late(disturbed), seen_late(calm.outcome))
+        found += [f"down from {moment.what} on: {one}" for one in differs]
+    assert found == []
+
+
+@every_scenario
+async def test_the_end_is_the_same_when_the_answer_to_any_write_is_lost(trials: Trials, scenario: Scenario) -> None:
+    calm = await trials.calm(scenario)
+    found = []
+    for number, moment in enumerate(calm.after, start=1):
+        disturbed = await trials.run(scenario, fail(number, LOST, carried_out=True))
+        assert len(disturbed.writes) >= number, "the fault was never met"
+        found += [f"no answer to {moment.what}: {one}" for one in faults_of(disturbed, calm.outcome)]
+    assert found == []
+
+
+def seen_late(outcome: Outcome) -> Outcome:
+    """The outcome without what only an operator sees that looks in time: when the pods of an attempt ran, and which
+    pod of a preempted Job was the one; the Job itself remembers that it was preempted."""
+    told = {event for event in outcome.told if event[1] != "AttemptPreempted"}
+    return Outcome([_seen_late(obj) for obj in outcome.state], outcome.ran, told, outcome.writes, outcome.broken)
+
+
+def _seen_late(obj: Object) -> Object:
+    attempts = obj.get("status", {}).get("attempts")
+    if attempts is None:
+        return obj
+    kept = [{name: value for name, value in one.items() if name != "runningAt"} for one in attempts]
+    for one in kept:
+        if one.get("outcome") == "Preempted":
+            one["failure"] = one["failure"]["reason"]
+    return {**obj, "status": {**obj["status"], "attempts": kept}}

@@ -8,7 +8,6 @@ What it leaves out: admission, defaults of specs, validation. Anything else it r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -29,7 +28,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cluster.ownership import applied_onto, merge_patched, still_owned
+from slipway.cluster.ownership import applied_onto, copied, merge_patched, still_owned
 from slipway.cluster.port import ABSENT
 
 _KNOWN = frozenset((*WATCHED, EVENT, LEASE))
@@ -42,7 +41,7 @@ class Unsupported(NotImplementedError):
 
 
 class Change(NamedTuple):
-    """One entry of the feed, as a watch would show it."""
+    """One entry of the feed, as a watch would show it. All subscribers get one object, which nobody may change."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: Object
@@ -65,17 +64,30 @@ class Twin:
         """Call it with every change from now on, in order, before the write that made it is answered."""
         self._subscribers.append(subscriber)
 
+    @property
+    def revision(self) -> int:
+        """Of the newest write."""
+        return self._revision
+
+    def fork(self, clock: Callable[[], datetime]) -> Twin:
+        """Another cluster with the same objects, where what happens here does not happen. Nobody is subscribed."""
+        other = Twin(clock)
+        # Stored objects are replaced, never changed: both may hold them.
+        other._objects, other._applied = dict(self._objects), dict(self._applied)
+        other._revision, other._made = self._revision, self._made
+        return other
+
     # --- The port -----------------------------------------------------------------------------------------------
 
     async def get(self, key: Key) -> Object:
-        return deepcopy(self._live(key))
+        return copied(self._live(key))
 
     async def list(
         self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Sequence[Object]:
         _known(kind)
         return [
-            deepcopy(obj)
+            copied(obj)
             for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
             if key.kind == kind
             and namespace in (None, key.namespace)
@@ -102,14 +114,14 @@ class Twin:
             if uid is not None:
                 raise Conflict(f"apply {key.kind} {key.name}: uid mismatch: no existing object was found")
             made = self._add(wanted)
-            self._applied[made["metadata"]["uid"]] = deepcopy(wanted)
+            self._applied[made["metadata"]["uid"]] = copied(wanted)
             return made
         at = live["metadata"]
         if version == ABSENT or version not in (None, at["resourceVersion"]) or uid not in (None, at["uid"]):
             raise Conflict(f"apply {key.kind} {key.name}: the object has been modified")
         owned = still_owned(self._applied.get(at["uid"], {}), live)
         merged = applied_onto(live, owned, wanted)
-        self._applied[at["uid"]] = deepcopy(wanted)
+        self._applied[at["uid"]] = copied(wanted)
         return self._store(key, merged)
 
     async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
@@ -130,7 +142,7 @@ class Twin:
 
     def edit(self, key: Key, change: Callable[[Object], None]) -> Object:
         """Somebody else writes: `change` alters a copy of the object, status included, which is then stored."""
-        edited = deepcopy(self._live(key))
+        edited = copied(self._live(key))
         change(edited)
         return self._store(key, edited)
 
@@ -145,7 +157,7 @@ class Twin:
         if key in self._objects:
             raise AlreadyExists(f"create {key.kind} {key.name}: it exists")
         made = self._add(obj)
-        return self._store(key, {**made, "status": deepcopy(obj["status"])}) if "status" in obj else made
+        return self._store(key, {**made, "status": copied(obj["status"])}) if "status" in obj else made
 
     def collect(self) -> None:
         """The garbage collector: deletes what has owners, none of which lives. It runs after every deletion."""
@@ -173,7 +185,7 @@ class Twin:
 
     def _add(self, obj: Object) -> Object:
         key = _key_of(obj)
-        made = deepcopy(obj)
+        made = copied(obj)
         self._made += 1
         meta = made["metadata"]
         for field in ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"):
@@ -189,23 +201,23 @@ class Twin:
             made["status"] = {"observedGeneration": -1}  # the CRD's default
         self._objects[key] = made
         self._tell("ADDED", made)
-        return deepcopy(made)
+        return copied(made)
 
     def _store(self, key: Key, obj: Object) -> Object:
         """Replace an object: a no-op keeps its version, a change outside metadata and status raises its generation."""
         live = self._objects[key]
         if obj == live:
-            return deepcopy(live)
+            return copied(live)
         meta = {**obj["metadata"], "resourceVersion": self._next()}
         if key.kind in _WITH_GENERATION and _spec(obj) != _spec(live):
             meta["generation"] = live["metadata"]["generation"] + 1
-        stored = {**deepcopy(obj), "metadata": meta}
+        stored = {**copied(obj), "metadata": meta}
         if "deletionTimestamp" in meta and not meta.get("finalizers"):
             self._drop(key, stored)
         else:
             self._objects[key] = stored
             self._tell("MODIFIED", stored)
-        return deepcopy(stored)
+        return copied(stored)
 
     def _delete(self, key: Key) -> Object | None:
         live = self._objects[key]
@@ -214,14 +226,14 @@ class Twin:
             self._drop(key, {**live, "metadata": {**meta, "resourceVersion": self._next()}})
             return None
         if "deletionTimestamp" in meta:
-            return deepcopy(live)
+            return copied(live)
         going = {"deletionTimestamp": self._now(), "deletionGracePeriodSeconds": 0}
         if key.kind in _WITH_GENERATION:
             going["generation"] = meta["generation"] + 1
         held = {**live, "metadata": {**meta, **going, "resourceVersion": self._next()}}
         self._objects[key] = held
         self._tell("MODIFIED", held)
-        return deepcopy(held)
+        return copied(held)
 
     def _drop(self, key: Key, last: Object) -> None:
         del self._objects[key]
@@ -233,8 +245,9 @@ class Twin:
         return self._clock().astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def _tell(self, what: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
+        change = Change(what, copied(obj))
         for subscriber in self._subscribers:
-            subscriber(Change(what, deepcopy(obj)))
+            subscriber(change)
 
 
 def _spec(obj: Object) -> dict[str, Any]:

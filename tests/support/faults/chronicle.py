@@ -36,6 +36,15 @@ class Chronicle:
         self.changes = 0
         self._entries: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
         self._ended: dict[tuple[str, ...], Object] = {}
+        self._deleted: set[str] = set()
+
+    def fork(self) -> Chronicle:
+        """The same past, for another future."""
+        other = Chronicle()
+        other.jobs, other.parents, other.broken = dict(self.jobs), dict(self.parents), list(self.broken)
+        other._entries.update((name, set(uids)) for name, uids in self._entries.items())
+        other._ended, other._deleted = dict(self._ended), set(self._deleted)
+        return other
 
     def seen(self, obj: Object) -> None:
         self.changes += 1
@@ -59,15 +68,21 @@ class Chronicle:
         for uid, made in self.jobs.items():
             if made.role == "reread":
                 continue
-            parent = self.parents.get(made.parent)
-            if entries[uid] > 1 or (entries[uid] == 0 and parent is not None and "gone" not in parent):
+            if entries[uid] > 1 or (entries[uid] == 0 and not self._given_up(uid, made)):
                 said.append(f"Job {made.name} ({made.role}) stands in {entries[uid]} ledger entries")
         return said
 
     def gone(self, uid: str) -> None:
         """That object is deleted: what its status can no longer say is not asked for."""
+        self._deleted.add(uid)
         if uid in self.parents:
             self.parents[uid] = {**self.parents[uid], "gone": True}
+
+    def _given_up(self, uid: str, made: Made) -> bool:
+        """It was written down, and ended with its record before its UID could be: nobody wants it any more."""
+        parent = self.parents.get(made.parent, {"gone": True})
+        records = [*parent.get("status", {}).get("attempts", ()), *parent.get("status", {}).get("tasks", ())]
+        return "gone" in parent or (uid in self._deleted and made.name not in {one["job"] for one in records})
 
     # --- Inside -------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from slipway.api.artifacts import State
-from slipway.api.kinds import Object, key_of
+from slipway.api.kinds import RECONCILED, Key, Object, key_of
 from slipway.plan.digests import digest_of
 from support.builders import succeeded, wire_time
 from support.faults.world import Deed, World, role_of
@@ -103,7 +103,12 @@ async def lost_with_its_node(world: World, job: Object, pods: Sequence[Object]) 
 
 
 async def vanishes(world: World, job: Object, _pods: Sequence[Object]) -> bool:
-    """Somebody deletes the Job, pods and all."""
+    """Somebody deletes the Job, pods and all, once its UID is recorded: before, it would leave no trace."""
+    owner = job["metadata"]["ownerReferences"][0]
+    kind = next(kind for kind in RECONCILED if kind.kind == owner["kind"])
+    parent = await world.admin.get(Key(kind, world.namespace, owner["name"]))
+    if parent is None or job["metadata"]["uid"] not in json.dumps(parent.get("status", {})):
+        return False
     await world.admin.delete(key_of(job))
     return True
 

@@ -11,7 +11,7 @@ from slipway.api.kinds import CHILDREN, EVENT, RECONCILED, Object
 from support.faults.chronicle import Chronicle
 from support.faults.world import World
 
-_DROPPED = ("resourceVersion", "creationTimestamp", "managedFields", "selfLink")
+_DROPPED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "selfLink")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
@@ -62,7 +62,13 @@ def _without_chance(obj: Object) -> Object:
     spec = obj.get("spec")
     if obj["kind"] == "Service" and spec and spec.get("clusterIP") != "None":
         spec = {name: value for name, value in spec.items() if name not in ("clusterIP", "clusterIPs")}
-    return {**obj, "metadata": meta, **({"spec": spec} if spec is not None else {})}
+    kept = {field: value for field, value in obj.items() if field != "revision"}  # a ControllerRevision's is a time
+    if "tasks" in (status := obj.get("status", {})):  # tasks that run side by side are written down in either order
+        kept["status"] = {**status, "tasks": sorted(status["tasks"], key=lambda task: (task["name"], task["digest"]))}
+        if "revisions" in status:
+            made = [{**one, "tasks": sorted(one.get("tasks", ()))} for one in status["revisions"]]
+            kept["status"]["revisions"] = made
+    return {**kept, "metadata": meta, **({"spec": spec} if spec is not None else {})}
 
 
 def _in_words(text: str, chronicle: Chronicle) -> str:

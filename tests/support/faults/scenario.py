@@ -31,12 +31,16 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """objects: created at the start, in this order, in the stage's namespace. deeds: what pods do, as in World."""
+    """objects: created at the start, in this order, in the stage's namespace. deeds: what pods do, as in World.
+
+    after: the scenario whose end is this one's beginning.
+    """
 
     name: str
     objects: Sequence[Object]
     steps: Sequence[Step] = ()
     deeds: Mapping[str, Deed] = field(default_factory=dict)
+    after: Scenario | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -57,14 +61,21 @@ class Stage(Protocol):
 
 
 async def play(scenario: Scenario, stage: Stage) -> None:
-    """From the first object to the rest after the last step. Fails where a step's condition never comes."""
-    stage.world.deeds, stage.world.usual = scenario.deeds, works
-    for obj in scenario.objects:
-        await stage.world.admin.create(placed(obj, stage.world.namespace))
-    for step in scenario.steps:
+    """From the first object to the rest after the last step. Fails where a step's condition never comes.
+
+    What the scenario comes after was played before, on this stage or on the one that it goes on from. A world that is
+    amid this scenario goes on where it is.
+    """
+    world = stage.world
+    if world.at[0] != scenario.name:
+        world.deeds, world.usual, world.at = scenario.deeds, works, (scenario.name, 0)
+        for obj in scenario.objects:
+            await world.admin.create(placed(obj, world.namespace))
+    for number, step in enumerate(scenario.steps[world.at[1] :], start=world.at[1] + 1):
         if not await _until(step.when, stage):
-            raise AssertionError(f"{scenario}: this never came: {step.what}; {await _shown(stage.world)}")
-        await step.do(stage.world)
+            raise AssertionError(f"{scenario}: this never came: {step.what}; {await _shown(world)}")
+        await step.do(world)
+        world.at = (scenario.name, number)
     await _until(_never, stage)
 
 

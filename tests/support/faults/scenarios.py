@@ -62,10 +62,14 @@ def training(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None, *
     return Scenario(name, (*store_objects(), job(**spec)), steps, deeds or {})
 
 
-def deployment(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None, **spec: object) -> Scenario:
-    """In the order in which GitOps may apply them: what is named comes after what names it."""
-    objects = (model_deployment(**spec), *plugins(), job(), *store_objects())
-    return Scenario(name, objects, steps, deeds or {})
+def update(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None) -> Scenario:
+    """Of a deployment that serves."""
+    return Scenario(name, (), steps, deeds or {}, after=DEPLOYS)
+
+
+def first_revision(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None) -> Scenario:
+    """Of a model that is trained."""
+    return Scenario(name, (*plugins(), model_deployment()), steps, deeds or {}, after=TRAINED)
 
 
 def compression(ratio: float) -> Object:
@@ -83,7 +87,9 @@ updated = edits(MODEL_DEPLOYMENT, DIGITS, compression=OTHER)
 
 TRAINS = training("train and succeed", data=[{"name": "train", "dataset": "digits"}])
 RESTARTS_ONCE = training("fail and restart to success", deeds={"train/1": fails()})
-DEPLOYS = deployment("deploy")
+TRAINED = training("train on stored data")
+# In the order in which GitOps may apply them: what is named comes after what names it.
+DEPLOYS = Scenario("deploy", (model_deployment(), *plugins(), job(), *store_objects()))
 
 SCENARIOS = (
     TRAINS,
@@ -124,7 +130,7 @@ SCENARIOS = (
         deeds={"prepare-train/1": preempted},
     ),
     DEPLOYS,
-    deployment(
+    update(
         "gate refuses an update",
         Step(
             "an update comes that loses accuracy",
@@ -133,7 +139,7 @@ SCENARIOS = (
         ),
         Step("it is refused", REFUSED, nothing_more),
     ),
-    deployment(
+    update(
         "a refused update is let pass",
         Step(
             "an update comes that loses accuracy",
@@ -143,7 +149,7 @@ SCENARIOS = (
         Step("the gate is opened", REFUSED, edits(MODEL_DEPLOYMENT, DIGITS, evaluation=LENIENT)),
         Step("it serves", SERVES, nothing_more),
     ),
-    deployment(
+    update(
         "update while the update before is still compressing",
         Step("an update comes", SERVES, updated),
         Step(
@@ -154,13 +160,13 @@ SCENARIOS = (
         Step("that one serves", SERVES, nothing_more),
         deeds={PRUNING: where("ratio", 0.25, runs_on)},
     ),
-    deployment(
+    update(
         "revert to the former spec",
         Step("an update comes", SERVES, updated),
         Step("it is reverted", SERVES, edits(MODEL_DEPLOYMENT, DIGITS, compression=compression(0.5))),
         Step("it serves again", SERVES, nothing_more),
     ),
-    deployment(
+    update(
         "revert while compressing",
         Step("an update comes", SERVES, updated),
         Step(
@@ -171,36 +177,36 @@ SCENARIOS = (
         Step("it serves again", SERVES, nothing_more),
         deeds={PRUNING: where("ratio", 0.25, runs_on)},
     ),
-    deployment(
+    update(
         "delete and re-create under the same name",
         Step("it is deleted", SERVES, deletes(MODEL_DEPLOYMENT, DIGITS)),
         Step("it is made again", at_once, creates(model_deployment())),
         Step("it serves", SERVES, nothing_more),
     ),
-    deployment(
+    first_revision(
         "a failing step is mended",
         Step("the step fails for good, and the spec is mended", phase_is(MODEL_DEPLOYMENT, DIGITS, "Failed"), updated),
         Step("it serves", SERVES, nothing_more),
         deeds={PRUNING: where("ratio", 0.5, fails("a defect", "PluginError"))},
     ),
-    deployment(
+    first_revision(
         "steps preempted and lost",
         deeds={f"{PRUNING}/1": preempted, "compare/1": lost_with_its_node, "package/1": vanishes},
     ),
-    deployment(
+    update(
         "children deleted by a user",
         Step("the Deployments go", SERVES, deletes_children(DEPLOYMENT)),
         Step("the Services go", SERVES, deletes_children(SERVICE)),
         Step("the records go", SERVES, deletes_children(CONTROLLER_REVISION)),
         Step("it serves as before", SERVES, nothing_more),
     ),
-    deployment(
+    update(
         "scaled to none and back",
         Step("no replicas are wanted", SERVES, edits(MODEL_DEPLOYMENT, DIGITS, serving={"replicas": 0})),
         Step("two are", scaled_down, edits(MODEL_DEPLOYMENT, DIGITS, serving={"replicas": 2})),
         Step("they serve", SERVES, nothing_more),
     ),
-    deployment(
+    update(
         "the trained model's job is deleted",
         Step("it is deleted", SERVES, deletes(TRAINING_JOB, DIGITS)),
         Step("an update comes", at_once, updated),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from structlog.testing import capture_logs
 
 from slipway.api.kinds import Object
 from slipway.cluster.passing import Write
@@ -25,21 +28,89 @@ class Outcome:
     broken: list[str]
 
 
-async def run(scenario: Scenario, stage: TwinStage, interfere: Interference[object] | None = None) -> Outcome:
-    if interfere is not None:
-        stage.calls.interfere = interfere
-    await play(scenario, stage)
-    return await outcome_of(stage)
+@dataclass(frozen=True)
+class Moment:
+    """The cluster and the script as they were just before or after a write: all that a dead operator leaves behind."""
+
+    stage: TwinStage
+    what: str
+
+    @property
+    def state(self) -> tuple[int, float]:
+        """Moments of one run that are equal in this are one."""
+        return self.stage.twin.revision, self.stage.clock.elapsed
 
 
-async def outcome_of(stage: TwinStage) -> Outcome:
+@dataclass(frozen=True)
+class Calm:
+    """A scenario undisturbed. before, after: the moments around each write."""
+
+    outcome: Outcome
+    before: Sequence[Moment]
+    after: Sequence[Moment]
+
+
+@dataclass
+class Trials:
+    """Plays scenarios on the twin; what several trials begin with, or are held to, is played once."""
+
+    _ends: dict[str, TwinStage] = field(default_factory=dict)
+    _calm: dict[str, Calm] = field(default_factory=dict)
+
+    async def calm(self, scenario: Scenario) -> Calm:
+        """Undisturbed. Fails where that alone breaks a law."""
+        if scenario.name not in self._calm:
+            stage = await self.stage(scenario)
+            before: list[Moment] = []
+            after: list[Moment] = []
+
+            async def remember(number: int, write: Write, call: Callable[[], Awaitable[Any]]) -> Any:
+                before.append(Moment(TwinStage(stage), f"write {number} ({' '.join(write)})"))
+                answer = await call()
+                after.append(Moment(TwinStage(stage), before[-1].what))
+                return answer
+
+            stage.calls.interfere = remember
+            outcome = await outcome_of(scenario, stage)
+            assert outcome.broken == []
+            self._calm[scenario.name] = Calm(outcome, before, after)
+        return self._calm[scenario.name]
+
+    async def crashed(self, scenario: Scenario, moment: Moment, *, down: bool = False) -> Outcome:
+        """The operator dies at that moment, and another one comes. down: only when nothing moves without one."""
+        return await outcome_of(scenario, TwinStage(moment.stage, down=down))
+
+    async def run(self, scenario: Scenario, interfere: Interference[object] | None = None, **options: Any) -> Outcome:
+        """options: of the TwinStage. Only the scenario's own writes are interfered with."""
+        stage = await self.stage(scenario, **options)
+        if interfere is not None:
+            stage.calls.interfere = interfere
+        return await outcome_of(scenario, stage)
+
+    async def stage(self, scenario: Scenario, **options: Any) -> TwinStage:
+        """Where the scenario begins."""
+        return TwinStage(await self._end_of(scenario.after) if scenario.after else None, **options)
+
+    async def _end_of(self, scenario: Scenario) -> TwinStage:
+        if scenario.name not in self._ends:
+            stage = await self.stage(scenario)
+            await outcome_of(scenario, stage)
+            self._ends[scenario.name] = stage
+        return self._ends[scenario.name]
+
+
+async def outcome_of(scenario: Scenario, stage: TwinStage) -> Outcome:
+    """Play it to its end. A defect that the operator's loop caught and logged counts as a broken law."""
+    with capture_logs() as logs:
+        await play(scenario, stage)
+    defects = [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
     chronicle = stage.chronicle
     return Outcome(
         await end_state(stage.world, chronicle),
         chronicle.ran(),
         await told(stage.world, chronicle),
         tuple(stage.calls.writes),
-        chronicle.verdict(),
+        [*chronicle.verdict(), *defects],
     )
 
 

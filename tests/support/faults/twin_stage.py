@@ -27,26 +27,40 @@ def ordinary(twin: Twin, calls: Interfered, clock: Clock) -> OperatorOnTwin:
 
 
 class TwinStage:
-    """stays_down: a dead operator comes back only when the world has gone as far as it can without one."""
+    """past: another stage whose cluster and script this one goes on from, with an operator that is new to them.
 
-    def __init__(self, *, life: Life = ordinary, stays_down: bool = False, rest_seconds: float = REST_SECONDS) -> None:
-        self.clock = Clock()
-        self.twin = Twin(self.clock.now)
+    down: the operator comes up only when the world has gone as far as it can without one.
+    """
+
+    def __init__(
+        self,
+        past: TwinStage | None = None,
+        *,
+        life: Life = ordinary,
+        down: bool = False,
+        rest_seconds: float = REST_SECONDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        if past:
+            self.clock.elapsed = past.clock.elapsed
+        self.twin = past.twin.fork(self.clock.now) if past else Twin(self.clock.now)
         self.calls = Interfered(self.twin)
         self.world = World(TwinAdmin(self.twin), NAMESPACE, self.clock.now, works)
         self.world.collects = False
-        self.chronicle = Chronicle()
-        self.deaths = 0
+        if past:
+            self.world.deeds, self.world.at = past.world.deeds, past.world.at
+        self.chronicle = past.chronicle.fork() if past else Chronicle()
         self.operator: OperatorOnTwin | None = None
-        self._life, self._stays_down, self._rest_seconds = life, stays_down, rest_seconds
-        self._last_change = (0, 0.0)
+        self._life, self._down, self._rest_seconds = life, down, rest_seconds
+        self._last_change = (0, self.clock.elapsed)
         self.twin.subscribe(self._changed)
 
     async def quiet(self) -> None:
         self.clock.elapsed += 1.0  # nothing in the world takes no time
         while True:
             if self.operator is None:
-                if self.deaths and self._stays_down:
+                if self._down:
                     return
                 await self._begin()
             try:
@@ -54,13 +68,12 @@ class TwinStage:
             except Crash:
                 self._operator.stop()
                 self.operator = None
-                self.deaths += 1
             else:
                 return
 
     async def sleep(self) -> bool:
         if self.operator is None:
-            await self._begin()
+            self._down = False
             return True
         changes, since = self._last_change
         if changes != self.chronicle.changes:

@@ -34,15 +34,20 @@ class World:
         self.admin, self.namespace, self.now, self.usual = admin, namespace, now, usual
         self.deeds: Mapping[str, Deed] = {}
         """By role, or by role and number (`train/2`: the second attempt; `compare/1`: a task's first try)."""
+        self.at: tuple[str, int] = ("", 0)
+        """How far a script is: its name, and how many of its steps are done."""
         self.collects = True
         """Whether to stand in for the garbage collector too; the twin has its own."""
 
     async def move(self) -> bool:
         """True where anything moved."""
         moved = await self.collect() if self.collects else False
-        for job in await self.admin.list(JOB, self.namespace):
-            if not _over(job) and "deletionTimestamp" not in job["metadata"]:
-                moved = await self._brought_on(job) or moved
+        under_way = [job for job in await self.admin.list(JOB, self.namespace) if not _over(job)]
+        pods = await self.admin.list(POD, self.namespace) if under_way else ()
+        for job in under_way:
+            if "deletionTimestamp" not in job["metadata"]:
+                uid = job["metadata"]["uid"]
+                moved = await self._brought_on(job, [pod for pod in pods if controller_uid(pod) == uid]) or moved
         for deployment in await self.admin.list(DEPLOYMENT, self.namespace):
             moved = await self._rolled_out(deployment) or moved
         return moved
@@ -75,8 +80,7 @@ class World:
 
     # --- Jobs ---------------------------------------------------------------------------------------------------
 
-    async def _brought_on(self, job: Object) -> bool:
-        pods = await self.pods_of(job)
+    async def _brought_on(self, job: Object, pods: Sequence[Object]) -> bool:
         if not pods and not job.get("status", {}).get("startTime"):
             await self.start(job)
             return True

@@ -82,3 +82,17 @@ async def test_it_refuses_what_it_does_not_know(twin: Twin) -> None:
         await twin.list(Kind("", "v1", "secrets", "Secret"))
     with pytest.raises(Invalid, match="namespace"):
         await twin.create({**make(JOB, "a"), "metadata": {"name": "a"}})
+
+
+async def test_what_happens_in_a_fork_happens_nowhere_else(twin: Twin) -> None:
+    applied = await twin.apply({**make(SERVICE, "both"), "spec": {"clusterIP": "None", "ports": []}})
+    changes: list[Change] = []
+    twin.subscribe(changes.append)
+    fork = twin.fork(lambda: NOW)
+    await fork.apply({**make(SERVICE, "both"), "spec": {"clusterIP": "None"}})
+    fork.add(make(JOB, "job"))
+    assert await twin.get(key_of(applied)) == applied
+    assert await twin.list(JOB) == []
+    assert changes == []
+    assert "ports" not in (await fork.get(key_of(applied)))["spec"], "it knows what was applied before"
+    assert fork.revision > twin.revision
