@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from slipway.api.kinds import Object
 from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
@@ -20,6 +20,9 @@ UNKNOWN = "Unknown"
 BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
 OOM_KILLED = "OOMKilled"
+
+HEARD_WITHIN = timedelta(seconds=5)
+"""By so much one watch may lag behind another without anything being wrong."""
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
@@ -65,6 +68,19 @@ def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
     if condition.get("reason") == BY_POLICY:
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
+
+
+def unheard_until(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
+    """Until when to wait for pods of a Job that has ended of which nothing was heard yet; None where none is missing.
+
+    They may be gone, or their watch may lag behind the Job's. Where the clocks do not agree nothing is waited for.
+    """
+    end = job_end(job, pods)
+    if end is None or not end.silent or len(pods) >= int(job.get("spec", {}).get("completions", 1)):
+        return None
+    conditions = conditions_of(job)
+    at = _time(conditions.get("Complete", conditions.get("Failed", {})).get("lastTransitionTime"))
+    return at + HEARD_WITHIN if abs(now - at) < HEARD_WITHIN else None
 
 
 def first_failure(pods: Sequence[Object]) -> Failure | None:

@@ -7,6 +7,7 @@ report whole in the store although no pod can tell. Only without a whole report 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, POD, Object
@@ -14,7 +15,7 @@ from slipway.api.podtemplate import Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
-from slipway.plan.outcomes import JobEnd, failure_of_report, job_end
+from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, StoreMount, container, job, pod_template, task_env
@@ -35,7 +36,7 @@ class Reread:
 
 
 def follow_reread(
-    parent: Parent, asked: Reread, store: StoreMount, seen: Seen, settings: Settings
+    parent: Parent, asked: Reread, store: StoreMount, seen: Seen, settings: Settings, now: datetime
 ) -> tuple[Report | JobEnd | int, Plan]:
     """A report that was found, an end without one, or (as an int) the count to record while it is being read."""
     if asked.count == 0:
@@ -44,9 +45,12 @@ def follow_reread(
     live = parent.own(seen, JOB, name)
     if live is None:
         return asked.count, Plan(create=(_job(parent, name, asked, store, settings),))
-    end = job_end(live, seen.owned(POD, live["metadata"]["uid"]))
+    pods = seen.owned(POD, live["metadata"]["uid"])
+    end = job_end(live, pods)
     if end is None:
         return asked.count, Plan()
+    if (heard_at := unheard_until(live, pods, now)) is not None:
+        return asked.count, Plan(wake_at=heard_at)
     if end.report is not None:
         return (JobEnd(False, failure=LOST) if end.report.outcome == "none" else end.report), Plan()
     if asked.count < MAX_REREADS:

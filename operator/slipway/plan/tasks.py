@@ -14,7 +14,7 @@ from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import by_content, digest_of, short
-from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end
+from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, StoreMount, container, job, pod_template, task_env
@@ -89,9 +89,12 @@ def follow_task(
         return record, plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
     if live["metadata"]["uid"] != record.job_uid:
         return _reread(parent, record, work, seen, settings, now)
-    end = job_end(live, seen.owned(POD, live["metadata"]["uid"]))
+    pods = seen.owned(POD, live["metadata"]["uid"])
+    end = job_end(live, pods)
     if end is None:
         return record, Plan()
+    if (heard_at := unheard_until(live, pods, now)) is not None:
+        return record, Plan(wake_at=heard_at)
     if end.silent:
         return _reread(parent, record, work, seen, settings, now)
     return _ended(record, end, now), Plan()
@@ -140,7 +143,7 @@ def _reread(
 ) -> tuple[TaskRecord, Plan]:
     """The Job or its pods are gone before their report was read: it is read from the store."""
     asked = Reread(record.job, record.job_uid or "", work.out, record.rereads)
-    answer, plan = follow_reread(parent, asked, work.store, seen, settings)
+    answer, plan = follow_reread(parent, asked, work.store, seen, settings, now)
     if isinstance(answer, int):
         return record.model_copy(update={"rereads": answer}), plan
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)

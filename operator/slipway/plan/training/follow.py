@@ -21,6 +21,7 @@ from slipway.plan.outcomes import (
     failure_of_report,
     is_consequence,
     job_end,
+    unheard_until,
 )
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement, StoreMount
@@ -69,6 +70,8 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
     pods = round_.seen.owned(POD, attempt.job_uid or "")
     end = _end(job, pods, round_.now) if job else None
     if end is not None:
+        if job is not None and (heard_at := unheard_until(job, pods, round_.now)) is not None:
+            return Followed(attempt, Plan(wake_at=heard_at))
         if round_.spec.image is not None or _tells_all(end, attempt, pods):
             return _closed(round_, attempt, end)
         attempt = _remembering(attempt, end.failure)
@@ -171,7 +174,8 @@ def _reread(round_: Round, attempt: Attempt) -> Followed:
         return Followed(failed(attempt, attempt.failure or LOST, round_.now))
     out = folder(round_.parent, attempt.number)
     asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads)
-    answer, plan = follow_reread(round_.parent, asked, StoreMount(_store(round_)), round_.seen, round_.settings)
+    mount = StoreMount(_store(round_))
+    answer, plan = follow_reread(round_.parent, asked, mount, round_.seen, round_.settings, round_.now)
     if isinstance(answer, int):
         return Followed(attempt.model_copy(update={"rereads": answer}), plan)
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)

@@ -189,10 +189,10 @@ def test_a_vanished_job_without_a_whole_report_is_lost_and_counts() -> None:
     assert world.says("Running").startswith("False Lost")
 
 
-def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store() -> None:
+def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store_once_they_might_have_been_heard_of() -> None:
     world = TrainingWorld().plan().pods_run()
     world.remove(key_of(pod(world.job())))
-    world.job_says("Complete")
+    world.job_says("Complete").passes(seconds=5)
     assert tasks_of(world) == ["reread"]
 
 
@@ -202,6 +202,14 @@ def test_a_job_that_is_seen_to_end_before_its_pods_is_closed_by_what_they_say(sp
     assert (world.phase, tasks_of(world)) == ("Running", [])
     world.pod_is(0, exit_code=1, message=failed("no such column", at=world.now)).plan()
     assert world.attempts[0]["failure"]["message"] == "no such column"
+
+
+def test_nothing_is_waited_for_where_the_clocks_of_operator_and_api_server_do_not_agree() -> None:
+    world = TrainingWorld().plan().pods_run()
+    world.now += timedelta(hours=1)
+    world.job_says("Complete")
+    world.now -= timedelta(hours=1)
+    assert tasks_of(world.plan()) == ["reread"]
 
 
 def a_peer_is_lost(world: TrainingWorld) -> None:
