@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from slipway.api.kinds import Key, Object
 from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
 
@@ -24,16 +25,27 @@ async def _undisturbed(_number: int, _write: Write, call: Callable[[], Awaitable
 
 
 class Interfered(Passing):
-    """Passes reads on, and hands every write to `interfere`. writes: those that were asked for, oldest first."""
+    """Hands every write to `interfere`, and every get to `interfere_get`, which are counted apart.
+
+    writes: those that were asked for, oldest first.
+    """
 
     def __init__(self, cluster: Cluster, interfere: Interference[Any] = _undisturbed) -> None:
         super().__init__(cluster)
         self.interfere = interfere
+        self.interfere_get: Interference[Any] = _undisturbed
         self.writes: list[Write] = []
+        self.gets = 0
 
     async def write(self, write: Write, call: Callable[[], Awaitable[T]], /) -> T:
         self.writes.append(write)
         return await self.interfere(len(self.writes), write, call)
+
+    async def get(self, key: Key) -> Object:
+        self.gets += 1
+        read = Write("get", key.kind.kind, key.name)
+        answer: Object = await self.interfere_get(self.gets, read, lambda: super(Interfered, self).get(key))
+        return answer
 
 
 def crash_before(number: int) -> Interference[object]:

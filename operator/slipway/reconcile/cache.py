@@ -26,6 +26,7 @@ class _Entry(NamedTuple):
     object: Object
     version: int
     mark: int  # counts puts: what was put after a list began is not missing from that list
+    answered: bool  # this version came as an answer of the API server, not by a watch, which may lag
 
 
 class Cache:
@@ -76,8 +77,8 @@ class Cache:
 
     # --- What feeds it ------------------------------------------------------------------------------------------
 
-    def put(self, obj: Object) -> bool:
-        """Take an object as it was seen or answered. True where something that is read of it changed."""
+    def put(self, obj: Object, *, answered: bool = False) -> bool:
+        """Take an object as it was seen or, to a call of ours, answered. True where something that is read changed."""
         meta = obj["metadata"]
         key, version = key_of(obj), int(meta["resourceVersion"])
         if (gone_at := self._gone.get(meta["uid"])) is not None:
@@ -88,7 +89,7 @@ class Cache:
         if before is not None:
             if version <= before.version:
                 if version == before.version:
-                    self._remember(key, before.object, version)
+                    self._remember(key, before.object, version, answered or before.answered)
                 return False
             if before.object["metadata"]["uid"] != meta["uid"]:
                 self._forget(key, before.object, NEVER)
@@ -97,7 +98,7 @@ class Cache:
         same = before is not None and _alike(before.object, kept)
         if before is not None and not same:
             self._unlink(key, before.object)
-        self._remember(key, kept, version)
+        self._remember(key, kept, version, answered)
         if same:
             self._link_owned(key, kept)
         else:
@@ -116,6 +117,11 @@ class Cache:
             return None
         self._forget(key, before.object, version)
         return before.object
+
+    def answered(self, key: Key) -> bool:
+        """Whether what is known of an object was the API server's own answer, and so was true at that moment."""
+        entry = self._entry(key)
+        return entry is not None and entry.answered
 
     def mark(self) -> int:
         """The moment before a list is asked for: give it to `missing`."""
@@ -144,9 +150,10 @@ class Cache:
     def _entry(self, key: Key) -> _Entry | None:
         return self._objects.get(key.kind, {}).get((key.namespace, key.name))
 
-    def _remember(self, key: Key, obj: Object, version: int) -> None:
+    def _remember(self, key: Key, obj: Object, version: int, answered: bool) -> None:
         self._marks += 1
-        self._objects.setdefault(key.kind, {})[(key.namespace, key.name)] = _Entry(obj, version, self._marks)
+        entry = _Entry(obj, version, self._marks, answered)
+        self._objects.setdefault(key.kind, {})[(key.namespace, key.name)] = entry
 
     def _forget(self, key: Key, obj: Object, version: int) -> None:
         self._bury(obj["metadata"]["uid"], version)

@@ -42,22 +42,27 @@ class Executor:
         for key in plan.gone:
             if await self._lives(key):
                 return True
+        drifted = [
+            rendered
+            for rendered in plan.apply
+            if (live := self.cache.get(*key_of(rendered))) is None or not covers(live, rendered)
+        ]
+        if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
+            return True
         wrote = False
-        for rendered in plan.apply:
-            live = self.cache.get(*key_of(rendered))
-            if live is None or not covers(live, rendered):
-                if not await self._current(key_of(rendered), self._apply(rendered, live)):
-                    return True
-                wrote = True
+        for rendered in drifted:
+            if not await self._current(key_of(rendered), parent, self._apply(rendered)):
+                return True
+            wrote = True
         for obj in plan.create:
             await self._create(obj)
             wrote = True
         for deletion in plan.delete:
-            if not await self._current(deletion.key, self._delete(deletion)):
+            if not await self._current(deletion.key, parent, self._delete(deletion)):
                 return True
             wrote = True
         if patch := status_patch(parent.get("status") or {}, plan.status):
-            if not await self._current(key_of(parent), self._patch_status(parent, patch)):
+            if not await self._current(key_of(parent), parent, self._patch_status(parent, patch)):
                 return True
             wrote = True
         for happening in plan.events:
@@ -77,39 +82,57 @@ class Executor:
     async def _lives(self, key: Key) -> bool:
         """Whether an object is there although the plan takes it to be gone; the cache then knows it."""
         try:
-            return self.cache.put(await self.cluster.get(key))
+            return self.cache.put(await self.cluster.get(key), answered=True)
         except NotFound:
             return False
 
-    async def _current(self, key: Key, write: Awaitable[None]) -> bool:
-        """Await the write. False where it was decided on what is no longer so; the cache then knows better."""
+    async def _is_as_seen(self, parent: Object) -> bool:
+        """Whether the plan was made from the parent as it is: watches lag, and not all by the same.
+
+        A child that is made or deleted for a parent as it was long ago would be made twice, or be the wrong one. It
+        costs a read only where the parent as it is known came by a watch: an intent that we wrote was answered.
+        """
+        key = key_of(parent)
+        if self.cache.answered(key):
+            return True
+        await self._refresh(key)
+        known = self.cache.get(*key)
+        return known is not None and known["metadata"]["resourceVersion"] == parent["metadata"]["resourceVersion"]
+
+    async def _current(self, key: Key, parent: Object, write: Awaitable[None]) -> bool:
+        """Await the write. False where it was decided on what is no longer so; the cache then knows better.
+
+        Where the object was old the parent may be too, and what is wanted of the object with it: both are read again.
+        """
         try:
             await write
         except Conflict as conflict:
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
-            await self._refresh(key)
+            for old in dict.fromkeys((key, key_of(parent))):
+                await self._refresh(old)
             return False
         return True
 
     async def _refresh(self, key: Key) -> None:
         try:
-            self.cache.put(await self.cluster.get(key))
+            self.cache.put(await self.cluster.get(key), answered=True)
         except NotFound:
             if known := self.cache.get(*key):
                 self.cache.remove(key, known["metadata"]["uid"])
 
-    async def _apply(self, rendered: Object, live: Object | None) -> None:
+    async def _apply(self, rendered: Object) -> None:
+        live = self.cache.get(*key_of(rendered))
         if live is not None and controller_uid(live) != controller_uid(rendered):
             raise AlreadyExists(f"apply {_shown(key_of(rendered))}: it belongs to somebody else, and is left alone")
         # Where nothing is known to live, only create: what else has the name is not ours to take over.
         seen = {field: live["metadata"][field] for field in ("uid", "resourceVersion")} if live else None
         meta = {**rendered["metadata"], **(seen or {"resourceVersion": ABSENT})}
-        self.cache.put(await self.cluster.apply({**rendered, "metadata": meta}))
+        self.cache.put(await self.cluster.apply({**rendered, "metadata": meta}), answered=True)
         log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
 
     async def _create(self, obj: Object) -> None:
         try:
-            self.cache.put(await self.cluster.create(obj))
+            self.cache.put(await self.cluster.create(obj), answered=True)
             log.info("created", object=_shown(key_of(obj)))
         except AlreadyExists:
             await self._refresh(key_of(obj))
@@ -122,13 +145,13 @@ class Executor:
         if held is None:
             self.cache.remove(deletion.key, deletion.uid)
         else:
-            self.cache.put(held)
+            self.cache.put(held, answered=True)
         log.info("deleted", object=_shown(deletion.key))
 
     async def _patch_status(self, parent: Object, patch: Object) -> None:
         key, meta = key_of(parent), parent["metadata"]
         try:
-            self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch))
+            self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch), answered=True)
         except NotFound:
             self.cache.remove(key, meta["uid"])
 

@@ -18,6 +18,7 @@ from slipway.reconcile.execute import Executor, status_patch
 from support.calls import Interfered, fail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TRAIN = Key(TRAINING_JOB, "default", "train")
 
 
 class World:
@@ -256,3 +257,50 @@ async def test_a_refusal_is_not_swallowed(world: World) -> None:
 )
 def test_a_status_is_patched_by_its_difference(present: Object, wanted: Object | None, patch: Object) -> None:
     assert status_patch(present, wanted) == patch
+
+
+# --- A parent that is not what the watch showed ----------------------------------------------------------------------
+
+
+async def a_user_edits(world: World) -> None:
+    """And no watch has told of it yet."""
+    world.twin.edit(TRAIN, lambda obj: obj["spec"].update(suspend=True))
+
+
+@pytest.mark.parametrize("write", ["create", "apply", "delete"])
+async def test_no_child_is_touched_for_a_parent_that_has_changed_since_it_was_seen(world: World, write: str) -> None:
+    old = world.twin.add(world.child(JOB, "old"))
+    world.cache.put(old)
+    plans = {
+        "create": Plan(create=(world.child(JOB),)),
+        "apply": Plan(apply=(world.child(SERVICE),)),
+        "delete": Plan(delete=(deletion(old),)),
+    }
+    await a_user_edits(world)
+    assert await world.carry_out(plans[write]), "it is planned again"
+    assert world.writes == []
+    assert world.parent["spec"] == {"suspend": True}
+
+
+async def test_no_child_is_made_for_a_parent_that_is_gone(world: World) -> None:
+    plan, parent = Plan(create=(world.child(JOB),)), world.parent
+    world.twin.remove(TRAIN)
+    assert await world.executor.carry_out(plan, parent, NOW)
+    assert world.writes == []
+    assert world.cache.get(*TRAIN) is None
+
+
+async def test_an_intent_that_was_just_written_is_carried_out_without_a_read(world: World) -> None:
+    await world.carry_out(Plan(status={"phase": "Pending"}))
+    await world.carry_out(Plan(create=(world.child(JOB),), apply=(world.child(SERVICE),)))
+    assert world.calls.gets == 0
+    assert len(world.writes) == 3
+
+
+async def test_where_a_child_has_changed_its_parent_is_looked_at_again_too(world: World) -> None:
+    await world.carry_out(Plan(status={"phase": "Running"}, apply=(world.child(DEPLOYMENT, replicas=2),)))
+    key = key_of(world.child(DEPLOYMENT))
+    await a_user_edits(world)
+    world.twin.edit(key, lambda obj: obj["spec"].update(replicas=0))
+    assert await world.carry_out(Plan(apply=(world.child(DEPLOYMENT, replicas=3),)))
+    assert world.parent["spec"] == {"suspend": True}
