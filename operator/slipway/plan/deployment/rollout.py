@@ -84,7 +84,13 @@ class Fleet:
 
     def _replicas(self, revision: Revision, traffic: Traffic, cleared: bool) -> int:
         wanted = revision.name == traffic.serving or (cleared and revision.name == traffic.candidate)
-        return self.spec.serving.replicas if wanted or drains(revision, traffic.serving, self.now) else 0
+        most = self.spec.serving.replicas
+        if wanted or not drains(revision, traffic.serving, self.now):
+            return most if wanted else 0
+        if revision.retired_at is None:
+            return most
+        live = self._deployment(revision.name)  # what is down stays down, also where the clock is set back
+        return min(most, int(live["spec"].get("replicas", 0))) if live else 0
 
     def _keep(self, revision: Revision, replicas: int) -> Plan:
         """The revision's frozen record, then its Deployment from that record; nothing of one that has no pods."""

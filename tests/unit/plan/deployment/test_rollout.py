@@ -116,6 +116,17 @@ def test_the_status_names_the_new_revision_before_the_service_does_and_then_the_
     assert world.wake_at is None
 
 
+def test_a_clock_that_is_set_back_brings_nothing_up_again_to_drain_it():
+    world = served()
+    world.edit(DIGITS, with_ratio(0.25))
+    world.run(DIGITS)
+    down = replicas(world)
+    assert sorted(down.values()) == [0, 1]
+    world.now -= timedelta(hours=1)
+    world.settle(DIGITS)
+    assert replicas(world) == down
+
+
 def test_a_revert_runs_no_step_and_takes_over_from_the_frozen_record():
     world = served()
     first, jobs = serving(world), list(world.jobs())
