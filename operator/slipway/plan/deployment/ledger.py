@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.kinds import JOB, POD
+from slipway.api.kinds import JOB, POD, Key
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
@@ -135,5 +135,7 @@ def pruned(
             ending.append(record)
             gone = tuple(deletion(job) for job in live if "deletionTimestamp" not in job["metadata"])
             plan = plan.plus(Plan(delete=gone))
+        else:  # forgotten, it could never be ended any more
+            plan = plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
     staying = [record for record in records if record.digest in stays]
     return tuple([*staying, *ending][:MAX_RECORDS]), plan
