@@ -95,7 +95,7 @@ def test_killed_at_named_points_it_makes_the_same(served: Chain, images: chart.I
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments_it_makes_the_same(served: Chain, images: chart.Images, tmp_path: Path):
     print("KILL_SEED", SEED)
-    moments = random.Random(SEED)  # noqa: S311 - which moments, not a secret
+    moments = random.Random(SEED)
     kubectl = fresh_namespace("e2e-killed-at-random")
     lives = Lives(kubectl.namespace, tmp_path / "log", images)
     kubectl.apply(digits_training(), digits_deployment())

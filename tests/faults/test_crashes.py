@@ -8,11 +8,11 @@ from __future__ import annotations
 import pytest
 
 from slipway.api.errors import ClusterError
-from slipway.api.kinds import Object
 from support.calls import fail
+from support.faults.late import seen_late
 from support.faults.scenario import Scenario
 from support.faults.scenarios import SCENARIOS
-from support.faults.trial import Outcome, Trials, faults_of
+from support.faults.trial import Trials, faults_of
 
 LOST = ClusterError("no answer within 30 s")
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
@@ -55,21 +55,3 @@ async def test_the_end_is_the_same_when_the_answer_to_any_write_is_lost(trials: 
         assert len(disturbed.writes) >= number, "the fault was never met"
         found += [f"no answer to {moment.what}: {one}" for one in faults_of(disturbed, calm.outcome)]
     assert found == []
-
-
-def seen_late(outcome: Outcome) -> Outcome:
-    """The outcome without what only an operator sees that looks in time: when the pods of an attempt ran, and which
-    pod of a preempted Job was the one; the Job itself remembers that it was preempted."""
-    told = {event for event in outcome.told if event[1] != "AttemptPreempted"}
-    return Outcome([_seen_late(obj) for obj in outcome.state], outcome.ran, told, outcome.writes, outcome.broken)
-
-
-def _seen_late(obj: Object) -> Object:
-    attempts = obj.get("status", {}).get("attempts")
-    if attempts is None:
-        return obj
-    kept = [{name: value for name, value in one.items() if name != "runningAt"} for one in attempts]
-    for one in kept:
-        if one.get("outcome") == "Preempted":
-            one["failure"] = one["failure"]["reason"]
-    return {**obj, "status": {**obj["status"], "attempts": kept}}

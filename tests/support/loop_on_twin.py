@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from slipway.api.kinds import WATCHED, Kind, key_of
 from slipway.cluster.port import Cluster
@@ -24,15 +25,32 @@ MANY_TURNS = 10_000
 
 @dataclass
 class Clock:
-    """One time for the wall clock and the monotonic one."""
+    """A wall clock and a monotonic one, of one pace."""
 
     elapsed: float = 0.0
+    stepped: float = 0.0
+    """Seconds by which somebody set the wall clock forward (or back, below 0)."""
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.elapsed)
+        return START + timedelta(seconds=self.elapsed + self.stepped)
 
     def monotonic(self) -> float:
         return self.elapsed
+
+
+class Delivery(Protocol):
+    """How changes reach the operator's watches."""
+
+    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+        """What is heard now. happened: since the last call; quiet: the operator has nothing else to do."""
+        ...
+
+
+class AtOnce:
+    """A watch tells of a write after the write was answered, and before the next turn."""
+
+    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+        return happened
 
 
 @dataclass
@@ -44,6 +62,7 @@ class OperatorOnTwin:
     planners: Mapping[Kind, Planner]
     clock: Clock
     cache: Cache = field(default_factory=Cache)
+    delivery: Delivery = field(default_factory=AtOnce)
 
     def __post_init__(self) -> None:
         self.queue = WorkQueue(self.clock.monotonic)
@@ -55,16 +74,22 @@ class OperatorOnTwin:
         self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
         self.twin.subscribe(self._hear)
 
-    async def start(self) -> None:
-        """List everything, then lead."""
+    async def start(self, seen: Callable[[Kind], Twin] | None = None) -> None:
+        """List everything, then lead. seen: the cluster as the list of a kind shows it, where that is an older one."""
+        await self.relist(seen)
+        self.feed.lead()
+
+    async def relist(self, seen: Callable[[Kind], Twin] | None = None) -> int:
+        """Returns how many objects vanished without an event."""
+        vanished = 0
         for kind in WATCHED:
             since = self.cache.mark()
-            objects = [obj for obj in await self.twin.list(kind) if not stands_apart(obj)]
+            objects = [obj for obj in await (seen(kind) if seen else self.twin).list(kind) if not stands_apart(obj)]
             for obj in objects:
                 self._watched.add(obj["metadata"]["uid"])
                 self.feed.seen(obj, deleted=False)
-            self.feed.listed(kind, [tuple(key_of(obj)[1:]) for obj in objects], since, None)
-        self.feed.lead()
+            vanished += self.feed.listed(kind, [tuple(key_of(obj)[1:]) for obj in objects], since, None)
+        return vanished
 
     def stop(self) -> None:
         """It hears nothing more: dead, or replaced."""
@@ -74,8 +99,10 @@ class OperatorOnTwin:
         """Work until nothing is to be done, moving the clock to delayed keys no further than that. Returns turns."""
         until = self.clock.elapsed + up_to_seconds
         for turns in range(MANY_TURNS):
-            self._deliver()
+            self._deliver(quiet=False)
             key = self.queue.take()
+            if key is None and self._deliver(quiet=True):
+                continue
             if key is None:
                 wait = self.queue.seconds_to_next()
                 if wait is None or self.clock.elapsed + wait > until:
@@ -91,13 +118,17 @@ class OperatorOnTwin:
     def _hear(self, change: Change) -> None:
         self._unheard.append(change)
 
-    def _deliver(self) -> None:
-        """A watch tells of a write after the write was answered; to it, what loses the selected label is deleted."""
-        unheard, self._unheard = self._unheard, []
-        for change in unheard:
-            uid = change.object["metadata"]["uid"]
-            leaves = change.type == "DELETED" or stands_apart(change.object)
-            if self.deaf or (leaves and uid not in self._watched):
+    def hear(self, changes: list[Change]) -> bool:
+        """Its watches tell of these; to them, what loses the selected label is deleted. True where there were any."""
+        for change in changes:
+            uid, apart = change.object["metadata"]["uid"], stands_apart(change.object)
+            if self.deaf or (apart and uid not in self._watched):
                 continue
+            leaves = apart or change.type == "DELETED"
             (self._watched.discard if leaves else self._watched.add)(uid)
             self.feed.seen(change.object, deleted=leaves)
+        return bool(changes)
+
+    def _deliver(self, *, quiet: bool) -> bool:
+        unheard, self._unheard = self._unheard, []
+        return self.hear(self.delivery.due(unheard, quiet=quiet))

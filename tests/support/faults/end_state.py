@@ -40,13 +40,16 @@ async def told(world: World, chronicle: Chronicle) -> set[tuple[str, str, str]]:
 
 
 def difference(one: Any, other: Any, path: str = "") -> list[str]:
-    """Where two states differ, by path, as `path: one | other`."""
+    """Where two states differ, by path, as `path: undisturbed | disturbed`."""
     if isinstance(one, dict) and isinstance(other, dict):
         names = sorted({*one, *other})
         return [line for name in names for line in difference(one.get(name), other.get(name), f"{path}.{name}")]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
         return [line for at, (a, b) in pairs for line in difference(a, b, f"{path}[{_mark(a, at)}]")]
+    if isinstance(one, list) and isinstance(other, list):
+        names, others = ({_mark(item, at) for at, item in enumerate(items)} for items in (one, other))
+        return [f"{path}: only undisturbed {sorted(names - others)}, only disturbed {sorted(others - names)}"]
     return [] if one == other else [f"{path}: {json.dumps(one)[:300]} | {json.dumps(other)[:300]}"]
 
 

@@ -71,47 +71,46 @@ class Trials:
                 return answer
 
             stage.calls.interfere = remember
-            outcome = await outcome_of(scenario, stage)
+            outcome = await self.outcome(scenario, stage)
             assert outcome.broken == []
             self._calm[scenario.name] = Calm(outcome, before, after)
         return self._calm[scenario.name]
 
     async def crashed(self, scenario: Scenario, moment: Moment, *, down: bool = False) -> Outcome:
         """The operator dies at that moment, and another one comes. down: only when nothing moves without one."""
-        return await outcome_of(scenario, TwinStage(moment.stage, down=down))
+        return await self.outcome(scenario, TwinStage(moment.stage, down=down))
 
     async def run(self, scenario: Scenario, interfere: Interference[object] | None = None, **options: Any) -> Outcome:
         """options: of the TwinStage. Only the scenario's own writes are interfered with."""
         stage = await self.stage(scenario, **options)
         if interfere is not None:
             stage.calls.interfere = interfere
-        return await outcome_of(scenario, stage)
+        return await self.outcome(scenario, stage)
 
     async def stage(self, scenario: Scenario, **options: Any) -> TwinStage:
         """Where the scenario begins."""
         return TwinStage(await self._end_of(scenario.after) if scenario.after else None, **options)
 
+    async def outcome(self, scenario: Scenario, stage: TwinStage) -> Outcome:
+        """Play it to its end. A defect that the operator's loop caught and logged counts as a broken law."""
+        with capture_logs() as logs:
+            await play(scenario, stage)
+        defects = [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
+        chronicle = stage.chronicle
+        return Outcome(
+            await end_state(stage.world, chronicle),
+            chronicle.ran(),
+            await told(stage.world, chronicle),
+            tuple(stage.calls.writes),
+            [*chronicle.verdict(), *defects],
+        )
+
     async def _end_of(self, scenario: Scenario) -> TwinStage:
         if scenario.name not in self._ends:
             stage = await self.stage(scenario)
-            await outcome_of(scenario, stage)
+            await self.outcome(scenario, stage)
             self._ends[scenario.name] = stage
         return self._ends[scenario.name]
-
-
-async def outcome_of(scenario: Scenario, stage: TwinStage) -> Outcome:
-    """Play it to its end. A defect that the operator's loop caught and logged counts as a broken law."""
-    with capture_logs() as logs:
-        await play(scenario, stage)
-    defects = [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
-    chronicle = stage.chronicle
-    return Outcome(
-        await end_state(stage.world, chronicle),
-        chronicle.ran(),
-        await told(stage.world, chronicle),
-        tuple(stage.calls.writes),
-        [*chronicle.verdict(), *defects],
-    )
 
 
 def faults_of(disturbed: Outcome, calm: Outcome) -> list[str]:

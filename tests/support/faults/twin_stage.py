@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slipway.api.kinds import Kind
 from slipway.cluster.twin import Change, Twin
 from slipway.controller.planners import PLANNERS
 from support.builders import NAMESPACE
@@ -29,7 +30,8 @@ def ordinary(twin: Twin, calls: Interfered, clock: Clock) -> OperatorOnTwin:
 class TwinStage:
     """past: another stage whose cluster and script this one goes on from, with an operator that is new to them.
 
-    down: the operator comes up only when the world has gone as far as it can without one.
+    down: the operator comes up only when the world has gone as far as it can without one. lists: the cluster as its
+    first list of a kind shows it, where that is an older one; it hears of the changes since then when it is at rest.
     """
 
     def __init__(
@@ -39,11 +41,11 @@ class TwinStage:
         life: Life = ordinary,
         down: bool = False,
         rest_seconds: float = REST_SECONDS,
-        clock: Clock | None = None,
+        lists: Callable[[Kind], Twin] | None = None,
     ) -> None:
-        self.clock = clock or Clock()
+        self.clock = Clock()
         if past:
-            self.clock.elapsed = past.clock.elapsed
+            self.clock.elapsed, self.clock.stepped = past.clock.elapsed, past.clock.stepped
         self.twin = past.twin.fork(self.clock.now) if past else Twin(self.clock.now)
         self.calls = Interfered(self.twin)
         self.world = World(TwinAdmin(self.twin), NAMESPACE, self.clock.now, works)
@@ -52,12 +54,13 @@ class TwinStage:
             self.world.deeds, self.world.at = past.world.deeds, past.world.at
         self.chronicle = past.chronicle.fork() if past else Chronicle()
         self.operator: OperatorOnTwin | None = None
-        self._life, self._down, self._rest_seconds = life, down, rest_seconds
+        self._life, self._down, self._rest_seconds, self._lists = life, down, rest_seconds, lists
         self._last_change = (0, self.clock.elapsed)
         self.twin.subscribe(self._changed)
 
     async def quiet(self) -> None:
         self.clock.elapsed += 1.0  # nothing in the world takes no time
+        self.twin.collect()  # also what an operator made for a parent that was gone
         while True:
             if self.operator is None:
                 if self._down:
@@ -74,6 +77,8 @@ class TwinStage:
     async def sleep(self) -> bool:
         if self.operator is None:
             self._down = False
+            return True
+        if await self._caught_up():
             return True
         changes, since = self._last_change
         if changes != self.chronicle.changes:
@@ -92,7 +97,16 @@ class TwinStage:
 
     async def _begin(self) -> None:
         self.operator = self._life(self.twin, self.calls, self.clock)
-        await self.operator.start()
+        await self.operator.start(self._lists)
+
+    async def _caught_up(self) -> bool:
+        """Whether the operator heard only now of what happened long ago."""
+        if self._lists is not None:
+            self._lists = None
+            await self._operator.relist()
+            return True
+        rest = getattr(self._operator.delivery, "rest", list)
+        return self._operator.hear(rest())
 
     def _changed(self, change: Change) -> None:
         if change.type == "DELETED":

@@ -1,0 +1,64 @@
+"""Whatever the API server answers, or does not, the end is the same, and nothing ran twice."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from support.calls import Interference
+from support.faults.answers import VERBS, WRONGS, at_random, at_write, every_other
+from support.faults.scenario import Scenario
+from support.faults.scenarios import SCENARIOS
+from support.faults.trial import Calm, Trials, faults_of
+
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+PATIENT = 700.0
+"""Seconds of rest: many failures in a row are followed by a long back-off."""
+
+
+async def ends(trials: Trials, scenario: Scenario, interfere: Interference[object], what: str) -> list[str]:
+    """What differs in the end, each line with what was done."""
+    calm: Calm = await trials.calm(scenario)
+    stage = await trials.stage(scenario, rest_seconds=PATIENT)
+    stage.calls.interfere = interfere
+    return [f"{what}: {one}" for one in faults_of(await trials.outcome(scenario, stage), calm.outcome)]
+
+
+@every_scenario
+async def test_one_call_that_goes_wrong_changes_nothing_in_the_end(
+    trials: Trials, scenario: Scenario, seed: int
+) -> None:
+    calm, kinds = await trials.calm(scenario), list(WRONGS)
+    found = []
+    for number, moment in enumerate(calm.before, start=1):
+        kind = kinds[(number + seed) % len(kinds)]
+        found += await ends(trials, scenario, at_write(number, WRONGS[kind]), f"{kind} at {moment.what} (seed {seed})")
+    assert found == []
+
+
+@pytest.mark.parametrize("kind", WRONGS)
+@every_scenario
+async def test_when_every_other_call_of_a_verb_goes_wrong_the_end_is_the_same(
+    trials: Trials, scenario: Scenario, kind: str
+) -> None:
+    verbs = {write.verb for write in (await trials.calm(scenario)).outcome.writes}
+    found = []
+    for verb in [verb for verb in VERBS if verb in verbs]:
+        found += await ends(trials, scenario, every_other(verb, WRONGS[kind]), f"{kind} at every other {verb}")
+    assert found == []
+
+
+@every_scenario
+async def test_when_calls_go_wrong_at_random_and_so_do_reads_the_end_is_the_same(
+    trials: Trials, scenario: Scenario, seed: int
+) -> None:
+    calm = await trials.calm(scenario)
+    found = []
+    for one in range(seed, seed + 3):
+        random = Random(one)
+        stage = await trials.stage(scenario, rest_seconds=PATIENT)
+        stage.calls.interfere, stage.calls.interfere_get = at_random(random, 0.3), at_random(random, 0.5)
+        outcome = await trials.outcome(scenario, stage)
+        found += [f"seed {one}: {fault}" for fault in faults_of(outcome, calm.outcome)]
+    assert found == []

@@ -1,0 +1,42 @@
+"""Whatever somebody does to the wall clock, every wait ends, and the end is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from slipway.cluster.passing import Write
+from support.faults.late import seen_late
+from support.faults.scenario import Scenario
+from support.faults.scenarios import SCENARIOS
+from support.faults.trial import Trials, faults_of
+
+T = TypeVar("T")
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_the_end_is_the_same_when_the_clock_is_set_an_hour(
+    trials: Trials, scenario: Scenario, seconds: float
+) -> None:
+    calm = await trials.calm(scenario)
+    found = []
+    for number in range(1, len(calm.before) + 1, 3):
+        stage = await trials.stage(scenario, rest_seconds=HOUR + 700.0)
+
+        async def step(count: int, _write: Write, call: Callable[[], Awaitable[T]], at=number, on=stage) -> T:
+            if count == at:
+                on.clock.stepped += seconds
+            return await call()
+
+        stage.calls.interfere = step
+        outcome = await trials.outcome(scenario, stage)
+        what = calm.before[number - 1].what
+        found += [
+            f"the clock is set by {seconds:g} s at {what}: {one}"
+            for one in faults_of(seen_late(outcome), seen_late(calm.outcome))
+        ]
+    assert found == []
