@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: help setup check lint types contracts unit generate generate-check lock test integration e2e soak \
+.PHONY: help setup check lint types contracts unit generate generate-check lock test faults integration e2e soak \
         demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
@@ -60,6 +60,10 @@ integration: setup ## Contract and integration tests: real kube-apiserver, torch
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
 	$(BIN)/python -m pytest tests/contract tests/integration
 
+faults: setup ## Every scenario under crashes, wrong answers, lagging watches and clock steps (FAULT_SEED=n)
+	dev/cluster/build
+	$(BIN)/python -m pytest tests/faults
+
 e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Triton
 	dev/with-cluster $(BIN)/python -m pytest tests/e2e
 
@@ -70,11 +74,11 @@ MINUTES ?= 10
 soak: setup ## Longer than make test: every write on a real server, new seeds, SIGKILL at random (MINUTES=10 SEED=...)
 	dev/cluster/build
 	@echo "repeat it by: make soak SEED=$(SEED) MINUTES=$(MINUTES)"
-	SEED=$(SEED) MINUTES=$(MINUTES) FAULT_EVERY=1 TAKEOVER_JOBS=5000 MUTATION_SEED=$(SEED) MUTATION_EXAMPLES=10 $(BIN)/python -m pytest -rP \
+	SEED=$(SEED) MINUTES=$(MINUTES) FAULT_EVERY=1 FAULT_SEED=$(SEED) TAKEOVER_JOBS=5000 MUTATION_SEED=$(SEED) MUTATION_EXAMPLES=10 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
 	  tests/property tests/faults $(wildcard tests/mutation) tests/integration/test_leadership.py tests/soak
 
-test: check integration e2e ## Everything: check, integration and e2e, from a cold start
+test: check faults integration e2e ## Everything: check, faults, integration and e2e, from a cold start
 
 demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
 	PYTHONPATH=dev dev/with-cluster $(BIN)/python -m demo

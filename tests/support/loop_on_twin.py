@@ -45,12 +45,19 @@ class Delivery(Protocol):
         """What is heard now. happened: since the last call; quiet: the operator has nothing else to do."""
         ...
 
+    def rest(self) -> list[Change]:
+        """What is still to be heard when all is at rest."""
+        ...
+
 
 class AtOnce:
     """A watch tells of a write after the write was answered, and before the next turn."""
 
     def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
         return happened
+
+    def rest(self) -> list[Change]:
+        return []
 
 
 @dataclass

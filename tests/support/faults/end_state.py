@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from slipway.api.kinds import CHILDREN, EVENT, RECONCILED, Object
+from slipway.reconcile.events import CONTROLLER
 from support.faults.chronicle import Chronicle
 from support.faults.world import World
 
@@ -34,8 +35,12 @@ async def end_state(world: World, chronicle: Chronicle) -> list[Object]:
 
 
 async def told(world: World, chronicle: Chronicle) -> set[tuple[str, str, str]]:
-    """The Events: type, reason, message."""
-    events = [(obj["type"], obj["reason"], obj["note"]) for obj in await world.admin.list(EVENT, world.namespace)]
+    """The operator's Events: type, reason, message."""
+    events = [
+        (obj["type"], obj["reason"], obj["note"])
+        for obj in await world.admin.list(EVENT, world.namespace)
+        if obj.get("reportingController") == CONTROLLER
+    ]
     return {(kind, reason, _in_words(note, chronicle)) for kind, reason, note in events}
 
 

@@ -9,9 +9,12 @@ from slipway.api.kinds import Kind, Object
 from slipway.cluster.twin import Change
 from support.calls import Crash, Interfered
 from support.faults.chronicle import Chronicle
-from support.faults.twin_stage import REST_SECONDS
 from support.faults.world import World
 from support.loop_on_twin import Clock, OperatorOnTwin
+
+REST_SECONDS = 150.0
+"""So long after the last change nothing more is waited for: every wait of a planner that changes something is shorter,
+where no call fails again and again."""
 
 
 class Watchable(Protocol):
@@ -29,13 +32,19 @@ class LoopStage:
     """
 
     def __init__(
-        self, shown: Watchable, world: World, calls: Interfered, clock: Clock, life: Callable[[], OperatorOnTwin]
+        self,
+        shown: Watchable,
+        world: World,
+        calls: Interfered,
+        clock: Clock,
+        life: Callable[[], OperatorOnTwin],
+        rest_seconds: float = REST_SECONDS,
     ) -> None:
         self.world, self.calls, self.clock = world, calls, clock
         self.chronicle = Chronicle()
         self._operator: OperatorOnTwin | None = None
-        self._life = life
-        self._last_change = (0, 0.0)
+        self._life, self._rest_seconds = life, rest_seconds
+        self._last_change = (0, clock.elapsed)
         shown.subscribe(self._changed)
 
     async def quiet(self) -> None:
@@ -57,7 +66,7 @@ class LoopStage:
             since = self.clock.elapsed
             self._last_change = self.chronicle.changes, since
         wait = operator.queue.seconds_to_next()
-        if wait is None or self.clock.elapsed + wait > since + REST_SECONDS:
+        if wait is None or self.clock.elapsed + wait > since + self._rest_seconds:
             return False
         self.clock.elapsed += wait
         return True
@@ -65,8 +74,11 @@ class LoopStage:
     async def _living(self) -> OperatorOnTwin:
         if self._operator is None:
             self._operator = self._life()
-            await self._operator.start()
+            await self._begin(self._operator)
         return self._operator
+
+    async def _begin(self, operator: OperatorOnTwin) -> None:
+        await operator.start()
 
     def _changed(self, change: Change) -> None:
         if change.type == "DELETED":

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import replace
 from uuid import uuid4
 
-from slipway.api.kinds import RECONCILED, WATCHED, Key, Kind, Object
+from slipway.api.kinds import WATCHED, Key, Kind, Object
 from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
 from slipway.controller.planners import PLANNERS
@@ -26,8 +26,6 @@ from support.faults.scenario import Scenario, play
 from support.faults.trial import Outcome, outcome_of
 from support.faults.world import World
 from support.loop_on_twin import Clock, OperatorOnTwin
-
-_WITH_UIDS_IN_WORDS = {kind.kind for kind in RECONCILED} | {"Job"}
 
 
 class MirroredAdmin:
@@ -83,18 +81,14 @@ async def real_stage(connection: Connection) -> AsyncIterator[LoopStage]:
 async def run_for_real(
     scenario: Scenario, connection: Connection, interfere: Interference[object] | None = None
 ) -> Outcome:
-    """The scenario in a namespace of its own; the outcome does not say which."""
+    """The scenario in a namespace of its own, which the outcome does not tell. Its own writes alone are disturbed."""
     async with real_stage(connection) as stage:
+        if scenario.after is not None:
+            await play(scenario.after, stage)
+            stage.calls.writes.clear()
         if interfere is not None:
             stage.calls.interfere = interfere
         await play(scenario, stage)
         outcome = await outcome_of(stage)
-        text = json.dumps([_without_uid(obj) for obj in outcome.state])
-        return replace(outcome, state=json.loads(text.replace(stage.world.namespace, NAMESPACE)))
-
-
-def _without_uid(obj: Object) -> Object:
-    """The server gives what it likes; of parents and Jobs the end state has them in words."""
-    if obj["kind"] in _WITH_UIDS_IN_WORDS:
-        return obj
-    return {**obj, "metadata": {name: value for name, value in obj["metadata"].items() if name != "uid"}}
+        text = json.dumps(outcome.state).replace(stage.world.namespace, NAMESPACE)
+        return replace(outcome, state=json.loads(text))

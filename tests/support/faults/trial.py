@@ -13,6 +13,7 @@ from slipway.api.kinds import Object
 from slipway.cluster.passing import Write
 from support.calls import Interference
 from support.faults.end_state import difference, end_state, told
+from support.faults.loop_stage import LoopStage
 from support.faults.scenario import Scenario, play
 from support.faults.twin_stage import TwinStage
 
@@ -95,15 +96,8 @@ class Trials:
         """Play it to its end. A defect that the operator's loop caught and logged counts as a broken law."""
         with capture_logs() as logs:
             await play(scenario, stage)
-        defects = [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
-        chronicle = stage.chronicle
-        return Outcome(
-            await end_state(stage.world, chronicle),
-            chronicle.ran(),
-            await told(stage.world, chronicle),
-            tuple(stage.calls.writes),
-            [*chronicle.verdict(), *defects],
-        )
+        stage.chronicle.broken += [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
+        return await outcome_of(stage)
 
     async def _end_of(self, scenario: Scenario) -> TwinStage:
         if scenario.name not in self._ends:
@@ -111,6 +105,17 @@ class Trials:
             await self.outcome(scenario, stage)
             self._ends[scenario.name] = stage
         return self._ends[scenario.name]
+
+
+async def outcome_of(stage: LoopStage) -> Outcome:
+    chronicle = stage.chronicle
+    return Outcome(
+        await end_state(stage.world, chronicle),
+        chronicle.ran(),
+        await told(stage.world, chronicle),
+        tuple(stage.calls.writes),
+        chronicle.verdict(),
+    )
 
 
 def faults_of(disturbed: Outcome, calm: Outcome) -> list[str]:

@@ -14,10 +14,10 @@ from slipway.cluster.twin import Change, Twin
 from slipway.controller.planners import PLANNERS
 from support.calls import Interfered
 from support.faults.twin_stage import Life
-from support.loop_on_twin import Clock, Delivery, OperatorOnTwin
+from support.loop_on_twin import AtOnce, Clock, Delivery, OperatorOnTwin
 
 
-class Late:
+class Late(AtOnce):
     """Every change is heard so many turns after it happened, or when there is nothing else to do."""
 
     def __init__(self, turns: int) -> None:
@@ -55,7 +55,7 @@ class Uneven:
         return heard
 
 
-class Repeating:
+class Repeating(AtOnce):
     """With each change some old ones are heard again, as when a watch begins anew at an old version."""
 
     def __init__(self, random: Random) -> None:
@@ -70,7 +70,7 @@ class Repeating:
         return heard
 
 
-class Forgetful:
+class Forgetful(AtOnce):
     """No deletion is heard of: a list that follows must notice what is gone."""
 
     def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:

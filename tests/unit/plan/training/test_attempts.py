@@ -205,7 +205,7 @@ def test_a_job_that_is_seen_to_end_before_its_pods_is_closed_by_what_they_say(sp
 
 
 def test_nothing_is_waited_for_where_the_clocks_of_operator_and_api_server_do_not_agree() -> None:
-    world = TrainingWorld().plan().pods_run()
+    world = TrainingWorld().plan()
     world.now += timedelta(hours=1)
     world.job_says("Complete")
     world.now -= timedelta(hours=1)

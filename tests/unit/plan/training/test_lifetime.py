@@ -110,8 +110,8 @@ def what_is_told(world: TrainingWorld) -> Object:
 
 
 def test_a_deadline_that_passes_while_a_report_is_read_again_asks_for_no_further_round() -> None:
-    world = TrainingWorld(activeDeadline="2h").plan().passes(hours=2, seconds=-1)
-    world.job_says("Complete")
+    world = TrainingWorld(activeDeadline="2h").plan().passes(hours=2, seconds=-10)
+    world.job_says("Complete").passes(seconds=5)
     assert tasks_of(world) == ["reread"]
-    world.passes(seconds=1)
+    world.passes(seconds=5)
     assert world.wake_at is None
