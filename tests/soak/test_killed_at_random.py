@@ -26,7 +26,7 @@ def test_whenever_the_operator_is_killed_every_training_runs_once_and_succeeds(
     apiserver: ApiServer, tmp_path: Path
 ) -> None:
     print(f"SEED={SEED} MINUTES={MINUTES:g}")
-    moments = random.Random(SEED)  # noqa: S311 - which moments, not a secret
+    moments = random.Random(SEED)
     flags = ("--no-leader-election", "--namespace", "soak")
     with streams_to(apiserver.kubeconfig, "soak") as (stream,):
         ends_at, lives = time.monotonic() + 60 * MINUTES, 0
