@@ -8,21 +8,31 @@ import pytest
 
 from support.calls import Interference
 from support.faults.answers import VERBS, WRONGS, at_random, at_write, every_other
+from support.faults.late import seen_late
 from support.faults.scenario import Scenario
 from support.faults.scenarios import SCENARIOS
-from support.faults.trial import Calm, Trials, faults_of
+from support.faults.trial import Trials, faults_of
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 PATIENT = 700.0
 """Seconds of rest: many failures in a row are followed by a long back-off."""
 
 
-async def ends(trials: Trials, scenario: Scenario, interfere: Interference[object], what: str) -> list[str]:
-    """What differs in the end, each line with what was done."""
-    calm: Calm = await trials.calm(scenario)
+async def ends(
+    trials: Trials,
+    scenario: Scenario,
+    interfere: Interference[object],
+    what: str,
+    reads: Interference[object] | None = None,
+) -> list[str]:
+    """What differs in the end, each line with what was done; while the operator backs off the world goes on."""
+    calm = await trials.calm(scenario)
     stage = await trials.stage(scenario, rest_seconds=PATIENT)
     stage.calls.interfere = interfere
-    return [f"{what}: {one}" for one in faults_of(await trials.outcome(scenario, stage), calm.outcome)]
+    if reads is not None:
+        stage.calls.interfere_get = reads
+    disturbed = await trials.outcome(scenario, stage)
+    return [f"{what}: {one}" for one in faults_of(seen_late(disturbed), seen_late(calm.outcome))]
 
 
 @every_scenario
@@ -53,12 +63,9 @@ async def test_when_every_other_call_of_a_verb_goes_wrong_the_end_is_the_same(
 async def test_when_calls_go_wrong_at_random_and_so_do_reads_the_end_is_the_same(
     trials: Trials, scenario: Scenario, seed: int
 ) -> None:
-    calm = await trials.calm(scenario)
     found = []
     for one in range(seed, seed + 3):
         random = Random(one)
-        stage = await trials.stage(scenario, rest_seconds=PATIENT)
-        stage.calls.interfere, stage.calls.interfere_get = at_random(random, 0.3), at_random(random, 0.5)
-        outcome = await trials.outcome(scenario, stage)
-        found += [f"seed {one}: {fault}" for fault in faults_of(outcome, calm.outcome)]
+        writes, reads = at_random(random, 0.3), at_random(random, 0.5)
+        found += await ends(trials, scenario, writes, f"seed {one}", reads)
     assert found == []
