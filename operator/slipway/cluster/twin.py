@@ -56,6 +56,7 @@ class Twin:
         self._applied: dict[str, Object] = {}
         self._revision = 1  # the first write gets 2: no object ever has ABSENT
         self._made = 0
+        self._collecting = False
         self._subscribers: list[Callable[[Change], None]] = []
         for obj in objects:
             self._add(obj)
@@ -161,13 +162,28 @@ class Twin:
 
     def collect(self) -> None:
         """The garbage collector: deletes what has owners, none of which lives. It runs after every deletion."""
-        uids = {obj["metadata"]["uid"] for obj in self._objects.values()}
-        for key, obj in list(self._objects.items()):
-            owners = obj["metadata"].get("ownerReferences", ())
-            if owners and key in self._objects and not any(owner["uid"] in uids for owner in owners):
-                self._delete(key)
+        if self._collecting:  # what it deletes itself it looks through in its next round, however much that is
+            return
+        self._collecting = True
+        try:
+            while orphans := self._orphans():
+                for key in orphans:
+                    self._delete(key)
+        finally:
+            self._collecting = False
 
     # --- Inside -------------------------------------------------------------------------------------------------
+
+    def _orphans(self) -> Sequence[Key]:
+        """What has owners that are all gone, and is not being deleted already."""
+        uids = {obj["metadata"]["uid"] for obj in self._objects.values()}
+        return [
+            key
+            for key, obj in self._objects.items()
+            if (owners := obj["metadata"].get("ownerReferences", ()))
+            and "deletionTimestamp" not in obj["metadata"]
+            and not any(owner["uid"] in uids for owner in owners)
+        ]
 
     def _live(self, key: Key) -> Object:
         _known(key.kind)

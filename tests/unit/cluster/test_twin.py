@@ -96,3 +96,11 @@ async def test_what_happens_in_a_fork_happens_nowhere_else(twin: Twin) -> None:
     assert changes == []
     assert "ports" not in (await fork.get(key_of(applied)))["spec"], "it knows what was applied before"
     assert fork.revision > twin.revision
+
+
+async def test_an_owner_of_a_thousand_takes_them_all_along(twin: Twin) -> None:
+    parent = twin.add(make(TRAINING_JOB, "parent"))
+    for number in range(1000):
+        twin.add(make(POD, f"pod-{number}", parent))
+    twin.remove(key_of(parent))
+    assert await twin.list(POD) == []
