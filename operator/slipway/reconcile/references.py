@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from slipway.api.kinds import (
     API_VERSION,
@@ -36,21 +36,33 @@ _PARENTS: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
 
 def referenced(obj: Object) -> Iterator[Key]:
     """The objects that this one names and its planner reads. Lenient: a bad spec names nothing."""
-    kind, meta, spec = obj["kind"], obj["metadata"], obj.get("spec") or {}
-    namespace = meta.get("namespace", "")
+    kind, namespace, spec = obj["kind"], obj["metadata"].get("namespace", ""), obj.get("spec")
     if kind == TRAINING_JOB.kind:
-        yield Key(ARTIFACT_STORE, namespace, spec.get("store", "default"))
-        for pool in spec.get("pools") or ():
-            yield Key(GPU_POOL, "", pool)
+        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default")
+        yield from _keys(GPU_POOL, "", *_items(_at(spec, "pools")))
     elif kind == MODEL_DEPLOYMENT.kind:
-        yield Key(ARTIFACT_STORE, namespace, spec.get("store", "default"))
-        if job := (spec.get("model") or {}).get("trainingJob"):
-            yield Key(TRAINING_JOB, namespace, job)
-        for step in (spec.get("compression") or {}).get("steps") or ():
-            yield Key(COMPRESSION_PLUGIN, "", step.get("plugin", ""))
-        yield Key(SERVICE, namespace, meta["name"])  # somebody else's may stand in the way
-    elif kind == ARTIFACT_STORE.kind and (claim := spec.get("persistentVolumeClaim")):
-        yield Key(PVC, namespace, claim.get("claimName", ""))
+        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default")
+        yield from _keys(TRAINING_JOB, namespace, _at(spec, "model", "trainingJob"))
+        steps = _items(_at(spec, "compression", "steps"))
+        yield from _keys(COMPRESSION_PLUGIN, "", *(_at(step, "plugin") for step in steps))
+        yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
+    elif kind == ARTIFACT_STORE.kind:
+        yield from _keys(PVC, namespace, _at(spec, "persistentVolumeClaim", "claimName"))
+
+
+def _keys(kind: Kind, namespace: str, *names: object) -> Iterator[Key]:
+    """Of what are names at all."""
+    return (Key(kind, namespace, name) for name in names if isinstance(name, str) and name)
+
+
+def _at(value: object, *fields: str) -> object:
+    for field in fields:
+        value = value.get(field) if isinstance(value, dict) else None
+    return value
+
+
+def _items(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else ()
 
 
 def selector_of(kind: Kind) -> str:
