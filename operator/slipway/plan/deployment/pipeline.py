@@ -30,8 +30,8 @@ def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision
     """The revision under the gate as it is now, where that needs no task: it is packed, and counted on this data."""
     if revision.repository is None:
         return None
-    if evaluation is None:
-        return revision, None
+    if evaluation is None:  # what was counted before stays in the records, and is judged again when it is asked for
+        return revision.model_copy(update={"gate": None}), None
     if revision.gate is None or revision.gate.data != data_digest(evaluation.data):
         return None
     gate = rejudged(revision.gate, evaluation.gate)

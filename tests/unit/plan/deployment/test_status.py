@@ -536,3 +536,18 @@ def test_a_model_is_kept_when_its_training_job_and_plugins_are_gone():
     assert row(world) == TABLE["ready"]
     assert len(world.writes) == writes
     assert world.status(DIGITS)["model"]["digest"] == artifact("trained")["digest"]
+
+
+def test_a_verdict_goes_with_the_evaluation_and_comes_back_with_it_without_another_run():
+    world = served(steps=())
+    good, before = world.objects[DIGITS]["spec"], world.status(DIGITS)
+    world.edit(DIGITS, lambda spec: spec.pop("evaluation"))
+    world.run(DIGITS)
+    assert "accuracy" not in world.status(DIGITS)
+    assert "accuracy" not in message(world)
+    made = world.jobs()
+    world.edit(DIGITS, lambda spec: (spec.clear(), spec.update(good)))
+    world.run(DIGITS)
+    assert world.jobs() == made
+    assert world.status(DIGITS)["accuracy"] == before["accuracy"]
+    assert row(world) == TABLE["ready"]
