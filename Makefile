@@ -60,9 +60,9 @@ integration: setup ## Contract and integration tests: real kube-apiserver, torch
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
 	$(BIN)/python -m pytest tests/contract tests/integration
 
-faults: setup ## Every scenario under crashes, wrong answers, lagging watches and clock steps (FAULT_SEED=n)
+faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clock steps; changes of specs at random
 	dev/cluster/build
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/faults tests/mutation
 
 e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Triton
 	dev/with-cluster $(BIN)/python -m pytest tests/e2e
@@ -76,7 +76,7 @@ soak: setup ## Longer than make test: every write on a real server, new seeds, S
 	@echo "repeat it by: make soak SEED=$(SEED) MINUTES=$(MINUTES)"
 	SEED=$(SEED) MINUTES=$(MINUTES) FAULT_EVERY=1 FAULT_SEED=$(SEED) TAKEOVER_JOBS=5000 MUTATION_SEED=$(SEED) MUTATION_EXAMPLES=10 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
-	  tests/property tests/faults $(wildcard tests/mutation) tests/integration/test_leadership.py tests/soak
+	  tests/property tests/faults tests/mutation tests/integration/test_leadership.py tests/soak
 
 test: check faults integration e2e ## Everything: check, faults, integration and e2e, from a cold start
 

@@ -1,0 +1,75 @@
+"""What a cluster offers changes, at random: nothing that is at rest moves, and what comes later uses it as it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from slipway.api.kinds import COMPRESSION_PLUGIN, GPU_POOL, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Kind
+from support.budget import tried
+from support.builders import NAMESPACE, PRUNE, QUANTIZE, model_deployment, training_job
+from support.changes import Change, becomes, changes, rests, world_with
+from support.faults.scenario import placed
+from support.faults.twin_stage import TwinStage
+from support.places import Json
+from support.refusals import RESOURCE_OF
+from support.specs import mutable_fields
+from support.states import conditions, deployments, jobs_made, silent, status_of
+
+FIRST, LATER = Key(MODEL_DEPLOYMENT, NAMESPACE, "changed"), Key(MODEL_DEPLOYMENT, NAMESPACE, "later")
+TRAINS, TRAINS_LATER = Key(TRAINING_JOB, NAMESPACE, "trains"), Key(TRAINING_JOB, NAMESPACE, "trains-later")
+SPEC = model_deployment(steps=(PRUNE, QUANTIZE))["spec"]
+
+
+async def neighbourhood(kind: Kind, name: str, spec: Json) -> TwinStage:
+    """A deployment and a job on a pool, where a pool or a plugin of that name has that spec from the start."""
+    stage = await world_with(FIRST, SPEC)
+    await becomes(stage, Key(kind, "", name), spec)
+    await stage.world.admin.create(placed(training_job("trains", pools=["h100"]), NAMESPACE))
+    await rests(stage, {})
+    return stage
+
+
+async def comes_later(stage: TwinStage) -> object:
+    """What becomes of a deployment and a job that are made now; without what carries their UIDs."""
+    await stage.world.admin.create(placed(model_deployment("later", steps=(PRUNE, QUANTIZE)), NAMESPACE))
+    await stage.world.admin.create(placed(training_job("trains-later", pools=["h100"]), NAMESPACE))
+    await rests(stage, {})
+    later, job = await status_of(stage, LATER), await status_of(stage, TRAINS_LATER)
+    wanted = [one["digest"] for one in later.get("tasks", ())]
+    processes = [one["processesPerNode"] for one in job["attempts"]]
+    return later["phase"], conditions(later, "Stalled")["Stalled"][:2], wanted, job["phase"], processes
+
+
+async def stays(kind: Kind, name: str, change: Change) -> None:
+    stage = await neighbourhood(kind, name, change.first)
+    before = await status_of(stage, FIRST), await status_of(stage, TRAINS), await deployments(stage, FIRST)
+    made = jobs_made(stage)
+    await becomes(stage, Key(kind, "", name), change.second)
+    await rests(stage, {})
+    after = await status_of(stage, FIRST), await status_of(stage, TRAINS), await deployments(stage, FIRST)
+    assert after[1] == before[1]
+    if before[0]["phase"] == "Ready":
+        assert after == before
+        assert jobs_made(stage) == made
+    await silent(stage)
+    fresh = await neighbourhood(kind, name, change.second)
+    assert await comes_later(stage) == await comes_later(fresh)
+
+
+@pytest.mark.timeout(1800)
+@tried(25)
+@given(changes("GPUPool"))
+async def test_what_a_pool_changes_is_for_what_comes_later(change: Change) -> None:
+    await stays(GPU_POOL, "h100", change)
+
+
+@pytest.mark.timeout(1800)
+@tried(25)
+@given(changes("CompressionPlugin"))
+async def test_what_a_plugin_changes_is_for_what_comes_later(change: Change) -> None:
+    await stays(COMPRESSION_PLUGIN, "prune-structured", change)
+
+
+def test_a_store_has_no_field_that_may_change() -> None:
+    assert mutable_fields(RESOURCE_OF["ArtifactStore"]) == []
