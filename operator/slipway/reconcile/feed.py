@@ -20,10 +20,17 @@ class Feed:
         self._queue = queue
         self._kinds = kinds
         self._leads = False
+        self._changed: dict[Key, None] = {}  # as a standby saw it, the newest last
 
     def lead(self) -> None:
-        """Queue everything that is known, and from now on everything that changes."""
+        """Queue everything that is known, what changed last first, and from now on everything that changes.
+
+        A leader dies with the newest changes unanswered, and thousands of resources at rest take seconds to look at.
+        """
         self._leads = True
+        for key in reversed(self._changed):
+            self._queue.add(key)
+        self._changed.clear()
         for kind in self._kinds:
             for obj in self._cache.objects(kind):
                 self._queue.add(key_of(obj))
@@ -55,7 +62,12 @@ class Feed:
             self._wake(self._cache.affected(known))
 
     def _wake(self, keys: Iterable[Key]) -> None:
-        if self._leads:
-            for key in keys:
-                if key.kind in self._kinds:
-                    self._queue.add(key)
+        for key in keys:
+            if key.kind not in self._kinds:
+                continue
+            if self._leads:
+                self._queue.add(key)
+                continue
+            self._changed.pop(key, None)
+            if self._cache.get(*key) is not None:
+                self._changed[key] = None
