@@ -76,7 +76,8 @@ soak: setup ## Longer than make test: every write on a real server, new seeds, S
 	@echo "repeat it by: make soak SEED=$(SEED) MINUTES=$(MINUTES)"
 	SEED=$(SEED) MINUTES=$(MINUTES) FAULT_EVERY=1 FAULT_SEED=$(SEED) TAKEOVER_JOBS=5000 MUTATION_SEED=$(SEED) MUTATION_EXAMPLES=10 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
-	  tests/property tests/faults tests/mutation tests/integration/test_leadership.py tests/soak
+	  tests/property tests/faults tests/mutation tests/integration/test_agreement.py \
+	  tests/integration/test_leadership.py tests/soak
 
 test: check faults integration e2e ## Everything: check, faults, integration and e2e, from a cold start
 

@@ -79,10 +79,9 @@ async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
 
 async def silent(stage: TwinStage, *, after_seconds: float = 0.0) -> None:
     """Hours pass, and nothing is written. after_seconds: what is due until then may be."""
-    assert stage.operator is not None
-    await stage.operator.settle(up_to_seconds=after_seconds)
+    await stage.passes(after_seconds)
     before = len(stage.calls.writes)
-    await stage.operator.settle(up_to_seconds=QUIET_SECONDS)
+    await stage.passes(QUIET_SECONDS)
     assert stage.calls.writes[before:] == []
 
 

@@ -71,6 +71,10 @@ class LoopStage:
         self.clock.elapsed += wait
         return True
 
+    async def passes(self, seconds: float) -> None:
+        """So much time passes, and the operator does in it what it wants; the world rests."""
+        await (await self._living()).settle(up_to_seconds=seconds)
+
     async def _living(self) -> OperatorOnTwin:
         if self._operator is None:
             self._operator = self._life()
