@@ -54,7 +54,8 @@ async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:
     wanted, present = await deployments(one, DEPLOYED), await deployments(other, DEPLOYED)
     if "repository" not in without:
         assert present[is_["serving"]] == wanted[is_["serving"]]
-    assert present[is_["serving"]]["replicas"] == wanted[is_["serving"]]["replicas"]
+    replicas = ModelDeploymentSpec.model_validate((await other.twin.get(DEPLOYED))["spec"]).serving.replicas
+    assert present[is_["serving"]]["replicas"] == is_["readyReplicas"] == replicas
     assert all(spec["replicas"] == 0 for name, spec in present.items() if name != is_["serving"])
 
 

@@ -125,14 +125,14 @@ def _changes(
     for field in draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=3)):
         removed = draw(st.integers(0, 4)) == 0
         second = _with_field(second, field[1:], None if removed else draw(fields[field]), of) or second
-    return Change(
-        _plausible(first), _plausible(second), draw(st.integers(0, 24).map(lambda count: None if count > 12 else count))
-    )
+    return Change(_plausible(first), _plausible(second), draw(st.integers(0, 12)) if draw(st.booleans()) else None)
 
 
 def _plausible(spec: Json) -> Json:
     """One content, as its digest names it, is of one state; no wait ends while nothing is expected to happen; and no
     pods by the thousand."""
+    if timedelta_of(spec.get("restarts", {}).get("backoff", "0s")) > timedelta(minutes=1):
+        spec = {**spec, "restarts": {**spec["restarts"], "backoff": "10s"}}
     if spec.get("nodes", 1) > MOST_NODES:
         spec = {**spec, "nodes": MOST_NODES}
     for field in ("ttlAfterFinished", "activeDeadline"):

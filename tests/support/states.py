@@ -16,6 +16,7 @@ from support.places import Json
 QUIET_SECONDS = 2 * 3600.0
 DUE_SECONDS = 3700.0
 """Within it a TTL or a deadline of an hour is over."""
+UNDER_WAY = ("Compressing", "Evaluating", "RollingOut", "Running", "Restarting")
 _TIMES = ("createdAt", "servingSince", "retiredAt", "startedAt", "endedAt", "lastTransitionTime")
 
 
@@ -65,6 +66,8 @@ async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
     """
     obj = await stage.twin.get(key)
     assert obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
+    asleep = conditions(obj["status"])["Ready"][1] == "ScaledToZero"
+    assert asleep or obj["status"]["phase"] not in UNDER_WAY, "it stopped half-way, in a world where all pods work"
     for one in obj["status"]["conditions"]:
         assert one["observedGeneration"] == obj["metadata"]["generation"]
     # Two data sets that are one are prepared by one Job.
