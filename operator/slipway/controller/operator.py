@@ -50,8 +50,6 @@ CRDS_SECONDS = 2.0
 """Between two looks for our CRDs, which may be installed with us."""
 GRACE_SECONDS = 10.0
 """For workers to end their turn after SIGTERM; the pod's own grace period is 30."""
-CANCEL_ROUNDS = 10
-"""Of a second each, at the end."""
 LEASE_LOST = 3
 """Exit code of a process that leads no longer: at once, without a further call."""
 
@@ -138,7 +136,11 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
                     await asyncio.wait_for(_idle(queue), GRACE_SECONDS)
             await election.release()
             outcome = _outcome(ended, tasks)
-            await _end_all({task for task in asyncio.all_tasks() if task is not asyncio.current_task()})
+            # Ours alone, and kopf then ends its own in order: its watchers wait for tasks that asyncio.run, which
+            # cancels all at once, would take from them, and so would wait for ever.
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             return outcome
 
 
@@ -194,17 +196,6 @@ async def _keep_or_die(election: Election) -> None:
 async def _idle(queue: WorkQueue) -> None:
     while queue.working:
         await asyncio.sleep(0.02)
-
-
-async def _end_all(left: set[asyncio.Task[Any]]) -> None:
-    """Cancel until all have ended: asyncio.wait_for may swallow a cancellation (bpo-42130), and asyncio.run has one."""
-    for _ in range(CANCEL_ROUNDS):
-        if not left:
-            return
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=1.0)
-    log.warning("some tasks do not end", tasks=[str(task.get_coro()) for task in left])
 
 
 def _outcome(ended: asyncio.Task[Any], tasks: list[asyncio.Task[Any]]) -> int:
