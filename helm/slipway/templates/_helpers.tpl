@@ -30,6 +30,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (include "slipway.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{/* Whom the operator's roles are bound to. */}}
+{{- define "slipway.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "slipway.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
 {{/* The restricted Pod Security profile, and a root that nobody can write to. */}}
 {{- define "slipway.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
