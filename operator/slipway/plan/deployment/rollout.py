@@ -84,11 +84,11 @@ class Fleet:
 
     def _replicas(self, revision: Revision, traffic: Traffic, cleared: bool) -> int:
         wanted = revision.name == traffic.serving or (cleared and revision.name == traffic.candidate)
-        most = self.spec.serving.replicas
-        if wanted or not drains(revision, traffic.serving, self.now):
-            return most if wanted else 0
-        if revision.retired_at is None:
+        most, draining = self.spec.serving.replicas, drains(revision, traffic.serving, self.now)
+        if wanted or (draining and revision.retired_at is None):
             return most
+        if not draining:
+            return 0
         live = self._deployment(revision.name)  # what is down stays down, also where the clock is set back
         return min(most, int(live["spec"].get("replicas", 0))) if live else 0
 
