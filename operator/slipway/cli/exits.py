@@ -1,16 +1,18 @@
 """What the exit codes of `slipway` mean, and how an error becomes one line.
 
-0    done; with --watch, everything watched is Ready
-1    the thing asked about failed: a resource is Stalled, a plugin is broken
-2    the command line is wrong
+0    done; with --watch, everything watched is Ready; with plan, everything would become so
+1    the thing asked about failed: a resource is Stalled, or would be, or would wait for ever; a plugin is broken
+2    the command line is wrong, or what is in a file
 3    there is no such resource, file or plugin
 4    the cluster, or the server that was asked, refused or did not answer
 5    --timeout has passed
+6    with plan --exit-code: something would be made, changed or deleted
 130  interrupted
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -23,14 +25,16 @@ USAGE = 2
 NOT_FOUND = 3
 UNAVAILABLE = 4
 TIMED_OUT = 5
+CHANGES = 6
 
 
 class CommandError(SlipwayError):
-    """A command cannot do what it was asked for. exit_code: one of the codes above."""
+    """A command cannot do what it was asked for. exit_code: one of the codes above. lines: one for each error."""
 
-    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+    def __init__(self, message: str, exit_code: int = FAILED, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.lines = tuple(lines) or (message,)
 
 
 def exit_code(error: SlipwayError) -> int:
@@ -51,5 +55,6 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except SlipwayError as error:
-            typer.echo("error: " + " ".join(str(error).split()), err=True)
+            for line in error.lines if isinstance(error, CommandError) else (str(error),):
+                typer.echo("error: " + " ".join(line.split()), err=True)
             raise typer.Exit(exit_code(error)) from error
