@@ -29,6 +29,19 @@ REPOSITORY_DIR = "/repository"
 MODELS_DIR = f"{REPOSITORY_DIR}/models"
 """Triton's --model-repository. A folder below REPOSITORY_DIR, so that Triton takes golden/ for no model."""
 
+TERMINATION_LOG = "/dev/termination-log"
+
+FOLDER_ENV = {
+    STORE_DIR: "SLIPWAY_STORE_DIR",
+    OUT_DIR: "SLIPWAY_OUT_DIR",
+    SCRATCH_DIR: "SLIPWAY_SCRATCH_DIR",
+    REPOSITORY_DIR: "SLIPWAY_REPOSITORY_DIR",
+    TERMINATION_LOG: "SLIPWAY_TERMINATION_LOG",
+}
+"""The variable that moves each path: without a cluster a pod is a process, and nothing is mounted."""
+TRITON_ENV = "SLIPWAY_TRITON"
+"""HOST:PORT at which the golden probe finds its pod's Triton; localhost:8000 where it is not set."""
+
 TASK_ENV = "SLIPWAY_TASK"
 JOB_UID_ENV = "SLIPWAY_JOB_UID"
 """The Job's UID, by the downward API from the pod's label batch.kubernetes.io/controller-uid."""

@@ -33,6 +33,7 @@ from slipway.cluster.port import ABSENT
 
 _KNOWN = frozenset((*WATCHED, EVENT, LEASE))
 _WITH_GENERATION = frozenset((*RECONCILED, *REFERENCED, JOB, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET))
+Clock = Callable[[], datetime]
 _WITHOUT_STATUS = frozenset(kind for kind in _KNOWN if kind in (EVENT, LEASE))
 
 
@@ -48,10 +49,14 @@ class Change(NamedTuple):
 
 
 class Twin:
-    """A Cluster in memory. clock gives the time of creationTimestamp and deletionTimestamp (aware)."""
+    """A Cluster in memory. clock gives the time of creationTimestamp and deletionTimestamp (aware).
 
-    def __init__(self, clock: Callable[[], datetime], objects: Iterable[Object] = ()) -> None:
+    uids: None counts them, which is right where nothing that one twin made is ever met by another.
+    """
+
+    def __init__(self, clock: Clock, objects: Iterable[Object] = (), uids: Callable[[], UUID] | None = None) -> None:
         self._clock = clock
+        self._uids = uids or (lambda: UUID(int=self._made))
         self._objects: dict[Key, Object] = {}
         self._applied: dict[str, Object] = {}
         self._revision = 1  # the first write gets 2: no object ever has ABSENT
@@ -70,13 +75,22 @@ class Twin:
         """Of the newest write."""
         return self._revision
 
-    def fork(self, clock: Callable[[], datetime]) -> Twin:
+    def fork(self, clock: Clock) -> Twin:
         """Another cluster with the same objects, where what happens here does not happen. Nobody is subscribed."""
         other = Twin(clock)
         # Stored objects are replaced, never changed: both may hold them.
         other._objects, other._applied = dict(self._objects), dict(self._applied)
         other._revision, other._made = self._revision, self._made
         return other
+
+    def saved(self) -> Object:
+        """All that it holds, ready for JSON; `restore` takes it."""
+        return {"revision": self._revision, "objects": list(self._objects.values()), "applied": self._applied}
+
+    def restore(self, saved: Object) -> None:
+        """Hold what another twin held, with its UIDs and versions. Nobody is told. Raises KeyError, Unsupported."""
+        self._objects = {_key_of(obj): obj for obj in saved["objects"]}
+        self._applied, self._revision = dict(saved["applied"]), int(saved["revision"])
 
     # --- The port -----------------------------------------------------------------------------------------------
 
@@ -206,7 +220,7 @@ class Twin:
         meta = made["metadata"]
         for field in ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"):
             meta.pop(field, None)
-        meta["uid"] = str(UUID(int=self._made))
+        meta["uid"] = str(self._uids())
         meta["resourceVersion"] = self._next()
         meta["creationTimestamp"] = self._now()
         if key.kind in _WITH_GENERATION:

@@ -63,7 +63,7 @@ def run_operator(
     """
     configure_logs(options.log_format, options.log_level)
     if planners is None:
-        from slipway.controller.planners import PLANNERS  # pydantic's models of all kinds
+        from slipway.reconcile.planners import PLANNERS  # pydantic's models of all kinds
 
         planners = PLANNERS
     gc.freeze()  # 90,000 objects of modules, which live as long as we do: every full collection would walk them

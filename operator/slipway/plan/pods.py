@@ -15,7 +15,7 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodTemplate, Resources, Toleration
-from slipway.api.tasks import JOB_UID_ENV, OUT_DIR, OUT_URI_ENV, SCRATCH_DIR, STORE_DIR, TASK_ENV
+from slipway.api.tasks import JOB_UID_ENV, OUT_DIR, OUT_URI_ENV, SCRATCH_DIR, STORE_DIR, TASK_ENV, TERMINATION_LOG
 from slipway.plan.parent import ROLE_LABEL, Parent
 
 CONTAINER = "main"
@@ -97,7 +97,7 @@ def container(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if extra.get("envFrom"):

@@ -12,6 +12,7 @@ from slipway.api.artifacts import ArtifactRef, State, store_path
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import (
+    FOLDER_ENV,
     INDEX_ENV,
     JOB_UID_ENV,
     OUT_DIR,
@@ -20,15 +21,14 @@ from slipway.api.tasks import (
     REPOSITORY_DIR,
     SCRATCH_DIR,
     STORE_DIR,
+    TERMINATION_LOG,
 )
 from slipway.sdk.artifact import Artifact, read_artifact
-
-TERMINATION_LOG = "/dev/termination-log"
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """Every folder can be moved by its variable (SLIPWAY_STORE_DIR, ...): a process is then as good as a pod."""
+    """Every folder can be moved by its variable (FOLDER_ENV): a process is then as good as a pod."""
 
     store: Path
     """The whole store; read-only in a pod."""
@@ -49,14 +49,18 @@ class Pod:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises KeyError for a missing SLIPWAY_OUT_URI and ValueError for an index that is no number."""
-        out = Path(environment.get("SLIPWAY_OUT_DIR", OUT_DIR))
+
+        def folder(path: str) -> Path:
+            return Path(environment.get(FOLDER_ENV[path], path))
+
+        out = folder(OUT_DIR)
         return cls(
-            store=Path(environment.get("SLIPWAY_STORE_DIR", STORE_DIR)),
+            store=folder(STORE_DIR),
             out=out,
             output=Path(environment.get(OUTPUT_ENV, out / "output")),
-            scratch=Path(environment.get("SLIPWAY_SCRATCH_DIR", SCRATCH_DIR)),
-            repository=Path(environment.get("SLIPWAY_REPOSITORY_DIR", REPOSITORY_DIR)),
-            termination_log=Path(environment.get("SLIPWAY_TERMINATION_LOG", TERMINATION_LOG)),
+            scratch=folder(SCRATCH_DIR),
+            repository=folder(REPOSITORY_DIR),
+            termination_log=folder(TERMINATION_LOG),
             out_uri=environment.get(OUT_URI_ENV, ""),
             job_uid=environment.get(JOB_UID_ENV, "local"),
             index=int(environment.get(INDEX_ENV, "0")),

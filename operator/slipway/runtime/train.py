@@ -35,6 +35,8 @@ WORKER_GRACE_SECONDS = 20
 # The agents meet in the process of index 0 and end with it. Where its workers were not the first to fail, it stays
 # for so long that the others can tell what befell theirs.
 LAST_WORDS_SECONDS = 5
+LOCAL_ADDRESS_ENV = "PET_LOCAL_ADDR"
+"""torchrun's own variable: the address of this node where it is not the pod's name. Agents are ranked by it."""
 
 
 def run(task: TrainTask, pod: Pod) -> Report:
@@ -129,7 +131,7 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
         rdzv_endpoint=f"{meet.host}:{meet.port}",
         rdzv_configs={"is_host": pod.index == 0, "timeout": meet.timeout_seconds, "read_timeout": 60},
         max_restarts=0,
-        local_addr=own_address(meet.host, pod.index),
+        local_addr=os.environ.get(LOCAL_ADDRESS_ENV) or own_address(meet.host, pod.index),
         logs_specs=DefaultLogsSpecs(log_dir=str(pod.scratch / "torchrun")),
         shutdown_timeout=WORKER_GRACE_SECONDS,
     )

@@ -15,7 +15,7 @@ from uuid import uuid4
 from slipway.api.kinds import WATCHED, Key, Kind, Object
 from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
-from slipway.controller.planners import PLANNERS
+from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE
 from support.calls import Interfered, Interference
 from support.faults.deeds import works

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from slipway.api.kinds import Kind
 from slipway.cluster.twin import Twin
-from slipway.controller.planners import PLANNERS
+from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE
 from support.calls import Interfered
 from support.faults.admin import TwinAdmin

@@ -11,7 +11,7 @@ from random import Random
 
 from slipway.api.kinds import Kind, kind_of
 from slipway.cluster.twin import Change, Twin
-from slipway.controller.planners import PLANNERS
+from slipway.reconcile.planners import PLANNERS
 from support.calls import Interfered
 from support.faults.twin_stage import Life
 from support.loop_on_twin import AtOnce, Clock, Delivery, OperatorOnTwin

@@ -11,7 +11,7 @@ from slipway.api.errors import ClusterError, Forbidden, Invalid
 from slipway.api.kinds import EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Kind, Object
 from slipway.cluster.passing import Write
 from slipway.cluster.twin import Twin
-from slipway.controller.planners import PLANNERS
+from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, claim, model_deployment, plugins, resource, store, training_job
 from support.calls import Interfered
 from support.loop_on_twin import Clock, OperatorOnTwin

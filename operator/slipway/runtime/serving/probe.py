@@ -3,7 +3,7 @@
 Triton may be ready and yet answer nothing, or wrongly (a stub with the wrong numpy returns empty outputs), so
 readiness alone proves nothing. Standard library only: it runs in whatever image serves.
 
-    python3 probe.py [HOST:PORT]      reads requests.json, which lies beside it
+    python3 probe.py [HOST:PORT]      default: SLIPWAY_TRITON, else localhost:8000; requests.json lies beside it
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def asker(server: str, model: str) -> Ask:
 def main(arguments: list[str]) -> int:
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "requests.json"), encoding="utf-8") as file:
         golden = json.load(file)
-    server = arguments[0] if arguments else "localhost:8000"
+    server = arguments[0] if arguments else os.environ.get("SLIPWAY_TRITON", "localhost:8000")
     try:
         reason = check(golden, asker(server, golden["model"]))
     except urllib.error.HTTPError as error:
