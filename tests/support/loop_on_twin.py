@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from slipway.api.kinds import WATCHED, Kind, key_of
+from slipway.api.kinds import Kind
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Change, Twin
+from slipway.local.watches import TwinWatches
 from slipway.plan.plan import Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.references import stands_apart
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SETTINGS = Settings("slipway/runtime:test", "slipway/serving:test")
@@ -74,9 +74,9 @@ class OperatorOnTwin:
     def __post_init__(self) -> None:
         self.queue = WorkQueue(self.clock.monotonic)
         self.feed = Feed(self.cache, self.queue, self.planners)
+        self.watches = TwinWatches(self.cache, self.feed)
         self.deaf = False
         self._unheard: list[Change] = []
-        self._watched: set[str] = set()  # UIDs of what the watches show
         executor = Executor(self.cluster, self.cache, "test")
         self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
         self.twin.subscribe(self._hear)
@@ -88,15 +88,7 @@ class OperatorOnTwin:
 
     async def relist(self, seen: Callable[[Kind], Twin] | None = None) -> int:
         """Returns how many objects vanished without an event."""
-        vanished = 0
-        for kind in WATCHED:
-            since = self.cache.mark()
-            objects = [obj for obj in await (seen(kind) if seen else self.twin).list(kind) if not stands_apart(obj)]
-            for obj in objects:
-                self._watched.add(obj["metadata"]["uid"])
-                self.feed.seen(obj, deleted=False)
-            vanished += self.feed.listed(kind, [tuple(key_of(obj)[1:]) for obj in objects], since, None)
-        return vanished
+        return await self.watches.relist(lambda kind: (seen(kind) if seen else self.twin).list(kind))
 
     def stop(self) -> None:
         """It hears nothing more: dead, or replaced."""
@@ -126,14 +118,9 @@ class OperatorOnTwin:
         self._unheard.append(change)
 
     def hear(self, changes: list[Change]) -> bool:
-        """Its watches tell of these; to them, what loses the selected label is deleted. True where there were any."""
-        for change in changes:
-            uid, apart = change.object["metadata"]["uid"], stands_apart(change.object)
-            if self.deaf or (apart and uid not in self._watched):
-                continue
-            leaves = apart or change.type == "DELETED"
-            (self._watched.discard if leaves else self._watched.add)(uid)
-            self.feed.seen(change.object, deleted=leaves)
+        """Its watches tell of these. True where there were any."""
+        if not self.deaf:
+            self.watches.hear(changes)
         return bool(changes)
 
     def _deliver(self, *, quiet: bool) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import distribution
 from pathlib import Path
+
+from slipway.local.triton import find_triton
 
 START_SECONDS = 90
 STOP_SECONDS = 40
@@ -29,46 +28,28 @@ class Triton:
     ready_seconds: float
 
 
-def assemble_backends(folder: Path) -> Path:
-    """Put the python backend and this interpreter's stub where tritonserver looks for backends."""
-    packed = Path(str(distribution("nvidia-pytriton").locate_file("pytriton/tritonserver")))
-    python = folder / "python"
-    python.mkdir(parents=True)
-    for file in (packed / "backends" / "python").iterdir():
-        shutil.copy(file, python)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    shutil.copy(packed / "python_backend_stubs" / version / "triton_python_backend_stub", python)
-    return folder
-
-
 @contextlib.contextmanager
 def serving(models: Path, scratch: Path) -> Iterator[Triton]:
     """Serve a model repository until the block ends. scratch: an empty folder for backends and the log.
 
     Raises AssertionError with the end of the log where the server ends or is not ready in START_SECONDS.
     """
-    packages = Path(str(distribution("nvidia-pytriton").locate_file("")))
+    triton = find_triton(scratch)
     http, grpc = _free_ports(2)
     log = scratch / "triton.log"
-    command = [
-        str(packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
+    options = [
         f"--model-repository={models}",
-        f"--backend-directory={assemble_backends(scratch / 'backends')}",
-        "--http-address=127.0.0.1",
         f"--http-port={http}",
-        "--grpc-address=127.0.0.1",
         f"--grpc-port={grpc}",
         "--allow-metrics=false",
         "--exit-timeout-secs=5",
     ]
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
-    }
+    environment = {**os.environ, **triton.environment(os.environ["PATH"])}
     started = time.monotonic()
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            triton.command(options, "127.0.0.1"), env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{http}/v2/health/ready", log)
         yield Triton(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", time.monotonic() - started)

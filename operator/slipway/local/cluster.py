@@ -1,0 +1,173 @@
+"""Slipway's loop and the stand-ins for Kubernetes, over one twin, in real time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, Key, Object, key_of
+from slipway.cluster.twin import Twin
+from slipway.local import deployments, jobs, snapshot
+from slipway.local.images import Images
+from slipway.local.kubelet import Kubelet
+from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
+from slipway.local.state import State
+from slipway.local.volumes import Sources
+from slipway.local.watches import TwinWatches
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.seen import Seen, controller_uid
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.execute import Executor
+from slipway.reconcile.feed import Feed
+from slipway.reconcile.loop import Planner, Reconciler, run_workers
+from slipway.reconcile.planners import PLANNERS
+from slipway.reconcile.queue import WorkQueue
+from slipway.reconcile.references import parent_of
+
+WORKERS = 4
+LOOK_AGAIN_SECONDS = 5.0
+"""For what only time brings on: a Deployment's progress deadline."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - here the clock comes in
+
+
+@dataclass
+class LocalCluster:
+    """A running one.
+
+    active: the resources that this run brings on; others of the state folder are kept and rest.
+    addresses: of each Service's ports, by (Service, name of the port): `127.0.0.1:8000`.
+    """
+
+    twin: Twin
+    state: State
+    images: Images
+    kubelet: Kubelet
+    active: Collection[Key]
+    addresses: dict[tuple[Key, str], str] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _proxies: dict[tuple[Key, str], Proxy] = field(default_factory=dict)
+
+    def wake(self) -> None:
+        """Something may be another than it was: look at everything."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Stand in for Kubernetes until cancelled. Raises StateError where the state cannot be saved."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self._look()
+            snapshot.save(self.twin, self.state.objects)
+
+    async def close(self) -> None:
+        """End all processes in order, and keep what they came to."""
+        await asyncio.gather(*(proxy.close() for proxy in self._proxies.values()))
+        await self.kubelet.shut_down()
+        snapshot.save(self.twin, self.state.objects)
+
+    # --- Inside -------------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        pods = list(await self.twin.list(POD))
+        for job in await self.twin.list(JOB):
+            if self._is_active(job) and not jobs.is_over(job):
+                self._carry_out(job, jobs.bring_on(job, _owned(pods, job), now()))
+        for deployment in await self.twin.list(DEPLOYMENT):
+            if self._is_active(deployment):
+                self._carry_out(deployment, deployments.bring_on(deployment, _owned(pods, deployment), now()))
+        await self.kubelet.look(list(await self.twin.list(POD)))
+        await self._serve([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
+
+    def _is_active(self, obj: Object) -> bool:
+        return parent_of(obj) in self.active
+
+    def _carry_out(self, owner: Object, writes: jobs.JobWrites | deployments.DeploymentWrites) -> None:
+        for pod in writes.create:
+            self.twin.add(pod)
+        for pod in writes.delete:
+            self.twin.remove(key_of(pod))
+        self.twin.edit(key_of(owner), lambda obj: obj.update(status=writes.status))
+
+    async def _serve(self, services: list[Object]) -> None:
+        """A port of this machine for each port of each Service."""
+        wanted = {
+            (key_of(service), port["name"]): port["port"]
+            for service in services
+            if not is_headless(service)
+            for port in service["spec"]["ports"]
+        }
+        for place in self._proxies.keys() - wanted.keys():
+            await self._proxies.pop(place).close()
+            del self.addresses[place]
+        for place in wanted.keys() - self._proxies.keys():
+            proxy = Proxy(lambda place=place: self._targets(*place))  # type: ignore[misc]
+            self._proxies[place] = proxy
+            self.addresses[place] = f"{HOST}:{await proxy.listen(wanted[place])}"
+
+    async def _targets(self, key: Key, name: str) -> list[Target]:
+        service = await self.twin.get(key)
+        port = next(one for one in service["spec"]["ports"] if one["name"] == name)
+        return endpoints(service, port, await self.twin.list(POD))
+
+
+def _owned(pods: list[Object], owner: Object) -> list[Object]:
+    return [pod for pod in pods if controller_uid(pod) == owner["metadata"]["uid"]]
+
+
+@asynccontextmanager
+async def running(
+    twin: Twin, state: State, images: Images, sources: Sources, block: str, active: Collection[Key]
+) -> AsyncIterator[LocalCluster]:
+    """The loop and the stand-ins at work until the block ends; then every process has ended.
+
+    Raises whatever ended one of them before: StateError, or a defect.
+    """
+    cluster = LocalCluster(twin, state, images, Kubelet(twin, state, images, sources, block, now), active)
+    cache, queue = Cache(), WorkQueue(monotonic)
+    planners = {kind: _resting(planner, active) for kind, planner in PLANNERS.items()}
+    feed = Feed(cache, queue, planners)
+    watches = TwinWatches(cache, feed)
+    reconciler = Reconciler(planners, images.settings, cache, Executor(twin, cache, "slipway-run"), queue, now)
+    await watches.relist(twin.list)
+    twin.subscribe(lambda change: watches.hear((change,)))
+    twin.subscribe(lambda _change: cluster.wake())
+    feed.lead()
+    cluster.wake()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run_workers(reconciler, WORKERS)), group.create_task(cluster.run())]
+            try:
+                yield cluster
+            finally:
+                queue.close()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await cluster.close()
+    except BaseExceptionGroup as several:
+        raise _first(several) from several
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one that the others followed from: a group is a detail of how tasks are kept."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _resting(planner: Planner, active: Collection[Key]) -> Planner:
+    """The planner, for what is active; the rest wants nothing."""
+
+    def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime) -> Plan:
+        key = key_of(obj)
+        return planner(obj, seen, settings, moment) if key in active or key.kind == ARTIFACT_STORE else Plan()
+
+    return plan

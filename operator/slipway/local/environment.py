@@ -1,0 +1,123 @@
+"""The variables of a container: what the image has, what stands for mounts and names, and what the pod says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from slipway.api.kinds import Object
+from slipway.api.tasks import FOLDER_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG, TRITON_ENV, TrainTask, parse_task
+from slipway.local.volumes import CannotStart, Mounts, Sources, translated
+from slipway.plan.deployment.manifests import HTTP_PORT
+
+_KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME")
+"""Of this process' own environment: how its Python is found, and how people write. Nothing else is a pod's to see."""
+
+Meeting = tuple[str, int]
+"""Address and port at which the torchrun agents of a Job meet."""
+
+
+def image_environment(address: str) -> dict[str, str]:
+    """What the image would bring: this very Python, and one network interface, whose address is the pod's."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+    return {
+        **kept,
+        "PATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PET_LOCAL_ADDR": address,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        TRITON_ENV: f"{address}:{HTTP_PORT}",
+    }
+
+
+def environment_of(
+    pod: Object, container: Object, *, mounts: Mounts, message: Path, sources: Sources, meeting: Meeting | None
+) -> dict[str, str]:
+    """Everything that the container finds in its environment. Raises CannotStart.
+
+    message: the file that stands for the termination message's path. meeting: where the pod's Job meets.
+    """
+    places = {**mounts, TERMINATION_LOG: message}
+    given = image_environment(pod["status"]["podIP"])
+    given |= {FOLDER_ENV[path]: str(place) for path, place in places.items() if path in FOLDER_ENV}
+    if SCRATCH_DIR in mounts:
+        given["TMPDIR"] = str(mounts[SCRATCH_DIR])
+    for source in container.get("envFrom", ()):
+        given |= _all_keys(source, pod, sources)
+    for variable in container.get("env", ()):
+        value = _value(variable, pod, sources)
+        if value is None:
+            continue
+        if variable["name"] == TASK_ENV and meeting is not None:
+            value = _met_at(value, meeting)
+        given[variable["name"]] = translated(expanded(value, given), mounts)
+    return given
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """`$(NAME)` replaced by a variable that is known, `$$` by `$` (Kubernetes API, Container.command)."""
+    return re.sub(
+        r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_]*)\)",
+        lambda found: "$" if found[1] is None else variables.get(found[1], found[0]),
+        text,
+    )
+
+
+def _met_at(task: str, meeting: Meeting) -> str:
+    """No name server knows the pods, and every agent's store listens on all addresses: each Job has a port."""
+    read = parse_task(task)
+    if not isinstance(read, TrainTask):
+        return task
+    host, port = meeting
+    moved = read.rendezvous.model_copy(update={"host": host, "port": port})
+    return json.dumps(read.model_copy(update={"rendezvous": moved}).to_wire())
+
+
+def _value(variable: Object, pod: Object, sources: Sources) -> str | None:
+    source = variable.get("valueFrom")
+    if source is None:
+        return str(variable.get("value", ""))
+    if (field := source.get("fieldRef")) is not None:
+        return _field(pod, field["fieldPath"])
+    for kind, name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
+        if (selector := source.get(name)) is not None:
+            return _key(kind, selector, pod, sources)
+    raise CannotStart(f"variable {variable['name']}: a process cannot have its value from {', '.join(source)}")
+
+
+def _field(pod: Object, path: str) -> str:
+    """Raises CannotStart for a field that this downward API does not give."""
+    meta = pod["metadata"]
+    known = {
+        "metadata.name": meta["name"],
+        "metadata.namespace": meta["namespace"],
+        "metadata.uid": meta["uid"],
+        "status.podIP": pod["status"]["podIP"],
+    }
+    if path in known:
+        return str(known[path])
+    keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
+    if keyed is None:
+        raise CannotStart(f"a process cannot have the field {path} in a variable")
+    return str(meta.get(keyed[1], {}).get(keyed[2], ""))
+
+
+def _key(kind: str, selector: Object, pod: Object, sources: Sources) -> str | None:
+    content = sources.contents.get((kind, pod["metadata"]["namespace"], selector["name"]), {})
+    if (value := content.get(selector["key"])) is not None:
+        return value.decode()
+    if selector.get("optional"):
+        return None
+    raise CannotStart(f"{kind} {selector['name']} with a key {selector['key']} is in none of the files; add it with -f")
+
+
+def _all_keys(source: Object, pod: Object, sources: Sources) -> dict[str, str]:
+    kind, name = ("ConfigMap", "configMapRef") if "configMapRef" in source else ("Secret", "secretRef")
+    content = sources.of(kind, pod["metadata"]["namespace"], source[name]["name"])
+    return {key: value.decode() for key, value in content.items()}

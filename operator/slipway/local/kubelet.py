@@ -1,0 +1,115 @@
+"""The kubelet: pods of the twin and the processes that run for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from slipway.api.kinds import Key, Object, key_of
+from slipway.cluster.twin import Twin
+from slipway.local.addresses import free_port, next_address
+from slipway.local.container import Node
+from slipway.local.environment import Meeting
+from slipway.local.images import Images
+from slipway.local.manifests import is_going, phase, wire_time
+from slipway.local.pod import RunningPod
+from slipway.local.state import State
+from slipway.local.volumes import Sources, discard
+from slipway.plan.outcomes import index_of
+from slipway.plan.seen import controller_uid
+
+log = structlog.get_logger(__name__)
+
+
+class Kubelet:
+    """Starts what is new, ends what is deleted, and says how each pod is. block: prefix of the pods' addresses."""
+
+    def __init__(
+        self, twin: Twin, state: State, images: Images, sources: Sources, block: str, now: Callable[[], datetime]
+    ) -> None:
+        self._twin = twin
+        self._now = now
+        self._block = block
+        self._node = Node(state, images, sources, self._meeting)
+        self._running: dict[str, RunningPod] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._ports: dict[str, int] = {}  # Job's UID -> where its agents meet
+
+    async def look(self, pods: list[Object]) -> None:
+        """One look at all pods. All get their addresses before any starts: agents must know where to meet."""
+        taken = {pod["status"]["podIP"] for pod in pods if "podIP" in pod.get("status", {}) and not _ended(pod)}
+        fresh = [pod for pod in pods if "podIP" not in pod.get("status", {}) and not is_going(pod)]
+        for pod in fresh:
+            address = next_address(self._block, taken)
+            taken.add(address)
+            begun = {"phase": "Pending", "podIP": address, "startTime": wire_time(self._now())}
+            self._report(key_of(pod), begun)
+        for pod in fresh:
+            self._start(await self._twin.get(key_of(pod)))
+        for pod in pods:
+            uid = pod["metadata"]["uid"]
+            if is_going(pod) and uid not in self._stopping:
+                self._stopping[uid] = asyncio.create_task(self._stop(key_of(pod), uid))
+
+    async def shut_down(self) -> None:
+        """End all processes, and mark their pods as taken away by this: it is no fault of theirs."""
+        for pod in self._running.values():
+            pod.disrupted = not pod.over
+        await asyncio.gather(*(pod.stop(hurry=True) for pod in self._running.values()))
+        await self._cancel(*self._tasks.values(), *self._stopping.values())
+
+    async def kill(self) -> None:
+        """End all processes at once."""
+        await self._cancel(*self._tasks.values(), *self._stopping.values())
+
+    # --- Inside -------------------------------------------------------------------------------------------------
+
+    def _start(self, pod: Object) -> None:
+        key, uid = key_of(pod), pod["metadata"]["uid"]
+        running = RunningPod(pod, self._node, lambda status: self._report(key, status))
+        self._running[uid] = running
+        self._tasks[uid] = asyncio.create_task(running.run(), name=key.name)
+        self._tasks[uid].add_done_callback(_tell_defect)
+
+    async def _stop(self, key: Key, uid: str) -> None:
+        if (running := self._running.get(uid)) is not None:
+            await running.stop()
+            await self._cancel(self._tasks.pop(uid))
+            del self._running[uid]
+        pod = self._twin.edit(key, lambda pod: pod["metadata"].pop("finalizers", None))
+        discard(pod, self._node.state)
+        del self._stopping[uid]
+
+    def _report(self, key: Key, status: Object) -> None:
+        self._twin.edit(key, lambda pod: pod.update(status=status))
+
+    def _meeting(self, pod: Object) -> Meeting | None:
+        """By the pod of index 0 of its Job."""
+        job, index = controller_uid(pod), index_of(pod)
+        if job is None or index is None:
+            return None
+        first = next((one.pod for one in self._running.values() if _is_first(one.pod, job)), pod)
+        return first["status"]["podIP"], self._ports.setdefault(job, free_port())
+
+    @staticmethod
+    async def _cancel(*tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_first(pod: Object, job: str) -> bool:
+    return controller_uid(pod) == job and index_of(pod) == 0
+
+
+def _ended(pod: Object) -> bool:
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def _tell_defect(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a pod's processes were lost: this is a defect of Slipway", pod=task.get_name(), exc_info=error)

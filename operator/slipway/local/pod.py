@@ -1,0 +1,118 @@
+"""One pod: init containers in order, then its containers together, until they end or are ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from slipway.api.kinds import Object
+from slipway.local.container import Container, Node
+
+Report = Callable[[Object], None]
+"""Takes the status of the pod as it is now."""
+
+
+@dataclass
+class RunningPod:
+    """A pod's processes. report: called with every new status."""
+
+    pod: Object
+    node: Node
+    report: Report
+    disrupted: bool = False
+    """It is ended because this run ends: no fault of its own (KEP-3329)."""
+    _inits: list[Container] = field(default_factory=list)
+    _mains: list[Container] = field(default_factory=list)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        spec = self.pod["spec"]
+        self._inits = [Container(self.pod, one, self.node, self._tell) for one in spec.get("initContainers", ())]
+        self._mains = [Container(self.pod, one, self.node, self._tell) for one in spec["containers"]]
+
+    @property
+    def containers(self) -> list[Container]:
+        return [*self._inits, *self._mains]
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it runs any more, or will."""
+        return self._ended.is_set()
+
+    async def run(self) -> None:
+        """Until all containers have ended (restartPolicy Never) or the pod is stopped."""
+        never = self.pod["spec"].get("restartPolicy", "Always") == "Never"
+        try:
+            for init in self._inits:
+                if not never:
+                    await init.always(until_success=True)
+                elif await init.once():
+                    return
+            if not any(one.ending for one in self.containers):
+                async with asyncio.TaskGroup() as group:
+                    for main in self._mains:
+                        group.create_task(main.once() if never else main.always())
+        finally:
+            self._ended.set()
+            self._tell()
+
+    async def stop(self, *, hurry: bool = False) -> None:
+        """Not ready at once; then preStop, SIGTERM, and SIGKILL after the grace period. hurry: without preStop."""
+        if self.over:
+            return
+        grace = float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+        for container in self.containers:
+            container.ending, container.ready = True, False
+        self._tell()
+        pause = 0.0 if hurry else max((_pre_stop(one.spec) for one in self._mains), default=0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._ended.wait()
+        await asyncio.gather(*(container.end(max(grace - pause, 1.0)) for container in self.containers))
+
+    def status(self) -> Object:
+        """The whole status, over what the pod began with."""
+        ready = all(one.ready for one in self._mains) and not self.over
+        initialized = all("terminated" in one.state for one in self._inits)
+        conditions = [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Initialized", "status": str(initialized)},
+            {"type": "ContainersReady", "status": str(ready)},
+            {"type": "Ready", "status": str(ready)},
+        ]
+        if self.disrupted:
+            conditions.append(disruption())
+        status: Object = {
+            **self.pod["status"],
+            "phase": phase_of(self._mains, over=self.over),
+            "conditions": conditions,
+            "containerStatuses": [one.status for one in self._mains],
+        }
+        if self._inits:
+            status["initContainerStatuses"] = [one.status for one in self._inits]
+        return status
+
+    def _tell(self) -> None:
+        self.report(self.status())
+
+
+def disruption() -> Object:
+    """What a node says of pods that it ends because it shuts down."""
+    message = "slipway run ended while the pod ran"
+    return {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message}
+
+
+def phase_of(mains: Sequence[Container], *, over: bool) -> str:
+    """A pod's phase by its containers. over: nothing of it will be started any more."""
+    if over:
+        codes = [one.state.get("terminated", {}).get("exitCode") for one in mains]
+        return "Succeeded" if codes and not any(code is None or code for code in codes) else "Failed"
+    begun = any("running" in one.state or "terminated" in one.state or one.last_state for one in mains)
+    return "Running" if begun else "Pending"
+
+
+def _pre_stop(container: Object) -> float:
+    sleep = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+    return float(sleep.get("seconds", 0))

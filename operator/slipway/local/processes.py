@@ -1,0 +1,62 @@
+"""A process of a container, held by a shim: started, signalled, waited for; nothing of it outlives this process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.local import shim
+
+KILLED = 137
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A running command, with all that descends from it."""
+
+    process: Process
+
+    async def wait(self) -> int:
+        """Its exit code, 128 + N where signal N ended it. By then nothing of it runs any more."""
+        code = await self.process.wait()
+        return code if code >= 0 else KILLED
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it to the first process, as a kubelet does."""
+        if self.process.stdin is not None and not self.process.stdin.is_closing():
+            with suppress(ConnectionError):
+                self.process.stdin.write(b"%d\n" % number)
+
+    def kill(self) -> None:
+        """End everything at once: the lifeline is cut."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    async def end(self, grace_seconds: float) -> int:
+        """SIGTERM, then after the grace period SIGKILL to all."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace_seconds):
+                return await self.wait()
+        except TimeoutError:
+            self.kill()
+            return await self.wait()
+
+
+async def start(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path | None = None, exit_file: str = ""
+) -> Held:
+    """Run the command in the folder. log: appended to, standard error with it; exit_file: see shim."""
+    # -I -S: nothing of the environment, which is the command's, reaches the shim, and it starts in some 15 ms.
+    shimmed = [sys.executable, "-I", "-S", shim.__file__, exit_file, *command]
+    options = {"cwd": folder, "env": dict(environment), "stdin": PIPE, "start_new_session": True}
+    if log is None:
+        return Held(await asyncio.create_subprocess_exec(*shimmed, stdout=DEVNULL, stderr=DEVNULL, **options))  # type: ignore[arg-type]
+    with log.open("ab") as output:
+        return Held(await asyncio.create_subprocess_exec(*shimmed, stdout=output, stderr=STDOUT, **options))  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""Volumes of a pod as folders, and the paths of its manifest as theirs.
+
+Nothing can be mounted without privileges: each mountPath stands for a folder of this machine, and is replaced where
+it occurs in commands, arguments and variables.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slipway.api.kinds import Object
+from slipway.local.state import State
+
+Mounts = Mapping[str, Path]
+"""mountPath -> folder, of one container."""
+
+
+class CannotStart(Exception):
+    """A container cannot be made as its pod says; the message names what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The ConfigMaps and Secrets that the files hold, by (kind, namespace, name): key -> content."""
+
+    contents: Mapping[tuple[str, str, str], Mapping[str, bytes]] = field(default_factory=dict)
+
+    def of(self, kind: str, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Raises CannotStart where none of the files holds it."""
+        try:
+            return self.contents[(kind, namespace, name)]
+        except KeyError as error:
+            raise CannotStart(f"{kind} {name} is in none of the files; add it with -f") from error
+
+
+def folder_of(pod: Object, state: State) -> Path:
+    """Where the pod's own volumes and its containers' last words lie."""
+    return state.pods / str(pod["metadata"]["uid"])
+
+
+def mounts_of(pod: Object, container: Object, state: State, sources: Sources) -> dict[str, Path]:
+    """The folders that the container sees, all of them made. Raises CannotStart."""
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
+    mounts = {}
+    for mount in container.get("volumeMounts", ()):
+        folder = _volume(volumes[mount["name"]], pod, state, sources) / mount.get("subPath", "")
+        folder.mkdir(parents=True, exist_ok=True)
+        mounts[mount["mountPath"].rstrip("/")] = folder
+    return mounts
+
+
+def translated(text: str, mounts: Mounts) -> str:
+    """The text with each mountPath, where it stands as a path of its own or begins one, replaced by its folder."""
+    if not mounts:
+        return text
+    longest_first = "|".join(re.escape(path) for path in sorted(mounts, key=len, reverse=True))
+    return re.sub(rf"(?<![\w./-])({longest_first})(?![\w.-])", lambda found: str(mounts[found[1]]), text)
+
+
+def discard(pod: Object, state: State) -> None:
+    """Remove what lived only as long as the pod."""
+    shutil.rmtree(folder_of(pod, state), ignore_errors=True)
+
+
+def _volume(volume: Object, pod: Object, state: State, sources: Sources) -> Path:
+    namespace = pod["metadata"]["namespace"]
+    if (claim := volume.get("persistentVolumeClaim")) is not None:
+        return state.claim(namespace, str(claim["claimName"]))
+    own = folder_of(pod, state) / str(volume["name"])
+    if "emptyDir" in volume:
+        return own
+    if (config := volume.get("configMap")) is not None:
+        return _written(own, sources.of("ConfigMap", namespace, config["name"]))
+    if (secret := volume.get("secret")) is not None:
+        return _written(own, sources.of("Secret", namespace, secret["secretName"]))
+    raise CannotStart(f"volume {volume['name']}: a process cannot have a volume of this type")
+
+
+def _written(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = folder / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_bytes(content)
+            path.chmod(0o400)
+    return folder

@@ -1,0 +1,139 @@
+"""What a container of a manifest finds when it is a process: folders for mounts, values for references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slipway.api.kinds import Object
+from slipway.api.tasks import OUT_DIR, STORE_DIR
+from slipway.local.environment import environment_of, expanded
+from slipway.local.state import State
+from slipway.local.volumes import CannotStart, Sources, mounts_of, translated
+from support.local import a_pod
+
+SOURCES = Sources(
+    {("ConfigMap", "default", "code"): {"train.py": b"print()"}, ("Secret", "default", "key"): {"key": b"s"}}
+)
+
+
+def variables(env: list[Object], pod: Object | None = None, **mounts: Path) -> dict[str, str]:
+    container = {"name": "main", "env": env}
+    return environment_of(
+        pod or a_pod(), container, mounts=mounts, message=Path("/pod/message"), sources=SOURCES, meeting=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/tmp", "/pod/tmp"),
+        ("/tmp/a", "/pod/tmp/a"),
+        ("--repository=/tmp/models", "--repository=/pod/tmp/models"),
+        ('{"path": "/tmp/train.py"}', '{"path": "/pod/tmp/train.py"}'),
+        ("/tmpfiles", "/tmpfiles"),
+        ("/var/tmp", "/var/tmp"),
+        ("store:///tmp/x", "store:///tmp/x"),
+        ("/tmp/deep/x", "/pod/deep/x"),
+    ],
+)
+def test_a_mount_path_is_replaced_only_where_it_stands_as_a_path(text: str, expected: str):
+    mounts = {"/tmp": Path("/pod/tmp"), "/tmp/deep": Path("/pod/deep")}
+    assert translated(text, mounts) == expected
+
+
+def test_what_replaces_a_path_is_not_replaced_again():
+    assert translated("/data", {"/data": Path("/tmp/data"), "/tmp": Path("/elsewhere")}) == "/tmp/data"
+
+
+def test_volumes_are_folders_and_a_sub_path_is_a_folder_of_the_claim(tmp_path: Path):
+    pod = a_pod(
+        volumes=[
+            {"name": "store", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "code", "configMap": {"name": "code"}},
+            {"name": "scratch", "emptyDir": {}},
+        ]
+    )
+    container = {
+        "volumeMounts": [
+            {"name": "store", "mountPath": STORE_DIR, "readOnly": True},
+            {"name": "store", "mountPath": OUT_DIR, "subPath": "steps/1"},
+            {"name": "code", "mountPath": "/workspace/"},
+            {"name": "scratch", "mountPath": "/tmp"},
+        ]
+    }
+    mounts = mounts_of(pod, container, State(tmp_path), SOURCES)
+    assert mounts[OUT_DIR] == mounts[STORE_DIR] / "steps/1"
+    assert (mounts["/workspace"] / "train.py").read_bytes() == b"print()"
+    assert mounts["/tmp"].is_dir()
+    assert not mounts["/tmp"].is_relative_to(mounts[STORE_DIR])
+
+
+def test_a_config_map_that_no_file_has_is_named(tmp_path: Path):
+    pod = a_pod(volumes=[{"name": "code", "configMap": {"name": "other"}}])
+    container = {"volumeMounts": [{"name": "code", "mountPath": "/workspace"}]}
+    with pytest.raises(CannotStart, match="ConfigMap other is in none of the files"):
+        mounts_of(pod, container, State(tmp_path), SOURCES)
+
+
+def test_the_downward_api_gives_labels_annotations_and_the_address():
+    paths = {
+        "UID": "metadata.labels['batch.kubernetes.io/controller-uid']",
+        "INDEX": "metadata.annotations['batch.kubernetes.io/job-completion-index']",
+        "IP": "status.podIP",
+    }
+    found = variables([{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in paths.items()])
+    assert (found["UID"], found["INDEX"], found["IP"]) == ("job", "1", "127.64.0.101")
+
+
+def test_a_field_that_a_process_has_not_is_refused():
+    with pytest.raises(CannotStart, match=r"spec\.nodeName"):
+        variables([{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}])
+
+
+def test_keys_of_secrets_become_variables_and_a_missing_optional_one_does_not():
+    present = {"name": "GIVEN", "valueFrom": {"secretKeyRef": {"name": "key", "key": "key"}}}
+    absent = {"name": "OTHER", "valueFrom": {"secretKeyRef": {"name": "none", "key": "token", "optional": True}}}
+    found = variables([present, absent])
+    assert found["GIVEN"] == "s"
+    assert "OTHER" not in found
+
+
+def test_nothing_of_this_process_environment_reaches_a_pod_but_how_python_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
+    monkeypatch.setenv("PYTHONPATH", "/here")
+    found = variables([])
+    assert "AWS_SECRET_ACCESS_KEY" not in found
+    assert found["PYTHONPATH"] == "/here"
+
+
+def test_the_runtime_is_told_where_its_folders_are():
+    found = variables([], **{STORE_DIR: Path("/state/store")})
+    assert found["SLIPWAY_STORE_DIR"] == "/state/store"
+    assert found["SLIPWAY_TERMINATION_LOG"] == "/pod/message"
+
+
+def test_agents_of_a_job_meet_where_they_are_told():
+    task = {
+        "task": "train",
+        "entrypoint": {"module": {"name": "train"}},
+        "nodes": 2,
+        "processesPerNode": 1,
+        "rendezvous": {"id": "job", "host": "job-0.job", "port": 29400},
+    }
+    container = {"name": "main", "env": [{"name": "SLIPWAY_TASK", "value": json.dumps(task)}]}
+    found = environment_of(
+        a_pod(), container, mounts={}, message=Path("/m"), sources=SOURCES, meeting=("127.64.0.100", 31000)
+    )
+    moved = json.loads(found["SLIPWAY_TASK"])["rendezvous"]
+    assert (moved["host"], moved["port"], moved["id"]) == ("127.64.0.100", 31000, "job")
+    assert found["PET_LOCAL_ADDR"] == "127.64.0.101"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("$(A)/x", "1/x"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("cost: $5", "cost: $5")]
+)
+def test_references_to_variables_are_expanded_as_kubernetes_does(text: str, expected: str):
+    assert expanded(text, {"A": "1"}) == expected
