@@ -26,6 +26,7 @@ NOT_FOUND = 3
 UNAVAILABLE = 4
 TIMED_OUT = 5
 CHANGES = 6
+INTERRUPTED = 130
 
 
 class CommandError(SlipwayError):

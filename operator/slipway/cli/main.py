@@ -13,6 +13,7 @@ from slipway.cli.logs import logs
 from slipway.cli.operator import operator
 from slipway.cli.plugin import plugin
 from slipway.cli.predict import predict
+from slipway.cli.run import run
 from slipway.cli.status import status
 from slipway.cli.version import version
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(operator)
+app.command()(run)
 app.command()(status)
 app.command()(logs)
 app.command()(predict)

@@ -1,0 +1,117 @@
+"""`slipway run`: a local cluster from files, shown until all has settled, and served until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from slipway.api.kinds import Object
+from slipway.cli.exits import INTERRUPTED, USAGE, CommandError
+from slipway.cli.localview import View, address_lines, event_line, failed_logs, view
+from slipway.cli.manifests import Manifests
+from slipway.cli.summary import settled
+from slipway.cli.watching import verdict, watch
+from slipway.cluster.twin import Change
+from slipway.local.cluster import LocalCluster
+from slipway.local.refusals import Refusal
+from slipway.local.session import Refused, session
+
+LOG = "slipway.log"
+"""In the state folder: what the loop did, as JSON lines."""
+
+
+class Wish(NamedTuple):
+    """What the command line asks for."""
+
+    state: Path
+    once: bool = False
+    cpu: bool = False
+    replace: bool = False
+    timeout_seconds: float | None = None
+
+
+async def run_manifests(manifests: Manifests, wish: Wish) -> int:
+    """Returns the exit code. Raises SlipwayError for what cannot be done here, or not at all."""
+    stop = _stop_on_signals()
+    try:
+        async with session(wish.state, manifests.objects, cpu=wish.cpu, replace=wish.replace) as cluster:
+            log_to(wish.state / LOG)
+            with view() as seen:
+                code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
+            if code or wish.once or not cluster.addresses:
+                return code
+            for line in [*address_lines(cluster), "Ctrl-C ends it"]:
+                seen.say(line)
+            await stop.wait()
+            return 0
+    except Refused as refused:
+        lines = [f"{_place(refusal, manifests)}{refusal}" for refusal in refused.refusals]
+        raise CommandError(str(refused), USAGE, lines) from refused
+
+
+def _place(refusal: Refusal, manifests: Manifests) -> str:
+    """`file:line:column: ` of the field; nothing for an object that no file holds."""
+    wanted = refusal.object["kind"], refusal.object["metadata"]
+    found = (one for one in manifests.items if (one.object["kind"], one.object["metadata"]) == wanted)
+    return next((f"{one.place_of(refusal.field)}: " for one in found), "")
+
+
+async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:
+    """Exit code: 0 where all is Ready, 1 where something is Stalled, 130 where it was told to end before."""
+
+    def tell(change: Change) -> None:
+        if (line := event_line(change)) is not None:
+            seen.say(line)
+
+    async def look() -> list[Object]:
+        return [await cluster.twin.get(key) for key in sorted(cluster.active, key=lambda key: key[1:])]
+
+    cluster.twin.subscribe(tell)
+    following = asyncio.create_task(watch(look, seen.show, timeout_seconds, stop_at_first=False))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not following.done():
+        following.cancel()
+        seen.say("ending every process; what is done is kept, and the same command goes on from there")
+        return INTERRUPTED
+    objects = following.result()
+    for obj in objects:
+        if settled(obj) is False:
+            for line in await failed_logs(cluster, obj):
+                seen.say(line)
+    return verdict(objects)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first signal. The second ends this process at once, and with it, by their lifelines, all others."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, told)
+    return stop
+
+
+def log_to(path: Path) -> None:
+    """Write there what the loop does, and nothing of it on the screen."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=path.open("a", buffering=1)),
+        cache_logger_on_first_use=False,
+    )

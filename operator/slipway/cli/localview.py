@@ -1,0 +1,87 @@
+"""What `slipway run` shows: objects as they change, Events, logs of what failed, and where models answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import typer
+
+from slipway.api.kinds import EVENT, POD, Key, Object, key_of
+from slipway.cli.tables import coloured
+from slipway.cli.watching import Show, Transitions, picture
+from slipway.cluster.twin import Change
+from slipway.local.cluster import LocalCluster
+from slipway.reconcile.references import parent_of
+
+LOG_LINES = 20
+
+Say = Callable[[str], None]
+
+
+class View(NamedTuple):
+    """show: the objects as they are; say: a line that stays."""
+
+    show: Show
+    say: Say
+
+
+@contextmanager
+def view() -> Iterator[View]:
+    """In place below the lines on a terminal; elsewhere a line for each transition."""
+    if not sys.stdout.isatty():
+        yield View(Transitions(typer.echo, _now), typer.echo)
+        return
+    from rich.live import Live
+
+    with Live(auto_refresh=False) as screen:
+
+        def show(objects: Sequence[Object]) -> None:
+            screen.update(coloured(picture(objects, single=False)), refresh=True)
+
+        yield View(show, lambda line: screen.console.print(line, highlight=False, markup=False, soft_wrap=True))
+
+
+def event_line(change: Change) -> str | None:
+    """What to say of a new Event; None for any other change."""
+    obj = change.object
+    if change.type != "ADDED" or obj["kind"] != EVENT.kind:
+        return None
+    about = obj["regarding"]
+    name = f"{about['kind'].lower()}/{about['name']}"
+    return f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}"
+
+
+async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
+    """The ends of the logs of the parent's containers that failed, each below its path."""
+    lines = []
+    for pod in await cluster.twin.list(POD):
+        if parent_of(pod) != key_of(parent):
+            continue
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
+            log = cluster.state.logs(pod) / f"{status['name']}.{status['restartCount']}.log"
+            if ended.get("exitCode") and log.exists():
+                said = log.read_text(errors="replace").splitlines()
+                lines += [f"{log}:", *(f"    {line}" for line in said[-LOG_LINES:])]
+    return lines
+
+
+def address_lines(cluster: LocalCluster) -> list[str]:
+    """Where the models answer, and how to ask."""
+    services: dict[Key, dict[str, str]] = {}
+    for (key, port), address in cluster.addresses.items():
+        services.setdefault(key, {})[port] = address
+    lines = []
+    for key, ports in sorted(services.items(), key=lambda item: item[0][1:]):
+        places = ", ".join(f"{port} {address}" for port, address in ports.items())
+        lines += [f"modeldeployment/{key.name} answers at {places}"]
+        lines += [f"    slipway predict --url {ports['http']} --input FILE.npy"] if "http" in ports else []
+    return lines
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,123 @@
+"""`slipway run` with real torchrun and a real tritonserver: what it makes, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.local_runs import LocalRun, finished, objects, processes_of, started, written
+from support.manifests import EXAMPLES, digits_deployment, digits_training, script_training
+
+DIGITS = (EXAMPLES / "digits/training.yaml", EXAMPLES / "digits/deployment.yaml")
+
+RAISES_ON_RANK_1 = """
+import os, time
+if os.environ["RANK"] == "1":
+    raise ValueError("the loss is not finite")
+time.sleep(60)
+"""
+
+SLEEPS = """
+import os, time
+print("rank", os.environ["RANK"], "runs", flush=True)
+time.sleep(600)
+"""
+
+
+def the(kind: str, state: Path) -> dict[str, Any]:
+    (found,) = objects(state, kind)
+    return found
+
+
+def predicted(address: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "slipway.cli.main", "predict", "--url", address, "--dataset", "digits"]
+    done = subprocess.run([*command, "--limit", "50", "--output", "json"], check=True, capture_output=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def address_of(run: LocalRun) -> str:
+    """Where the model answers by HTTP, as the run says."""
+    line = run.until(lambda: [line for line in run.said().splitlines() if "answers at" in line])[0]
+    return str(line.partition("http ")[2].partition(",")[0])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of the digits, trained on two nodes, compressed, proven and served once."""
+    state = tmp_path_factory.mktemp("digits") / "state"
+    code, said = finished(state, DIGITS, "--cpu")
+    assert code == 0, said
+    return state
+
+
+def test_two_nodes_train_the_digits_and_their_model_is_made_small_and_served(served: Path):
+    job, deployment = the("TrainingJob", served), the("ModelDeployment", served)
+    (attempt,) = job["status"]["attempts"]
+    assert (attempt["outcome"], attempt["nodes"]) == ("Succeeded", 2)
+    assert job["status"]["metrics"]["accuracy"] > 0.95
+    assert deployment["status"]["phase"] == "Ready"
+    sizes = deployment["status"]["sizes"]
+    assert sizes["floatBytes"] > 6.5 * sizes["compressedBytes"]
+    assert processes_of(served) == {}
+
+
+def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
+    before = the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]
+    with started(served, DIGITS, "--cpu") as run:
+        facts = predicted(address_of(run))
+        assert run.end() == 0
+    assert facts["accuracy"] > 0.9
+    assert (the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]) == before
+    assert processes_of(served) == {}
+
+
+def test_a_step_that_another_deployment_had_made_is_taken_from_the_store(served: Path, tmp_path: Path):
+    file = written(tmp_path, digits_deployment("again"))
+    code, said = finished(served, [file], "--cpu")
+    assert code == 0, said
+    logs = [log.read_text() for log in (served / "logs/default").glob("again-*-t-*/main.0.log")]
+    assert any("is already there" in log for log in logs)
+
+
+def test_a_rank_that_fails_is_named_with_its_exception_and_its_log(tmp_path: Path):
+    file = written(tmp_path, *script_training("raises", RAISES_ON_RANK_1))
+    code, said = finished(tmp_path / "state", [file])
+    job = the("TrainingJob", tmp_path / "state")
+    failure = job["status"]["attempts"][-1]["failure"]
+    assert code == 1
+    assert (failure["rank"], failure["exception"]) == (1, "ValueError")
+    assert failure["message"].startswith("the loss is not finite")
+    assert "rank 1: ValueError: the loss is not finite" in said
+    assert "main.0.log" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_that_a_run_started_outlives_it_and_its_attempt_is_not_counted(number: signal.Signals, tmp_path: Path):
+    file = written(tmp_path, *script_training("sleeps", SLEEPS))
+    state = tmp_path / "state"
+    with started(state, [file]) as run:
+        run.until(lambda: sum("runs" in log.read_text() for log in (state / "logs").rglob("*.log")) == 2)
+        assert processes_of(state)
+        code = run.end(number)
+        run.until(lambda: not processes_of(state), seconds=10)
+    assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    with started(state, [file]) as run:
+        run.until(lambda: len(the("TrainingJob", state)["status"]["attempts"]) == 2)
+        first, second = the("TrainingJob", state)["status"]["attempts"]
+        assert first["outcome"] == "Preempted"
+        assert the("TrainingJob", state)["status"]["restarts"] == 0
+        assert second.get("outcome") is None
+
+
+def test_a_script_of_ones_own_is_trained_and_sealed(tmp_path: Path):
+    source = (EXAMPLES / "digits/train.py").read_text()
+    config, job = script_training("own", source, data=digits_training()["spec"]["data"])
+    code, said = finished(tmp_path / "state", [written(tmp_path, config, job)])
+    assert code == 0, said
+    assert the("TrainingJob", tmp_path / "state")["status"]["artifact"]["state"] == "module"
