@@ -7,7 +7,7 @@ UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
 .PHONY: help setup check lint types contracts unit generate generate-check lock test faults integration e2e soak \
-        demo-cluster bench cluster-up cluster-down clean
+        demo demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -80,6 +80,9 @@ soak: setup ## Longer than make test: every write on a real server, new seeds, S
 	  tests/integration/test_leadership.py tests/soak
 
 test: check faults integration e2e ## Everything: check, faults, integration and e2e, from a cold start
+
+demo: setup ## Train, compress, prove and serve the digits on this machine, without a cluster
+	PYTHONPATH=dev $(BIN)/python -m demo.local
 
 demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
 	PYTHONPATH=dev dev/with-cluster $(BIN)/python -m demo

@@ -1,23 +1,27 @@
-"""What the packed file itself answers: computed in a pod of its own, by onnxruntime alone, away from Triton."""
+"""What the packed file itself answers: computed by onnxruntime alone, in a pod or process away from Triton."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demo.kubectl import Kubectl
+from slipway.api.tasks import STORE_DIR
 
 _PROGRAM = """
 import json, pathlib, sys
 import numpy as np, onnxruntime
 from safetensors.numpy import load_file
 
-store = pathlib.Path("/var/lib/slipway/store")
-model, data = (store / path for path in sys.argv[1:])
+store, model, data = map(pathlib.Path, sys.argv[1:])
+model, data = store / model, store / data
 graph = next(model.rglob("model.onnx"))
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
@@ -45,10 +49,21 @@ def compute_reference(kubectl: Kubectl, *, repository: str, data: str, image: st
     """
     name = "reference"
     kubectl.delete("pod", name)
-    kubectl.apply(_pod(name, [_PROGRAM, repository, data], image, claim))
+    kubectl.apply(_pod(name, [_PROGRAM, STORE_DIR, repository, data], image, claim))
     kubectl.until("pod", name, lambda pod: pod["status"].get("phase") in ("Succeeded", "Failed"), timeout_seconds=120)
-    raw = json.loads(kubectl("logs", name).splitlines()[-1])  # onnxruntime may warn before it
+    said = kubectl("logs", name)
     kubectl.delete("pod", name)
+    return _read(said)
+
+
+def compute_reference_here(store: Path, *, repository: str, data: str) -> Reference:
+    """The same in a process of this machine. store: the folder that the paths are in."""
+    command = [sys.executable, "-c", _PROGRAM, str(store), repository, data]
+    return _read(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+
+def _read(said: str) -> Reference:
+    raw = json.loads(said.splitlines()[-1])  # onnxruntime may warn before it
     return Reference(np.asarray(raw["targets"], np.int64), np.asarray(raw["outputs"], np.float32))
 
 
@@ -72,7 +87,7 @@ def _pod(name: str, args: list[str], image: str, claim: str) -> dict[str, Any]:
                     "name": "main",
                     "image": image,
                     "command": ["python", "-c", *args],
-                    "volumeMounts": [{"name": "store", "mountPath": "/var/lib/slipway/store", "readOnly": True}],
+                    "volumeMounts": [{"name": "store", "mountPath": STORE_DIR, "readOnly": True}],
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "readOnlyRootFilesystem": True,

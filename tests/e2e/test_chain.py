@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from demo import chart, digits
-from demo.__main__ import CLAIM, missed_bars
+from demo.__main__ import CLAIM
+from demo.figures import missed_bars
 from demo.stages import Stages
 from support.chain import Chain
 

@@ -1,0 +1,114 @@
+"""What a run of the digits came to: its figures, the bars that it is held to, and the table of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from demo.reference import Reference
+
+Object = dict[str, Any]
+Answers = Mapping[str, tuple[dict[str, Any], np.ndarray[Any, Any]]]
+"""By protocol: what `slipway predict -o json` says, and the raw outputs [N, classes]."""
+
+TOLERANCE = 1e-4
+"""The largest difference allowed between a served output and the packed file's."""
+
+
+def figures(status: Object, answers: Answers, reference: Reference) -> dict[str, Any]:
+    """status: of the ModelDeployment that serves. The keys of the report."""
+    revision = serving(status)
+    http, outputs = answers["http"]
+    return {
+        "accuracy_float": revision["gate"]["accuracyBaseline"],
+        "accuracy_compressed": revision["gate"]["accuracyCandidate"],
+        "accuracy_served": float((outputs.argmax(axis=1) == reference.targets).mean()),
+        "drop_bound": revision["gate"]["dropBound"],
+        "requests_http": http["requests"],
+        "requests_grpc": answers["grpc"][0]["requests"],
+        "mismatches": sum(_mismatches(outputs, reference) for _, outputs in answers.values()),
+        "latency_ms": {protocol: facts["latency_ms"] for protocol, (facts, _) in answers.items()},
+        "requests_per_second": {protocol: facts["requests_per_second"] for protocol, (facts, _) in answers.items()},
+        **sizes(status),
+    }
+
+
+def packed(status: Object) -> tuple[str, str]:
+    """Paths in the store of the packed repository that serves, and of the data that it was proven on."""
+    data = next(task for task in status["tasks"] if task["name"].startswith("prepare-eval"))
+    return _path(serving(status)["repository"]), _path(data["artifact"])
+
+
+def serving(status: Object) -> Object:
+    """The revision that serves."""
+    return next(revision for revision in status["revisions"] if revision["name"] == status["serving"])
+
+
+def sizes(status: Object) -> dict[str, int]:
+    """Bytes of the ONNX files: uncompressed, pruned, served."""
+    tasks = {task["name"]: task for task in status["tasks"]}
+    return {
+        "bytes_float": status["sizes"]["floatBytes"],
+        "bytes_pruned": tasks["convert"]["artifact"]["sizeBytes"],  # inserted between pruning and quantization
+        "bytes_compressed": status["sizes"]["compressedBytes"],
+    }
+
+
+def missed_bars(result: dict[str, Any]) -> list[str]:
+    """What the example promises and this run does not keep."""
+    bars = {
+        "float32 accuracy is at least 0.95": result["accuracy_float"] >= 0.95,
+        "served accuracy is the compressed model's": result["accuracy_served"] == result["accuracy_compressed"],
+        "every answer is the packed file's": result["mismatches"] == 0,
+        "540 requests by each protocol": result["requests_http"] == result["requests_grpc"] == 540,
+        "int8 is at least 3.4 times smaller than the same pruned float32": (
+            result["bytes_pruned"] >= 3.4 * result["bytes_compressed"]
+        ),
+        "int8 is at least 6.5 times smaller than the original float32": (
+            result["bytes_float"] >= 6.5 * result["bytes_compressed"]
+        ),
+    }
+    return [bar for bar, held in bars.items() if not held]
+
+
+def table(results: list[dict[str, Any]]) -> Table:
+    table = Table("seed", "model", "accuracy", "bytes", "times smaller", "p50 ms HTTP / gRPC", "requests/s HTTP / gRPC")
+    for result in results:
+        whole = result["bytes_float"]
+        table.add_row(str(result["seed"]), "float32", f"{result['accuracy_float']:.4f}", f"{whole:,}", "1.0")
+        table.add_row("", "pruned", "", f"{result['bytes_pruned']:,}", f"{whole / result['bytes_pruned']:.1f}")
+        times, rates = result["latency_ms"], result["requests_per_second"]
+        table.add_row(
+            "",
+            "pruned int8, served",
+            f"{result['accuracy_served']:.4f}",
+            f"{result['bytes_compressed']:,}",
+            f"{whole / result['bytes_compressed']:.1f}",
+            f"{times['http']['p50']:.2f} / {times['grpc']['p50']:.2f}",
+            f"{rates['http']:.0f} / {rates['grpc']:.0f}",
+        )
+    return table
+
+
+def write_report(path: Path, results: list[dict[str, Any]], seconds: Mapping[str, float]) -> None:
+    """The first seed's figures, the seconds of each stage, and all seeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**results[0], "seconds": seconds, "seeds": results}, indent=1) + "\n")
+
+
+def _mismatches(outputs: np.ndarray[Any, Any], reference: Reference) -> int:
+    """Samples whose class or outputs are not the packed file's."""
+    if outputs.shape != reference.outputs.shape:
+        return max(len(outputs), len(reference.outputs))
+    apart = np.abs(outputs - reference.outputs).max(axis=1) > TOLERANCE
+    other = outputs.argmax(axis=1) != reference.outputs.argmax(axis=1)
+    return int((apart | other).sum())
+
+
+def _path(artifact: Object) -> str:
+    return str(artifact["uri"]).removeprefix("store:///")
