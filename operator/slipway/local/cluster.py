@@ -32,6 +32,8 @@ WORKERS = 4
 LOOK_AGAIN_SECONDS = 5.0
 """For what only time brings on: a Deployment's progress deadline."""
 
+IDLE_SECONDS = 0.02
+
 
 def now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here the clock comes in
@@ -146,6 +148,9 @@ async def running(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run_workers(reconciler, WORKERS)), group.create_task(cluster.run())]
             try:
+                await _idle(
+                    queue
+                )  # what the objects say of themselves is of an earlier run until they are planned anew
                 yield cluster
             finally:
                 queue.close()
@@ -155,6 +160,11 @@ async def running(
                 await cluster.close()
     except BaseExceptionGroup as several:
         raise _first(several) from several
+
+
+async def _idle(queue: WorkQueue) -> None:
+    while len(queue) or queue.working:
+        await asyncio.sleep(IDLE_SECONDS)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
