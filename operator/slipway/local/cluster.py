@@ -110,7 +110,7 @@ class LocalCluster:
         for place in self._proxies.keys() - wanted.keys():
             await self._proxies.pop(place).close()
             del self.addresses[place]
-        for place in wanted.keys() - self._proxies.keys():
+        for place in [place for place in wanted if place not in self._proxies]:
             proxy = Proxy(lambda place=place: self._targets(*place))  # type: ignore[misc]
             self._proxies[place] = proxy
             self.addresses[place] = f"{HOST}:{await proxy.listen(wanted[place])}"
