@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,14 @@ _KINDS: dict[tuple[str, str], Kind] = {(kind.api_version, kind.plural): kind for
 class KubeHttp:
     """What the server answers with. A state is all objects of one moment; each list of pods or get moves on by one.
 
-    logs: lines by pod, each behind its RFC 3339 time. refuse: a status code for every call. away: which calls, counted
+    logs: lines by pod, each behind its RFC 3339 time. answers: by path, for what is of none of our kinds; a function
+    gets the body that was sent. refuse: a status code for every call. away: which calls, counted
     from 0, get 503 instead.
     """
 
     states: Sequence[Sequence[Object]]
     logs: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, Object | Callable[[Any], Object]] = field(default_factory=dict)
     refuse: int | None = None
     away: frozenset[int] | set[int] = frozenset()
     calls: int = 0
@@ -43,7 +45,7 @@ class KubeHttp:
 
         async def run() -> None:
             app = web.Application()
-            app.router.add_get("/{path:.*}", self._answer)
+            app.router.add_route("*", "/{path:.*}", self._answer)
             runner = web.AppRunner(app)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -72,6 +74,8 @@ class KubeHttp:
             return _status(503, "away")
         if self.refuse:
             return _status(self.refuse, "refused")
+        if (answer := self.answers.get(request.path)) is not None:
+            return web.json_response(answer(await request.json()) if callable(answer) else answer)
         parts = request.path.strip("/").split("/")
         version, rest = ("v1", parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
         namespace = rest[1] if rest[0] == "namespaces" and len(rest) > 2 else None

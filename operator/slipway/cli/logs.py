@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slipway.cli import completion
 from slipway.cli.options import Context, Namespace
 
 if TYPE_CHECKING:
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="NAME|KIND/NAME", help="A TrainingJob (tj) or ModelDeployment (md).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|KIND/NAME",
+            help="A TrainingJob (tj) or ModelDeployment (md).",
+            autocompletion=completion.resources,
+        ),
+    ],
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow as pods appear, until the resource has settled.")
@@ -26,7 +34,10 @@ def logs(
         int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: tasks and the newest.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", metavar="NAME", help="Pods of that task, as status names it.")
+        str | None,
+        typer.Option(
+            "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=completion.tasks
+        ),
     ] = None,
     tail: Annotated[int | None, typer.Option("--tail", min=0, help="At most so many lines of each container.")] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,

@@ -11,6 +11,7 @@ import typer
 from slipway.cli.exits import OneLineErrors
 from slipway.cli.logs import logs
 from slipway.cli.operator import operator
+from slipway.cli.plan import plan
 from slipway.cli.plugin import plugin
 from slipway.cli.predict import predict
 from slipway.cli.run import run
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(operator)
 app.command()(run)
+app.command()(plan)
 app.command()(status)
 app.command()(logs)
 app.command()(predict)

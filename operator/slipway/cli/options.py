@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from slipway.cli import completion
 
 
 class Output(StrEnum):
@@ -16,14 +19,42 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+def namespace_name(value: str | None) -> str | None:
+    """Refuses what no namespace can be called (RFC 1123 label), before anybody is asked for it."""
+    if value is None or (len(value) <= 63 and re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", value)):
+        return value
+    raise typer.BadParameter(f"{value!r} is no name of a namespace: lower-case letters, digits and -, at most 63")
+
+
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace. Default: that of the context.")
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace. Default: that of the context.",
+        callback=namespace_name,
+        autocompletion=completion.namespaces,
+    ),
 ]
 Context = Annotated[
-    str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig. Default: the current one.")
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        help="Context of the kubeconfig. Default: the current one.",
+        autocompletion=completion.contexts,
+    ),
 ]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after so long (exit code 5). Default: never."),
 ]
+Files = Annotated[
+    list[str],
+    typer.Option(
+        "--filename", "-f", metavar="FILE", help="A file, a folder, a kustomization that only lists, or - for stdin."
+    ),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Folders with all that is below them.")]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slipway.cli import completion
 from slipway.cli.options import Context, Format, Output
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def list_plugins(
 
 @plugin.command()
 def manifest(
-    name: Annotated[str | None, typer.Argument(help="The plugin, by its entry point's name.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=completion.plugins)
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All plugins that are installed here.")] = False,
     image: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slipway.cli import completion
 from slipway.cli.options import Context, Format, Namespace, Output
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ class Protocol(StrEnum):
 
 
 def predict(
-    name: Annotated[str | None, typer.Argument(help="The ModelDeployment. Not needed with --url.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The ModelDeployment. Not needed with --url.", autocompletion=completion.deployments),
+    ] = None,
     *,
     file: Annotated[
         Path | None,

@@ -7,28 +7,20 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.options import Timeout
+from slipway.cli.options import Files, Timeout, namespace_name
 
 STATE = Path(".slipway")
 
 
 def run(
-    files: Annotated[
-        list[str],
-        typer.Option(
-            "--filename",
-            "-f",
-            metavar="FILE",
-            help="A file, a folder, a kustomization that only lists, or - for stdin.",
-        ),
-    ],
+    files: Files,
     *,
     state: Annotated[
         Path, typer.Option("--state", envvar="SLIPWAY_STATE", metavar="DIR", help="What is kept between runs.")
     ] = STATE,
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", metavar="NAME", help="Of objects that name none."),
+        typer.Option("--namespace", "-n", metavar="NAME", help="Of objects that name none.", callback=namespace_name),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when all is settled, instead of serving on.")] = False,
     cpu: Annotated[bool, typer.Option("--cpu", help="Processors stand in for the devices of GPUPools.")] = False,

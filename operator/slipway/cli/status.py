@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slipway.cli import completion
 from slipway.cli.options import Context, Format, Namespace, Output, Timeout
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|KIND/NAME]", help="A TrainingJob (tj) or ModelDeployment (md).")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|KIND/NAME]",
+            help="A TrainingJob (tj) or ModelDeployment (md).",
+            autocompletion=completion.resources,
+        ),
     ] = None,
     *,
     namespace: Namespace = None,

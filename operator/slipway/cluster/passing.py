@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from slipway.api.errors import Forbidden
 from slipway.api.kinds import Key, Kind, Object, key_of
 from slipway.cluster.port import Cluster
 
@@ -52,6 +53,13 @@ class Passing:
         return await self.write(
             _write("delete", key), lambda: self._cluster.delete(key, uid=uid, resource_version=resource_version)
         )
+
+
+class ReadOnly(Passing):
+    """Refuses every write: for commands that promise to make none."""
+
+    async def write(self, write: Write, _call: Callable[[], Awaitable[T]], /) -> T:
+        raise Forbidden(f"{write.verb} {write.kind} {write.name}: this command only reads")
 
 
 def _write(verb: str, key: Key) -> Write:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from slipway.api.kinds import ARTIFACT_STORE, MODEL_DEPLOYMENT, TRAINING_JOB, Kind
 from slipway.plan.deployment import plan_deployment
 from slipway.plan.store import plan_store
 from slipway.plan.training import plan_training
-from slipway.reconcile.loop import Planner
+
+if TYPE_CHECKING:  # commands plan without the loop, and without its logging
+    from slipway.reconcile.loop import Planner
 
 PLANNERS: Mapping[Kind, Planner] = {
     TRAINING_JOB: plan_training,

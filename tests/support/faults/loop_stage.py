@@ -40,7 +40,7 @@ class LoopStage:
         life: Callable[[], OperatorOnTwin],
         rest_seconds: float = REST_SECONDS,
     ) -> None:
-        self.world, self.calls, self.clock = world, calls, clock
+        self.shown, self.world, self.calls, self.clock = shown, world, calls, clock
         self.chronicle = Chronicle()
         self._operator: OperatorOnTwin | None = None
         self._life, self._rest_seconds = life, rest_seconds

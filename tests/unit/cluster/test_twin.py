@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from slipway.api.errors import Invalid, NotFound
+from slipway.api.errors import Forbidden, Invalid, NotFound
 from slipway.api.kinds import JOB, POD, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
+from slipway.cluster.passing import ReadOnly
 from slipway.cluster.twin import Change, Twin, Unsupported
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -104,3 +105,18 @@ async def test_an_owner_of_a_thousand_takes_them_all_along(twin: Twin) -> None:
         twin.add(make(POD, f"pod-{number}", parent))
     twin.remove(key_of(parent))
     assert await twin.list(POD) == []
+
+
+async def test_what_only_reads_refuses_every_write_and_passes_every_read(twin: Twin) -> None:
+    made = twin.add(make(TRAINING_JOB, "there"))
+    cluster, meta = ReadOnly(twin), made["metadata"]
+    assert (await cluster.get(key_of(made)), await cluster.list(TRAINING_JOB)) == (made, [made])
+    for write in (
+        cluster.create(make(TRAINING_JOB, "new")),
+        cluster.apply(make(TRAINING_JOB, "new")),
+        cluster.patch_status(key_of(made), meta["resourceVersion"], {"phase": "Failed"}),
+        cluster.delete(key_of(made), uid=meta["uid"], resource_version=meta["resourceVersion"]),
+    ):
+        with pytest.raises(Forbidden, match="this command only reads"):
+            await write
+    assert await twin.list(TRAINING_JOB) == [made]

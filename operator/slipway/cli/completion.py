@@ -1,0 +1,141 @@
+"""What shells complete: names of resources, tasks, plugins, namespaces and contexts; and the same for kubectl.
+
+A completion is silent and quick, or nothing: no cluster within a second means no names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from slipway.api.kinds import Kind
+    from slipway.cli.access import Access
+
+SECONDS = 1.0
+_NO_FILES, _FILES = 4, 0
+"""Directives of cobra's ShellComp, by which kubectl tells the shell whether files may follow."""
+
+
+def resources(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`digits`, or `tj/digits` once a kind has been begun."""
+    from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB
+
+    kinds = {
+        "tj": TRAINING_JOB,
+        "trainingjob": TRAINING_JOB,
+        "md": MODEL_DEPLOYMENT,
+        "modeldeployment": MODEL_DEPLOYMENT,
+    }
+    begun, slash, _ = incomplete.partition("/")
+    if slash:
+        return [f"{begun}/{name}" for name in _names(ctx, [kinds[begun]])] if begun in kinds else []
+    return _names(ctx, [TRAINING_JOB, MODEL_DEPLOYMENT])
+
+
+def deployments(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    from slipway.api.kinds import MODEL_DEPLOYMENT
+
+    return _names(ctx, [MODEL_DEPLOYMENT])
+
+
+def plugins(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    """Those that are installed here."""
+    from importlib.metadata import entry_points
+
+    return sorted(point.name for point in entry_points(group="slipway.plugins"))
+
+
+def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    async def ask(way: Access) -> list[str]:
+        answer = await way.connection.call("list namespaces", "GET", "/api/v1/namespaces", seconds=SECONDS)
+        return [item["metadata"]["name"] for item in answer["items"]]
+
+    return _asked(ctx, ask)
+
+
+def contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    """Of the kubeconfig, which is read without a client of Kubernetes."""
+    import os
+    from pathlib import Path
+
+    import yaml
+
+    found: list[str] = []
+    for path in os.environ.get("KUBECONFIG", str(Path.home() / ".kube" / "config")).split(os.pathsep):
+        try:
+            body = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        found += [str(one["name"]) for one in body.get("contexts") or ()]
+    return found
+
+
+def tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    """Of the resource that the command line names, or of all."""
+    from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB
+
+    named = str(ctx.params.get("name") or "").rpartition("/")[2]
+
+    async def ask(way: Access) -> list[str]:
+        found = [
+            obj for kind in (TRAINING_JOB, MODEL_DEPLOYMENT) for obj in await way.cluster.list(kind, way.namespace)
+        ]
+        chosen = [obj for obj in found if named in ("", obj["metadata"]["name"])]
+        return [task["name"] for obj in chosen for task in obj.get("status", {}).get("tasks", ())]
+
+    return _asked(ctx, ask)
+
+
+def _names(ctx: typer.Context, kinds: Iterable[Kind]) -> list[str]:
+    async def ask(way: Access) -> list[str]:
+        return [obj["metadata"]["name"] for kind in kinds for obj in await way.cluster.list(kind, way.namespace)]
+
+    return _asked(ctx, ask)
+
+
+def _asked(ctx: typer.Context, ask: Callable[[Access], Awaitable[list[str]]]) -> list[str]:
+    import asyncio
+
+    from slipway.api.errors import SlipwayError
+    from slipway.cli.access import access
+
+    async def answer() -> list[str]:
+        async with asyncio.timeout(SECONDS), access(ctx.params.get("context"), ctx.params.get("namespace")) as way:
+            return await ask(way)
+
+    try:
+        return sorted(set(asyncio.run(answer())))
+    except (SlipwayError, OSError, TimeoutError):
+        return []
+
+
+# --- kubectl -----------------------------------------------------------------------------------------------------
+
+
+def kubectl_complete() -> None:
+    """`kubectl_complete-slipway WORD... PART`: what kubectl runs to complete `kubectl slipway WORD... PART`.
+
+    It answers a line for each completion, and cobra's directive at the end.
+    """
+    found = completed(sys.argv[1:])
+    print("\n".join([*found, f":{_NO_FILES if found else _FILES}"]))
+
+
+def completed(words: Sequence[str]) -> list[str]:
+    """What bash would offer for the last of the words."""
+    import os
+    import shlex
+    from contextlib import redirect_stdout, suppress
+    from io import StringIO
+
+    from slipway.cli.main import app
+
+    line = shlex.join(["slipway", *words])
+    os.environ |= {"_SLIPWAY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+        app(prog_name="slipway")
+    return said.getvalue().split()

@@ -1,0 +1,89 @@
+"""What a cluster holds now, as far as planners read it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from slipway.api.errors import Forbidden, NotFound
+from slipway.api.kinds import (
+    API_VERSION,
+    COMPRESSION_PLUGIN,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    GPU_POOL,
+    GROUP,
+    SERVICE,
+    WATCHED,
+    Kind,
+    Object,
+)
+from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
+from slipway.cluster.port import Cluster
+from slipway.plan.plan import Settings
+from slipway.reconcile.references import MANAGED, SELECTED
+
+CLUSTER_WIDE = (GPU_POOL, COMPRESSION_PLUGIN)
+OPERATOR = {"app.kubernetes.io/part-of": "slipway"}
+"""Labels of the operator's own Deployment, as the chart sets them."""
+_IMAGES = ("SLIPWAY_RUNTIME_IMAGE", "SLIPWAY_SERVING_IMAGE")
+
+
+async def present(cluster: Cluster, namespaces: Sequence[str]) -> list[Object]:
+    """All that planners of these namespaces may read. Raises CommandError where the cluster knows no Slipway."""
+    kinds = [kind for kind in WATCHED if kind.namespaced]
+    calls = [_list(cluster, kind, None) for kind in CLUSTER_WIDE]
+    calls += [_list(cluster, kind, namespace) for kind in kinds for namespace in namespaces]
+    return [obj for found in await asyncio.gather(*calls) for obj in found]
+
+
+async def _list(cluster: Cluster, kind: Kind, namespace: str | None) -> Sequence[Object]:
+    # Somebody else's Service may stand in the way of ours; of other kinds only our own matter.
+    labels = MANAGED if kind in SELECTED and kind is not SERVICE else None
+    try:
+        return await cluster.list(kind, namespace, labels)
+    except NotFound as error:
+        if kind.group != GROUP:
+            raise
+        message = f"the cluster does not know {kind.plural} of {API_VERSION}: install Slipway"
+        raise CommandError(message, NOT_FOUND) from error
+
+
+async def settings_of(cluster: Cluster, objects: Sequence[Object], given: tuple[str | None, str | None]) -> Settings:
+    """With the images of the operator that runs there: they decide what is done already, and what must be done anew.
+
+    given: runtime and serving image, where the user names them. Raises CommandError where they cannot be found.
+    """
+    runtime, serving = given
+    if runtime and serving:
+        return Settings(runtime, serving)
+    known = await _operators(cluster) or _recorded(objects)
+    if known is None:
+        what = "the operator's images cannot be found in the cluster; give --runtime-image and --serving-image"
+        raise CommandError(what, USAGE)
+    return Settings(runtime or known.runtime_image, serving or known.serving_image, known.image_pull_policy)
+
+
+async def _operators(cluster: Cluster) -> Settings | None:
+    """As the operator's Deployment has them; None where it cannot be seen."""
+    try:
+        found = await cluster.list(DEPLOYMENT, None, OPERATOR)
+    except Forbidden:
+        return None
+    for deployment in found:
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            env = {one["name"]: one.get("value") for one in container.get("env", ())}
+            if all(env.get(name) for name in _IMAGES):
+                policy = env.get("SLIPWAY_IMAGE_PULL_POLICY") or "IfNotPresent"
+                return Settings(env[_IMAGES[0]], env[_IMAGES[1]], policy)
+    return None
+
+
+def _recorded(objects: Sequence[Object]) -> Settings | None:
+    """As the newest revision was rendered with them."""
+    records = [obj for obj in objects if obj["kind"] == CONTROLLER_REVISION.kind and obj.get("data", {}).get("images")]
+    if not records:
+        return None
+    newest = max(records, key=lambda obj: int(obj.get("revision", 0)))
+    images = newest["data"]["images"]
+    return Settings(images["fetch"], images["triton"])

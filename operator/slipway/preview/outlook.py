@@ -1,0 +1,218 @@
+"""From what is and what is wanted to what would come to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from slipway.api.base import Model
+from slipway.api.crds import RESOURCES
+from slipway.api.kinds import (
+    ARTIFACT_STORE,
+    COMPRESSION_PLUGIN,
+    GPU_POOL,
+    MODEL_DEPLOYMENT,
+    RECONCILED,
+    TRAINING_JOB,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
+from slipway.cluster.twin import Twin
+from slipway.plan.outcomes import conditions_of
+from slipway.plan.plan import Settings
+from slipway.preview.changes import Change, Chronicle, manifest_of
+from slipway.preview.placeholders import Known, unknown
+from slipway.preview.rehearsal import Clock, Rehearsal
+from slipway.reconcile.cache import Cache
+
+if TYPE_CHECKING:
+    from slipway.reconcile.loop import Planner
+
+ORDER = (GPU_POOL, COMPRESSION_PLUGIN, ARTIFACT_STORE, TRAINING_JOB, MODEL_DEPLOYMENT)
+"""In which resources are planned and told of: each after what it names."""
+_MODELS: Mapping[Kind, type[Model]] = {resource.kind: resource.model for resource in RESOURCES}
+
+State = Literal["ready", "rests", "waits", "stalled"]
+
+
+class Verdict(NamedTuple):
+    """How a resource ends where all goes well. rests: suspended, or scaled to zero. reason, message: as its status."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("ready", "rests")
+
+
+class Refusal(NamedTuple):
+    """An edit that the API server would not take."""
+
+    key: Key
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """edits: what the files themselves change, of our kinds. changes: what the operator then does.
+
+    before, after: the planned resources with their statuses. names: of what nobody can know before.
+    """
+
+    edits: tuple[Change, ...]
+    changes: tuple[Change, ...]
+    before: Mapping[Key, Object]
+    after: Mapping[Key, Object]
+    names: Known
+    cache: Cache
+    refusals: tuple[Refusal, ...] = ()
+    settings: Settings = field(default_factory=lambda: Settings("", ""))
+
+    def verdict(self, key: Key) -> Verdict:
+        return verdict_of(self.after[key])
+
+    @property
+    def good(self) -> bool:
+        """Whether all that was planned ends well."""
+        return not self.refusals and all(verdict_of(obj).good for obj in self.after.values())
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything would be made, changed or deleted."""
+        return bool(self.edits or self.changes)
+
+
+async def look_ahead(
+    wanted: Sequence[Object],
+    present: Iterable[Object],
+    planners: Mapping[Kind, Planner],
+    settings: Settings,
+    now: datetime,
+    assumed: Iterable[Object] = (),
+) -> Outlook:
+    """What would come to be if the wanted objects were applied where those present are.
+
+    Kinds that the planners know nothing of are left out. present: with UIDs, versions and statuses. assumed: taken to
+    be there, as somebody would have written it.
+    """
+    clock = Clock(now)
+    twin = _copy_of(present, clock)
+    for one in assumed:
+        twin.add(one)
+    before = {key_of(obj): obj for kind in RECONCILED for obj in await twin.list(kind)}
+    edits, refusals = await _applied(twin, wanted)
+    keys = await _planned(twin, wanted, edits)
+    chronicle = await Chronicle.of(twin)
+    rehearsal = Rehearsal(twin, clock, planners, settings, keys)
+    await rehearsal.run()
+    after = {key: ended for key in keys if (ended := rehearsal.cache.get(*key)) is not None}
+    past = {key: before[key] for key in keys if key in before}
+    return Outlook(
+        tuple(edits),
+        tuple(chronicle.changes()),
+        past,
+        after,
+        unknown(after.values(), past.values()),
+        rehearsal.cache,
+        tuple(refusals),
+        settings,
+    )
+
+
+def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
+    """A twin of what lives elsewhere."""
+    objects = list(present)
+    twin = Twin(clock)
+    newest = max((int(obj["metadata"]["resourceVersion"]) for obj in objects), default=1)
+    twin.restore({"objects": objects, "applied": {}, "revision": newest})
+    return twin
+
+
+def verdict_of(obj: Object) -> Verdict:
+    true = conditions_of(obj)
+    ready: Object = next((one for one in obj.get("status", {}).get("conditions", ()) if one["type"] == "Ready"), {})
+    state: State = "rests"
+    for kind, meaning in _MEANS.items():
+        if kind in true:
+            state, ready = meaning, true[kind]
+            break
+    return Verdict(state, ready.get("reason", ""), ready.get("message", ""))
+
+
+_MEANS: Mapping[str, State] = {"Stalled": "stalled", "Ready": "ready", "Reconciling": "waits"}
+
+
+async def _applied(twin: Twin, wanted: Sequence[Object]) -> tuple[list[Change], list[Refusal]]:
+    """Apply the wanted objects. What a file says of a spec is all of it; labels and annotations are added."""
+    edits: list[Change] = []
+    refusals: list[Refusal] = []
+    for obj in wanted:
+        try:
+            key = key_of(obj)
+        except KeyError:
+            continue  # no planner reads it
+        live = next((one for one in await twin.list(key.kind, key.namespace or None) if key_of(one) == key), None)
+        if live is None:
+            made = twin.add({name: part for name, part in obj.items() if name != "status"})
+            edits += [Change("create", key, None, made)] if key.kind in _MODELS else []
+        elif key.kind in _MODELS:
+            found = list(_refused(key, live, obj))
+            refusals += found
+            change = None if found else _edited(twin, key, live, obj)
+            edits += [change] if change else []
+    return edits, refusals
+
+
+def _edited(twin: Twin, key: Key, live: Object, wanted: Object) -> Change | None:
+    model = _MODELS[key.kind]
+    same = _spec(model, live) == _spec(model, wanted)
+    meta = dict(live["metadata"])
+    for name in ("labels", "annotations"):
+        if added := wanted["metadata"].get(name):
+            meta[name] = {**(meta.get(name) or {}), **added}
+
+    def edit(obj: Object) -> None:
+        obj["metadata"] = meta
+        if not same:
+            obj["spec"] = wanted["spec"]
+
+    after = twin.edit(key, edit)
+    # With defaults on both sides, as the API server holds them.
+    shown = Change("change", key, {**live, "spec": _spec(model, live)}, {**after, "spec": _spec(model, after)})
+    return shown if manifest_of(shown.before or {}) != manifest_of(shown.after or {}) else None
+
+
+def _refused(key: Key, live: Object, wanted: Object) -> Iterator[Refusal]:
+    """Transition rules of the spec, which the API server alone can judge: the field keeps what it was made with."""
+    model = _MODELS[key.kind]
+    before, after = _spec(model, live), _spec(model, wanted)
+    for rule in model.model_validate({"spec": wanted["spec"]}).spec.rules:  # type: ignore[attr-defined]
+        name = (rule.field or "").lstrip(".")
+        if rule.check is None and name and before.get(name) != after.get(name):
+            yield Refusal(key, f"spec.{name}", rule.message)
+
+
+def _spec(model: type[Model], obj: Object) -> Object:
+    return dict(model.model_validate({"spec": obj["spec"]}).to_wire()["spec"])
+
+
+async def _planned(twin: Twin, wanted: Sequence[Object], edits: Sequence[Change]) -> tuple[Key, ...]:
+    """The resources of the files, and those that name something that the files change."""
+    cache = Cache()
+    for kind in RECONCILED:
+        for obj in await twin.list(kind):
+            cache.put(obj)
+    keys = {key_of(obj) for obj in wanted if obj["kind"] in _RECONCILED}
+    for edit in edits:
+        keys |= {key for key in cache.affected(edit.object) if key.kind in RECONCILED}
+    return tuple(sorted(keys, key=lambda key: (ORDER.index(key.kind), key.namespace, key.name)))
+
+
+_RECONCILED = {kind.kind for kind in RECONCILED}

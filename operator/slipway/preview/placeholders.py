@@ -1,0 +1,84 @@
+"""Names for what nobody can know before: UIDs, and the digests of results and of what they decide.
+
+They are found in the statuses that a rehearsal, or a cluster, left: so what was planned and what then came to be can be
+told in the same words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from slipway.api.kinds import Object
+from slipway.plan.digests import short
+from slipway.plan.parent import Parent
+
+Known = Mapping[str, str]
+"""What stands in texts, and how it is called instead."""
+
+
+_SHORT = {"TrainingJob": "tj", "ModelDeployment": "md", "ArtifactStore": "store"}
+
+
+def unknown(after: Iterable[Object], before: Iterable[Object] = ()) -> dict[str, str]:
+    """What the resources (with statuses) have learned between the two moments, under names.
+
+    before: as they were when the plan was made; nothing of theirs is unknown.
+    """
+    past = {obj["metadata"]["uid"]: obj for obj in before}
+    found: dict[str, str] = {}
+    for obj in after:
+        was = past.get(obj["metadata"]["uid"])
+        for literal, name in _of_resource(obj, was):
+            found.setdefault(literal, name)
+    return found
+
+
+def named(value: Any, names: Known) -> Any:
+    """The value with every text in it under the names; longer literals first."""
+    if not names:
+        return value
+    pattern = re.compile("|".join(re.escape(literal) for literal in sorted(names, key=len, reverse=True)))
+    return _named(value, pattern, names)
+
+
+def _named(value: Any, pattern: re.Pattern[str], names: Known) -> Any:
+    if isinstance(value, str):
+        return pattern.sub(lambda found: names[found[0]], value)
+    if isinstance(value, dict):
+        return {_named(name, pattern, names): _named(item, pattern, names) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(item, pattern, names) for item in value]
+    return value
+
+
+def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
+    parent = Parent.of(obj)
+    status, past = obj.get("status") or {}, (was or {}).get("status") or {}
+    who = f"{parent.kind} {parent.name}"
+    known_tasks = {task["digest"] for task in past.get("tasks", ()) if task.get("state") == "Succeeded"}
+    known_digests = {task["digest"] for task in past.get("tasks", ())}
+    known_revisions = {revision["name"] for revision in past.get("revisions", ())}
+    prefix = parent.child_name()
+    mark = prefix if was is not None else f"{parent.name}-<{_SHORT[parent.kind.kind]} hash>"
+    if was is None:
+        yield parent.uid, f"<uid of {who}>"
+        yield prefix, mark
+    if (model := status.get("artifact")) and model != past.get("artifact"):
+        yield _hex(model["digest"]), f"<digest of the model of {who}>"
+    for task in status.get("tasks", ()):
+        name, digest = task["name"], task["digest"]
+        if (artifact := task.get("artifact")) and digest not in known_tasks:
+            yield _hex(artifact["digest"]), f"<digest of what {name} of {who} makes>"
+        if digest not in known_digests:
+            yield parent.child_name("t", short(digest, 8)), f"{mark}-t-<{name}>"
+            yield _hex(digest), f"<digest of {name} of {who}>"
+    for revision in status.get("revisions", ()):
+        if revision["name"] not in known_revisions:
+            yield revision["name"], f"{mark}-<revision>"
+            yield _hex(revision["digest"]), f"<digest of the revision of {who}>"
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -1,0 +1,114 @@
+"""The operator's rounds over a twin, one after another on a clock of their own, until nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from slipway.api.artifacts import State
+from slipway.api.kinds import COMPRESSION_PLUGIN, WATCHED, Key, Kind, Object, key_of
+from slipway.cluster.twin import Change, Twin
+from slipway.plan.plan import Plan, Settings, earliest
+from slipway.preview.world import move
+from slipway.reconcile.cache import Cache
+from slipway.reconcile.drift import covers
+
+if TYPE_CHECKING:
+    from slipway.reconcile.loop import Planner
+
+REST = timedelta(seconds=150)
+"""So long after the last change nothing more is waited for: what comes later (a TTL, a deadline) is no part of it."""
+MAX_ROUNDS = 5_000
+
+
+@dataclass
+class Clock:
+    """Moves only when everybody waits."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Rehearsal:
+    """Plans the given resources and carries the plans out on the twin, with the world that `world.move` lets be.
+
+    keys: what is planned. Everything else stands still.
+    """
+
+    twin: Twin
+    clock: Clock
+    planners: Mapping[Kind, Planner]
+    settings: Settings
+    keys: tuple[Key, ...]
+    cache: Cache = field(default_factory=Cache)
+
+    async def run(self) -> None:
+        """Raises RuntimeError where no end comes: a defect of a planner."""
+        for kind in WATCHED:
+            for obj in await self.twin.list(kind):
+                self.cache.put(obj)
+        self.twin.subscribe(self._heard)
+        changed_at = self.clock.now
+        for _ in range(MAX_ROUNDS):
+            moved, wake_at = await self._round()
+            moved = await move(self.twin, self._produced(), self.clock.now) or moved
+            if moved:
+                changed_at = self.clock.now
+            elif wake_at is None or wake_at > changed_at + REST:
+                return
+            else:
+                self.clock.now = max(wake_at, self.clock.now + timedelta(seconds=1))
+        raise RuntimeError(f"no end after {MAX_ROUNDS} rounds")
+
+    async def _round(self) -> tuple[bool, datetime | None]:
+        """Each resource once. Returns whether anything was written, and when the first wants to be planned again."""
+        wrote, wishes = False, []
+        for key in self.keys:
+            parent = self.cache.get(*key)
+            if parent is None or "deletionTimestamp" in parent["metadata"]:
+                continue
+            plan = self.planners[key.kind](parent, self.cache, self.settings, self.clock.now)
+            wrote = await self._carry_out(plan, parent) or wrote
+            wishes.append(plan.wake_at)
+        return wrote, earliest(wishes)
+
+    async def _carry_out(self, plan: Plan, parent: Object) -> bool:
+        """True where anything was written. Nobody else writes here, so what was planned is what can be done."""
+        drifted = [obj for obj in plan.apply if not (live := self.cache.get(*key_of(obj))) or not covers(live, obj)]
+        for rendered in drifted:
+            await self.twin.apply(rendered)
+        for obj in plan.create:
+            await self.twin.create(obj)
+        for deletion in plan.delete:
+            await self.twin.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
+        wrote = bool(drifted or plan.create or plan.delete)
+        if plan.status is None or plan.status == parent.get("status"):
+            return wrote
+
+        def told(obj: Object) -> None:
+            obj["status"] = plan.status
+
+        self.twin.edit(key_of(parent), told)
+        return True
+
+    def _heard(self, change: Change) -> None:
+        if change.object["kind"] not in _WATCHED:
+            return
+        meta = change.object["metadata"]
+        if change.type == "DELETED":
+            kind = _WATCHED[change.object["kind"]]
+            self.cache.remove(Key(kind, meta.get("namespace", ""), meta["name"]), meta["uid"])
+        else:
+            self.cache.put(change.object)
+
+    def _produced(self) -> Mapping[str, State]:
+        plugins: Iterable[Object] = self.cache.objects(COMPRESSION_PLUGIN)
+        return {one["spec"]["entryPoint"]: State(one["spec"]["produces"]) for one in plugins}
+
+
+_WATCHED = {kind.kind: kind for kind in WATCHED}

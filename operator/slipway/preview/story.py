@@ -1,0 +1,193 @@
+"""An outlook as a tree for people: what is made for what, why there and so, and what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from slipway.api.kinds import ARTIFACT_STORE, JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
+from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.status import TaskRecord, TaskState
+from slipway.api.trainingjob import TrainingJob
+from slipway.plan.deployment.steps import Step
+from slipway.preview.changes import Change
+from slipway.preview.outlook import Outlook, Verdict
+from slipway.preview.reasons import conversions_of, gate_of, placed_on, shape_of, what_is_done
+from slipway.preview.rollouts import rollout_of
+from slipway.preview.world import task_of
+
+_WORDS = {"ready": "will be Ready", "rests": "will rest", "waits": "waits", "stalled": "will be Stalled"}
+_MARKS = {"create": "+", "change": "~", "delete": "-"}
+
+
+@dataclass
+class Node:
+    """style: good, bad, quiet or plain. notes: lines below the text."""
+
+    text: str
+    style: str = "plain"
+    notes: list[str] = field(default_factory=list)
+    below: list[Node] = field(default_factory=list)
+
+
+def tell(outlook: Outlook) -> list[Node]:
+    """A tree for each planned resource, and a leaf for each other one that the files change."""
+    edits = {edit.key: edit for edit in outlook.edits}
+    others = [_edited(edit) for key, edit in edits.items() if key not in outlook.after]
+    return others + [_resource(outlook, key, edits.get(key)) for key in outlook.after]
+
+
+def _resource(outlook: Outlook, key: Key, edit: Change | None) -> Node:
+    verdict = outlook.verdict(key)
+    root = Node(f"{_mark(edit)}{key.kind} {key.name}: {_said(verdict)}", "good" if verdict.good else "bad")
+    root.notes += _field_lines(edit)
+    if key.kind == TRAINING_JOB:
+        root.below = list(_training(outlook, key))
+    elif key.kind == MODEL_DEPLOYMENT:
+        root.below = list(_deployment(outlook, key))
+    elif key.kind == ARTIFACT_STORE:
+        root.notes.append(f"claim {outlook.after[key]['spec']['persistentVolumeClaim']['claimName']}")
+    return root
+
+
+def _said(verdict: Verdict) -> str:
+    word = _WORDS[verdict.state]
+    if verdict.state == "ready":
+        return word
+    return f"{word}: {verdict.reason}: {verdict.message}" if verdict.message else f"{word}: {verdict.reason}"
+
+
+def _edited(edit: Change) -> Node:
+    return Node(f"{_mark(edit)}{edit.key.kind} {edit.key.name}", notes=_field_lines(edit))
+
+
+def _mark(change: Change | None) -> str:
+    return f"{_MARKS[change.verb]} " if change else ""
+
+
+def _field_lines(edit: Change | None) -> list[str]:
+    return [f"{path}: {_short(old)} -> {_short(new)}" for path, old, new in edit.differences] if edit else []
+
+
+def _short(value: object) -> str:
+    text = "(none)" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+# --- TrainingJob -------------------------------------------------------------------------------------------------
+
+
+def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
+    job = TrainingJob.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+    known = {attempt["number"] for attempt in _past(outlook, key).get("attempts", ())}
+    tasks = _tasks(outlook, key, job.status.tasks, {})
+    yield from (node for node in tasks if not node.text.startswith("seal"))
+    for attempt in job.status.attempts:
+        node = Node(f"attempt {attempt.number}: {'goes on' if attempt.number in known else f'Job {attempt.job}'}")
+        if attempt.number not in known:
+            node.notes += [placed_on(job.spec, attempt, outlook.cache), shape_of(job.spec, attempt)]
+            after = [task.name for task in job.status.tasks if task.name.startswith("prepare-")]
+            node.notes += [f"after {', '.join(after)}"] if after else []
+            node.notes.append("with a Service and a NetworkPolicy of its name, until it has ended")
+        yield node
+    yield from (node for node in tasks if node.text.startswith("seal"))
+    if job.status.artifact and (_past(outlook, key).get("artifact") is None):
+        yield Node("leaves a model, taken to be a torch module; a script may also leave ONNX", "quiet")
+
+
+# --- ModelDeployment ---------------------------------------------------------------------------------------------
+
+
+def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
+    deployment = ModelDeployment.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+    source = deployment.spec.model
+    if source.training_job:
+        before = outlook.before.get(Key(TRAINING_JOB, key.namespace, source.training_job), {}).get("status", {})
+        waits = "" if before.get("phase") == "Succeeded" else ", when it has succeeded"
+        yield Node(f"takes the model of TrainingJob {source.training_job}{waits}")
+    elif source.stored:
+        yield Node(f"takes the model {source.stored.uri} from the store")
+    conversions = conversions_of(deployment, outlook.cache)
+    yield from _tasks(outlook, key, deployment.status.tasks, conversions)
+    if gate := gate_of(deployment.spec):
+        yield Node(f"gate: {gate}")
+    text, notes = rollout_of(outlook, key, deployment)
+    yield Node(text, notes=notes)
+
+
+# --- Tasks -------------------------------------------------------------------------------------------------------
+
+
+def _tasks(
+    outlook: Outlook, key: Key, tasks: Sequence[TaskRecord], conversions: Mapping[str, tuple[Step, str]]
+) -> list[Node]:
+    past = {task["digest"]: task for task in _past(outlook, key).get("tasks", ())}
+    jobs = _jobs(outlook, key.namespace)
+    nodes = []
+    for task in tasks:
+        was = past.get(task.digest)
+        if was is not None and was.get("state") == TaskState.SUCCEEDED:
+            nodes.append(Node(f"{task.name}: done before, its result is used again", "quiet"))
+            continue
+        job = jobs.get(task.job)
+        node = Node(f"{task.name}: {'goes on' if was else 'Job'} {task.job}")
+        if job is not None:
+            done = what_is_done(task_of(job), conversions.get(task.name))
+            node.notes += [done] if done else []
+        if (same := _made_elsewhere(outlook, key, task)) is not None:
+            node.notes.append(f"finds in the store what {same} makes: the same digest")
+        if job is not None and (after := _inputs(outlook, key, task, task_of(job))):
+            node.notes.append(f"after {', '.join(after)}")
+        nodes.append(node)
+    return nodes
+
+
+def _jobs(outlook: Outlook, namespace: str) -> Mapping[str, Object]:
+    return {
+        change.key.name: change.object
+        for change in outlook.changes
+        if change.key.kind == JOB and change.key.namespace == namespace
+    }
+
+
+def _made_elsewhere(outlook: Outlook, key: Key, task: TaskRecord) -> str | None:
+    """Who else makes the same, told of before: `prepare-train of TrainingJob digits`."""
+    for other, obj in outlook.after.items():
+        if other == key:
+            return None
+        if other.namespace != key.namespace:
+            continue
+        for known in obj.get("status", {}).get("tasks", ()):
+            if known["digest"] == task.digest:
+                return f"{known['name']} of {other.kind} {other.name}"
+    return None
+
+
+def _inputs(outlook: Outlook, key: Key, task: TaskRecord, asked: Object) -> list[str]:
+    """Whose results it takes: tasks of the same resource by name, others with their resource's."""
+    wanted = set(_digests(asked))
+    found = []
+    for other, obj in outlook.after.items():
+        status = obj.get("status", {})
+        if other.kind == TRAINING_JOB and (status.get("artifact") or {}).get("digest") in wanted:
+            found.append(f"TrainingJob {other.name}")
+        if other == key:
+            makers = [one for one in status.get("tasks", ()) if (one.get("artifact") or {}).get("digest") in wanted]
+            found += [one["name"] for one in makers if one["name"] != task.name]
+    return list(dict.fromkeys(found))
+
+
+def _digests(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "uri" in value and "digest" in value:
+            yield str(value["digest"])
+        else:
+            for item in value.values():
+                yield from _digests(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _digests(item)
+
+
+def _past(outlook: Outlook, key: Key) -> Object:
+    return dict(outlook.before.get(key, {}).get("status") or {})

@@ -1,0 +1,128 @@
+"""A world in which all goes well: every Job succeeds at once, and every Deployment gets ready.
+
+What nobody can know before (digests of results) is made up of what it is made from, so that what would be one artifact
+is one here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.kinds import DEPLOYMENT, JOB, POD, Object, key_of
+from slipway.api.reports import PairedCounts, Report
+from slipway.api.tasks import OUT_URI_ENV, TASK_ENV
+from slipway.cluster.twin import Twin
+from slipway.plan.digests import by_content, digest_of
+from slipway.plan.outcomes import INDEX_LABEL, conditions_of
+from slipway.plan.pods import CONTAINER
+from slipway.plan.seen import controller_uid
+
+BETTER = PairedCounts(n=1000, baseline_right=900, lost=0, gained=100)
+"""What every comparison counts: a candidate that no gate refuses."""
+MODEL = State.MODULE
+"""What a training is taken to leave, whoever wrote it: `slipway.runtime.save` and recipes leave a module."""
+
+_MADE: Mapping[str, State] = {
+    "prepare": State.DATASET,
+    "train": MODEL,
+    "seal": MODEL,
+    "evaluate": State.PREDICTIONS,
+    "package": State.REPOSITORY,
+}
+
+
+async def move(twin: Twin, produces: Mapping[str, State], now: datetime) -> bool:
+    """Let Jobs end and Deployments get ready. True where anything moved.
+
+    produces: what a step makes, by the entry point of its plugin.
+    """
+    moved = False
+    for job in await twin.list(JOB):
+        if conditions_of(job).keys().isdisjoint(("Complete", "Failed")) and "deletionTimestamp" not in job["metadata"]:
+            await _succeed(twin, job, produces, now)
+            moved = True
+    for deployment in await twin.list(DEPLOYMENT):
+        moved = _get_ready(twin, deployment) or moved
+    return moved
+
+
+def task_of(job: Object) -> Object:
+    """What a Job's pods are asked to do; empty for one that runs a user's image."""
+    return dict(json.loads(_env(job).get(TASK_ENV, "{}")))
+
+
+def _env(job: Object) -> dict[str, str]:
+    """Empty where the Job has no template: what is watched of one is trimmed."""
+    containers = job.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
+    main: Mapping[str, Any] = next((one for one in containers if one["name"] == CONTAINER), {})
+    return {one["name"]: one["value"] for one in main.get("env", ()) if "value" in one}
+
+
+async def _succeed(twin: Twin, job: Object, produces: Mapping[str, State], now: datetime) -> None:
+    meta = job["metadata"]
+    pods = [pod for pod in await twin.list(POD, meta["namespace"]) if controller_uid(pod) == meta["uid"]]
+    for pod in pods:
+        twin.remove(key_of(pod))
+    message = json.dumps(_report(job, produces, now).to_wire())
+    for index in range(int(job["spec"].get("completions", 1))):
+        twin.add(_ended_pod(job, index, message if index == 0 else ""))
+    at = _wire(now)
+    done = [{"type": "Complete", "status": "True", "lastTransitionTime": at, "lastProbeTime": at}]
+
+    def complete(obj: Object) -> None:
+        obj["status"] = {**obj.get("status", {}), "conditions": done, "completionTime": at}
+
+    twin.edit(key_of(job), complete)
+
+
+def _report(job: Object, produces: Mapping[str, State], now: datetime) -> Report:
+    task, env = task_of(job), _env(job)
+    if task.get("task") == "compare":
+        return Report(outcome="succeeded", at=now, counts=BETTER)
+    state = produces.get(task.get("entryPoint", ""), State.ONNX) if task.get("task") == "compress" else None
+    state = state or _MADE.get(task.get("task", "train"), MODEL)
+    # Where and by whom it is run decides nothing; the rendezvous and the folder name the attempt.
+    made_from = {name: value for name, value in task.items() if name != "rendezvous"} or job["metadata"]["name"]
+    uri = env.get(OUT_URI_ENV, f"store:///made/{job['metadata']['name']}") + "/artifact"
+    artifact = ArtifactRef(uri=uri, digest=digest_of({"made from": by_content(made_from)}), state=state)
+    return Report(outcome="succeeded", at=now, artifact=artifact)
+
+
+def _ended_pod(job: Object, index: int, message: str) -> Object:
+    meta = job["metadata"]
+    owner = {field: job[field] for field in ("apiVersion", "kind")} | {"name": meta["name"], "uid": meta["uid"]}
+    labels = {**job["spec"].get("template", {}).get("metadata", {}).get("labels", {}), INDEX_LABEL: str(index)}
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
+    return {
+        "apiVersion": POD.api_version,
+        "kind": POD.kind,
+        "metadata": {
+            "name": f"{meta['name']}-{index}",
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "ownerReferences": [{**owner, "controller": True}],
+        },
+        "status": {"phase": "Succeeded", "containerStatuses": [{"name": CONTAINER, "state": ended}]},
+    }
+
+
+def _get_ready(twin: Twin, deployment: Object) -> bool:
+    wanted = int(deployment["spec"].get("replicas", 1))
+    counted = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
+    status = {"observedGeneration": deployment["metadata"]["generation"], **counted, "conditions": []}
+    if deployment.get("status") == status:
+        return False
+
+    def ready(obj: Object) -> None:
+        obj["status"] = status
+
+    twin.edit(key_of(deployment), ready)
+    return True
+
+
+def _wire(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

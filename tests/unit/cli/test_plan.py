@@ -1,0 +1,146 @@
+"""`slipway plan` from files alone; against a cluster: tests/integration/test_plan.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from slipway.cli.main import app
+
+DIGITS = Path(__file__).parents[3] / "examples" / "digits"
+RECIPE = tuple(word for name in ("store", "training", "deployment") for word in ("-f", str(DIGITS / f"{name}.yaml")))
+
+
+def plan(*words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["plan", *words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def tree(*words: str) -> list[str]:
+    return [line.strip("│├└─ ") for line in plan(*words).stdout.splitlines()]
+
+
+def test_the_tree_shows_the_whole_chain_with_reasons() -> None:
+    lines = tree(*RECIPE)
+    for line in (
+        "+ TrainingJob digits: will be Ready",
+        "on pool gpu, the only one of spec.pools: nodes with accelerator=fake; 1 nvidia.com/gpu a pod",
+        "2 nodes x 1 process (one for each device of a pod, or 1) = 2 ranks; each pod asks for cpu 500m, memory 2Gi",
+        "export-onnx 1.0.0: module -> onnx; inserted: the uncompressed model as onnx, to compare with",
+        "export-onnx 1.0.0: module -> onnx; inserted: what prune-structured gives is module,"
+        " and quantize-int8 takes onnx",
+        "finds in the store what prepare-train of TrainingJob digits makes: the same digest",
+        "after prepare-evaluation, step-1-quantize-int8",
+        "rolls out revision digits-<md hash>-<revision>: 1 replica of Triton",
+    ):
+        assert line in lines
+    assert lines[-1].startswith("19 objects would be made: 2 Service, 13 Job,")
+
+
+def test_yaml_is_what_the_operator_would_write_in_that_order_with_names_for_what_is_unknown() -> None:
+    objects = [one for one in yaml.safe_load_all(plan(*RECIPE, "-o", "yaml").stdout) if one]
+    kinds = [one["kind"] for one in objects]
+    assert kinds.index("ControllerRevision") < kinds.index("Deployment")
+    jobs = [one["metadata"]["name"] for one in objects if one["kind"] == "Job"]
+    assert (len(jobs), jobs[0], jobs[-1]) == (
+        13,
+        "digits-<tj hash>-t-<prepare-train>-1",
+        "digits-<md hash>-t-<package>-1",
+    )
+    assert len({(one["kind"], one["metadata"]["name"]) for one in objects}) == len(objects) == 19
+    training = next(one for one in objects if one["metadata"]["name"] == "digits-<tj hash>-1" and one["kind"] == "Job")
+    assert training["metadata"]["ownerReferences"][0]["uid"] == "<uid of TrainingJob digits>"
+    assert not {"status", "uid", "resourceVersion"} & {*training, *training["metadata"]}
+    step = next(one for one in objects if "<convert>" in one["metadata"]["name"])
+    (task,) = [json.loads(env["value"]) for env in _env(step) if env["name"] == "SLIPWAY_TASK"]
+    assert task["model"]["digest"] == (
+        "sha256:<digest of what step-0-prune-structured of ModelDeployment digits makes>"
+    )
+
+
+def _env(job: dict) -> list[dict]:
+    return job["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def test_no_uid_and_no_digest_that_nobody_can_know_is_shown() -> None:
+    text = plan(*RECIPE, "-o", "yaml").stdout
+    assert "00000000-0000-0000" not in text
+    assert not [word for word in text.replace('"', " ").split() if word.startswith("sha256:") and "<" not in word]
+
+
+def test_json_says_how_each_resource_ends_and_each_object() -> None:
+    found = json.loads(plan(*RECIPE, "-o", "json").stdout)
+    ends = [(one["kind"], one["name"], one["ends"]) for one in found["resources"]]
+    assert ends == [
+        ("ArtifactStore", "default", "ready"),
+        ("TrainingJob", "digits", "ready"),
+        ("ModelDeployment", "digits", "ready"),
+    ]
+    assert (found["good"], len(found["changes"])) == (True, 4 + 19)
+    assert [one["name"] for one in found["changes"] if one["passing"]] == ["digits-<tj hash>-1", "digits-<tj hash>-1"]
+
+
+def test_plan_loads_neither_torch_nor_a_client_of_kubernetes() -> None:
+    heavy = ("torch", "kopf", "kubernetes", "aiohttp", "numpy", "onnx", "structlog", "rich")
+    code = f"""
+import sys
+from slipway.cli.main import app
+sys.argv = ["slipway", "plan", *{RECIPE!r}]
+try:
+    app()
+except SystemExit as end:
+    assert not end.code, end.code
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_script_of_the_users_own_is_planned_from_the_kustomization() -> None:
+    lines = tree("-f", str(DIGITS / "store.yaml"), "-f", str(DIGITS))
+    assert "+ TrainingJob digits-script: will be Ready" in lines
+    assert (
+        "Taken as they are, for others to make: PersistentVolumeClaim slipway-store, ConfigMap digits-train." in lines
+    )
+
+
+def test_a_suspended_job_rests_and_what_needs_it_waits(tmp_path: Path) -> None:
+    text = (DIGITS / "training.yaml").read_text().replace("spec:", "spec:\n  suspend: true")
+    (tmp_path / "a.yaml").write_text(text)
+    store = ("-f", str(DIGITS / "store.yaml"), "-f", str(tmp_path / "a.yaml"))
+    assert "+ TrainingJob digits: will rest: Suspended: spec.suspend is true; set it to false to go on" in tree(*store)
+    result = plan(*store, "-f", str(DIGITS / "deployment.yaml"), code=1)
+    assert "ModelDeployment digits: ModelNotReady: TrainingJob digits is Suspended" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("serving", "said"),
+    [("{replicas: 0}", "ScaledToZero"), ("{replicas: 3}", "3 replicas of Triton")],
+)
+def test_replicas_are_as_the_spec_wants_them(tmp_path: Path, serving: str, said: str) -> None:
+    text = (DIGITS / "deployment.yaml").read_text().partition("  serving:")[0] + f"  serving: {serving}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    out = plan(*RECIPE[:4], "-f", str(tmp_path / "a.yaml")).stdout
+    assert said in out
+
+
+def test_a_plugin_of_the_files_goes_before_the_one_that_is_shipped(tmp_path: Path) -> None:
+    manifest = CliRunner().invoke(app, ["plugin", "manifest", "quantize-int8", "--image", "mine:7"]).stdout
+    (tmp_path / "plugin.yaml").write_text(manifest)
+    text = plan(*RECIPE, "-f", str(tmp_path / "plugin.yaml"), "-o", "yaml").stdout
+    assert text.count("image: mine:7") == 1
+
+
+def test_numbers_that_are_octal_are_warned_of_and_planned_as_they_are_read(tmp_path: Path) -> None:
+    text = (DIGITS / "training.yaml").read_text().replace("nodes: 2 ", "nodes: 010 ")
+    (tmp_path / "a.yaml").write_text(text)
+    result = plan(*RECIPE[:2], "-f", str(tmp_path / "a.yaml"))
+    assert f"warning: {tmp_path / 'a.yaml'}:13:3: spec.nodes: YAML reads 010 as 8 (octal)" in result.stderr
+    assert "8 nodes x 1 process" in result.stdout
