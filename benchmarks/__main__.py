@@ -24,16 +24,16 @@ ALONE: dict[str, Callable[[Scale, Told], Figures]] = {
     "planner": planner.measure,
 }
 FILLED: dict[str, Callable[[Filled, Scale, Told], Figures]] = {
-    "quiet": quiet.measure,
     "restart": restart.measure,
     "growth": growth.measure,
+    "quiet": quiet.measure,
 }
 """These share a cluster of finished jobs, which takes minutes to make."""
 
 
 def main(
     only: Annotated[
-        str, typer.Option(help="some of throughput, latency, writes, planner, quiet, restart, growth; all without it")
+        str, typer.Option(help="some of throughput, latency, writes, planner, restart, growth, quiet; all without it")
     ] = "",
     quick: Annotated[bool, typer.Option(help="small sizes, five minutes in all")] = False,
 ) -> None:

@@ -46,7 +46,7 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:
             process = stack.enter_context(operator(server, "--namespace", stage.namespace.name))
             await stage.namespace.wait_for_store()
             recording = await _recorded(server, stage)
-            alone = recording.only("jobs", "services")
+            alone = recording.created("services", "jobs")
 
             async def apply(name: str) -> None:
                 await stage.namespace.apply(name)

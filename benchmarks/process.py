@@ -44,7 +44,7 @@ def operator(server: Server, *arguments: str, leads: bool = False) -> Iterator[O
     """
     log = server.kubeconfigs[OPERATOR].with_name("operator.log")
     election = () if leads else ("--no-leader-election",)
-    with running_operator(server.kubeconfigs[OPERATOR], log, *election, *arguments) as process:
+    with running_operator(server.kubeconfigs[OPERATOR], log, "--log-format", "json", *election, *arguments) as process:
         process.wait_until_ready()
         try:
             yield process

@@ -64,9 +64,10 @@ class Recording:
             elif request.answers == "job":
                 job_uid = json.loads(answer)["metadata"]["uid"]
 
-    def only(self, *resources: str) -> Recording:
-        """Without the writes of other resources."""
-        return Recording(tuple(one for one in self.requests if one.path.split("?")[0].split("/")[-1] in resources))
+    def created(self, *resources: str) -> Recording:
+        """What a client makes that keeps no record: these objects alone, one POST after another."""
+        by_resource = {_collection(one.path).rsplit("/", 1)[1]: one for one in self.requests}
+        return Recording(tuple(_as_create(by_resource[resource]) for resource in resources))
 
 
 def save(recordings: Mapping[str, Recording], path: Path) -> None:
@@ -92,6 +93,18 @@ def _request(write: Write, tokens: Mapping[str, str]) -> Request:
     for value, token in tokens.items():
         path, text = path.replace(value, token), text.replace(value, token)
     return Request(_METHODS[write.verb], path, text, content_type, answers)
+
+
+def _as_create(request: Request) -> Request:
+    body = json.loads(request.body)
+    body["metadata"].pop("resourceVersion", None)
+    return Request("POST", _collection(request.path), json.dumps(body), JSON, request.answers)
+
+
+def _collection(path: str) -> str:
+    """Up to the resource's plural: `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`."""
+    before, _, rest = path.partition("/namespaces/")
+    return "/".join((before, "namespaces", *rest.split("?")[0].split("/")[:2]))
 
 
 def _mark(uid: str) -> str:

@@ -17,6 +17,8 @@ from support.apiserver import ApiServer, connect, install_crds, running
 OPERATOR = "slipway-operator"
 BARE = "bare-client"
 
+_NEVER_FULL = 1_000_000  # MB; at 100, the default, the log is moved away while it is read
+
 # Both clients of a ratio pay for the same log.
 _POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -50,7 +52,7 @@ def audited_server() -> Iterator[Server]:
         root = Path(folder)
         policy, log = root / "policy.yaml", root / "audit.log"
         policy.write_text(json.dumps(_POLICY))
-        flags = ("--", f"--audit-policy-file={policy}", f"--audit-log-path={log}")
+        flags = ("--", f"--audit-policy-file={policy}", f"--audit-log-path={log}", f"--audit-log-maxsize={_NEVER_FULL}")
         with running("--state", str(root / "state"), *flags) as admin:
             install_crds(admin)
             authority = Authority(State(root / "state").certificates)

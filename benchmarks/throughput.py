@@ -45,7 +45,7 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:
                 operators.append(rate)
                 save(recordings, file)
                 replays.append(await _by_replay(server, Namespace(f"replay-{number}", admin), names, file))
-                recording = next(iter(recordings.values())).only("jobs", "services")
+                recording = next(iter(recordings.values())).created("services", "jobs")
                 children.append(await _children_alone(Namespace(f"children-{number}", admin), names, bare, recording))
                 told(f"{operators[-1]:.1f} jobs/s; replayed {replays[-1]:.1f}; Job + Service {children[-1]:.1f}")
     ratios = spread([one / other for one, other in zip(operators, replays, strict=True)])

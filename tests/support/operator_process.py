@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--revisit-seconds", type=float, default=30)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-format", default="console")
     parser.add_argument("--runtime-image", default="slipway/runtime:test")
     parser.add_argument("--serving-image", default="slipway/serving:test")
     given = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> int:
         host="127.0.0.1",
         metrics_port=given.metrics_port,
         health_port=given.health_port,
-        log_format="console",
+        log_format=given.log_format,
         log_level=given.log_level,
         defaults=given.defaults,
         resync_seconds=given.resync_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,11 +50,12 @@ class Executor:
         ]
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return True
-        wrote = False
-        for rendered in drifted:
-            if not await self._current(key_of(rendered), parent, self._apply(rendered)):
-                return True
-            wrote = True
+        applied = await _together(
+            *(self._current(key_of(rendered), parent, self._apply(rendered)) for rendered in drifted)
+        )
+        if not all(applied):
+            return True
+        wrote = bool(applied)
         for obj in plan.create:
             await self._create(obj)
             wrote = True
@@ -154,6 +156,18 @@ class Executor:
             self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch), answered=True)
         except NotFound:
             self.cache.remove(key, meta["uid"])
+
+
+async def _together(*writes: Awaitable[bool]) -> list[bool]:
+    """What is applied waits for no answer of each other. Each gets its own; then the first refusal is raised."""
+    if len(writes) == 1:
+        return [await writes[0]]
+    made: list[bool] = []
+    for answer in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        made.append(answer)
+    return made
 
 
 def status_patch(present: Object, wanted: Object | None) -> Object:

@@ -71,7 +71,7 @@ class WorkQueue:
         self._heap: list[tuple[float, int, Key]] = []  # of _due, and of entries that _due no longer holds
         self._pushed = 0  # breaks ties in the heap: a Key has no order
         self._failures: dict[Key, int] = {}
-        self._changed = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()  # of workers that wait
         self._closed = False
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class WorkQueue:
             self._waiting[key] = self._time()
             self._ready.append(key)
             self._watched.added(key)
-            self._changed.set()
+            self._wake_one()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Add it so much later; of several delays the earliest holds. Taking the key forgets its delay."""
@@ -102,7 +102,7 @@ class WorkQueue:
             self._due[key] = due
             self._pushed += 1
             heapq.heappush(self._heap, (due, self._pushed, key))
-            self._changed.set()
+            self._wake_one()  # it sleeps until the earliest key is due, which may be this one now
 
     def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
         """Add it after its back-off, or after what the server asked for where that is longer; returns the wait."""
@@ -134,13 +134,19 @@ class WorkQueue:
         """Wait for the next key; None once the queue is closed."""
         while not self._closed:
             if (key := self.take()) is not None:
+                if self._heap:
+                    self._wake_one()  # somebody else must look at the clock now
                 return key
-            self._changed.clear()
+            woken = asyncio.get_running_loop().create_future()
+            self._idle.append(woken)
             try:
                 async with asyncio.timeout(self.seconds_to_next()):
-                    await self._changed.wait()
+                    await woken
             except TimeoutError:
                 continue
+            finally:
+                if not woken.done():
+                    self._idle.remove(woken)
         return None
 
     def observed(self, key: Key) -> None:
@@ -165,7 +171,15 @@ class WorkQueue:
     def close(self) -> None:
         """Every `get` returns None from now on; what a worker has is worked to its end."""
         self._closed = True
-        self._changed.set()
+        while self._idle:
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """One worker for one key: all of them would look for it, and seven of eight in vain."""
+        while self._idle:
+            if not (woken := self._idle.popleft()).done():
+                woken.set_result(None)
+                return
 
     def _promote(self) -> None:
         """Move the delayed keys that are due to those that wait for a worker."""

@@ -52,6 +52,28 @@ async def test_a_replay_names_the_other_job_and_follows_its_versions() -> None:
     assert third[2]["status"]["attempts"] == [{"jobUID": "new-job"}]
 
 
+async def test_a_client_that_keeps_no_record_creates_the_chosen_objects_in_the_chosen_order() -> None:
+    services = "/api/v1/namespaces/bench-here/services"
+    service = {"metadata": {"name": f"job-1-{MARK}-1", "resourceVersion": "1"}, "spec": {"clusterIP": "None"}}
+    job = {"metadata": {"name": f"job-1-{MARK}-1"}}
+    writes = [
+        write("patch", "trainingjobs/status", API, STATUS, "job-1"),
+        write("create", "jobs", "/apis/batch/v1/namespaces/bench-here/jobs?fieldManager=slipway", job),
+        write("patch", "services", f"{services}/job-1-{MARK}-1?force=true", service, f"job-1-{MARK}-1"),
+    ]
+    client = Answering()
+    await Recording.of(writes, RECORDED, None).created("services", "jobs").replay(cast(Client, client), OTHER)
+    name = f"job-2-{OTHER_MARK}-1"
+    assert client.sent == [
+        (
+            "POST",
+            "/api/v1/namespaces/bench-there/services",
+            {"metadata": {"name": name}, "spec": {"clusterIP": "None"}},
+        ),
+        ("POST", "/apis/batch/v1/namespaces/bench-there/jobs", {"metadata": {"name": name}}),
+    ]
+
+
 def test_every_write_is_known_by_its_training_job() -> None:
     child = {"metadata": {"name": f"job-1-{MARK}-1"}}
     event = {"metadata": {"name": "job-1.0123456789abcdef"}}
