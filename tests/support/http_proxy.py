@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
@@ -23,20 +23,26 @@ CarryOut = Callable[[], Awaitable[None]]
 """Has the API server do what is asked; its answer is lost."""
 Meddler = Callable[[web.Request, CarryOut], Awaitable[web.StreamResponse | None]]
 """Answers a request itself; None: it is passed on."""
+Retelling = Callable[[str, AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""What a client hears of a watch: the resource's plural and the lines as the API server sends them."""
 
 
 class HttpProxy:
     """meddlers: are asked in turn. watches: those that are open, each by the task that copies its answer."""
 
-    def __init__(self, server: ApiServer, meddlers: Sequence[Meddler], context: ssl.SSLContext) -> None:
+    def __init__(
+        self, server: ApiServer, meddlers: Sequence[Meddler], context: ssl.SSLContext, retelling: Retelling | None
+    ) -> None:
         self.watches: set[asyncio.Task[None]] = set()
-        self._server, self._meddlers, self._context = server, meddlers, context
+        self._server, self._meddlers, self._context, self._retelling = server, meddlers, context, retelling
 
     async def start(self) -> str:
         """Its URL."""
         connector = aiohttp.TCPConnector(limit=0, ssl=self._context)
         timeout = aiohttp.ClientTimeout(total=None)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, timeout=timeout, read_bufsize=2**21
+        )
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -64,7 +70,7 @@ class HttpProxy:
         async with self._passed_on(request) as answer:
             response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
             await response.prepare(request)
-            copying = asyncio.ensure_future(_copy(answer, response))
+            copying = asyncio.ensure_future(_copy(self._parts(request, answer), response))
             if "watch" in request.query:
                 self.watches.add(copying)
             try:
@@ -74,6 +80,11 @@ class HttpProxy:
             finally:
                 self.watches.discard(copying)
             return response
+
+    def _parts(self, request: web.Request, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        if self._retelling is None or "watch" not in request.query or answer.status > 299:
+            return aiter(answer.content.iter_any())
+        return self._retelling(request.path.rsplit("/", 1)[1], aiter(answer.content))
 
     async def _carry_out(self, request: web.Request) -> None:
         async with self._passed_on(request) as answer:
@@ -96,7 +107,11 @@ def cut(request: web.Request) -> None:
 
 @contextmanager
 def http_proxy(
-    server: ApiServer, kubeconfig: Path, *meddlers: Meddler, account: Path | None = None
+    server: ApiServer,
+    kubeconfig: Path,
+    *meddlers: Meddler,
+    account: Path | None = None,
+    retelling: Retelling | None = None,
 ) -> Iterator[tuple[HttpProxy, OtherLoop]]:
     """A proxy in a thread of its own. kubeconfig: is written, and leads through it.
 
@@ -107,7 +122,7 @@ def http_proxy(
         config = yaml.safe_load(account.read_text())
         user, context = config["users"][0]["user"], ssl.create_default_context(cadata=server.authority())
     with loop_in_thread() as loop:
-        proxy = HttpProxy(server, meddlers, context)
+        proxy = HttpProxy(server, meddlers, context, retelling)
         url = loop.run(proxy.start())
         try:
             kubeconfig.write_text(yaml.safe_dump(_config(url, user)))
@@ -128,8 +143,8 @@ def _config(url: str, user: dict[str, str]) -> dict[str, object]:
     }
 
 
-async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
-    async for part in answer.content.iter_any():
+async def _copy(parts: AsyncIterator[bytes], response: web.StreamResponse) -> None:
+    async for part in parts:
         await response.write(part)
     await response.write_eof()
 

@@ -1,0 +1,81 @@
+"""An operator process whose watches lag, each kind by a time of its own, and tell again what they told before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from support.apiserver import ApiServer
+from support.http_proxy import Retelling, http_proxy
+from support.operator_process import running_operator
+from support.stream import streams_to
+from support.training_cluster import wait_for
+
+SETTLE_SECONDS = 120
+LAGS = {"jobs": 3.0, "pods": 1.0, "services": 2.0, "trainingjobs": 2.5}
+"""Seconds; the pods of a Job end before it is heard of, and a parent's status comes after its children's."""
+AGAIN = 8
+"""So many older events follow each one, in their order, as after a watch that begins anew at an old version."""
+
+
+async def late(resource: str, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    heard: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+
+    async def hear() -> None:
+        async for line in lines:
+            heard.put_nowait((loop.time() + LAGS.get(resource, 0.5), line))
+        heard.put_nowait(None)
+
+    hearing = asyncio.ensure_future(hear())
+    try:
+        while (told := await heard.get()) is not None:
+            due, line = told
+            await asyncio.sleep(due - loop.time())
+            yield line
+    finally:
+        hearing.cancel()
+
+
+async def again(_resource: str, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    told: deque[bytes] = deque(maxlen=AGAIN)
+    async for line in lines:
+        yield line
+        if b'"type":"BOOKMARK"' in line:
+            continue
+        told.append(line)
+        for old in tuple(told):
+            yield old
+
+
+async def late_and_again(resource: str, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for line in again(resource, late(resource, lines)):
+        yield line
+
+
+@pytest.mark.parametrize("retelling", [late, again, late_and_again])
+def test_every_training_runs_once_although_watches_are(
+    apiserver: ApiServer, tmp_path: Path, retelling: Retelling
+) -> None:
+    names = [f"job-{number}" for number in range(6)]
+    place = f"lagging-{uuid4().hex[:8]}"
+    kubeconfig = tmp_path / "kubeconfig"
+    with (
+        streams_to(apiserver.kubeconfig, place) as (stream,),
+        http_proxy(apiserver, kubeconfig, retelling=retelling),
+        running_operator(kubeconfig, tmp_path / "log", "--no-leader-election", "--namespace", place) as operator,
+    ):
+        operator.wait_until_ready()
+        stream.make(names)
+        wait_for(lambda: not stream.work() and stream.succeeded() == len(names), "success", SETTLE_SECONDS)
+        for job in stream.training_jobs():
+            assert [attempt["outcome"] for attempt in job["status"]["attempts"]] == ["Succeeded"]
+            assert job["status"]["artifact"]["digest"]
+        assert len(stream.jobs()) == len(names)
+        assert operator.process.poll() is None
+        assert "Traceback" not in (tmp_path / "log").read_text()
