@@ -40,4 +40,6 @@ def loop_in_thread() -> Iterator[OtherLoop]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        # An async generator that was cut must not be ended by the collector, in the midst of something else.
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
