@@ -1,3 +1,3 @@
 """Fixtures that several suites share."""
 
-pytest_plugins = ("support.apiserver",)
+pytest_plugins = ("support.apiserver", "support.seaweed")

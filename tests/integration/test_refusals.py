@@ -67,7 +67,10 @@ FIXED: dict[str, dict[str, list[Any]]] = {
         "podTemplate": [{"labels": {"team": "other"}}, None],
     },
     "ModelDeployment": {},
-    "ArtifactStore": {"persistentVolumeClaim": [{"claimName": "other"}, {"claimName": "models"}]},
+    "ArtifactStore": {
+        "persistentVolumeClaim": [{"claimName": "other"}, {"claimName": "models"}],
+        "s3": [{"bucket": "other", "secretRef": {"name": "store"}}],
+    },
     "GPUPool": {},
     "CompressionPlugin": {},
 }
@@ -92,6 +95,20 @@ def test_a_fixed_field_keeps_its_value(
     assert status == 422
     assert f"spec.{field}" in [cause["field"] for cause in refusal["details"]["causes"]]
     assert f"{field} is immutable: delete the resource" in refusal["message"]
+
+
+def test_a_store_does_not_move_to_another_bucket_nor_to_a_claim(apiserver: ApiServer, stored: dict[str, Json]):
+    named = with_value(full_objects()["ArtifactStore"][1], ("metadata", "name"), "bucket")
+    old = apiserver.must("PATCH", path_of(named), named, content_type=APPLY, fieldManager="test")
+    for new in (
+        with_value(old, ("spec", "s3", "bucket"), "other"),
+        with_value(old, ("spec", "s3", "secretRef", "name"), "other"),
+        without(old, ("spec", "s3", "prefix")),
+        with_value(old, ("spec",), {"persistentVolumeClaim": {"claimName": "models"}}),
+    ):
+        status, refusal = apiserver.request("PUT", path_of(new), new, **STRICT)
+        assert status == 422
+        assert "spec.s3" in [cause["field"] for cause in refusal["details"]["causes"]]
 
 
 @pytest.mark.parametrize("image", ["team/other:1", None])

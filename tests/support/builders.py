@@ -69,6 +69,15 @@ def store(name: str = "default", *, claim: str = "artifacts", ready: bool = True
     return resource(ARTIFACT_STORE, name, status=status, persistentVolumeClaim={"claimName": claim})
 
 
+S3 = {"bucket": "models", "endpoint": "http://s3.example:8333", "secretRef": {"name": "keys"}}
+
+
+def bucket_store(name: str = "default", *, status: Object | None = None, **s3: Any) -> Object:
+    """An ArtifactStore on a bucket, found ready unless a status is given. s3: fields of spec.s3; None removes one."""
+    wanted = {field: value for field, value in {**S3, **s3}.items() if value is not None}
+    return resource(ARTIFACT_STORE, name, status=status or store()["status"], s3=wanted)
+
+
 def claim(name: str = "artifacts", *, modes: tuple[str, ...] = ("ReadWriteMany",)) -> Object:
     return resource(PVC, name, status={"phase": "Bound"}, accessModes=list(modes))
 

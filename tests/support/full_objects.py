@@ -25,8 +25,9 @@ def full_objects() -> dict[str, list[Json]]:
             _object(
                 "ArtifactStore",
                 {"persistentVolumeClaim": {"claimName": "models", "subPath": "team/one"}},
-                {"observedGeneration": 1, "phase": "Ready", "conditions": [_condition()]},
-            )
+                {"observedGeneration": 1, "phase": "Ready", "conditions": [_condition()], "check": _task()},
+            ),
+            *(_object("ArtifactStore", {"s3": {**_bucket(), **identity}}) for identity in _IDENTITIES),
         ],
         "GPUPool": [
             _object(
@@ -219,6 +220,19 @@ def _object(kind: str, spec: Json, status: Json | None = None) -> Json:
         metadata["namespace"] = NAMESPACE
     full = {"apiVersion": "slipway.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
     return full if status is None else {**full, "status": status}
+
+
+_IDENTITIES: list[Json] = [{"secretRef": {"name": "store"}}, {"serviceAccountName": "trainer"}]
+
+
+def _bucket() -> Json:
+    return {
+        "bucket": "models",
+        "prefix": "team/one",
+        "endpoint": "https://s3.example.com:8333",
+        "region": "eu-central-1",
+        "forcePathStyle": True,
+    }
 
 
 def _toleration() -> Json:

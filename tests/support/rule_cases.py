@@ -16,6 +16,7 @@ from support.refusals import Case, Spot, spots
 Value = Any | Callable[[Any], Any]
 
 _STORED = {"uri": "store:///data/one", "digest": DIGEST}
+_S3 = {"bucket": "one", "secretRef": {"name": "one"}}
 _KEY = {"name": "settings", "key": "token"}
 _LABEL_KEYS = f"keys must match {LABEL_KEY}"
 
@@ -47,6 +48,14 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
     "exactly one of script, module, recipe must be set": [
         (_with(module={"name": "team.train"}, script={"path": "/a.py"}, recipe=None), lambda value: value),
         ({}, lambda value: value),
+    ],
+    "exactly one of persistentVolumeClaim, s3 must be set": [
+        (_with(s3=_S3, persistentVolumeClaim={"claimName": "one"}), _with(s3=_S3, persistentVolumeClaim=None)),
+        ({}, {"persistentVolumeClaim": {"claimName": "one"}}),
+    ],
+    "exactly one of secretRef, serviceAccountName must be set": [
+        (_with(secretRef={"name": "one"}, serviceAccountName="one"), _S3),
+        (_with(secretRef=None, serviceAccountName=None), _with(secretRef=None, serviceAccountName="one")),
     ],
     "exactly one of dataset, stored must be set": [
         (_with(dataset="digits", stored=_STORED), _with(dataset=None, stored=_STORED)),

@@ -1,4 +1,4 @@
-"""A TCP proxy that can hang: what was sent meanwhile arrives later, as when a network is cut and mended."""
+"""A TCP proxy that can hang (what was sent meanwhile arrives later, as when a network is mended) or break off."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ LINGER_SECONDS = 1.0
 
 
 class _Proxy:
-    """Passes bytes on while `whole` is set; what it holds back goes on afterwards."""
+    """Passes bytes on while `whole` is set; what it holds back goes on afterwards.
+
+    allowance: bytes to the server until it hangs, or breaks every connection; None: as many as there are.
+    """
 
     def __init__(self, url: str) -> None:
         self._target = urllib.parse.urlsplit(url)
         self._connections: set[asyncio.Task[None]] = set()
         self.whole = asyncio.Event()
         self.held = 0
+        self.allowance: int | None = None
+        self.breaks = False
 
     async def start(self) -> str:
         self.whole.set()
@@ -36,7 +41,11 @@ class _Proxy:
     async def cut(self) -> None:
         self.whole.clear()
 
+    async def limit(self, allowance: int | None, breaks: bool) -> None:
+        self.allowance, self.breaks = allowance, breaks
+
     async def mend(self) -> None:
+        self.allowance = None
         self.whole.set()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
@@ -63,11 +72,21 @@ class _Proxy:
     ) -> None:
         with suppress(ConnectionError):
             while part := await source.read(2**16):
+                if to_server and self._used_up(len(part)):
+                    if self.breaks:
+                        return
+                    self.whole.clear()
                 if to_server and not self.whole.is_set():
                     self.held += len(part)
                 await self.whole.wait()
                 target.write(part)
                 await target.drain()
+
+    def _used_up(self, count: int) -> bool:
+        if self.allowance is None:
+            return False
+        self.allowance -= count
+        return self.allowance < 0
 
 
 class Cable:
@@ -84,6 +103,14 @@ class Cable:
     def cut(self) -> None:
         """From now on nothing arrives, and nobody hears of it."""
         self._loop.run(self._proxy.cut())
+
+    def hangs_after(self, count: int) -> None:
+        """It is cut so when that many bytes more have gone to the server."""
+        self._loop.run(self._proxy.limit(count, breaks=False))
+
+    def breaks_after(self, count: int) -> None:
+        """From then on every connection ends as soon as something is sent over it."""
+        self._loop.run(self._proxy.limit(count, breaks=True))
 
     def mend(self) -> None:
         """All arrives that was held back. Returns when it was answered; the client has to be gone by then."""

@@ -1,4 +1,4 @@
-"""ArtifactStore: where a namespace keeps its artifacts."""
+"""ArtifactStore: where a namespace keeps its artifacts: a claim, or a bucket."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.base import Model, ObjectName, immutable
-from slipway.api.status import Conditions
+from slipway.api.base import Model, ObjectName, exactly_one, immutable
+from slipway.api.podtemplate import LocalObject
+from slipway.api.status import Conditions, TaskRecord
+
+_FOLDERS = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 
 
 class ClaimStore(Model):
@@ -15,20 +18,53 @@ class ClaimStore(Model):
 
     claim_name: ObjectName
     """Name of the claim. Its access modes must hold ReadWriteMany: pods of several nodes share it."""
-    sub_path: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=256)]
-        | None
-    ) = None
+    sub_path: Annotated[str, Field(pattern=_FOLDERS, max_length=256)] | None = None
     """A folder of the claim to keep to."""
 
 
+class S3Store(Model):
+    """A bucket of S3, or of a service that speaks it, conditional writes (If-None-Match) included."""
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
+    """Name of the bucket. It must exist."""
+    prefix: Annotated[str, Field(pattern=_FOLDERS, max_length=256)] | None = None
+    """What the keys begin with, without a slash at the end."""
+    endpoint: (
+        Annotated[
+            str, Field(pattern=r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?/?$", max_length=512)
+        ]
+        | None
+    ) = None
+    """URL of the service, as `https://s3.example.com:8333`. Absent: Amazon's, of the region."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=64)] | None = None
+    """The bucket's region. Absent: us-east-1, which services with an endpoint of their own take."""
+    force_path_style: bool | None = None
+    """Ask for ENDPOINT/BUCKET/KEY instead of BUCKET.ENDPOINT/KEY. Absent: true where an endpoint is given."""
+    secret_ref: LocalObject | None = None
+    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; may hold AWS_SESSION_TOKEN and AWS_CA_BUNDLE (PEM)."""
+    service_account_name: ObjectName | None = None
+    """Or the service account by which a cloud knows the pods (IRSA on EKS). A podTemplate's own goes first."""
+
+    rules = (exactly_one("secret_ref", "service_account_name"),)
+
+    @property
+    def path_style(self) -> bool:
+        return self.endpoint is not None if self.force_path_style is None else self.force_path_style
+
+
 class ArtifactStoreSpec(Model):
-    """Where the files lie. They outlive this resource, as a claim's data does."""
+    """Where the files lie. They outlive this resource."""
 
-    persistent_volume_claim: ClaimStore
+    persistent_volume_claim: ClaimStore | None = None
     """The claim that holds the files."""
+    s3: S3Store | None = None
+    """Or the bucket."""
 
-    rules = (immutable("persistent_volume_claim", required=True),)
+    rules = (
+        exactly_one("persistent_volume_claim", "s3"),
+        immutable("persistent_volume_claim"),
+        immutable("s3"),
+    )
 
 
 class ArtifactStoreStatus(Model):
@@ -40,6 +76,8 @@ class ArtifactStoreStatus(Model):
     """One word for people."""
     conditions: Conditions = ()
     """Ready, Reconciling, Stalled."""
+    check: TaskRecord | None = None
+    """The newest try of a bucket, by a pod that lists, reads and writes it."""
 
 
 class ArtifactStore(Model):

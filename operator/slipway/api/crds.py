@@ -114,7 +114,14 @@ RESOURCES = (
         ARTIFACT_STORE,
         ArtifactStore,
         "astore",
-        columns=(_READY, Column("Claim", ".spec.persistentVolumeClaim.claimName"), _REASON, _AGE, _MESSAGE),
+        columns=(
+            _READY,
+            Column("Claim", ".spec.persistentVolumeClaim.claimName"),
+            Column("Bucket", ".spec.s3.bucket"),
+            _REASON,
+            _AGE,
+            _MESSAGE,
+        ),
     ),
     Resource(
         GPU_POOL,

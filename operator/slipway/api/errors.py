@@ -9,6 +9,8 @@ SlipwayError
     Forbidden      a right is missing                         -> back-off; the message names verb and resource
     Invalid        admission refused the object               -> a defect of ours or of the spec; back-off
   ArtifactError  an artifact is missing, cut or altered       -> the step that reads it fails
+  StoreError     the store refuses: key, bucket, right        -> what needs it fails; the message names the field
+    StoreAway      the store does not answer                  -> tasks are tried again
   PluginError    one plugin failed or broke its contract      -> Stalled=True on the objects that name it
 """
 
@@ -67,6 +69,21 @@ class Invalid(ClusterError):
 
 class ArtifactError(SlipwayError):
     """An artifact is missing, incomplete, or does not have the digest that was asked for."""
+
+
+class StoreError(SlipwayError):
+    """A store refuses what a pod asks of it; until somebody acts it always will.
+
+    field: path from the ArtifactStore's root, as in `spec.s3.bucket`. cure: what to do, as an imperative.
+    """
+
+    def __init__(self, field: str, problem: str, cure: str) -> None:
+        super().__init__(f"{field} of the ArtifactStore: {problem}; {cure}")
+        self.field = field
+
+
+class StoreAway(StoreError):
+    """The store cannot be reached, or does not answer in time; a later try may pass."""
 
 
 class PluginError(SlipwayError):

@@ -1,7 +1,8 @@
 """What the operator asks of a pod: one JSON in the variable SLIPWAY_TASK, read by `python -m slipway.runtime`.
 
-The other half of the contract is reports.py. Paths are constants, so a manifest shows what a pod may touch: the
-store is mounted read-only, and one sub-path of it, the pod's own, read-write.
+The other half of the contract is reports.py. Paths are constants, so a manifest shows what a pod may touch: a claim
+is mounted read-only, and one sub-path of it, the pod's own, read-write. Where SLIPWAY_STORE names a bucket instead,
+both are scratch (emptyDir): what is read is downloaded into the one, what is made is uploaded from the other.
 
     STORE_DIR   the whole store, read-only
     OUT_DIR     the task's own folder of the store, read-write
@@ -42,6 +43,17 @@ FOLDER_ENV = {
 TRITON_ENV = "SLIPWAY_TRITON"
 """HOST:PORT at which the golden probe finds its pod's Triton; localhost:8000 where it is not set."""
 
+STORE_ENV = "SLIPWAY_STORE"
+"""JSON of an ArtifactStore's spec.s3; absent for a claim."""
+S3_SECRET_ENV = {
+    "AWS_ACCESS_KEY_ID": "SLIPWAY_S3_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY": "SLIPWAY_S3_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN": "SLIPWAY_S3_SESSION_TOKEN",
+    "AWS_CA_BUNDLE": "SLIPWAY_S3_CA_BUNDLE",
+}
+"""Key of the store's Secret -> variable. Not AWS's own names: those belong to the user's code."""
+S3_OPTIONAL_KEYS = frozenset({"AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"})
+"""Keys without which pods start all the same."""
 TASK_ENV = "SLIPWAY_TASK"
 JOB_UID_ENV = "SLIPWAY_JOB_UID"
 """The Job's UID, by the downward API from the pod's label batch.kubernetes.io/controller-uid."""
@@ -161,6 +173,12 @@ class RereadTask(Model):
     job_uid: str
 
 
+class CheckTask(Model):
+    """Try a bucket: list, read, write, and write on a condition. Leaves one small object, always the same."""
+
+    task: Literal["check"] = "check"
+
+
 Task = Annotated[
     PrepareTask
     | TrainTask
@@ -170,7 +188,8 @@ Task = Annotated[
     | CompareTask
     | PackageTask
     | FetchTask
-    | RereadTask,
+    | RereadTask
+    | CheckTask,
     Field(discriminator="task"),
 ]
 _TASK: TypeAdapter[Task] = TypeAdapter(Task)

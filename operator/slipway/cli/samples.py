@@ -60,15 +60,14 @@ def built_in(dataset: str, split: str) -> Samples:
     task = PrepareTask(dataset=Dataset(dataset), split="test" if split == "test" else "train")
     try:
         from slipway.runtime.datasets import read_arrays
-        from slipway.runtime.pod import Pod
+        from slipway.runtime.pod import ARTIFACT, Pod
         from slipway.runtime.prepare import run
-        from slipway.sdk.artifact import read_artifact
 
         with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
             places = {f"SLIPWAY_{name}_DIR": folder for name in ("OUT", "STORE", "SCRATCH")}
             pod = Pod.from_environment({**places, OUT_URI_ENV: f"store:///{dataset}"})
             run(task, pod)
-            arrays = read_arrays(read_artifact(pod.artifact))
+            arrays = read_arrays(pod.out / ARTIFACT)
     except ImportError as error:
         raise CommandError(
             f"--dataset needs {error.name}: pip install 'slipway-operator[runtime]', or give --input"

@@ -11,7 +11,11 @@ from slipway.api.kinds import GROUP, Kind, Object, key_of, kind_of
 from slipway.plan.plan import Deletion
 from slipway.plan.seen import Seen, controller_uid
 
-OWNER_LABELS = {"TrainingJob": f"{GROUP}/training-job", "ModelDeployment": f"{GROUP}/model-deployment"}
+OWNER_LABELS = {
+    "TrainingJob": f"{GROUP}/training-job",
+    "ModelDeployment": f"{GROUP}/model-deployment",
+    "ArtifactStore": f"{GROUP}/artifact-store",
+}
 """On every child and every pod: the name of the parent, so that an event on a pod finds its parent's key."""
 ROLE_LABEL = f"{GROUP}/role"
 REVISION_LABEL = f"{GROUP}/revision"

@@ -1,7 +1,7 @@
 """Pod templates and Jobs: what every pod of Slipway has in common.
 
-All pods meet the `restricted` Pod Security Standard, mount no service-account token, and see the store read-only but
-for one folder of their own.
+All pods meet the `restricted` Pod Security Standard, mount no service-account token, and see a claim read-only but for
+one folder of their own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slipway.api.artifacts import URI_PREFIX
-from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodTemplate, Resources, Toleration
-from slipway.api.tasks import JOB_UID_ENV, OUT_DIR, OUT_URI_ENV, SCRATCH_DIR, STORE_DIR, TASK_ENV, TERMINATION_LOG
+from slipway.api.tasks import JOB_UID_ENV, OUT_URI_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG
 from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.storemount import StoreMount
 
 CONTAINER = "main"
 """Name of the container that works, reports and is logged."""
@@ -36,36 +36,13 @@ class Placement:
     devices: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreMount:
-    """The store as one pod sees it. out: the pod's own folder below the store's root; None for readers."""
-
-    spec: ArtifactStoreSpec
-    out: str | None = None
-
-    @property
-    def volume(self) -> Object:
-        claim = {"claimName": self.spec.persistent_volume_claim.claim_name}
-        return {"name": "slipway-store", "persistentVolumeClaim": claim}
-
-    @property
-    def mounts(self) -> list[Object]:
-        root = self.spec.persistent_volume_claim.sub_path
-        store: Object = {"name": "slipway-store", "mountPath": STORE_DIR, "readOnly": True}
-        if root:
-            store["subPath"] = root
-        if self.out is None:
-            return [store]
-        path = "/".join(part for part in (root, self.out) if part)
-        return [store, {"name": "slipway-store", "mountPath": OUT_DIR, "subPath": path}]
-
-
 def task_env(task: Model, store: StoreMount) -> list[Object]:
-    """What `python -m slipway.runtime` reads to know what to do and how to sign its report."""
+    """What `python -m slipway.runtime` reads to know what to do, in which store, and how to sign its report."""
     uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     env: list[Object] = [
         {"name": TASK_ENV, "value": json.dumps(task.to_wire(), sort_keys=True, separators=(",", ":"))},
         {"name": JOB_UID_ENV, "valueFrom": uid},
+        *store.env,
     ]
     return env if store.out is None else [*env, {"name": OUT_URI_ENV, "value": f"{URI_PREFIX}{store.out}"}]
 
@@ -109,6 +86,7 @@ def pod_template(
     containers: list[Object],
     *,
     labels: Mapping[str, str],
+    store: StoreMount,
     volumes: Iterable[Object] = (),
     init_containers: Iterable[Object] = (),
     placement: Placement | None = None,
@@ -129,7 +107,7 @@ def pod_template(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": [*volumes, {"name": "slipway-tmp", "emptyDir": {}}, *extra.get("volumes", [])],
+        "volumes": [*store.volumes, *volumes, {"name": "slipway-tmp", "emptyDir": {}}, *extra.get("volumes", [])],
         "containers": containers,
         **spec,
     }
@@ -139,7 +117,7 @@ def pod_template(
         "initContainers": list(init_containers),
         "nodeSelector": selector,
         "tolerations": tolerations,
-        "serviceAccountName": extra.get("serviceAccountName"),
+        "serviceAccountName": extra.get("serviceAccountName", store.service_account),
         "imagePullSecrets": extra.get("imagePullSecrets"),
         "priorityClassName": extra.get("priorityClassName"),
     }

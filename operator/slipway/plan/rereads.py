@@ -18,8 +18,9 @@ from slipway.api.tasks import RereadTask
 from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
-from slipway.plan.pods import RUNTIME_COMMAND, StoreMount, container, job, pod_template, task_env
+from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
+from slipway.plan.storemount import StoreMount
 
 MAX_REREADS = 3
 LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
@@ -77,5 +78,5 @@ def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: 
         resources=Resources(cpu="100m", memory="256Mi"),
     )
     labels = {**parent.labels, ROLE_LABEL: "reread"}
-    template = pod_template([main], labels=labels, volumes=[reader.volume], restartPolicy="Never")
+    template = pod_template([main], labels=labels, store=reader, restartPolicy="Never")
     return job(parent, name, template, role="reread", indexed=False)  # an index would make its name too long

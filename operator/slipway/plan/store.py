@@ -1,58 +1,62 @@
-"""ArtifactStore: usable once its claim exists and can be shared."""
+"""ArtifactStore: a claim is usable once it exists and can be shared, a bucket once a pod has tried it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, NamedTuple
 
-from slipway.api.artifactstore import ArtifactStore, ArtifactStoreStatus
+from slipway.api.artifactstore import ArtifactStore, ArtifactStoreStatus, ClaimStore
 from slipway.api.errors import SpecError
 from slipway.api.kinds import PVC, Object
 from slipway.plan import conditions
-from slipway.plan.conditions import Verdict, with_verdicts
+from slipway.plan.conditions import with_verdicts
 from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed
 from slipway.plan.plan import Happening, Plan, Settings
 from slipway.plan.references import LOOK_AGAIN_AFTER, condition
 from slipway.plan.seen import Seen
+from slipway.plan.storecheck import Found, try_bucket
 
 SHARED_MODE = "ReadWriteMany"
 
 
-class _Finding(NamedTuple):
-    phase: Literal["Pending", "Ready", "Failed"]
-    verdicts: dict[str, Verdict]
-
-
-def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:  # noqa: ARG001 - as all planners
-    """Say whether pods can use the store. It owns nothing."""
+def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
+    """Say whether pods can use the store."""
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
     present = ArtifactStoreStatus.model_validate(obj.get("status", {}))
     try:
-        found = _look(parsed(ArtifactStore, obj), parent, seen)
+        found = _look(parsed(ArtifactStore, obj), present, parent, seen, settings, now)
     except SpecError as error:
-        found = _Finding("Failed", conditions.stalled(error.reason, str(error)))
+        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
     status = ArtifactStoreStatus(
         observed_generation=parent.generation,
         phase=found.phase,
         conditions=with_verdicts(present.conditions, found.verdicts, parent.generation, now),
+        check=found.check,
     )
     wire = status.to_wire()
-    return Plan(
-        status=None if wire == obj.get("status") else wire,
-        events=_events(present, found),
-        wake_at=None if found.phase == "Ready" else now + LOOK_AGAIN_AFTER,
-    )
+    return replace(found.plan, status=None if wire == obj.get("status") else wire, events=_events(present, found))
 
 
-def _look(store: ArtifactStore, parent: Parent, seen: Seen) -> _Finding:
-    name = store.spec.persistent_volume_claim.claim_name
+def _look(
+    store: ArtifactStore, present: ArtifactStoreStatus, parent: Parent, seen: Seen, settings: Settings, now: datetime
+) -> Found:
+    if (claim := store.spec.persistent_volume_claim) is not None:
+        return _claim(claim, parent, seen, now)
+    return try_bucket(store.spec, present, parent, seen, settings, now)
+
+
+def _claim(named: ClaimStore, parent: Parent, seen: Seen, now: datetime) -> Found:
+    name = named.claim_name
     claim = seen.get(PVC, parent.namespace, name)
     if claim is None:
         message = f"there is no PersistentVolumeClaim {name} in this namespace; create it"
-        return _Finding("Pending", conditions.under_way("ClaimNotFound", message))
+        return Found(
+            "Pending", conditions.under_way("ClaimNotFound", message), plan=Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        )
     modes = claim.get("spec", {}).get("accessModes", [])
     if SHARED_MODE not in modes:
         raise SpecError(
@@ -61,10 +65,10 @@ def _look(store: ArtifactStore, parent: Parent, seen: Seen) -> _Finding:
             f"name a claim whose accessModes hold {SHARED_MODE}",
             reason="ClaimNotShared",
         )
-    return _Finding("Ready", conditions.ready("ClaimFound", f"claim {name} can be shared"))
+    return Found("Ready", conditions.ready("ClaimFound", f"claim {name} can be shared"))
 
 
-def _events(present: ArtifactStoreStatus, found: _Finding) -> tuple[Happening, ...]:
+def _events(present: ArtifactStoreStatus, found: Found) -> tuple[Happening, ...]:
     verdict = found.verdicts["Stalled"]
     before = condition(present.conditions, "Stalled")
     if not verdict.status or (before and before.status == "True" and before.reason == verdict.reason):

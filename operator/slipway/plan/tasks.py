@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slipway.api.base import Model
+from slipway.api.errors import StoreAway
 from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
@@ -17,9 +18,10 @@ from slipway.plan.digests import by_content, digest_of, short
 from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
-from slipway.plan.pods import RUNTIME_COMMAND, Placement, StoreMount, container, job, pod_template, task_env
+from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.rereads import Reread, end_of_report, follow_reread
 from slipway.plan.seen import Seen
+from slipway.plan.storemount import StoreMount
 
 MAX_TRIES = 4
 """A task whose pod was lost or preempted is tried so often; one that failed by itself only with more memory."""
@@ -31,6 +33,8 @@ BLAMELESS = frozenset(
     | {f"OutOf{resource}" for resource in ("cpu", "memory", "pods", "ephemeral-storage")}
 )
 """Reasons of failures that say nothing about the task itself: the kubelet's own, of pods that it would not run."""
+STORE_AWAY = StoreAway.__name__
+"""The exception of a pod that did not reach its store: another try may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def follow_task(
     owner has the Job's name.
     """
     if record is None:
-        return _intended(parent, work, 1, now), Plan()
+        return intended(parent, work, 1, now), Plan()
     if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return _retried(parent, record, work, now)
     live = parent.own(seen, JOB, record.job)
@@ -104,7 +108,8 @@ def succeeded(record: TaskRecord | None) -> bool:
     return record is not None and record.state == TaskState.SUCCEEDED
 
 
-def _intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskRecord:
+def intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskRecord:
+    """The record of a try that is to be made; the next round makes its Job."""
     digest = work.digest
     return TaskRecord(
         name=work.name,
@@ -118,7 +123,8 @@ def _intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskReco
 
 def will_retry(record: TaskRecord) -> bool:
     """Whether a failed try is going to be followed by another: it was lost through no fault of its own."""
-    lost = record.failure is not None and record.failure.reason in BLAMELESS
+    failure = record.failure
+    lost = failure is not None and (failure.reason in BLAMELESS or failure.exception == STORE_AWAY)
     return record.state == TaskState.FAILED and lost and record.tries < MAX_TRIES
 
 
@@ -129,13 +135,13 @@ def starved(record: TaskRecord) -> bool:
 
 def _retried(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> tuple[TaskRecord, Plan]:
     if starved(record) and record.memory != work.memory:
-        return _intended(parent, work, record.tries + 1, now), Plan()
+        return intended(parent, work, record.tries + 1, now), Plan()
     if not will_retry(record) or record.ended_at is None:
         return record, Plan()
     retry_at = record.ended_at + RETRY_AFTER
     if now < retry_at:
         return record, Plan(wake_at=retry_at)
-    return _intended(parent, work, record.tries + 1, now), Plan()
+    return intended(parent, work, record.tries + 1, now), Plan()
 
 
 def _reread(
@@ -183,7 +189,7 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
     template = pod_template(
         [main],
         labels={**parent.labels, ROLE_LABEL: work.name},
-        volumes=[store.volume],
+        store=store,
         placement=work.placement,
         template=work.template,
         restartPolicy="Never",

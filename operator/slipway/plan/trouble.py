@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from slipway.api.kinds import Object
+from slipway.plan.storemount import secret_of
 
 PATIENCE = timedelta(seconds=60)
 """Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
@@ -24,12 +25,27 @@ def trouble(pods: Sequence[Object], wanted: int) -> str:
     return f"{running} of {wanted} pods run" + (f"; {said}" if said else "")
 
 
+def missing_secret(pod: Object) -> str | None:
+    """Why a container cannot start, where it is for want of the store's Secret or of a key in it."""
+    secret = secret_of(pod)
+    status = pod.get("status", {})
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        waits = container.get("state", {}).get("waiting") or {}
+        message = str(waits.get("message", ""))
+        if secret and waits.get("reason") == "CreateContainerConfigError" and secret in message:
+            cure = f"create Secret {secret} with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            return f"spec.s3.secretRef of the ArtifactStore: {message}; {cure}"
+    return None
+
+
 def is_running(pod: Object) -> bool:
     """Whether it runs, or has run to its end."""
     return pod.get("status", {}).get("phase") in ("Running", "Succeeded")
 
 
 def _why(pod: Object) -> str | None:
+    if (missing := missing_secret(pod)) is not None:
+        return missing
     status = pod.get("status", {})
     for container in status.get("containerStatuses", ()):
         waits = container.get("state", {}).get("waiting") or {}

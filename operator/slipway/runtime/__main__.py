@@ -19,9 +19,8 @@ from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import TASK_ENV, Task, parse_task
 from slipway.runtime.failures import Terminated, failed, print_failure
-from slipway.runtime.pod import Pod
+from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.runtime.reporting import publish
-from slipway.sdk.artifact import read_artifact
 
 TASKS = {
     "prepare": "slipway.runtime.prepare",
@@ -33,6 +32,7 @@ TASKS = {
     "package": "slipway.runtime.package",
     "fetch": "slipway.runtime.fetch",
     "reread": "slipway.runtime.reread",
+    "check": "slipway.runtime.check",
 }
 """The module of each task; it has `run(task, pod) -> Report`."""
 
@@ -61,12 +61,14 @@ def main(environment: Mapping[str, str]) -> int:
 
 def finished(task: Task, pod: Pod) -> Report | None:
     """The report of a task whose artifact is already whole; None where there is work to do."""
-    if task.task not in SHARED or not pod.artifact.exists():
+    if task.task not in SHARED:
         return None
     try:
-        artifact = read_artifact(pod.artifact)
+        artifact = pod.store.find(ARTIFACT)
     except ArtifactError as error:
         print(f"doing the work again: {error}", flush=True)
+        return None
+    if artifact is None:
         return None
     print(f"{artifact.digest} is already there", flush=True)
     return pod.succeeded(artifact, artifact.manifest.provenance.metrics)

@@ -13,7 +13,7 @@ from slipway.api.reports import Report
 from slipway.api.tasks import CompressTask
 from slipway.runtime.context import PodContext
 from slipway.runtime.determinism import make_deterministic
-from slipway.runtime.pod import Pod
+from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.plugin import GROUP, Compression, load_plugins
 
@@ -58,7 +58,7 @@ def compress(plugin: Compression[Any], task: CompressTask, pod: Pod) -> Report:
         raise
     except Exception as error:
         raise PluginError(f"plugin {plugin.name!r} {plugin.version}: {type(error).__name__}: {error}") from error
-    if not isinstance(left, Artifact) or left.path != pod.artifact:
+    if not isinstance(left, Artifact) or left.path != pod.out / ARTIFACT:
         raise PluginError(f"plugin {plugin.name!r} {plugin.version} did not return what its context wrote")
     context.progress(f"left {left.state} {left.digest}, {left.size_bytes} bytes")
     return pod.succeeded(left, left.manifest.provenance.metrics)

@@ -13,12 +13,11 @@ from slipway.api.errors import PluginError
 from slipway.api.tasks import CompressTask
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.onnxfile import stripped
-from slipway.runtime.pod import Pod
+from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.runtime.seal import versions
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import CODE_DIR, MODEL_FILE, ONNX_FILE, Content, ModuleSource, Provenance, TensorSpec
 from slipway.sdk.plugin import Arrays, Compression
-from slipway.sdk.write import write_artifact
 
 if TYPE_CHECKING:
     import torch
@@ -156,4 +155,4 @@ class PodContext:
             metrics={**(metrics or {}), "seconds": round(time.monotonic() - self._started, 3)},
             versions={**versions(), plugin.name: plugin.version},
         )
-        return write_artifact(self._pod.artifact, content, files, origin)
+        return self._pod.store.write(ARTIFACT, content, files, origin)

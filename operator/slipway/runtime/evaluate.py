@@ -33,7 +33,7 @@ def run(task: EvaluateTask, pod: Pod) -> Report:
     predictions = Predictions(predicted, arrays.targets, data.digest)
     metrics = {"accuracy": predictions.accuracy, "samples": float(len(predicted))}
     provenance = Provenance(task=task.task, parents=(model.digest, data.digest), metrics=metrics)
-    return pod.succeeded(write_predictions(pod.own_artifact, predictions, provenance), metrics)
+    return pod.succeeded(write_predictions(pod.store, pod.own_artifact, predictions, provenance), metrics)
 
 
 def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.int64]:

@@ -27,7 +27,6 @@ from slipway.runtime.session import open_session, tensors
 from slipway.runtime.triton import NUMPY_TYPES, Tensor, render_config
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import ONNX_FILE, Content, Provenance
-from slipway.sdk.write import write_artifact
 
 
 def run(task: PackageTask, pod: Pod) -> Report:
@@ -46,7 +45,7 @@ def run(task: PackageTask, pod: Pod) -> Report:
         "golden/requests.json": golden_requests(task.name, session, outputs, samples, task.max_batch_size),
         "golden/probe.py": _served("probe.py"),
     }
-    artifact = write_artifact(
+    artifact = pod.store.write(
         pod.own_artifact,
         Content(state=State.REPOSITORY, inputs=model.content.inputs, outputs=model.content.outputs),
         packed,

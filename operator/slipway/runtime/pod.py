@@ -1,4 +1,4 @@
-"""What a task knows of the pod it runs in: its folders, its Job, and how to report success."""
+"""What a task knows of the pod it runs in: its store and folders, its Job, and how to report success."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from slipway.api.artifacts import ArtifactRef, State, store_path
+from slipway.api.artifacts import URI_PREFIX, ArtifactRef, State, store_path
+from slipway.api.artifactstore import S3Store
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import (
@@ -21,19 +22,24 @@ from slipway.api.tasks import (
     REPOSITORY_DIR,
     SCRATCH_DIR,
     STORE_DIR,
+    STORE_ENV,
     TERMINATION_LOG,
 )
-from slipway.sdk.artifact import Artifact, read_artifact
+from slipway.runtime.store import FolderStore, Store
+from slipway.sdk.artifact import Artifact
+
+ARTIFACT = "artifact"
+"""The name of what a task makes, below its own folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
     """Every folder can be moved by its variable (FOLDER_ENV): a process is then as good as a pod."""
 
-    store: Path
-    """The whole store; read-only in a pod."""
+    store: Store
+    """Where artifacts and reports lie."""
     out: Path
-    """The task's own folder of the store."""
+    """The task's own folder; of a claim, or of this pod until it is uploaded."""
     output: Path
     """Where a user's script writes."""
     scratch: Path
@@ -55,7 +61,7 @@ class Pod:
 
         out = folder(OUT_DIR)
         return cls(
-            store=folder(STORE_DIR),
+            store=_store(environment, folder(STORE_DIR), out, folder(SCRATCH_DIR)),
             out=out,
             output=Path(environment.get(OUTPUT_ENV, out / "output")),
             scratch=folder(SCRATCH_DIR),
@@ -67,27 +73,20 @@ class Pod:
         )
 
     @property
-    def artifact(self) -> Path:
-        """Where the task's artifact belongs: the destination of write_artifact."""
-        return self.out / "artifact"
-
-    @property
-    def own_artifact(self) -> Path:
-        """The same for a task that is done anew by every Job: another processor may give other bits."""
-        return self.out / f"artifact-{self.job_uid}"
+    def own_artifact(self) -> str:
+        """The name of what is made anew by every Job: another processor may give other bits."""
+        return f"{ARTIFACT}-{self.job_uid}"
 
     def read(self, ref: ArtifactRef, state: State | None = None) -> Artifact:
         """The artifact that the reference names, verified byte by byte.
 
-        Raises ArtifactError where it is missing, differs, or is not of the state asked for.
+        Raises ArtifactError where it is missing, differs, or is not of the state asked for, and StoreError.
         """
         try:
-            path = self.store / store_path(ref.uri)
+            path = store_path(ref.uri)
         except ValueError as error:
             raise ArtifactError(str(error)) from error
-        if not path.resolve().is_relative_to(self.store.resolve()):
-            raise ArtifactError(f"{ref.uri} leads out of the store by a link")
-        artifact = read_artifact(path, ref.digest)
+        artifact = self.store.read(path, ref.digest)
         if state is not None and artifact.state is not state:
             raise ArtifactError(f"{ref.uri} is of state {artifact.state}, and {state} is needed")
         return artifact
@@ -98,7 +97,7 @@ class Pod:
         metrics: Mapping[str, float] | None = None,
         counts: PairedCounts | None = None,
     ) -> Report:
-        """The report of work that is done. artifact: one that lies in `self.out`."""
+        """The report of work that is done. artifact: one that `self.store` has written or found."""
         ref = None
         if artifact is not None:
             ref = ArtifactRef(
@@ -114,3 +113,14 @@ class Pod:
             metrics=dict(metrics) if metrics else None,
             counts=counts,
         )
+
+
+def _store(environment: Mapping[str, str], root: Path, out: Path, scratch: Path) -> Store:
+    """The bucket that SLIPWAY_STORE names, else the folder that is mounted."""
+    if not (text := environment.get(STORE_ENV)):
+        return FolderStore(root, out)
+    from slipway.runtime.bucket import Bucket
+    from slipway.runtime.bucketstore import BucketStore
+
+    own = environment.get(OUT_URI_ENV, "").removeprefix(URI_PREFIX)
+    return BucketStore(Bucket.of(S3Store.model_validate_json(text), environment, scratch), root, out, own)

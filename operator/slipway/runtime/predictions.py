@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,9 @@ from safetensors.numpy import save
 
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
+from slipway.runtime.store import Store
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import PREDICTIONS_FILE, Content, Provenance
-from slipway.sdk.write import write_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +30,11 @@ class Predictions:
         return float((self.predicted == self.targets).mean())
 
 
-def write_predictions(destination: Path, predictions: Predictions, provenance: Provenance) -> Artifact:
-    """Leave the predictions as an artifact; the data's digest is part of its content."""
+def write_predictions(store: Store, name: str, predictions: Predictions, provenance: Provenance) -> Artifact:
+    """Leave the predictions as an artifact of that name; the data's digest is part of its content."""
     tensors = {"predicted": predictions.predicted, "targets": predictions.targets}
     body = save(tensors, metadata={"data": predictions.data})
-    return write_artifact(destination, Content(state=State.PREDICTIONS), {PREDICTIONS_FILE: body}, provenance)
+    return store.write(name, Content(state=State.PREDICTIONS), {PREDICTIONS_FILE: body}, provenance)
 
 
 def read_predictions(artifact: Artifact) -> Predictions:

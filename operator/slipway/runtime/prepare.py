@@ -13,9 +13,8 @@ from safetensors.numpy import save
 from slipway.api.artifacts import State
 from slipway.api.reports import Report
 from slipway.api.tasks import PrepareTask
-from slipway.runtime.pod import Pod
+from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.sdk.manifest import DATA_FILE, Content, DatasetInfo, Provenance, TensorSpec
-from slipway.sdk.write import write_artifact
 
 CLASSES = 10
 TEST_SAMPLES = 540
@@ -32,7 +31,7 @@ def run(task: PrepareTask, pod: Pod) -> Report:
     told = {"dataset": str(task.dataset), "split": task.split}
     metrics = {"samples": float(chosen.sum())}
     origin = Provenance(task="prepare", parameters=told, metrics=metrics)
-    artifact = write_artifact(pod.artifact, content, {DATA_FILE: data}, origin)
+    artifact = pod.store.write(ARTIFACT, content, {DATA_FILE: data}, origin)
     return pod.succeeded(artifact, metrics)
 
 

@@ -14,9 +14,8 @@ from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import SealTask
 from slipway.runtime.onnxfile import stripped
-from slipway.runtime.pod import Pod
+from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.sdk.manifest import CODE_DIR, MANIFEST, MODEL_FILE, ONNX_FILE, Content, Manifest, Provenance
-from slipway.sdk.write import write_artifact
 
 PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"})
 _CURE = (
@@ -35,7 +34,7 @@ def seal_output(pod: Pod, origin: Provenance) -> Report:
     content, files, metrics = model_of(pod.output)
     merged = {**metrics, **origin.metrics}
     provenance = origin.model_copy(update={"metrics": merged, "versions": versions()})
-    artifact = write_artifact(pod.artifact, content, files, provenance)
+    artifact = pod.store.write(ARTIFACT, content, files, provenance)
     print(f"sealed {artifact.state} {artifact.digest}, {artifact.size_bytes} bytes", flush=True)
     return pod.succeeded(artifact, merged)
 

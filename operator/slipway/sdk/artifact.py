@@ -66,7 +66,7 @@ def read_artifact(path: Path, digest: str | None = None, *, verify_bytes: bool =
     """
     if path.is_symlink() or not path.is_dir():
         raise ArtifactError(f"there is no artifact at {path}")
-    manifest, found = _read_manifest(path / MANIFEST)
+    manifest, found = read_manifest(path / MANIFEST)
     if digest is not None and found != digest:
         raise ArtifactError(f"{path} holds {found}, not {digest}: something else was written there")
     if differences := _differences(path, manifest.content.files, verify_bytes):
@@ -74,7 +74,8 @@ def read_artifact(path: Path, digest: str | None = None, *, verify_bytes: bool =
     return Artifact(path=path, manifest=manifest, digest=found)
 
 
-def _read_manifest(path: Path) -> tuple[Manifest, str]:
+def read_manifest(path: Path) -> tuple[Manifest, str]:
+    """A manifest and the digest of the artifact that it speaks of. Raises ArtifactError where it is none."""
     if path.is_symlink() or not path.is_file():
         raise ArtifactError(f"{path.parent} has no {MANIFEST}: it is not a whole artifact")
     if path.stat().st_size > MAX_MANIFEST_BYTES:

@@ -12,7 +12,9 @@ from slipway.api.errors import ArtifactError
 from slipway.api.reports import PairedCounts
 from slipway.api.tasks import CompareTask
 from slipway.runtime.compare import count
+from slipway.runtime.pod import ARTIFACT
 from slipway.runtime.predictions import Predictions, read_predictions, write_predictions
+from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import Provenance
 from support.stores import do, pod_in, ref
 
@@ -21,6 +23,11 @@ DATA = "sha256:" + "0" * 64
 
 def predictions(predicted: Sequence[int], targets: Sequence[int], data: str = DATA) -> Predictions:
     return Predictions(np.array(predicted, np.int64), np.array(targets, np.int64), data)
+
+
+def kept(store: Path, name: str, given: Predictions) -> Artifact:
+    """As a task of that folder leaves them."""
+    return write_predictions(pod_in(store, name).store, ARTIFACT, given, Provenance())
 
 
 def test_samples_that_only_one_has_right_are_counted_apart():
@@ -60,7 +67,7 @@ def test_predictions_of_different_samples_are_refused(candidate: Predictions):
 
 def test_the_task_reports_counts_and_leaves_nothing(tmp_path: Path):
     refs = [
-        ref(write_predictions(pod_in(tmp_path, name).artifact, predictions(said, [0, 1]), Provenance()), name)
+        ref(kept(tmp_path, name, predictions(said, [0, 1])), name)
         for name, said in (("baseline", [0, 1]), ("candidate", [0, 0]))
     ]
     report = do(tmp_path, "compare", CompareTask(baseline=refs[0], candidate=refs[1]))
@@ -70,6 +77,6 @@ def test_the_task_reports_counts_and_leaves_nothing(tmp_path: Path):
 
 
 def test_predictions_are_read_as_they_were_written(tmp_path: Path):
-    kept = read_predictions(write_predictions(tmp_path / "p", predictions([3, 1], [3, 2]), Provenance()))
-    assert (kept.predicted.tolist(), kept.targets.tolist(), kept.data) == ([3, 1], [3, 2], DATA)
-    assert kept.accuracy == 0.5
+    found = read_predictions(kept(tmp_path, "p", predictions([3, 1], [3, 2])))
+    assert (found.predicted.tolist(), found.targets.tolist(), found.data) == ([3, 1], [3, 2], DATA)
+    assert found.accuracy == 0.5

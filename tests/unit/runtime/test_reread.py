@@ -15,6 +15,7 @@ from slipway.api.reports import ErrorReport, Report, encode_report
 from slipway.api.tasks import RereadTask
 from slipway.runtime import reread
 from slipway.runtime.pod import Pod
+from slipway.runtime.store import FolderStore
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = RereadTask(uri="store:///training/u1/1", job_uid="j1")
@@ -26,7 +27,8 @@ def pod(tmp_path: Path) -> Pod:
 
 
 def leave(pod: Pod, name: str, report: Report | bytes) -> None:
-    folder = pod.store / "training/u1/1/reports"
+    assert isinstance(pod.store, FolderStore)
+    folder = pod.store.root / "training/u1/1/reports"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_bytes(report if isinstance(report, bytes) else encode_report(report))
 

@@ -8,7 +8,8 @@ from slipway.api.modeldeployment import Revision, Serving
 from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_PROBE, FetchTask
 from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
-from slipway.plan.pods import RUNTIME_COMMAND, StoreMount, container, pod_template, task_env
+from slipway.plan.pods import RUNTIME_COMMAND, container, pod_template, task_env
+from slipway.plan.storemount import StoreMount
 
 RENDERER = 1
 """Version of what `serving_pod` renders; kept with each revision, which is never rendered again."""
@@ -75,8 +76,8 @@ def serving_pod(
     return pod_template(
         [triton],
         labels=_pod_labels(parent, revision.name),
+        store=store,
         volumes=[
-            store.volume,
             {"name": _REPOSITORY["name"], "emptyDir": {}},
             {"name": _SHARED_MEMORY["name"], "emptyDir": {"medium": "Memory"}},
         ],

@@ -19,7 +19,7 @@ from slipway.plan.deployment.source import Source, data_digest, step_data
 from slipway.plan.deployment.standing import Stage, Standing, Stuck
 from slipway.plan.deployment.steps import Plugins, Step, conversion, plan_steps
 from slipway.plan.plan import Settings
-from slipway.plan.pods import StoreMount
+from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import SMALL, Work
 
 MAX_TASKS = 32

@@ -20,8 +20,8 @@ from slipway.plan.deployment.standing import Standing
 from slipway.plan.deployment.trouble import pod_trouble
 from slipway.plan.parent import REVISION_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings, earliest
-from slipway.plan.pods import StoreMount
 from slipway.plan.seen import Seen
+from slipway.plan.storemount import StoreMount
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from slipway.api.kinds import Object
 from slipway.api.reports import parse_report, shorten
 from slipway.plan.deployment.manifests import FETCH
+from slipway.plan.trouble import missing_secret
 
 _WAITS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
@@ -30,6 +31,8 @@ def pod_trouble(pods: Sequence[Object]) -> Trouble | None:
 
 def _troubles(pod: Object) -> Iterator[Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
+    if (missing := missing_secret(pod)) is not None:
+        yield Trouble(missing)
     for one in status.get("initContainerStatuses", ()):
         yield from _of_container(name, one)
     for one in status.get("containerStatuses", ()):

@@ -24,9 +24,10 @@ from slipway.plan.outcomes import (
     unheard_until,
 )
 from slipway.plan.plan import Plan, earliest
-from slipway.plan.pods import Placement, StoreMount
+from slipway.plan.pods import Placement
 from slipway.plan.references import known_pool, known_store, placement_of
 from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread
+from slipway.plan.storemount import StoreMount
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline

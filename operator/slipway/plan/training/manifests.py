@@ -14,7 +14,8 @@ from slipway.api.tasks import DATA_ENV, OUT_DIR, OUTPUT_ENV, STORE_DIR, DataRef,
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
-from slipway.plan.pods import RUNTIME_COMMAND, Placement, StoreMount, container, job, pod_template, task_env
+from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
+from slipway.plan.storemount import StoreMount
 from slipway.plan.training.attempts import folder
 
 ROLE = "train"
@@ -99,7 +100,8 @@ def training_job(
     template = pod_template(
         [main],
         labels={**parent.labels, **_labels(attempt)},
-        volumes=[mount.volume, shm],
+        store=mount,
+        volumes=[shm],
         placement=placement,
         template=spec.pod_template,
         restartPolicy="Never",

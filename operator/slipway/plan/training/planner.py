@@ -20,10 +20,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import timedelta_of
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
-from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobStatus
+from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import with_verdicts
 from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed
@@ -152,6 +153,7 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     """Write the next attempt down, once all that it needs is there. Raises NotYet and SpecError."""
     spec = round_.spec
     store = ready_store(round_.seen, round_.parent.namespace, spec.store)
+    _refuse_unshared(spec, store)
     name = spec.pools[0] if spec.pools else None
     pool = known_pool(round_.seen, name) if name else None
     progress = prepare(round_, store, status)
@@ -174,6 +176,15 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     # The first one is not worth a write of its own: the status tells it.
     events = (told,) if attempt.number > 1 else ()
     return Decision(status, states.starting(attempt, before, None), progress.plan, events)
+
+
+def _refuse_unshared(spec: TrainingJobSpec, store: ArtifactStoreSpec) -> None:
+    if spec.image is not None and store.s3 is not None:
+        problem = (
+            f"what it leaves is sealed by another pod, and ArtifactStore {spec.store} is no folder they could share"
+        )
+        cure = "remove it, so that the script runs in the runtime image, or name a store on a PersistentVolumeClaim"
+        raise SpecError("spec.image", problem, cure, reason="StoreNotShared")
 
 
 # --- The newest attempt has succeeded ----------------------------------------------------------------------------

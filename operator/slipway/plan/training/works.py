@@ -15,7 +15,7 @@ from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, TrainingJobStatus
 from slipway.plan.plan import Plan
-from slipway.plan.pods import StoreMount
+from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import SMALL, Work, follow_task, succeeded, will_retry
 from slipway.plan.training.attempts import folder, told
 from slipway.plan.training.round import Round

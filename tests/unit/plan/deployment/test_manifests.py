@@ -9,7 +9,7 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.modeldeployment import Revision, Serving
 from slipway.plan.deployment import manifests
 from slipway.plan.parent import Parent
-from slipway.plan.pods import StoreMount
+from slipway.plan.storemount import StoreMount
 from support.builders import DIGEST, SETTINGS, T0, model_deployment
 from support.restricted import breaches
 

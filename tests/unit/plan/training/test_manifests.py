@@ -11,7 +11,7 @@ import pytest
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Kind, Object
 from slipway.api.tasks import TrainTask, parse_task
-from support.builders import DIGEST, NAMESPACE, RECIPE, SETTINGS, pool, stored_data
+from support.builders import DIGEST, NAMESPACE, RECIPE, SETTINGS, bucket_store, pool, stored_data
 from support.restricted import breaches
 from support.training import TrainingWorld
 from support.world import env_of
@@ -231,3 +231,19 @@ def test_shared_memory_is_as_large_as_the_pods() -> None:
 @pytest.mark.parametrize("spec", [{}, MINE, {"pools": ["h100"], "nodes": 2}], ids=["recipe", "own image", "pool"])
 def test_pods_keep_to_the_restricted_profile(spec: dict[str, Any]) -> None:
     assert breaches(pod_spec(job_of(pool(), **spec))) == []
+
+
+def test_an_image_of_ones_own_needs_a_folder_that_pods_share() -> None:
+    world = TrainingWorld(bucket_store(), **MINE).plan()
+    assert world.attempts == []
+    assert world.phase == "Failed"
+    assert world.says("Stalled").startswith("True StoreNotShared: spec.image: ")
+    assert "ArtifactStore default" in world.says("Stalled")
+    assert "PersistentVolumeClaim" in world.says("Stalled")
+
+
+def test_a_script_in_the_runtime_image_needs_none() -> None:
+    job = job_of(bucket_store(), entrypoint={"script": {"path": "/src/train.py"}})
+    assert env_of(job)["SLIPWAY_STORE"]
+    assert not any("persistentVolumeClaim" in volume for volume in pod_spec(job)["volumes"])
+    assert breaches(pod_spec(job)) == []

@@ -1,0 +1,118 @@
+"""Whether a bucket can be used: the operator reads no Secret and touches no store, so a pod tries it.
+
+A try that failed is made again, less and less often: no watch tells that a Secret or a policy of the bucket was mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from slipway.api.artifactstore import ArtifactStoreSpec, ArtifactStoreStatus
+from slipway.api.errors import StoreError
+from slipway.api.kinds import JOB, POD, Object
+from slipway.api.podtemplate import Resources
+from slipway.api.status import TaskRecord, TaskState
+from slipway.api.tasks import CheckTask
+from slipway.plan import conditions
+from slipway.plan.conditions import Verdict
+from slipway.plan.parent import Parent, deletion
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.references import LOOK_AGAIN_AFTER
+from slipway.plan.seen import Seen
+from slipway.plan.storemount import StoreMount
+from slipway.plan.tasks import STORE_AWAY, Work, follow_task, intended, succeeded, will_retry
+from slipway.plan.trouble import PATIENCE, missing_secret, trouble
+
+CHECK = "check-store"
+FOLDER = "check"
+"""Below the store's root: what the pod writes to see whether it may."""
+_MOST_DOUBLINGS = 4
+
+Phase = Literal["Pending", "Ready", "Failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a store in one round. check: of a bucket, the newest try; plan: the writes that bring it on."""
+
+    phase: Phase
+    verdicts: Mapping[str, Verdict]
+    check: TaskRecord | None = None
+    plan: Plan = field(default_factory=Plan)
+
+
+def try_bucket(
+    spec: ArtifactStoreSpec,
+    present: ArtifactStoreStatus,
+    parent: Parent,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+) -> Found:
+    """Raises SpecError where another owner has the Job's name."""
+    small = Resources(cpu="100m", memory="256Mi")
+    work = Work(CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), small, folder=FOLDER)
+    before = present.check
+    plan = Plan()
+    if before is not None and (due_at := _due_at(before)) is not None:
+        if now >= due_at:
+            record = intended(parent, work, before.tries + 1, now)
+        else:
+            record, plan = before, Plan(wake_at=due_at)
+    else:
+        record, plan = follow_task(parent, before, work, seen, settings, now)
+    found = _found(spec, record, present, seen, now)
+    plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, parent, seen))))
+    return replace(found, check=record, plan=plan.plus(found.plan))
+
+
+def _due_at(record: TaskRecord) -> datetime | None:
+    """When a try that failed for good is made again; None for any other."""
+    if record.state is not TaskState.FAILED or will_retry(record) or record.ended_at is None:
+        return None
+    doublings = min(record.tries - 1, _MOST_DOUBLINGS)
+    return record.ended_at + LOOK_AGAIN_AFTER * (1 << doublings)
+
+
+def _over(record: TaskRecord, parent: Parent, seen: Seen) -> list[Object]:
+    """Jobs that nobody needs: of earlier tries, and of one that went well. A failed one keeps its log."""
+    jobs = [job for job in seen.owned(JOB, parent.uid) if "deletionTimestamp" not in job["metadata"]]
+    return [job for job in jobs if succeeded(record) or not f"{job['metadata']['name']}-".startswith(f"{record.job}-")]
+
+
+def _found(
+    spec: ArtifactStoreSpec, record: TaskRecord, present: ArtifactStoreStatus, seen: Seen, now: datetime
+) -> Found:
+    bucket = spec.s3.bucket if spec.s3 else ""
+    if succeeded(record):
+        return Found("Ready", conditions.ready("BucketAnswered", f"bucket {bucket} was listed, read and written"))
+    if record.state is TaskState.FAILED:
+        return _failed(record)
+    pods = seen.owned(POD, record.job_uid or "")
+    if (missing := next((why for pod in pods if (why := missing_secret(pod))), None)) is not None:
+        return Found("Pending", conditions.under_way("SecretNotFound", missing))
+    if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
+        said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}
+        return Found(present.phase, said)
+    impatient_at = (record.started_at or now) + PATIENCE
+    if now < impatient_at:
+        message, wake_at = f"job/{record.job} tries bucket {bucket}", impatient_at
+        return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
+    return Found("Pending", conditions.under_way("Checking", f"job/{record.job}: {trouble(pods, 1)}"))
+
+
+def _failed(record: TaskRecord) -> Found:
+    failure = record.failure
+    kind = failure.exception if failure else None
+    said = failure.message if failure and failure.message else f"job/{record.job} failed; its log says why"
+    if kind == STORE_AWAY:
+        return Found("Pending", conditions.under_way("StoreAway", said))
+    if will_retry(record):
+        return Found("Pending", conditions.under_way("Checking", said))
+    if kind == StoreError.__name__:
+        return Found("Failed", conditions.stalled("StoreRefused", said))
+    reason = ": ".join(part for part in (kind or (failure.reason if failure else None), said) if part)
+    return Found("Failed", conditions.stalled("CheckFailed", f"{reason}; see the log of job/{record.job}"))

@@ -1,0 +1,78 @@
+"""How the pods of one task reach the store: a claim is mounted, a bucket is named and its keys passed by reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from slipway.api.artifactstore import ArtifactStoreSpec, ClaimStore, S3Store
+from slipway.api.kinds import Object
+from slipway.api.tasks import OUT_DIR, S3_OPTIONAL_KEYS, S3_SECRET_ENV, STORE_DIR, STORE_ENV
+
+_STORE, _OUT = "slipway-store", "slipway-out"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMount:
+    """The store as one pod sees it. out: the pod's own folder below the store's root; None for readers."""
+
+    spec: ArtifactStoreSpec
+    out: str | None = None
+
+    @property
+    def volumes(self) -> list[Object]:
+        if (claim := self.spec.persistent_volume_claim) is not None:
+            return [{"name": _STORE, "persistentVolumeClaim": {"claimName": claim.claim_name}}]
+        return [{"name": mount["name"], "emptyDir": {}} for mount in self.mounts]
+
+    @property
+    def mounts(self) -> list[Object]:
+        if (claim := self.spec.persistent_volume_claim) is not None:
+            return self._of_claim(claim)
+        store = {"name": _STORE, "mountPath": STORE_DIR}
+        return [store] if self.out is None else [store, {"name": _OUT, "mountPath": OUT_DIR}]
+
+    @property
+    def env(self) -> list[Object]:
+        """Where a bucket is, and its keys; nothing for a claim."""
+        s3 = self.spec.s3
+        if s3 is None:
+            return []
+        where = {"name": STORE_ENV, "value": json.dumps(s3.to_wire(), sort_keys=True, separators=(",", ":"))}
+        return [where, *_secret_env(s3)]
+
+    @property
+    def service_account(self) -> str | None:
+        """By which a cloud knows the pods."""
+        return self.spec.s3.service_account_name if self.spec.s3 else None
+
+    def _of_claim(self, claim: ClaimStore) -> list[Object]:
+        store: Object = {"name": _STORE, "mountPath": STORE_DIR, "readOnly": True}
+        if claim.sub_path:
+            store["subPath"] = claim.sub_path
+        if self.out is None:
+            return [store]
+        path = "/".join(part for part in (claim.sub_path, self.out) if part)
+        return [store, {"name": _STORE, "mountPath": OUT_DIR, "subPath": path}]
+
+
+def secret_of(pod: Object) -> str | None:
+    """The Secret that a pod needs for its store; None where it needs none."""
+    spec = pod.get("spec", {})
+    for container in (*spec.get("initContainers", ()), *spec.get("containers", ())):
+        for variable in container.get("env", ()):
+            if variable["name"] in S3_SECRET_ENV.values():
+                return str(variable["valueFrom"]["secretKeyRef"]["name"])
+    return None
+
+
+def _secret_env(s3: S3Store) -> list[Object]:
+    if s3.secret_ref is None:
+        return []
+    env = []
+    for key, name in S3_SECRET_ENV.items():
+        source: Object = {"name": s3.secret_ref.name, "key": key}
+        if key in S3_OPTIONAL_KEYS:
+            source["optional"] = True
+        env.append({"name": name, "valueFrom": {"secretKeyRef": source}})
+    return env
