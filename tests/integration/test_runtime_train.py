@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.reports import MAX_REPORT_BYTES, ErrorReport, Report, parse_report
+from slipway.api.artifacts import State
 from slipway.api.tasks import PrepareTask
 from slipway.sdk.artifact import read_artifact
+from support.agents import Agents, recipe, trained, training_task
 from support.stores import do, made
 
 EXAMPLE = Path(__file__).parents[2] / "examples/digits/train.py"
@@ -55,80 +49,6 @@ while True:
 """
 
 
-class Agents:
-    """The pods of one attempt."""
-
-    def __init__(self, store: Path, folder: str, task: dict[str, Any]) -> None:
-        self.pods = []
-        self.out, self.logs = store / folder, store / f"{folder}-logs"
-        self.logs.mkdir(parents=True)
-        for index in range(task["nodes"]):
-            environment = {
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-                "SLIPWAY_TASK": json.dumps(task),
-                "SLIPWAY_STORE_DIR": str(store),
-                "SLIPWAY_OUT_DIR": str(self.out),
-                "SLIPWAY_OUT_URI": f"store:///{folder}",
-                "SLIPWAY_SCRATCH_DIR": str(self.logs / f"scratch-{index}"),
-                "SLIPWAY_TERMINATION_LOG": str(self.logs / f"message-{index}"),
-                "SLIPWAY_JOB_UID": "uid",
-                "JOB_COMPLETION_INDEX": str(index),
-            }
-            self.pods.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "slipway.runtime"], env=environment, stdout=subprocess.PIPE, text=True
-                )
-            )
-        self.lines: list[list[str]] = [[] for _ in self.pods]
-        self.said = threading.Condition()
-        self.listeners = [threading.Thread(target=self._listen, args=(index,)) for index in range(len(self.pods))]
-        for listener in self.listeners:
-            listener.start()
-
-    def _listen(self, index: int) -> None:
-        stdout = self.pods[index].stdout
-        assert stdout is not None
-        with stdout:
-            for line in stdout:
-                with self.said:
-                    self.lines[index].append(line.strip())
-                    self.said.notify_all()
-
-    def wait_for(self, index: int, line: str) -> None:
-        with self.said:
-            assert self.said.wait_for(lambda: line in self.lines[index], timeout=120), self.lines
-
-    def ends(self) -> list[int]:
-        return [pod.wait(timeout=150) for pod in self.pods]
-
-    def report(self, index: int) -> Report:
-        told = (self.logs / f"message-{index}").read_bytes()
-        assert len(told) <= MAX_REPORT_BYTES
-        assert told == (self.out / f"reports/uid-{index}.json").read_bytes()
-        report = parse_report(told)
-        assert report is not None
-        return report
-
-    def error(self, index: int) -> ErrorReport:
-        error = self.report(index).error
-        assert error is not None
-        return error
-
-    def end(self) -> None:
-        for pod in self.pods:
-            if pod.poll() is None:
-                pod.send_signal(signal.SIGTERM)
-        for pod in self.pods:
-            try:
-                pod.wait(timeout=40)
-            except subprocess.TimeoutExpired:
-                pod.kill()
-                pod.wait(timeout=10)
-        for listener in self.listeners:
-            listener.join(timeout=10)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
@@ -148,17 +68,9 @@ def launch(store: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     started: list[Agents] = []
 
     def start(entrypoint: dict[str, Any], data: list[dict[str, Any]], nodes: int = 2, processes: int = 1) -> Agents:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        task = {
-            "task": "train",
-            "entrypoint": entrypoint,
-            "data": data,
-            "nodes": nodes,
-            "processesPerNode": processes,
-            "rendezvous": {"id": f"attempt-{port}", "host": "127.0.0.1", "port": port, "timeoutSeconds": 100},
-        }
-        agents = Agents(store, f"job-{request.node.name.split('[')[0][:40]}-{port}", task)
+        task = training_task(entrypoint, data, nodes, processes)
+        folder = f"job-{request.node.name.split('[')[0][:40]}-{task['rendezvous']['port']}"
+        agents = Agents(store, folder, task, store / f"{folder}-logs")
         started.append(agents)
         return agents
 
@@ -167,20 +79,14 @@ def launch(store: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
         agents.end()
 
 
-def recipe(epochs: int = 10, **more: Any) -> dict[str, Any]:
-    model = {"factory": "slipway.runtime.models:mlp", "args": {"layers": [784, 128, 10]}}
-    adam = {"name": "adam", "args": {"lr": 0.001}}
-    return {"recipe": {"model": model, "optimizer": adam, "epochs": epochs, "batchSize": 32, **more}}
-
-
-def trained(agents: Agents) -> ArtifactRef:
-    assert agents.ends() == [0] * len(agents.pods)
-    report = agents.report(0)
-    return made(report)
+def out(agents: Agents) -> Path:
+    """The folder that the attempt had to itself."""
+    assert isinstance(agents.store, Path)
+    return agents.store / agents.folder
 
 
 def weights(agents: Agents) -> dict[str, np.ndarray]:
-    return load_file(agents.out / "artifact/model.safetensors")
+    return load_file(out(agents) / "artifact/model.safetensors")
 
 
 def test_two_agents_train_the_recipe_to_the_same_digest_twice(launch, data):
@@ -190,7 +96,7 @@ def test_two_agents_train_the_recipe_to_the_same_digest_twice(launch, data):
     assert metrics is not None
     assert metrics["accuracy"] >= 0.95
     assert artifact.state is State.MODULE
-    assert artifact.size_bytes == (first.out / "artifact/model.safetensors").stat().st_size
+    assert artifact.size_bytes == (out(first) / "artifact/model.safetensors").stat().st_size
     assert sum(line.startswith("epoch ") for line in first.lines[0] + first.lines[1]) == 10
     assert trained(launch(recipe(), data)).digest == artifact.digest
 
@@ -209,7 +115,7 @@ def test_the_number_of_ranks_does_not_change_what_is_learned(launch, data):
 def test_a_users_own_script_leaves_a_model_with_its_code(launch, data):
     agents = launch({"script": {"path": str(EXAMPLE), "args": ["--epochs", "10"]}}, data)
     ref = trained(agents)
-    artifact = read_artifact(agents.out / "artifact", ref.digest)
+    artifact = read_artifact(out(agents) / "artifact", ref.digest)
     assert artifact.file("code/train.py").read_bytes() == EXAMPLE.read_bytes()
     metrics = agents.report(0).metrics
     assert metrics is not None
