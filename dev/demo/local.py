@@ -71,7 +71,7 @@ async def _followed(cluster: LocalCluster, console: Console, key: Key) -> Object
     async def look() -> list[Object]:
         return [await cluster.twin.get(key)]
 
-    show = Transitions(lambda line: console.print(line, highlight=False, markup=False), _now)
+    show = Transitions(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), _now)
     seen = await watch(look, show, TIMEOUT_SECONDS, stop_at_first=True)
     if verdict(seen):
         raise SystemExit(f"{key.kind} {key.name} did not get ready; see the logs below {cluster.state.root}")

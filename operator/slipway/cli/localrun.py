@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.refusals import Refusal
 from slipway.local.session import Refused, session
+from slipway.local.state import made
 
 LOG = "slipway.log"
 """In the state folder: what the loop did, as JSON lines."""
@@ -39,16 +42,9 @@ async def run_manifests(manifests: Manifests, wish: Wish) -> int:
     """Returns the exit code. Raises SlipwayError for what cannot be done here, or not at all."""
     stop = _stop_on_signals()
     try:
-        async with session(wish.state, manifests.objects, cpu=wish.cpu, replace=wish.replace) as cluster:
-            log_to(wish.state / LOG)
-            with view() as seen:
-                code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
-            if code or wish.once or not cluster.addresses:
-                return code
-            for line in [*address_lines(cluster), "Ctrl-C ends it"]:
-                seen.say(line)
-            await stop.wait()
-            return 0
+        with logged_to(made(wish.state) / LOG):
+            async with session(wish.state, manifests.objects, cpu=wish.cpu, replace=wish.replace) as cluster:
+                return await _shown(cluster, wish, stop)
     except Refused as refused:
         lines = [f"{_place(refusal, manifests)}{refusal}" for refusal in refused.refusals]
         raise CommandError(str(refused), USAGE, lines) from refused
@@ -59,6 +55,17 @@ def _place(refusal: Refusal, manifests: Manifests) -> str:
     wanted = refusal.object["kind"], refusal.object["metadata"]
     found = (one for one in manifests.items if (one.object["kind"], one.object["metadata"]) == wanted)
     return next((f"{one.place_of(refusal.field)}: " for one in found), "")
+
+
+async def _shown(cluster: LocalCluster, wish: Wish, stop: asyncio.Event) -> int:
+    with view() as seen:
+        code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
+    if code or wish.once or not cluster.addresses:
+        return code
+    for line in [*address_lines(cluster), "Ctrl-C ends it"]:
+        seen.say(line)
+    await stop.wait()
+    return 0
 
 
 async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:
@@ -102,16 +109,22 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def log_to(path: Path) -> None:
-    """Write there what the loop does, and nothing of it on the screen."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=path.open("a", buffering=1)),
-        cache_logger_on_first_use=False,
-    )
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """What the loop does goes there, and nothing of it on the screen."""
+    with path.open("a", buffering=1) as file:
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file=file),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()

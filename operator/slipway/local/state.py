@@ -50,18 +50,28 @@ class State:
         return self.root / "logs" / str(pod["metadata"]["namespace"]) / str(pod["metadata"]["name"])
 
 
-@contextmanager
-def opened(root: Path) -> Iterator[State]:
-    """The folder, made where it is missing, for this process alone. Raises StateError."""
-    root = root.absolute()
+def made(root: Path) -> Path:
+    """The folder, made where it is missing, hidden from git. Raises StateError."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         (root / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    return root
+
+
+def _unwritable(root: Path, error: OSError) -> StateError:
+    return StateError(f"the state folder {root} cannot be written ({error.strerror}); give another --state")
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[State]:
+    """The folder, made where it is missing, for this process alone. Raises StateError."""
+    root = made(root.absolute())
+    try:
         lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StateError(
-            f"the state folder {root} cannot be written ({error.strerror}); give another --state"
-        ) from error
+        raise _unwritable(root, error) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

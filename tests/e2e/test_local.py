@@ -1,0 +1,51 @@
+"""The examples end on this machine as they end on the cluster: the same artifacts, the same conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demo.kubectl import Kubectl, Object
+from support.chain import Chain
+from support.local_runs import finished, objects
+from support.manifests import EXAMPLES
+
+KINDS = ("TrainingJob", "ModelDeployment")
+FILES = {
+    "digits": [EXAMPLES / "digits/training.yaml", EXAMPLES / "digits/deployment.yaml"],
+    "digits-script": [EXAMPLES / "digits"],  # the kustomization, which makes the ConfigMap
+}
+
+
+@pytest.fixture(scope="module")
+def both(served: Chain) -> Kubectl:
+    """The namespace in which both examples serve."""
+    kubectl = served.kubectl
+    kubectl("apply", "--server-side", "-k", str(EXAMPLES / "digits"))
+    kubectl.settled("modeldeployment", "digits-script", timeout_seconds=420)
+    return kubectl
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_example_ends_as_it_does_on_the_cluster(name: str, both: Kubectl, tmp_path: Path):
+    state = tmp_path / "state"
+    code, said = finished(state, FILES[name], "--cpu")
+    assert code == 0, said
+    for kind in KINDS:
+        (here,) = objects(state, kind)
+        there = both.get(kind, name) or {}
+        assert made(here) == made(there)
+        assert conditions(here) == conditions(there)
+
+
+def made(obj: Object) -> dict[str, str]:
+    """Digests of all artifacts by the task that made them."""
+    status = obj["status"]
+    found = {task["name"]: task["artifact"]["digest"] for task in status["tasks"] if task.get("artifact")}
+    assert found
+    return found | ({"model": status["artifact"]["digest"]} if "artifact" in status else {})
+
+
+def conditions(obj: Object) -> set[tuple[str, str, str]]:
+    return {(one["type"], one["status"], one["reason"]) for one in obj["status"]["conditions"]}
