@@ -62,7 +62,7 @@ async def _run(console: Console, stages: Stages) -> dict[str, Any]:
             reference = await asyncio.to_thread(compute_reference_here, store, repository=repository, data=data)
         with stages.stage("predict", f"{len(reference.targets)} samples by HTTP, and by gRPC"):
             answers = {protocol: await _asked(cluster, protocol) for protocol in ("http", "grpc")}
-        return figures(status, answers, reference)
+        return {"seed": 0, **figures(status, answers, reference)}
 
 
 async def _followed(cluster: LocalCluster, console: Console, key: Key) -> Object:
