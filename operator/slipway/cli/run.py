@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.options import Files, Timeout, namespace_name
+from slipway.cli.options import Files, Recursive, Timeout, namespace_name
 
 STATE = Path(".slipway")
 
@@ -15,6 +15,7 @@ STATE = Path(".slipway")
 def run(
     files: Files,
     *,
+    recursive: Recursive = False,
     state: Annotated[
         Path, typer.Option("--state", envvar="SLIPWAY_STATE", metavar="DIR", help="What is kept between runs.")
     ] = STATE,
@@ -46,7 +47,7 @@ def run(
     from slipway.cli.localrun import Wish, run_manifests
     from slipway.cli.manifests import read_manifests
 
-    manifests = read_manifests(files, namespace=namespace)
+    manifests = read_manifests(files, namespace=namespace, recursive=recursive)
     for warning in manifests.warnings:
         typer.echo(f"warning: {warning}", err=True)
     wish = Wish(state.absolute(), once=once, cpu=cpu, replace=replace, timeout_seconds=timeout)

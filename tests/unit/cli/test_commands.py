@@ -19,7 +19,7 @@ from support.builders import resource
 from support.kubehttp import KubeHttp
 
 Slipway = Callable[..., Result]
-COMMANDS = [["plan"], ["status"], ["logs"], ["predict"], ["plugin", "list"], ["plugin", "manifest"]]
+COMMANDS = [["run"], ["plan"], ["status"], ["logs"], ["predict"], ["plugin", "list"], ["plugin", "manifest"]]
 
 
 def run(*words: str) -> Result:
