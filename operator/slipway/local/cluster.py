@@ -12,6 +12,7 @@ from time import monotonic
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import deployments, jobs, snapshot
+from slipway.local.devices import Devices, present_devices
 from slipway.local.images import Images
 from slipway.local.kubelet import Kubelet
 from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
@@ -133,7 +134,8 @@ async def running(
 
     Raises whatever ended one of them before: StateError, or a defect.
     """
-    cluster = LocalCluster(twin, state, images, Kubelet(twin, state, images, sources, block, now), active)
+    kubelet = Kubelet(twin, state, images, sources, block, Devices(present_devices()), now)
+    cluster = LocalCluster(twin, state, images, kubelet, active)
     cache, queue = Cache(), WorkQueue(monotonic)
     planners = {kind: _resting(planner, active) for kind, planner in PLANNERS.items()}
     feed = Feed(cache, queue, planners)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slipway.api.kinds import Object
 from slipway.local import probes
-from slipway.local.environment import Meeting, environment_of, expanded
+from slipway.local.environment import Seat, environment_of, expanded
 from slipway.local.images import Images
 from slipway.local.processes import Held, start
 from slipway.local.state import State
@@ -32,8 +32,8 @@ class Node:
     state: State
     images: Images
     sources: Sources
-    meeting: Callable[[Object], Meeting | None]
-    """Where the torchrun agents of a pod's Job meet; None for other pods."""
+    seat: Callable[[Object], Seat]
+    """What a pod has been given."""
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Container:
             mounts=mounts,
             message=self.words / "message",
             sources=node.sources,
-            meeting=node.meeting(self.pod),
+            seat=node.seat(self.pod),
         )
         image = self.spec["image"]
         environment |= node.images.environment(image, environment["PATH"])

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from slipway.api.kinds import Object
 from slipway.api.tasks import FOLDER_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG, TRITON_ENV, TrainTask, parse_task
@@ -19,6 +20,13 @@ _KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "U
 
 Meeting = tuple[str, int]
 """Address and port at which the torchrun agents of a Job meet."""
+
+
+class Seat(NamedTuple):
+    """What a pod has been given. meeting: where its Job's agents meet; devices: CUDA_VISIBLE_DEVICES."""
+
+    meeting: Meeting | None = None
+    devices: str = ""
 
 
 def image_environment(address: str) -> dict[str, str]:
@@ -37,14 +45,15 @@ def image_environment(address: str) -> dict[str, str]:
 
 
 def environment_of(
-    pod: Object, container: Object, *, mounts: Mounts, message: Path, sources: Sources, meeting: Meeting | None
+    pod: Object, container: Object, *, mounts: Mounts, message: Path, sources: Sources, seat: Seat
 ) -> dict[str, str]:
     """Everything that the container finds in its environment. Raises CannotStart.
 
-    message: the file that stands for the termination message's path. meeting: where the pod's Job meets.
+    message: the file that stands for the termination message's path.
     """
     places = {**mounts, TERMINATION_LOG: message}
     given = image_environment(pod["status"]["podIP"])
+    given["CUDA_VISIBLE_DEVICES"] = seat.devices
     given |= {FOLDER_ENV[path]: str(place) for path, place in places.items() if path in FOLDER_ENV}
     if SCRATCH_DIR in mounts:
         given["TMPDIR"] = str(mounts[SCRATCH_DIR])
@@ -54,8 +63,8 @@ def environment_of(
         value = _value(variable, pod, sources)
         if value is None:
             continue
-        if variable["name"] == TASK_ENV and meeting is not None:
-            value = _met_at(value, meeting)
+        if variable["name"] == TASK_ENV and seat.meeting is not None:
+            value = _met_at(value, seat.meeting)
         given[variable["name"]] = translated(expanded(value, given), mounts)
     return given
 

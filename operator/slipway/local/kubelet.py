@@ -12,7 +12,8 @@ from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local.addresses import free_port, next_address
 from slipway.local.container import Node
-from slipway.local.environment import Meeting
+from slipway.local.devices import Devices, wanted_devices
+from slipway.local.environment import Meeting, Seat
 from slipway.local.images import Images
 from slipway.local.manifests import is_going, phase, wire_time
 from slipway.local.pod import RunningPod
@@ -28,12 +29,20 @@ class Kubelet:
     """Starts what is new, ends what is deleted, and says how each pod is. block: prefix of the pods' addresses."""
 
     def __init__(
-        self, twin: Twin, state: State, images: Images, sources: Sources, block: str, now: Callable[[], datetime]
+        self,
+        twin: Twin,
+        state: State,
+        images: Images,
+        sources: Sources,
+        block: str,
+        devices: Devices,
+        now: Callable[[], datetime],
     ) -> None:
         self._twin = twin
         self._now = now
         self._block = block
-        self._node = Node(state, images, sources, self._meeting)
+        self._devices = devices
+        self._node = Node(state, images, sources, self._seat)
         self._running: dict[str, RunningPod] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -42,7 +51,8 @@ class Kubelet:
     async def look(self, pods: list[Object]) -> None:
         """One look at all pods. All get their addresses before any starts: agents must know where to meet."""
         taken = {pod["status"]["podIP"] for pod in pods if "podIP" in pod.get("status", {}) and not _ended(pod)}
-        fresh = [pod for pod in pods if "podIP" not in pod.get("status", {}) and not is_going(pod)]
+        waiting = [pod for pod in pods if "podIP" not in pod.get("status", {}) and not is_going(pod)]
+        fresh = [pod for pod in waiting if self._fits(pod)]
         for pod in fresh:
             address = next_address(self._block, taken)
             taken.add(address)
@@ -62,10 +72,6 @@ class Kubelet:
         await asyncio.gather(*(pod.stop(hurry=True) for pod in self._running.values()))
         await self._cancel(*self._tasks.values(), *self._stopping.values())
 
-    async def kill(self) -> None:
-        """End all processes at once."""
-        await self._cancel(*self._tasks.values(), *self._stopping.values())
-
     # --- Inside -------------------------------------------------------------------------------------------------
 
     def _start(self, pod: Object) -> None:
@@ -74,6 +80,7 @@ class Kubelet:
         self._running[uid] = running
         self._tasks[uid] = asyncio.create_task(running.run(), name=key.name)
         self._tasks[uid].add_done_callback(_tell_defect)
+        self._tasks[uid].add_done_callback(lambda _task: self._devices.give_back(uid))
 
     async def _stop(self, key: Key, uid: str) -> None:
         if (running := self._running.get(uid)) is not None:
@@ -86,6 +93,20 @@ class Kubelet:
 
     def _report(self, key: Key, status: Object) -> None:
         self._twin.edit(key, lambda pod: pod.update(status=status))
+
+    def _fits(self, pod: Object) -> bool:
+        """Whether the pod has its devices now; one that has not is looked at again."""
+        wanted = wanted_devices(pod)
+        fits = self._devices.take(pod["metadata"]["uid"], wanted)
+        if not fits:
+            said = {"reason": "Unschedulable", "message": f"{wanted} devices are wanted, and others have them"}
+            self._report(
+                key_of(pod), {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", **said}]}
+            )
+        return fits
+
+    def _seat(self, pod: Object) -> Seat:
+        return Seat(self._meeting(pod), self._devices.visible(pod["metadata"]["uid"]))
 
     def _meeting(self, pod: Object) -> Meeting | None:
         """By the pod of index 0 of its Job."""

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.api.kinds import Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
-from slipway.local.environment import environment_of, expanded
+from slipway.local.environment import Seat, environment_of, expanded
 from slipway.local.state import State
 from slipway.local.volumes import CannotStart, Sources, mounts_of, translated
 from support.local import a_pod
@@ -22,7 +22,7 @@ SOURCES = Sources(
 def variables(env: list[Object], pod: Object | None = None, **mounts: Path) -> dict[str, str]:
     container = {"name": "main", "env": env}
     return environment_of(
-        pod or a_pod(), container, mounts=mounts, message=Path("/pod/message"), sources=SOURCES, meeting=None
+        pod or a_pod(), container, mounts=mounts, message=Path("/pod/message"), sources=SOURCES, seat=Seat()
     )
 
 
@@ -125,11 +125,12 @@ def test_agents_of_a_job_meet_where_they_are_told():
     }
     container = {"name": "main", "env": [{"name": "SLIPWAY_TASK", "value": json.dumps(task)}]}
     found = environment_of(
-        a_pod(), container, mounts={}, message=Path("/m"), sources=SOURCES, meeting=("127.64.0.100", 31000)
+        a_pod(), container, mounts={}, message=Path("/m"), sources=SOURCES, seat=Seat(("127.64.0.100", 31000), "1,2")
     )
     moved = json.loads(found["SLIPWAY_TASK"])["rendezvous"]
     assert (moved["host"], moved["port"], moved["id"]) == ("127.64.0.100", 31000, "job")
     assert found["PET_LOCAL_ADDR"] == "127.64.0.101"
+    assert found["CUDA_VISIBLE_DEVICES"] == "1,2"
 
 
 @pytest.mark.parametrize(
