@@ -91,7 +91,7 @@ class LocalCluster:
         await self._serve([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
 
     def _is_active(self, obj: Object) -> bool:
-        return parent_of(obj) in self.active
+        return _is_active(parent_of(obj), self.active)
 
     def _carry_out(self, owner: Object, writes: jobs.JobWrites | deployments.DeploymentWrites) -> None:
         for pod in writes.create:
@@ -175,11 +175,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
+def _is_active(key: Key | None, active: Collection[Key]) -> bool:
+    """Stores are looked at by whatever uses them, so none of them rests."""
+    return key is not None and (key in active or key.kind == ARTIFACT_STORE)
+
+
 def _resting(planner: Planner, active: Collection[Key]) -> Planner:
     """The planner, for what is active; the rest wants nothing."""
 
     def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime) -> Plan:
         key = key_of(obj)
-        return planner(obj, seen, settings, moment) if key in active or key.kind == ARTIFACT_STORE else Plan()
+        return planner(obj, seen, settings, moment) if _is_active(key, active) else Plan()
 
     return plan

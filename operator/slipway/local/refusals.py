@@ -172,6 +172,13 @@ def _store(obj: Object, offer: Offer) -> Iterator[Refusal]:
     if claim and not offer.has(PVC, obj["metadata"]["namespace"], claim):
         problem = f"no file has a PersistentVolumeClaim {claim}"
         yield Refusal(obj, "spec.persistentVolumeClaim.claimName", problem, "add its file with -f")
+    s3 = obj["spec"].get("s3", {})
+    if s3.get("serviceAccountName"):
+        cure = "name a Secret with keys by secretRef"
+        yield Refusal(obj, "spec.s3.serviceAccountName", "without a cluster there are no service accounts", cure)
+    secret = s3.get("secretRef", {}).get("name")
+    if secret and ("Secret", obj["metadata"]["namespace"], secret) not in offer.sources.contents:
+        yield Refusal(obj, "spec.s3.secretRef.name", f"no file has a Secret {secret}", "add its file with -f")
 
 
 def _claim(obj: Object) -> Iterator[Refusal]:

@@ -88,6 +88,14 @@ CASES: dict[str, tuple[Object, str]] = {
         a_deployment(model={"stored": {}}, compression={"steps": [{"plugin": "shrink"}]}),
         "spec.compression.steps[0].plugin",
     ),
+    "a bucket's account": (
+        _own("ArtifactStore", {"s3": {"bucket": "models", "serviceAccountName": "pods"}}),
+        "spec.s3.serviceAccountName",
+    ),
+    "a bucket's keys": (
+        _own("ArtifactStore", {"s3": {"bucket": "models", "secretRef": {"name": "keys"}}}),
+        "spec.s3.secretRef.name",
+    ),
     "a pod's own claim": (a_claim(accessModes=["ReadWriteOncePod"]), "spec.accessModes[0]"),
     "a certain volume": (a_claim(volumeName="a"), "spec.volumeName"),
     "a block device": (a_claim(volumeMode="Block"), "spec.volumeMode"),
