@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -51,7 +52,7 @@ class Executor:
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return True
         applied = await _together(
-            *(self._current(key_of(rendered), parent, self._apply(rendered)) for rendered in drifted)
+            *(self._current(key_of(rendered), parent, partial(self._apply, rendered)) for rendered in drifted)
         )
         if not all(applied):
             return True
@@ -60,11 +61,11 @@ class Executor:
             await self._create(obj)
             wrote = True
         for deletion in plan.delete:
-            if not await self._current(deletion.key, parent, self._delete(deletion)):
+            if not await self._current(deletion.key, parent, partial(self._delete, deletion)):
                 return True
             wrote = True
         if patch := status_patch(parent.get("status") or {}, plan.status):
-            if not await self._current(key_of(parent), parent, self._patch_status(parent, patch)):
+            if not await self._current(key_of(parent), parent, partial(self._patch_status, parent, patch)):
                 return True
             wrote = True
         for happening in plan.events:
@@ -101,13 +102,13 @@ class Executor:
         known = self.cache.get(*key)
         return known is not None and known["metadata"]["resourceVersion"] == parent["metadata"]["resourceVersion"]
 
-    async def _current(self, key: Key, parent: Object, write: Awaitable[None]) -> bool:
-        """Await the write. False where it was decided on what is no longer so; the cache then knows better.
+    async def _current(self, key: Key, parent: Object, write: Callable[[], Awaitable[None]]) -> bool:
+        """Make the write. False where it was decided on what is no longer so; the cache then knows better.
 
         Where the object was old the parent may be too, and what is wanted of the object with it: both are read again.
         """
         try:
-            await write
+            await write()
         except Conflict as conflict:
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(parent))):

@@ -92,8 +92,12 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
     async def _watch(self, kind: Kind, version: str) -> None:
         query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "3600"}
         async with self._session.get(f"{self._connection.host}{self._path(kind)}", params=query) as answer:
-            async for line in answer.content:
-                await self._event(json.loads(line))
+            try:
+                async for line in answer.content:
+                    await self._event(json.loads(line))
+            finally:  # a TLS connection that is only closed says goodbye in the background, for longer than the loop lives
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
 
     async def _event(self, event: Any) -> None:
         obj: Object = event["object"]
