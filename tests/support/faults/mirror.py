@@ -95,7 +95,7 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
             try:
                 async for line in answer.content:
                     await self._event(json.loads(line))
-            finally:  # a TLS connection that is only closed says goodbye in the background, for longer than the loop lives
+            finally:  # a TLS connection that is only closed says goodbye for longer than the loop lives
                 if answer.connection is not None and answer.connection.transport is not None:
                     answer.connection.transport.abort()
 
