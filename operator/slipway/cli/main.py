@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from slipway.cli.doctor import doctor
 from slipway.cli.exits import OneLineErrors
 from slipway.cli.logs import logs
 from slipway.cli.operator import operator
@@ -33,6 +34,7 @@ app.command()(plan)
 app.command()(status)
 app.command()(logs)
 app.command()(predict)
+app.command()(doctor)
 app.add_typer(plugin)
 app.command()(version)
 

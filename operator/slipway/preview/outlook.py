@@ -143,6 +143,8 @@ def verdict_of(obj: Object) -> Verdict:
         if kind in true:
             state, ready = meaning, true[kind]
             break
+    if not ready:
+        return Verdict("waits", "NotObserved", "no operator has looked at it yet")
     return Verdict(state, ready.get("reason", ""), ready.get("message", ""))
 
 

@@ -57,8 +57,8 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
     parent = Parent.of(obj)
     status, past = obj.get("status") or {}, (was or {}).get("status") or {}
     who = f"{parent.kind} {parent.name}"
-    known_tasks = {task["digest"] for task in past.get("tasks", ()) if task.get("state") == "Succeeded"}
-    known_digests = {task["digest"] for task in past.get("tasks", ())}
+    known_tasks = {task["digest"] for task in tasks_of(past) if task.get("state") == "Succeeded"}
+    known_digests = {task["digest"] for task in tasks_of(past)}
     known_revisions = {revision["name"] for revision in past.get("revisions", ())}
     prefix = parent.child_name()
     mark = prefix if was is not None else f"{parent.name}-<{_SHORT[parent.kind.kind]} hash>"
@@ -67,7 +67,7 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
         yield prefix, mark
     if (model := status.get("artifact")) and model != past.get("artifact"):
         yield _hex(model["digest"]), f"<digest of the model of {who}>"
-    for task in status.get("tasks", ()):
+    for task in tasks_of(status):
         name, digest = task["name"], task["digest"]
         if (artifact := task.get("artifact")) and digest not in known_tasks:
             yield _hex(artifact["digest"]), f"<digest of what {name} of {who} makes>"
@@ -78,6 +78,12 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
         if revision["name"] not in known_revisions:
             yield revision["name"], f"{mark}-<revision>"
             yield _hex(revision["digest"]), f"<digest of the revision of {who}>"
+
+
+def tasks_of(status: Object) -> list[Object]:
+    """The task records of a status, of whatever kind."""
+    check = status.get("check")
+    return [*status.get("tasks", ()), *([check] if check else [])]
 
 
 def _hex(digest: str) -> str:

@@ -70,6 +70,8 @@ def what_is_done(task: Object, step: tuple[Step, str] | None) -> str:
     match task.get("task"):
         case "prepare":
             return f"writes the data set {task['dataset']} ({task['split']}) into the store"
+        case "check":
+            return "lists, reads and writes the bucket"
         case "seal":
             return "makes an artifact of what the image left"
         case "compress":

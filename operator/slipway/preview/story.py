@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import ARTIFACT_STORE, JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.status import TaskRecord, TaskState
@@ -12,6 +13,7 @@ from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.steps import Step
 from slipway.preview.changes import Change
 from slipway.preview.outlook import Outlook, Verdict
+from slipway.preview.placeholders import tasks_of
 from slipway.preview.reasons import conversions_of, gate_of, placed_on, shape_of, what_is_done
 from slipway.preview.rollouts import rollout_of
 from slipway.preview.world import task_of
@@ -46,7 +48,7 @@ def _resource(outlook: Outlook, key: Key, edit: Change | None) -> Node:
     elif key.kind == MODEL_DEPLOYMENT:
         root.below = list(_deployment(outlook, key))
     elif key.kind == ARTIFACT_STORE:
-        root.notes.append(f"claim {outlook.after[key]['spec']['persistentVolumeClaim']['claimName']}")
+        root.below = list(_store(outlook, key))
     return root
 
 
@@ -72,6 +74,15 @@ def _field_lines(edit: Change | None) -> list[str]:
 def _short(value: object) -> str:
     text = "(none)" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
+    store = ArtifactStore.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+    if (claim := store.spec.persistent_volume_claim) is not None:
+        yield Node(f"on claim {claim.claim_name}")
+    elif store.spec.s3 is not None:
+        yield Node(f"in bucket {store.spec.s3.bucket}")
+    yield from _tasks(outlook, key, [store.status.check] if store.status.check else [], {})
 
 
 # --- TrainingJob -------------------------------------------------------------------------------------------------
@@ -121,7 +132,7 @@ def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
 def _tasks(
     outlook: Outlook, key: Key, tasks: Sequence[TaskRecord], conversions: Mapping[str, tuple[Step, str]]
 ) -> list[Node]:
-    past = {task["digest"]: task for task in _past(outlook, key).get("tasks", ())}
+    past = {task["digest"]: task for task in tasks_of(_past(outlook, key))}
     jobs = _jobs(outlook, key.namespace)
     nodes = []
     for task in tasks:

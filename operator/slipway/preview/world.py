@@ -83,6 +83,8 @@ def _report(job: Object, produces: Mapping[str, State], now: datetime) -> Report
     task, env = task_of(job), _env(job)
     if task.get("task") == "compare":
         return Report(outcome="succeeded", at=now, counts=BETTER)
+    if task.get("task") == "check":
+        return Report(outcome="succeeded", at=now)
     state = produces.get(task.get("entryPoint", ""), State.ONNX) if task.get("task") == "compress" else None
     state = state or _MADE.get(task.get("task", "train"), MODEL)
     # Where and by whom it is run decides nothing; the rendezvous and the folder name the attempt.

@@ -19,7 +19,16 @@ from support.builders import resource
 from support.kubehttp import KubeHttp
 
 Slipway = Callable[..., Result]
-COMMANDS = [["run"], ["plan"], ["status"], ["logs"], ["predict"], ["plugin", "list"], ["plugin", "manifest"]]
+COMMANDS = [
+    ["doctor"],
+    ["plan"],
+    ["run"],
+    ["status"],
+    ["logs"],
+    ["predict"],
+    ["plugin", "list"],
+    ["plugin", "manifest"],
+]
 
 
 def run(*words: str) -> Result:

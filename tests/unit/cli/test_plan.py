@@ -144,3 +144,16 @@ def test_numbers_that_are_octal_are_warned_of_and_planned_as_they_are_read(tmp_p
     result = plan(*RECIPE[:2], "-f", str(tmp_path / "a.yaml"))
     assert f"warning: {tmp_path / 'a.yaml'}:13:3: spec.nodes: YAML reads 010 as 8 (octal)" in result.stderr
     assert "8 nodes x 1 process" in result.stdout
+
+
+def test_a_bucket_is_tried_by_a_pod_before_anything_else(tmp_path: Path) -> None:
+    text = (DIGITS / "store.yaml").read_text()
+    s3 = "s3: {bucket: models, secretRef: {name: keys}}"
+    (tmp_path / "a.yaml").write_text(text.replace("persistentVolumeClaim:\n    claimName: slipway-store", s3))
+    lines = tree("-f", str(tmp_path / "a.yaml"), *RECIPE[2:])
+    at = lines.index("in bucket models")
+    assert lines[at + 1 : at + 3] == [
+        "check-store: Job default-<store hash>-t-<check-store>-1",
+        "lists, reads and writes the bucket",
+    ]
+    assert "+ ModelDeployment digits: will be Ready" in lines

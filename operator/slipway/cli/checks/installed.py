@@ -1,0 +1,154 @@
+"""Whether Slipway is there: its kinds, its operator, its plugins, and all of one version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from slipway.api.crds import RESOURCES, Resource, root_schema
+from slipway.api.errors import Forbidden
+from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Object
+from slipway.api.schema import Schema, walk
+from slipway.cli.checks.findings import Asked, Finding
+from slipway.cli.present import OPERATOR
+
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_INSTALL = "helm upgrade --install slipway helm/slipway --namespace slipway-system --create-namespace"
+_APPLY = "apply the folder crds/ of this version: helm upgrades, and does not take away, what is there"
+
+
+async def crds(asked: Asked) -> list[Finding]:
+    """Served, and with the fields that this command knows."""
+    try:
+        found = {one.crd_name: await asked.get(f"{_CRDS}/{one.crd_name}") for one in RESOURCES}
+    except Forbidden:
+        return [await _served(asked)]
+    missing = [one.kind.kind for one in RESOURCES if found[one.crd_name] is None]
+    if missing:
+        return [Finding("CRDs", "fail", f"{', '.join(missing)} of {API_VERSION} are not installed", _INSTALL)]
+    wrong = [line for one in RESOURCES for line in _compared(one, found[one.crd_name] or {})]
+    return wrong or [Finding("CRDs", "ok", f"{len(RESOURCES)} kinds of {API_VERSION}, with the fields of this version")]
+
+
+async def _served(asked: Asked) -> Finding:
+    answer = await asked.get(f"/apis/{GROUP}/{VERSION}") or {}
+    plurals = {one["name"] for one in answer.get("resources", ())}
+    missing = [one.kind.kind for one in RESOURCES if one.kind.plural not in plurals]
+    if missing:
+        return Finding("CRDs", "fail", f"{', '.join(missing)} of {API_VERSION} are not served", _INSTALL)
+    return Finding("CRDs", "ok", f"{API_VERSION} is served; its fields are not compared: you may not read CRDs")
+
+
+def _compared(resource: Resource, crd: Object) -> Iterator[Finding]:
+    kind = resource.kind.kind
+    versions = {one["name"]: one for one in crd["spec"]["versions"]}
+    if VERSION not in versions:
+        yield Finding("CRDs", "fail", f"{kind} is served as {', '.join(versions)}, not {VERSION}", _APPLY)
+        return
+    theirs = _fields(versions[VERSION]["schema"]["openAPIV3Schema"])
+    ours = _fields(root_schema(resource))
+    if lacks := sorted(ours - theirs):
+        yield Finding("CRDs", "fail", f"{kind} is older than this command: it lacks {_few(lacks)}", _APPLY)
+    if more := sorted(theirs - ours):
+        what = f"{kind} is newer than this command: it also has {_few(more)}"
+        yield Finding("CRDs", "warn", what, "upgrade the command line: pip install --upgrade slipway-operator")
+
+
+def _fields(schema: Schema) -> set[str]:
+    return {node.path for node in walk(schema) if node.path and not node.path.endswith(("[]", "{}"))}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+async def operator(asked: Asked) -> list[Finding]:
+    """Its pods run, one of them leads, and it serves this namespace."""
+    try:
+        found = await asked.list(DEPLOYMENT, everywhere=True, labels=OPERATOR)
+    except Forbidden:
+        what = "cannot be looked at: you may not list Deployments of all namespaces"
+        return [Finding("operator", "warn", what, "ask somebody who administers the cluster to run this")]
+    if not found:
+        return [Finding("operator", "fail", "no Deployment of the chart is in the cluster", _INSTALL)]
+    return [line for one in found for line in await _operator(asked, one)]
+
+
+async def _operator(asked: Asked, deployment: Object) -> list[Finding]:
+    meta, name = deployment["metadata"], f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
+    ready = int(deployment.get("status", {}).get("readyReplicas", 0))
+    wanted = int(deployment["spec"].get("replicas", 1))
+    see = f"kubectl -n {meta['namespace']} describe pods -l app.kubernetes.io/part-of=slipway"
+    if ready == 0:
+        return [Finding("operator", "fail", f"{name}: none of {wanted} pods is ready", see)]
+    found = [Finding("operator", "ok", f"{name}: {ready} of {wanted} pods are ready")]
+    if ready < wanted:
+        found = [Finding("operator", "warn", f"{name}: {ready} of {wanted} pods are ready", see)]
+    arguments = _arguments(deployment)
+    served = [text for option, text in arguments if option == "--namespace"]
+    if served and asked.namespace not in served:
+        cure = f"add {asked.namespace} to `namespaces` of the chart's values, or use one of those"
+        found.append(Finding("operator", "fail", f"it serves {', '.join(served)}, not {asked.namespace}", cure))
+    if ("--no-leader-election", "") not in arguments:
+        lease = dict(arguments).get("--lease-name", "slipway-operator")
+        found.append(await _leads(asked, meta["namespace"], lease))
+    found += _version(meta.get("labels") or {})
+    return found
+
+
+def _arguments(deployment: Object) -> list[tuple[str, str]]:
+    words = [
+        word
+        for container in deployment["spec"]["template"]["spec"]["containers"]
+        for word in container.get("args") or ()
+    ]
+    return [(option, text) for option, _, text in (str(word).partition("=") for word in words)]
+
+
+async def _leads(asked: Asked, namespace: str, name: str) -> Finding:
+    try:
+        lease = await asked.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
+    except Forbidden:
+        return Finding("leader", "warn", f"Lease {namespace}/{name} cannot be read", "ask somebody who may")
+    spec = (lease or {}).get("spec", {})
+    see = f"kubectl -n {namespace} logs -l app.kubernetes.io/part-of=slipway"
+    if not spec.get("holderIdentity") or not spec.get("renewTime"):
+        return Finding("leader", "fail", f"nobody holds Lease {namespace}/{name}", see)
+    age = datetime.now(UTC) - datetime.fromisoformat(spec["renewTime"])
+    # Renewed well before it is over; the clocks of two machines differ by seconds.
+    if age > timedelta(seconds=2 * int(spec.get("leaseDurationSeconds", 15))):
+        what = f"{spec['holderIdentity']} has not renewed Lease {namespace}/{name} for {int(age.total_seconds())} s"
+        return Finding("leader", "fail", what, see)
+    return Finding("leader", "ok", f"{spec['holderIdentity']} leads")
+
+
+def _version(labels: Mapping[str, str]) -> list[Finding]:
+    from importlib.metadata import version
+
+    theirs, ours = labels.get("app.kubernetes.io/version"), version("slipway-operator")
+    if theirs is None or theirs == ours:
+        return []
+    return [Finding("operator", "warn", f"it is version {theirs}, and this command is {ours}", "use one version")]
+
+
+async def plugins(asked: Asked) -> list[Finding]:
+    """Those of the cluster, against those that are installed here."""
+    from importlib.metadata import entry_points
+
+    from slipway.sdk.plugin import GROUP as POINTS
+    from slipway.sdk.plugin import load_plugins
+
+    present = await asked.list(COMPRESSION_PLUGIN)
+    if not present:
+        cure = "set `defaults.compressionPlugins` of the chart, or: slipway plugin manifest --all | kubectl apply -f -"
+        return [Finding("plugins", "fail", "there is no CompressionPlugin: no model can be made smaller", cure)]
+    here, broken = load_plugins(list(entry_points(group=POINTS)))
+    found = [Finding("plugins", "warn", f"{one.name} cannot be loaded here: {one.error}", "mend it") for one in broken]
+    for obj in present:
+        name, theirs = obj["metadata"]["name"], obj["spec"].get("version")
+        ours = here[name].version if name in here else None
+        if ours is not None and ours != theirs:
+            cure = f"slipway plugin manifest {name} | kubectl apply -f -, where the image has {ours}"
+            found.append(Finding("plugins", "warn", f"{name} is {theirs} in the cluster and {ours} here", cure))
+    names = ", ".join(f"{obj['metadata']['name']} {obj['spec'].get('version')}" for obj in present)
+    return found or [Finding("plugins", "ok", names)]

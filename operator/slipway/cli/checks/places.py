@@ -1,0 +1,127 @@
+"""Where work runs and results lie: stores, pools of nodes, names of Services, images."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from slipway.api.errors import Forbidden
+from slipway.api.gpupool import GPUPool
+from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, POD, PVC, Object
+from slipway.cli.checks.findings import Asked, Finding, counted
+from slipway.plan.store import SHARED_MODE
+from slipway.preview.outlook import verdict_of
+from slipway.reconcile.references import MANAGED
+
+_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+
+
+async def stores(asked: Asked) -> list[Finding]:
+    """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered."""
+    found, claims = await asyncio.gather(asked.list(ARTIFACT_STORE), asked.list(PVC))
+    if not found:
+        what = f"namespace {asked.namespace} has no ArtifactStore"
+        return [Finding("stores", "fail", what, "create one named default on a claim: see examples/digits/store.yaml")]
+    by_name = {claim["metadata"]["name"]: claim for claim in claims}
+    return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found]
+
+
+def _bucket(store: Object) -> Finding:
+    """As the operator's own pod has found it."""
+    name, bucket = store["metadata"]["name"], store["spec"]["s3"]["bucket"]
+    verdict = verdict_of(store)
+    if verdict.good:
+        return Finding("stores", "ok", f"{name}: {verdict.message or f'bucket {bucket} has answered'}")
+    what = f"{name}: bucket {bucket}: {verdict.reason}: {verdict.message}"
+    cure = "mend what it names: the Secret, the bucket, its policy, or the endpoint; it is tried again by itself"
+    return Finding("stores", "fail" if verdict.state == "stalled" else "warn", what, cure)
+
+
+def _store(store: Object, claims: Mapping[str, Object]) -> Finding:
+    name, wanted = store["metadata"]["name"], store["spec"]["persistentVolumeClaim"]["claimName"]
+    claim = claims.get(wanted)
+    if claim is None:
+        cure = f"create the claim, with accessModes [{SHARED_MODE}]"
+        return Finding("stores", "fail", f"{name}: there is no PersistentVolumeClaim {wanted}", cure)
+    modes = claim["spec"].get("accessModes", ())
+    if SHARED_MODE not in modes:
+        what = f"{name}: claim {wanted} has {', '.join(modes)}, and pods of several nodes share a store"
+        return Finding("stores", "fail", what, f"name a claim with {SHARED_MODE} in a new ArtifactStore")
+    phase = claim.get("status", {}).get("phase", "Pending")
+    if phase != "Bound":
+        see = f"kubectl describe pvc {wanted}; no class may offer {SHARED_MODE}, or it binds when the first pod comes"
+        return Finding("stores", "warn", f"{name}: claim {wanted} is {phase}, not Bound", see)
+    return Finding("stores", "ok", f"{name}: claim {wanted} is bound and can be shared; --deep writes to it")
+
+
+async def pools(asked: Asked) -> list[Finding]:
+    """Each GPUPool has nodes, and these have the devices that it promises."""
+    found = await asked.list(GPU_POOL)
+    if not found:
+        return [Finding("pools", "ok", "there is no GPUPool: everything runs on processors, on any nodes")]
+    try:
+        nodes = await asked.items("/api/v1/nodes")
+    except Forbidden:
+        what = f"{counted(len(found), 'GPUPool')} cannot be compared with the nodes: you may not list nodes"
+        return [Finding("pools", "warn", what, "ask somebody who administers the cluster to run this")]
+    return [_pool(pool, nodes) for pool in found]
+
+
+def _pool(obj: Object, nodes: Any) -> Finding:
+    name, spec = obj["metadata"]["name"], GPUPool.model_validate(obj).spec
+    labels = ", ".join(f"{key}={value}" for key, value in spec.node_selector.items())
+    chosen = [node for node in nodes if spec.node_selector.items() <= (node["metadata"].get("labels") or {}).items()]
+    if not chosen:
+        cure = f"label its nodes: kubectl label node NODE {labels.replace(', ', ' ')}"
+        return Finding("pools", "fail", f"{name}: no node has {labels}", cure)
+    if spec.resource is None:
+        return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')}, without devices")
+    device, each = spec.resource.name, spec.resource.per_pod
+    counts = [int(node.get("status", {}).get("allocatable", {}).get(device, 0)) for node in chosen]
+    if max(counts) < each:
+        what = (
+            f"{name}: a pod takes {each} {device}, and the largest of {counted(len(chosen), 'node')} has {max(counts)}"
+        )
+        return Finding("pools", "fail", what, "install the device plugin on its nodes, or lower spec.resource.perPod")
+    return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')} with {sum(counts)} {device}")
+
+
+async def names(asked: Asked) -> list[Finding]:
+    """Pods find each other by the names of Services. Without a pod it shows whether somebody answers for them."""
+    path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
+    doubt = "run it with --deep: a pod then looks a name up"
+    try:
+        slices = await asked.items(path, labelSelector="kubernetes.io/service-name=kube-dns")
+    except Forbidden:
+        return [Finding("DNS", "warn", "whether DNS runs cannot be seen: you may not read kube-system", doubt)]
+    ready = [
+        end
+        for one in slices
+        for end in one.get("endpoints") or ()
+        if (end.get("conditions") or {}).get("ready") is not False
+    ]
+    if not slices:
+        return [Finding("DNS", "warn", "no Service kube-dns is in kube-system; another one may answer", doubt)]
+    if not ready:
+        cure = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
+        return [Finding("DNS", "fail", "Service kube-dns has no endpoint that is ready", cure)]
+    return [Finding("DNS", "ok", f"kube-dns has {counted(len(ready), 'endpoint')}; --deep looks a name up")]
+
+
+async def images(asked: Asked) -> list[Finding]:
+    """Whether any pod of ours waits for its image."""
+    pods = await asked.list(POD, labels=dict(MANAGED))
+    waiting = [
+        (pod["metadata"]["name"], one["image"], state["reason"])
+        for pod in pods
+        for field in ("initContainerStatuses", "containerStatuses")
+        for one in pod.get("status", {}).get(field) or ()
+        if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
+    ]
+    if not waiting:
+        told = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        return [Finding("images", "ok", f"{told}; --deep pulls the runtime image")]
+    pod, image, reason = waiting[0]
+    cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
+    return [Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)]

@@ -1,0 +1,125 @@
+"""Who may do what: the user by SelfSubjectAccessReview, the operator by SubjectAccessReview."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from slipway.api.errors import Forbidden
+from slipway.api.kinds import DEPLOYMENT, GROUP
+from slipway.cli.checks.findings import Asked, Finding, counted
+from slipway.cli.present import OPERATOR
+
+_REVIEWS = "/apis/authorization.k8s.io/v1"
+
+
+class Right(NamedTuple):
+    """resource may name a subresource: `pods/log`."""
+
+    verb: str
+    group: str
+    resource: str
+    namespaced: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+
+def _rights(group: str, resources: str, verbs: str, *, namespaced: bool = True) -> list[Right]:
+    return [Right(verb, group, resource, namespaced) for resource in resources.split() for verb in verbs.split()]
+
+
+READS: Sequence[Right] = (
+    *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "get list watch"),
+    *_rights(GROUP, "gpupools compressionplugins", "get list", namespaced=False),
+    *_rights("", "pods persistentvolumeclaims", "list"),
+    *_rights("", "pods/log services", "get"),
+)
+"""What `status`, `logs`, `plan --live` and this command need."""
+WRITES: Sequence[Right] = (
+    *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "create patch delete"),
+    *_rights("", "pods/portforward", "create"),
+)
+"""What `kubectl apply` of our kinds and `predict` need."""
+
+OPERATES: Sequence[Right] = (
+    *_rights(GROUP, "compressionplugins gpupools", "list watch", namespaced=False),
+    *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "get list watch"),
+    *_rights(GROUP, "trainingjobs/status modeldeployments/status artifactstores/status", "patch"),
+    *_rights("", "pods persistentvolumeclaims", "list watch"),
+    *_rights("batch", "jobs", "get list watch create delete"),
+    *_rights("apps", "controllerrevisions", "get list watch create delete"),
+    *_rights("", "services", "get list watch create patch delete"),
+    *_rights("apps", "deployments", "get list watch create patch delete"),
+    *_rights("networking.k8s.io", "networkpolicies", "get list watch create patch delete"),
+    *_rights("policy", "poddisruptionbudgets", "get list watch create patch"),
+    *_rights("events.k8s.io", "events", "create"),
+)
+"""What the chart grants the operator; a test holds the two together."""
+
+
+async def of_the_user(asked: Asked) -> list[Finding]:
+    async def ask(right: Right) -> bool:
+        body = {"kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": _attributes(right, asked.namespace)}}
+        return await _allowed(asked, "selfsubjectaccessreviews", body)
+
+    reads, writes = await _refused(READS, ask), await _refused(WRITES, ask)
+    edit = f"kubectl create rolebinding slipway --clusterrole=edit --user=YOU --namespace={asked.namespace}"
+    if reads:
+        return [Finding("your rights", "fail", f"you may not {_few(reads)} in {asked.namespace}", edit)]
+    if writes:
+        return [Finding("your rights", "warn", f"you may only read: not {_few(writes)} in {asked.namespace}", edit)]
+    return [Finding("your rights", "ok", f"you may read and write what is needed in {asked.namespace}")]
+
+
+async def of_the_operator(asked: Asked) -> list[Finding]:
+    try:
+        found = await asked.list(DEPLOYMENT, everywhere=True, labels=OPERATOR)
+    except Forbidden:
+        return []  # the check of the operator has told it
+    findings = []
+    for deployment in found:
+        namespace = deployment["metadata"]["namespace"]
+        account = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
+        findings.append(await _of_account(asked, f"system:serviceaccount:{namespace}:{account}"))
+    return findings
+
+
+async def _of_account(asked: Asked, user: str) -> Finding:
+    async def ask(right: Right) -> bool:
+        spec = {"user": user, "resourceAttributes": _attributes(right, asked.namespace)}
+        return await _allowed(asked, "subjectaccessreviews", {"kind": "SubjectAccessReview", "spec": spec})
+
+    try:
+        refused = await _refused(OPERATES, ask)
+    except Forbidden:
+        what = f"those of {user} cannot be asked for: you may not create SubjectAccessReviews"
+        return Finding("operator's rights", "warn", what, "ask somebody who administers the cluster to run this")
+    if refused:
+        cure = "upgrade the chart with its roles (rbac); nothing else grants them"
+        return Finding("operator's rights", "fail", f"{user} may not {_few(refused)} in {asked.namespace}", cure)
+    return Finding("operator's rights", "ok", f"{user} may do what it must in {asked.namespace}")
+
+
+async def _allowed(asked: Asked, resource: str, body: dict[str, Any]) -> bool:
+    answer = await asked.post(f"{_REVIEWS}/{resource}", {"apiVersion": "authorization.k8s.io/v1", **body})
+    return bool(answer.get("status", {}).get("allowed"))
+
+
+async def _refused(rights: Iterable[Right], ask: Any) -> list[Right]:
+    asked = list(rights)
+    answers = await asyncio.gather(*(ask(right) for right in asked))
+    return [right for right, allowed in zip(asked, answers, strict=True) if not allowed]
+
+
+def _attributes(right: Right, namespace: str) -> dict[str, str]:
+    resource, _, subresource = right.resource.partition("/")
+    found = {"verb": right.verb, "group": right.group, "resource": resource}
+    found |= {"namespace": namespace} if right.namespaced else {}
+    return {**found, "subresource": subresource} if subresource else found
+
+
+def _few(rights: Sequence[Right]) -> str:
+    more = f" and {counted(len(rights) - 3, 'other right')}" if len(rights) > 3 else ""
+    return ", ".join(str(right) for right in rights[:3]) + more
