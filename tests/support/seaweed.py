@@ -64,10 +64,12 @@ def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[Seaweed]:
         "-s3",
         f"-dir={folder}",
         f"-ip={address}",
-        "-ip.bind=0.0.0.0",
+        f"-ip.bind={address}",
         f"-s3.config={identities}",
         "-master.volumeSizeLimitMB=64",
         "-master.telemetry=false",
+        "-s3.port.iceberg=0",  # these two have ports of their own otherwise, which another run may have taken
+        "-s3.port.lance=0",
         "-volume.max=20",
     ]
     ports = iter(free_ports(8))
