@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from slipway.api.artifactstore import ArtifactStore, ArtifactStoreSpec
+from slipway.api.errors import SpecError
 from slipway.api.gpupool import GPUPool, GPUPoolSpec
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
 from slipway.api.status import Condition
@@ -26,12 +27,19 @@ class NotYet(Exception):
 
 
 def ready_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
-    """The store that new work may use. Raises NotYet: StoreNotFound, StoreNotReady."""
+    """The store that new work may use.
+
+    Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreFailed) for one that somebody has to mend.
+    """
     obj = seen.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         raise NotYet("StoreNotFound", f'spec.store: there is no ArtifactStore "{name}" in this namespace; create it')
     store = parsed(ArtifactStore, obj)
     verdict = condition(store.status.conditions, "Ready")
+    stalled = condition(store.status.conditions, "Stalled")
+    if stalled is not None and stalled.status == "True":
+        problem = f'ArtifactStore "{name}" cannot be used: {stalled.message}'
+        raise SpecError("spec.store", problem, "or name another store", reason="StoreFailed")
     if verdict is None or verdict.status != "True":
         why = f": {verdict.message}" if verdict and verdict.message else ""
         raise NotYet("StoreNotReady", f'spec.store: ArtifactStore "{name}" is not ready{why}')
