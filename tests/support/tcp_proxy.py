@@ -78,7 +78,7 @@ class _Proxy:
                     self.whole.clear()
                 if to_server and not self.whole.is_set():
                     self.held += len(part)
-                await self.whole.wait()
+                    await self.whole.wait()
                 target.write(part)
                 await target.drain()
 
@@ -101,7 +101,7 @@ class Cable:
         return self._proxy.held
 
     def cut(self) -> None:
-        """From now on nothing arrives, and nobody hears of it."""
+        """From now on nothing arrives at the server, and nobody hears of it; what the server says still comes."""
         self._loop.run(self._proxy.cut())
 
     def hangs_after(self, count: int) -> None:
