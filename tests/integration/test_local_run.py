@@ -13,6 +13,7 @@ import pytest
 
 from support.local_runs import LocalRun, finished, objects, processes_of, started, written
 from support.manifests import EXAMPLES, digits_deployment, digits_training, script_training
+from support.seaweed import ADMIN, BUCKET, seaweed
 
 DIGITS = (EXAMPLES / "digits/training.yaml", EXAMPLES / "digits/deployment.yaml")
 
@@ -121,3 +122,16 @@ def test_a_script_of_ones_own_is_trained_and_sealed(tmp_path: Path):
     code, said = finished(tmp_path / "state", [written(tmp_path, config, job)])
     assert code == 0, said
     assert the("TrainingJob", tmp_path / "state")["status"]["artifact"]["state"] == "module"
+
+
+def test_a_training_keeps_what_it_makes_in_a_bucket(tmp_path: Path):
+    with seaweed(tmp_path) as service:
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": ADMIN}
+        store = {"apiVersion": "slipway.dev/v1alpha1", "kind": "ArtifactStore", "metadata": {"name": "default"}}
+        job = digits_training(nodes=1, pools=[])
+        file = written(tmp_path, secret, {**store, "spec": {"s3": service.spec()}}, job)
+        code, said = finished(tmp_path / "state", [file])
+        assert code == 0, said
+        uri = the("TrainingJob", tmp_path / "state")["status"]["artifact"]["uri"]
+        assert service.files.exists(f"{BUCKET}/{uri.removeprefix('store:///')}/manifest.json")
+    assert not (tmp_path / "state/volumes").exists()

@@ -1,0 +1,155 @@
+"""A pod's life in real processes: init containers, probes, restarts, and an end with nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from slipway.api.kinds import Object
+from slipway.local import container as containers
+from slipway.local.container import Node
+from slipway.local.environment import Seat
+from slipway.local.images import Images
+from slipway.local.manifests import is_ready
+from slipway.local.pod import RunningPod
+from slipway.local.state import State
+from slipway.local.volumes import Sources
+from support.local import a_pod
+from support.local_runs import processes_of
+
+MOUNT = [{"name": "shared", "mountPath": "/shared"}]
+SLEEPS = "import time; time.sleep(600)"
+
+
+def a_container(name: str, source: str, **more: object) -> Object:
+    return {"name": name, "image": "runtime", "command": ["python", "-c", source], "volumeMounts": MOUNT, **more}
+
+
+class Watched:
+    """A pod that runs, and the newest of what it says of itself."""
+
+    def __init__(self, folder: Path, **spec: object) -> None:
+        self.status: Object = {}
+        self.history: list[Object] = []
+        self._news = asyncio.Event()
+        pod = a_pod(volumes=[{"name": "shared", "emptyDir": {}}], **spec)
+        node = Node(State(folder), Images("runtime", "serving"), Sources({}), lambda _pod: Seat())
+        self.running = RunningPod(pod, node, self._heard)
+
+    def _heard(self, status: Object) -> None:
+        self.status = status
+        self.history.append(status)
+        self._news.set()
+
+    async def until(self, holds: Callable[[Object], object]) -> Object:
+        async with asyncio.timeout(60):
+            while not (self.status and holds(self.status)):
+                self._news.clear()
+                await self._news.wait()
+        return self.status
+
+
+@asynccontextmanager
+async def running(folder: Path, *mains: Object, **spec: object) -> AsyncIterator[Watched]:
+    watched = Watched(folder, containers=list(mains), **spec)
+    task = asyncio.create_task(watched.running.run())
+    try:
+        yield watched
+    finally:
+        await watched.running.stop(hurry=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def said(status: Object, name: str = "main") -> Object:
+    both = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    return next(one for one in both if one["name"] == name)
+
+
+def is_over(status: Object) -> bool:
+    return status["phase"] in ("Succeeded", "Failed")
+
+
+async def test_init_containers_run_in_order_and_leave_their_files_to_the_main_one(tmp_path: Path):
+    add = "open('/shared/log', 'a').write({!r})"
+    inits = [a_container("first", add.format("1")), a_container("second", add.format("2"))]
+    main = a_container("main", "import sys; sys.exit(open('/shared/log').read() != '12')")
+    async with running(tmp_path, main, initContainers=inits) as pod:
+        assert (await pod.until(is_over))["phase"] == "Succeeded"
+
+
+async def test_a_failed_init_container_ends_a_pod_that_is_not_restarted(tmp_path: Path):
+    inits = [a_container("first", "raise SystemExit(4)")]
+    async with running(tmp_path, a_container("main", SLEEPS), initContainers=inits) as pod:
+        status = await pod.until(is_over)
+    assert status["phase"] == "Failed"
+    assert said(status, "first")["state"]["terminated"]["exitCode"] == 4
+    assert "running" not in said(status)["state"]
+
+
+async def test_a_pod_leaves_its_termination_message_and_exit_code(tmp_path: Path):
+    source = (
+        "import os, pathlib, sys; pathlib.Path(os.environ['SLIPWAY_TERMINATION_LOG']).write_text('why'); sys.exit(3)"
+    )
+    async with running(tmp_path, a_container("main", source)) as pod:
+        ended = said(await pod.until(is_over))["state"]["terminated"]
+    assert (ended["exitCode"], ended["message"]) == (3, "why")
+
+
+async def test_a_pod_is_ready_only_after_its_startup_probe_has_succeeded(tmp_path: Path):
+    probe = {"exec": {"command": ["python", "-c", "open('/shared/go')"]}, "periodSeconds": 0.1, "timeoutSeconds": 30}
+    main = a_container("main", SLEEPS, startupProbe={**probe, "failureThreshold": 1000})
+    async with running(tmp_path, main) as pod:
+        await pod.until(lambda status: "running" in said(status)["state"])
+        assert not is_ready({"metadata": {}, "status": pod.status})
+        (next((tmp_path / "pods").glob("*/shared")) / "go").touch()
+        await pod.until(lambda status: is_ready({"metadata": {}, "status": status}))
+
+
+async def test_a_container_that_never_starts_by_its_probe_is_ended_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(containers, "FIRST_BACKOFF_SECONDS", 0.1)
+    probe = {"exec": {"command": ["python", "-c", "raise SystemExit(1)"]}, "periodSeconds": 0.1, "failureThreshold": 2}
+    main = a_container("main", SLEEPS, startupProbe={**probe, "timeoutSeconds": 30})
+    async with running(tmp_path, main, restartPolicy="Always") as pod:
+        status = await pod.until(lambda status: said(status)["restartCount"] >= 1)
+    assert said(status)["lastState"]["terminated"]["exitCode"] == 143
+
+
+async def test_readiness_follows_what_the_container_answers(tmp_path: Path):
+    server = (
+        "import os, http.server as h\n"
+        "class Handler(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(503 if os.path.exists('/shared/ill') else 200); self.end_headers()\n"
+        "h.HTTPServer((os.environ['PET_LOCAL_ADDR'], 8000), Handler).serve_forever()\n"
+    )
+    probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 0.1, "failureThreshold": 1}
+    ports = [{"name": "http", "containerPort": 8000}]
+    async with running(tmp_path, a_container("main", server, readinessProbe=probe, ports=ports)) as pod:
+        await pod.until(lambda status: said(status)["ready"])
+        (next((tmp_path / "pods").glob("*/shared")) / "ill").touch()
+        await pod.until(lambda status: not said(status)["ready"])
+
+
+async def test_stopping_makes_it_unready_at_once_and_leaves_no_process(tmp_path: Path):
+    async with running(tmp_path, a_container("main", SLEEPS)) as pod:
+        await pod.until(lambda status: said(status)["ready"])
+        assert processes_of(tmp_path)
+        seen = len(pod.history)
+        await pod.running.stop()
+        assert not said(pod.history[seen])["ready"]
+    assert processes_of(tmp_path) == {}
+
+
+async def test_an_image_that_is_not_here_is_named_and_waited_for(tmp_path: Path):
+    main = {**a_container("main", SLEEPS), "image": "registry.example/mine:1"}
+    async with running(tmp_path, main) as pod:
+        waits = said(await pod.until(lambda status: said(status)["state"]["waiting"].get("message")))
+    assert waits["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    assert "registry.example/mine:1" in waits["state"]["waiting"]["message"]
