@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Group
 from rich.table import Table
 
 from demo.reference import Reference
@@ -76,23 +77,23 @@ def missed_bars(result: dict[str, Any]) -> list[str]:
     return [bar for bar, held in bars.items() if not held]
 
 
-def table(results: list[dict[str, Any]]) -> Table:
-    table = Table("seed", "model", "accuracy", "bytes", "times smaller", "p50 ms HTTP / gRPC", "requests/s HTTP / gRPC")
+def table(results: list[dict[str, Any]]) -> Group:
+    """What the models came to, and how fast the served one answers, one sample a request."""
+    models = Table("seed", "model", "accuracy", "bytes", "times smaller")
+    requests = Table("seed", "protocol", "p50 ms", "p99 ms", "requests/s")
     for result in results:
-        whole = result["bytes_float"]
-        table.add_row(str(result["seed"]), "float32", f"{result['accuracy_float']:.4f}", f"{whole:,}", "1.0")
-        table.add_row("", "pruned", "", f"{result['bytes_pruned']:,}", f"{whole / result['bytes_pruned']:.1f}")
-        times, rates = result["latency_ms"], result["requests_per_second"]
-        table.add_row(
-            "",
-            "pruned int8, served",
-            f"{result['accuracy_served']:.4f}",
-            f"{result['bytes_compressed']:,}",
-            f"{whole / result['bytes_compressed']:.1f}",
-            f"{times['http']['p50']:.2f} / {times['grpc']['p50']:.2f}",
-            f"{rates['http']:.0f} / {rates['grpc']:.0f}",
+        seed, whole = str(result["seed"]), result["bytes_float"]
+        rows = (
+            ("float32", f"{result['accuracy_float']:.4f}", whole),
+            ("pruned", "", result["bytes_pruned"]),
+            ("pruned int8, served", f"{result['accuracy_served']:.4f}", result["bytes_compressed"]),
         )
-    return table
+        for model, accuracy, size in rows:
+            models.add_row(seed, model, accuracy, f"{size:,}", f"{whole / size:.1f}")
+        for protocol, times in result["latency_ms"].items():
+            rate = result["requests_per_second"][protocol]
+            requests.add_row(seed, protocol, f"{times['p50']:.2f}", f"{times['p99']:.2f}", f"{rate:.0f}")
+    return Group(models, requests)
 
 
 def write_report(path: Path, results: list[dict[str, Any]], seconds: Mapping[str, float]) -> None:

@@ -41,7 +41,7 @@ def main() -> int:
     result = asyncio.run(_run(console, stages))
     write_report(REPORT, [result], stages.seconds)
     console.print(table([result]))
-    console.print(f"report: {REPORT.relative_to(ROOT)}\n{_NEXT}", highlight=False)
+    console.print(f"report: {REPORT.relative_to(ROOT)}\n{_NEXT}", highlight=False, soft_wrap=True)
     missed = missed_bars(result)
     for line in missed:
         console.print(f"[red]missed[/red]  {line}", highlight=False)
@@ -88,9 +88,11 @@ async def _asked(cluster: LocalCluster, protocol: str) -> Any:
 
 
 _NEXT = """next, on this machine:
-  slipway run -f examples/digits/training.yaml -f examples/digits/deployment.yaml --cpu    serve it until Ctrl-C
-  slipway predict --url 127.0.0.1:8000 --dataset digits --limit 10                         ask it, from another shell
-  make demo-cluster                                                                        the same on a real cluster"""
+  slipway run -f examples/digits/training.yaml -f examples/digits/deployment.yaml --cpu
+                                    serves the digits until Ctrl-C; of it, only the first time trains
+  slipway predict --url 127.0.0.1:8000 --dataset digits --limit 10
+                                    asks it, from another shell
+  make demo-cluster                 the same on a real cluster"""
 
 
 if __name__ == "__main__":
