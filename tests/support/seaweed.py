@@ -71,6 +71,9 @@ def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[Seaweed]:
         "-s3.port.iceberg=0",  # these two have ports of their own otherwise, which another run may have taken
         "-s3.port.lance=0",
         "-volume.max=20",
+        # Of fixed ports, and of no use here: two services on one machine would be in each other's way.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
     ports = iter(free_ports(8))
     port = {name: next(ports) for name in ("master", "volume", "filer", "s3")}
