@@ -101,12 +101,17 @@ async def test_a_pod_leaves_its_termination_message_and_exit_code(tmp_path: Path
 
 
 async def test_a_pod_is_ready_only_after_its_startup_probe_has_succeeded(tmp_path: Path):
-    probe = {"exec": {"command": ["python", "-c", "open('/shared/go')"]}, "periodSeconds": 0.1, "timeoutSeconds": 30}
+    source = "open('/shared/asked', 'a').write('.'); open('/shared/go')"
+    probe = {"exec": {"command": ["python", "-c", source]}, "periodSeconds": 0.1, "timeoutSeconds": 30}
     main = a_container("main", SLEEPS, startupProbe={**probe, "failureThreshold": 1000})
     async with running(tmp_path, main) as pod:
         await pod.until(lambda status: "running" in said(status)["state"])
+        shared = next((tmp_path / "pods").glob("*/shared"))
+        async with asyncio.timeout(60):
+            while not (shared / "asked").exists() or len((shared / "asked").read_text()) < 2:
+                await asyncio.sleep(0.05)
         assert not is_ready({"metadata": {}, "status": pod.status})
-        (next((tmp_path / "pods").glob("*/shared")) / "go").touch()
+        (shared / "go").touch()
         await pod.until(lambda status: is_ready({"metadata": {}, "status": status}))
 
 

@@ -150,9 +150,8 @@ async def running(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run_workers(reconciler, WORKERS)), group.create_task(cluster.run())]
             try:
-                await _idle(
-                    queue
-                )  # what the objects say of themselves is of an earlier run until they are planned anew
+                # Until they are planned anew, what objects say of themselves is of an earlier run.
+                await _idle(queue)
                 yield cluster
             finally:
                 queue.close()
