@@ -21,7 +21,8 @@ from slipway.api.reports import Report, parse_report
 from slipway.api.tasks import CheckTask
 from slipway.runtime import check
 from slipway.sdk.manifest import Content
-from support.seaweed import READER, Seaweed
+from support.seaweed import ADMIN, READER, Seaweed
+from support.seaweed import seaweed as seaweed_service
 from support.stores import RemoteStore, environment_in, pod_in
 from support.tcp_proxy import Cable, cable_to
 
@@ -143,9 +144,19 @@ def test_what_is_wrong_is_named_with_its_cure(
     assert type(found.value) is kind
 
 
-def test_a_certificate_that_is_not_trusted_is_named_with_its_cure(seaweed: Seaweed, tmp_path: Path):
+def test_a_certificate_of_ones_own_authority_is_trusted_where_the_secret_has_it(tmp_path: Path):
+    with seaweed_service(tmp_path, tls=True) as service:
+        assert service.ca is not None
+        untrusted = pod_in(service.store(tmp_path), "check")
+        with pytest.raises(StoreError, match=r"spec\.s3\.endpoint .*certificate .* is not trusted.*AWS_CA_BUNDLE"):
+            check.run(CheckTask(), untrusted)
+        trusted = {**ADMIN, "AWS_CA_BUNDLE": service.ca.read_text()}
+        assert check.run(CheckTask(), pod_in(service.store(tmp_path, trusted), "check")).outcome == "succeeded"
+
+
+def test_a_service_that_speaks_no_tls_is_named(seaweed: Seaweed, tmp_path: Path):
     store = seaweed.store(tmp_path, endpoint=seaweed.endpoint.replace("http:", "https:"))
-    with pytest.raises(StoreError, match=r"spec\.s3\.endpoint"):
+    with pytest.raises(StoreError, match=r"spec\.s3\.endpoint .*does not speak TLS.*; write http://"):
         check.run(CheckTask(), pod_in(store, "check"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from support.servers import free_ports, running
 from support.stores import RemoteStore
 
+ADDRESS = "127.0.0.1"
 BUCKET = "artifacts"
 ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"}
 READER = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
@@ -25,9 +27,10 @@ START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Seaweed:
-    """A service that runs, with the bucket BUCKET."""
+    """A service that runs, with the bucket BUCKET. ca: what its certificate is checked by; None without TLS."""
 
     endpoint: str
+    ca: Path | None = None
 
     def spec(self, **more: Any) -> dict[str, Any]:
         """An ArtifactStore's spec.s3."""
@@ -46,14 +49,15 @@ class Seaweed:
             key=ADMIN["AWS_ACCESS_KEY_ID"],
             secret=ADMIN["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=self.endpoint,
+            client_kwargs={"verify": str(self.ca) if self.ca else None},
             use_listings_cache=False,
             skip_instance_cache=True,
         )
 
 
 @contextmanager
-def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[Seaweed]:
-    """The service until the block ends. address: one of this machine's, by which clients reach it."""
+def seaweed(folder: Path, *, tls: bool = False) -> Iterator[Seaweed]:
+    """The service until the block ends. tls: with a certificate of its own, which nobody trusts."""
     program = Path(sys.executable).with_name("weed")
     identities, log = folder / "identities.json", folder / "weed.log"
     everybody = [_identity(ADMIN, "Admin", "Read", "Write", "List"), _identity(READER, "Read", "List")]
@@ -63,8 +67,8 @@ def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[Seaweed]:
         "server",
         "-s3",
         f"-dir={folder}",
-        f"-ip={address}",
-        f"-ip.bind={address}",
+        f"-ip={ADDRESS}",
+        f"-ip.bind={ADDRESS}",
         f"-s3.config={identities}",
         "-master.volumeSizeLimitMB=64",
         "-master.telemetry=false",
@@ -79,10 +83,23 @@ def seaweed(folder: Path, address: str = "127.0.0.1") -> Iterator[Seaweed]:
     port = {name: next(ports) for name in ("master", "volume", "filer", "s3")}
     for name, number in port.items():
         command += [f"-{name}.port={number}", f"-{name}.port.grpc={next(ports)}"]
-    service = Seaweed(f"http://{address}:{port['s3']}")
-    with running(command, f"{service.endpoint}/healthz", log, environment={**os.environ, "HOME": str(folder)}):
+    service = Seaweed(f"http://{ADDRESS}:{port['s3']}")
+    if tls:
+        certificate, key = _self_signed(folder)
+        command += [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]
+        service = Seaweed(service.endpoint.replace("http:", "https:"), certificate)
+    ready = f"http://{ADDRESS}:{port['filer']}/healthz"
+    with running(command, ready, log, environment={**os.environ, "HOME": str(folder)}):
         _make_bucket(service)
         yield service
+
+
+def _self_signed(folder: Path) -> tuple[Path, Path]:
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=s3", "-addext", f"subjectAltName=IP:{ADDRESS}"]
+    subprocess.run([*make, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=30)
+    return certificate, key
 
 
 def _identity(keys: dict[str, str], *actions: str) -> dict[str, Any]:

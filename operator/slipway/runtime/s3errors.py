@@ -84,9 +84,12 @@ def _unheard(error: BaseException, s3: S3Store) -> StoreError | None:
     key, key_field = _key(s3)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
         return StoreError(key_field, f"{key} gives the pod no key ({error})", "see that it does")
-    if isinstance(error, boto.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
         cure = "write the authority's certificates (PEM) as AWS_CA_BUNDLE into the Secret of spec.s3.secretRef"
         return StoreError("spec.s3.endpoint", f"the certificate of {s3.endpoint} is not trusted ({error})", cure)
+    if isinstance(error, boto.SSLError):
+        problem = f"{s3.endpoint or 'Amazon S3'} does not speak TLS as it should ({error})"
+        return StoreError("spec.s3.endpoint", problem, "write http:// in a new ArtifactStore where it has none")
     cut = (boto.ConnectionError, boto.HTTPClientError, boto.ResponseStreamingError, boto.IncompleteReadError)
     if isinstance(error, cut):
         return _away(s3, str(error))
