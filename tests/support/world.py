@@ -21,6 +21,7 @@ from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import Seen, carries, controller_uid
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
+from slipway.reconcile.trim import trimmed
 from support.builders import SETTINGS, T0, pod, succeeded, wire_time
 
 Planner = Callable[[Object, Seen, Settings, datetime], Plan]
@@ -108,8 +109,8 @@ class World:
     # --- What users and controllers do --------------------------------------------------------------------------
 
     def put(self, obj: Object) -> Object:
-        """Create or replace an object."""
-        obj = copy.deepcopy(obj)
+        """Create or replace an object. Of a pod planners see no more than the operator keeps."""
+        obj = copy.deepcopy(trimmed(obj) if obj["kind"] == POD.kind else obj)
         self._version += 1
         meta = obj["metadata"]
         meta["resourceVersion"] = str(self._version)

@@ -22,7 +22,7 @@ from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.references import LOOK_AGAIN_AFTER
 from slipway.plan.seen import Seen
-from slipway.plan.storemount import StoreMount
+from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import STORE_AWAY, Work, follow_task, intended, succeeded, will_retry
 from slipway.plan.trouble import PATIENCE, missing_secret, trouble
 
@@ -91,8 +91,8 @@ def _found(
         return Found("Ready", conditions.ready("BucketAnswered", f"bucket {bucket} was listed, read and written"))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    pods = seen.owned(POD, record.job_uid or "")
-    if (missing := next((why for pod in pods if (why := missing_secret(pod))), None)) is not None:
+    pods, secret = seen.owned(POD, record.job_uid or ""), secret_of(spec)
+    if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
         said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}

@@ -56,14 +56,9 @@ class StoreMount:
         return [store, {"name": _STORE, "mountPath": OUT_DIR, "subPath": path}]
 
 
-def secret_of(pod: Object) -> str | None:
-    """The Secret that a pod needs for its store; None where it needs none."""
-    spec = pod.get("spec", {})
-    for container in (*spec.get("initContainers", ()), *spec.get("containers", ())):
-        for variable in container.get("env", ()):
-            if variable["name"] in S3_SECRET_ENV.values():
-                return str(variable["valueFrom"]["secretKeyRef"]["name"])
-    return None
+def secret_of(spec: ArtifactStoreSpec) -> str | None:
+    """Name of the Secret that holds a bucket's keys."""
+    return spec.s3.secret_ref.name if spec.s3 and spec.s3.secret_ref else None
 
 
 def _secret_env(s3: S3Store) -> list[Object]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from slipway.api.kinds import Object
-from slipway.plan.storemount import secret_of
 
 PATIENCE = timedelta(seconds=60)
 """Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
@@ -16,18 +15,20 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff")
 _QUIET = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
-def trouble(pods: Sequence[Object], wanted: int) -> str:
-    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by the first pod that says why."""
+def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None) -> str:
+    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by the first pod that says why.
+
+    secret: that of the pods' store, where it has one.
+    """
     running = sum(is_running(pod) for pod in pods)
-    said = next((why for pod in pods if (why := _why(pod))), None)
+    said = next((why for pod in pods if (why := missing_secret(pod, secret) or _why(pod))), None)
     if said is None and len(pods) < wanted:
         said = f"{wanted - len(pods)} are not created; the Job's events say why"
     return f"{running} of {wanted} pods run" + (f"; {said}" if said else "")
 
 
-def missing_secret(pod: Object) -> str | None:
+def missing_secret(pod: Object, secret: str | None) -> str | None:
     """Why a container cannot start, where it is for want of the store's Secret or of a key in it."""
-    secret = secret_of(pod)
     status = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waits = container.get("state", {}).get("waiting") or {}
@@ -44,8 +45,6 @@ def is_running(pod: Object) -> bool:
 
 
 def _why(pod: Object) -> str | None:
-    if (missing := missing_secret(pod)) is not None:
-        return missing
     status = pod.get("status", {})
     for container in status.get("containerStatuses", ()):
         waits = container.get("state", {}).get("waiting") or {}

@@ -107,7 +107,6 @@ def test_a_missing_secret_is_waited_for_and_named_at_once(message: str) -> None:
     store = Store()
     (job,) = store.live()
     waits = pod(job, phase="Pending")
-    waits["spec"] = job["spec"]["template"]["spec"]
     reason = {"reason": "CreateContainerConfigError", "message": message}
     waits["status"]["containerStatuses"] = [{"name": "main", "state": {"waiting": reason}}]
     store.put(waits)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import Object
 from slipway.api.podtemplate import PodTemplate
 from slipway.api.tasks import CheckTask
 from slipway.plan.pods import container, pod_template, task_env
-from slipway.plan.storemount import StoreMount, secret_of
+from slipway.plan.storemount import StoreMount
 from support.builders import S3, bucket_store
 from support.builders import store as claim_store
 from support.restricted import breaches
@@ -94,10 +92,3 @@ def test_a_service_account_takes_the_place_of_keys() -> None:
 
 def test_a_pod_templates_own_service_account_goes_first() -> None:
     assert pod(bucket(**IDENTITY), PodTemplate(service_account_name="mine"))["serviceAccountName"] == "mine"
-
-
-@pytest.mark.parametrize(
-    ("mount", "secret"), [(bucket(), "keys"), (bucket(**IDENTITY), None), (StoreMount(CLAIM), None)]
-)
-def test_the_secret_of_a_pod_is_found_again(mount: StoreMount, secret: str | None) -> None:
-    assert secret_of({"spec": pod(mount)}) == secret

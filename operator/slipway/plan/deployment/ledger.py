@@ -14,6 +14,7 @@ from slipway.plan.digests import short
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
+from slipway.plan.storemount import secret_of
 from slipway.plan.tasks import Work, follow_task, starved, will_retry
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
@@ -55,7 +56,7 @@ class Ledger:
             )
             self._records[digest] = record
             self.plan = self.plan.plus(plan)
-            self._watch(record)
+            self._watch(record, work)
         return self._records[digest]
 
     def artifact(self, work: Work, label: str, state: State) -> ArtifactRef | None:
@@ -86,7 +87,7 @@ class Ledger:
             if self._records[digest].state is not TaskState.SUCCEEDED
         )
 
-    def _watch(self, record: TaskRecord) -> None:
+    def _watch(self, record: TaskRecord, work: Work) -> None:
         """A pod that does not get to run is told of after a while; no event comes when the while is over."""
         pods = self._seen.owned(POD, record.job_uid or "")
         if record.state is not TaskState.RUNNING or record.started_at is None or any(is_running(pod) for pod in pods):
@@ -95,7 +96,7 @@ class Ledger:
         if self._now < impatient_at:
             self.plan = self.plan.plus(Plan(wake_at=impatient_at))
         else:
-            self._stuck[record.digest] = trouble(pods, 1)
+            self._stuck[record.digest] = trouble(pods, 1, secret_of(work.store.spec))
 
 
 def _why(record: TaskRecord) -> str:

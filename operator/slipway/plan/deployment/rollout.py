@@ -21,7 +21,7 @@ from slipway.plan.deployment.trouble import pod_trouble
 from slipway.plan.parent import REVISION_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.seen import Seen
-from slipway.plan.storemount import StoreMount
+from slipway.plan.storemount import StoreMount, secret_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Fleet:
         if live is None or self._all_ready(name):
             return Standing("RollingOut", "RollingOut", progress)
         pods = self.seen.select(POD, self.parent.namespace, {REVISION_LABEL: name})
-        trouble = pod_trouble(pods)
+        trouble = pod_trouble(pods, secret_of(self.store) if self.store else None)
         message = f"{progress}: {trouble.message}" if trouble else progress
         if (trouble and trouble.final) or _too_slow(live):
             cure = "" if trouble else f"; see `kubectl describe pods -l {REVISION_LABEL}={name}`"

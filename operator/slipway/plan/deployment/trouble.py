@@ -23,15 +23,17 @@ class Trouble:
     final: bool = False
 
 
-def pod_trouble(pods: Sequence[Object]) -> Trouble | None:
+def pod_trouble(pods: Sequence[Object], secret: str | None = None) -> Trouble | None:
     """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting."""
-    found = [trouble for pod in pods if "deletionTimestamp" not in pod["metadata"] for trouble in _troubles(pod)]
+    found = [
+        trouble for pod in pods if "deletionTimestamp" not in pod["metadata"] for trouble in _troubles(pod, secret)
+    ]
     return next((trouble for trouble in found if trouble.final), found[0] if found else None)
 
 
-def _troubles(pod: Object) -> Iterator[Trouble]:
+def _troubles(pod: Object, secret: str | None) -> Iterator[Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    if (missing := missing_secret(pod)) is not None:
+    if (missing := missing_secret(pod, secret)) is not None:
         yield Trouble(missing)
     for one in status.get("initContainerStatuses", ()):
         yield from _of_container(name, one)

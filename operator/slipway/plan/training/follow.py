@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure
@@ -25,9 +26,9 @@ from slipway.plan.outcomes import (
 )
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement
-from slipway.plan.references import known_pool, known_store, placement_of
+from slipway.plan.references import NotYet, known_pool, known_store, placement_of
 from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread
-from slipway.plan.storemount import StoreMount
+from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline
@@ -117,7 +118,7 @@ def _watched(round_: Round, attempt: Attempt, job: Object, pods: Sequence[Object
         if round_.now < impatient_at:
             wake_at = earliest((wake_at, impatient_at))
         else:
-            said = trouble(pods, attempt.nodes)
+            said = trouble(pods, attempt.nodes, _secret(round_))
     return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at), trouble=said)
 
 
@@ -200,6 +201,14 @@ def _worst(before: Failure | None, failure: Failure | None) -> Failure:
     if before is not None and (before.reason == PREEMPTED or failure in (None, LOST)):
         return before
     return failure or LOST
+
+
+def _secret(round_: Round) -> str | None:
+    """None also where the store is gone: pods that are there need it no more to be told of."""
+    try:
+        return secret_of(_store(round_))
+    except (NotYet, SpecError):
+        return None
 
 
 def _store(round_: Round) -> ArtifactStoreSpec:

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.kinds import Object, key_of
 from slipway.plan.trouble import PATIENCE, trouble
-from support.builders import job, pod
+from support.builders import bucket_store, job, pod
 from support.training import TrainingWorld, row
 
 
@@ -51,6 +51,16 @@ def unscheduled(message: str) -> Object:
 )
 def test_why(pods: list[Object], said: str) -> None:
     assert trouble(pods, 2) == said
+
+
+def test_the_stores_own_secret_is_named_by_its_field() -> None:
+    world = TrainingWorld(bucket_store()).plan()
+    missing = {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'}
+    waits = pod(world.job(), phase="Pending")
+    waits["status"]["containerStatuses"] = [{"name": "main", "state": {"waiting": missing}}]
+    world.put(waits)
+    world.passes(seconds=PATIENCE.total_seconds())
+    assert 'spec.s3.secretRef of the ArtifactStore: secret "keys" not found; create' in world.says("Ready")
 
 
 def test_pods_that_take_long_are_told_of_until_they_run() -> None:
