@@ -63,7 +63,8 @@ TOOLS = Module(
     packages={"helm": "helm.sh/helm/v4/cmd/helm", "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
     variables=(("helm.sh/helm/v4/internal/version.version", HELM_VERSION),),
 )
-MODULES = (KUBERNETES, COREDNS, PAUSE, TOOLS)
+VERDICTS = Module("verdicts", packages={"verdicts": "."})
+MODULES = (KUBERNETES, COREDNS, PAUSE, TOOLS, VERDICTS)
 
 
 def build(module: Module) -> Path:
