@@ -28,7 +28,7 @@ from support.builders import (
     training_job,
 )
 from support.deployments import DIGITS, counting, raising, served, until, with_ratio, world_with
-from support.gitops import Verdicts, health_checks, verdicts
+from support.gitops import Verdicts, by_expressions, health_checks, verdicts
 from support.training import TrainingWorld
 from support.world import Behaviour, World
 
@@ -167,6 +167,11 @@ def test_flux_and_argo_cd_read_a_state_as_the_docs_say(phase: str | None, expect
     obj = state()
     assert obj.get("status", {}).get("phase") == phase
     assert verdicts(obj) == expected
+
+
+@pytest.mark.parametrize(("_phase", "read", "state"), TRAINING.values(), ids=TRAINING)
+def test_by_the_examples_expressions_a_suspended_job_keeps_flux_from_waiting(_phase: str, read: Verdicts, state: State):
+    assert by_expressions(state()) == ("Current" if read == AT_REST else read.flux)
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,24 @@ def health_checks() -> dict[str, str]:
 def verdicts(obj: Object) -> Verdicts:
     """Fails where a library refuses the object, or Argo CD would not take the script's answer."""
     group = obj["apiVersion"].rpartition("/")[0]
-    question = {"object": obj, "health": health_checks().get(f"{group}_{obj['kind']}", "")}
-    done = subprocess.run(
-        [program("verdicts")], input=json.dumps(question), capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = _asked(object=obj, health=health_checks().get(f"{group}_{obj['kind']}", ""))
     return Verdicts(answer["flux"]["status"], answer["argo"]["status"] if "argo" in answer else None)
+
+
+def by_expressions(obj: Object) -> str:
+    """What the example's healthCheckExprs, which stand for kstatus where they are given, make of an object."""
+    kustomizations = yaml.safe_load_all((REPOSITORY / "flux" / "digits.yaml").read_text())
+    given = [one for flux in kustomizations for one in flux["spec"].get("healthCheckExprs", ())]
+    (expressions,) = [one for one in given if (one["apiVersion"], one["kind"]) == (obj["apiVersion"], obj["kind"])]
+    return str(_asked(object=obj, expressions=expressions)["expressions"]["status"])
+
+
+def _asked(**question: object) -> Object:
+    command, text = [program("verdicts")], json.dumps(question)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answer: Object = json.loads(done.stdout)
+    return answer
 
 
 def rendered(overlay: Path) -> list[Object]:

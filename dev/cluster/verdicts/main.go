@@ -1,6 +1,7 @@
-// What GitOps controllers read out of objects: Flux by kstatus, Argo CD by a health check in Lua.
+// What GitOps controllers read out of objects: Flux by kstatus or by expressions in CEL, Argo CD by a script in Lua.
 //
-// One question a line on stdin, {"object": ..., "health": "a Lua script"}; one answer a line on stdout.
+// Questions on stdin, {"object": ..., "expressions": {"current": ...}, "health": "a Lua script"}, the last two optional;
+// one answer a line on stdout.
 package main
 
 import (
@@ -15,8 +16,9 @@ import (
 )
 
 type question struct {
-	Object map[string]any `json:"object"`
-	Health string         `json:"health"`
+	Object      map[string]any `json:"object"`
+	Expressions *expressions   `json:"expressions"`
+	Health      string         `json:"health"`
 }
 
 type verdict struct {
@@ -25,8 +27,9 @@ type verdict struct {
 }
 
 type answer struct {
-	Flux verdict  `json:"flux"`
-	Argo *verdict `json:"argo,omitempty"`
+	Flux        verdict  `json:"flux"`
+	Expressions *verdict `json:"expressions,omitempty"`
+	Argo        *verdict `json:"argo,omitempty"`
 }
 
 func main() {
@@ -63,6 +66,11 @@ func judged(asked question) (answer, error) {
 		return answer{}, err
 	}
 	given := answer{Flux: verdict{Status: result.Status.String(), Message: result.Message}}
+	if asked.Expressions != nil {
+		if given.Expressions, err = asked.Expressions.by(object); err != nil {
+			return answer{}, err
+		}
+	}
 	if asked.Health != "" {
 		if given.Argo, err = health(object.Object, asked.Health); err != nil {
 			return answer{}, err
