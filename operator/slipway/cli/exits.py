@@ -1,6 +1,6 @@
 """What the exit codes of `slipway` mean, and how an error becomes one line.
 
-0    done; with --watch, everything watched is Ready; with plan, everything would become so
+0    done; with --watch and run, everything watched is Ready; with plan, everything would become so
 1    the thing asked about failed: a resource is Stalled, or would be, or would wait for ever; a plugin is broken
 2    the command line is wrong, or what is in a file
 3    there is no such resource, file or plugin

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slipway.api.kinds import Object
+from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import probes
 from slipway.local.environment import Seat, environment_of, expanded
 from slipway.local.images import Images
 from slipway.local.processes import Held, start
 from slipway.local.state import State
-from slipway.local.volumes import CannotStart, Sources, folder_of, mounts_of, translated
+from slipway.local.volumes import CannotStart, Sources, folder_of, mounts_of, scratch_of, translated
 from slipway.local.words import termination_message
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
@@ -141,6 +142,8 @@ class Container:
             sources=node.sources,
             seat=node.seat(self.pod),
         )
+        if SCRATCH_DIR in mounts:
+            environment["TMPDIR"] = str(scratch_of(self.pod, mounts[SCRATCH_DIR], node.state))
         image = self.spec["image"]
         environment |= node.images.environment(image, environment["PATH"])
         words = [str(word) for part in parts if isinstance(part, list | tuple) for word in part]
@@ -192,6 +195,7 @@ class Container:
                 return await asked.wait() == 0
             finally:
                 asked.kill()
+                await asked.wait()
         raise CannotStart(f"container {self.spec['name']}: a process can be probed by exec and httpGet alone")
 
     def _turn(self, state: Object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slipway.api.kinds import Object
-from slipway.api.tasks import FOLDER_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG, TRITON_ENV, TrainTask, parse_task
+from slipway.api.tasks import FOLDER_ENV, TASK_ENV, TERMINATION_LOG, TRITON_ENV, TrainTask, parse_task
 from slipway.local.volumes import CannotStart, Mounts, Sources, translated
 from slipway.plan.deployment.manifests import HTTP_PORT
 
@@ -55,8 +55,6 @@ def environment_of(
     given = image_environment(pod["status"]["podIP"])
     given["CUDA_VISIBLE_DEVICES"] = seat.devices
     given |= {FOLDER_ENV[path]: str(place) for path, place in places.items() if path in FOLDER_ENV}
-    if SCRATCH_DIR in mounts:
-        given["TMPDIR"] = str(mounts[SCRATCH_DIR])
     for source in container.get("envFrom", ()):
         given |= _all_keys(source, pod, sources)
     for variable in container.get("env", ()):

@@ -6,10 +6,11 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slipway.local import shim
 
@@ -25,6 +26,7 @@ class Held:
     async def wait(self) -> int:
         """Its exit code, 128 + N where signal N ended it. By then nothing of it runs any more."""
         code = await self.process.wait()
+        self.kill()  # what is left of it is the pipe
         return code if code >= 0 else KILLED
 
     def signal(self, number: signal.Signals) -> None:
@@ -57,6 +59,18 @@ async def start(
     shimmed = [sys.executable, "-I", "-S", shim.__file__, exit_file, *command]
     options = {"cwd": folder, "env": dict(environment), "stdin": PIPE, "start_new_session": True}
     if log is None:
-        return Held(await asyncio.create_subprocess_exec(*shimmed, stdout=DEVNULL, stderr=DEVNULL, **options))  # type: ignore[arg-type]
+        return await _whole(asyncio.create_subprocess_exec(*shimmed, stdout=DEVNULL, stderr=DEVNULL, **options))  # type: ignore[arg-type]
     with log.open("ab") as output:
-        return Held(await asyncio.create_subprocess_exec(*shimmed, stdout=output, stderr=STDOUT, **options))  # type: ignore[arg-type]
+        return await _whole(asyncio.create_subprocess_exec(*shimmed, stdout=output, stderr=STDOUT, **options))  # type: ignore[arg-type]
+
+
+async def _whole(starting: Coroutine[Any, Any, Process]) -> Held:
+    """Cancelled half-way, asyncio would kill the shim, and what it holds would live on: so it is never half-way."""
+    begun = asyncio.ensure_future(starting)
+    try:
+        return Held(await asyncio.shield(begun))
+    except asyncio.CancelledError:
+        held = Held(await begun)
+        held.kill()
+        await held.wait()
+        raise

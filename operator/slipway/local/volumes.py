@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from slipway.api.kinds import Object
 from slipway.local.state import State
+
+LONGEST_SCRATCH = 70
+"""Characters of a scratch folder's path."""
 
 Mounts = Mapping[str, Path]
 """mountPath -> folder, of one container."""
@@ -39,7 +43,7 @@ class Sources:
 
 def folder_of(pod: Object, state: State) -> Path:
     """Where the pod's own volumes and its containers' last words lie."""
-    return state.pods / str(pod["metadata"]["uid"])
+    return state.pods / str(pod["metadata"]["uid"])[:8]  # random; short, as names of sockets must be
 
 
 def mounts_of(pod: Object, container: Object, state: State, sources: Sources) -> dict[str, Path]:
@@ -61,9 +65,26 @@ def translated(text: str, mounts: Mounts) -> str:
     return re.sub(rf"(?<![\w./-])({longest_first})(?![\w.-])", lambda found: str(mounts[found[1]]), text)
 
 
+def scratch_of(pod: Object, folder: Path, state: State) -> Path:
+    """The pod's scratch folder under a name in which sockets can be made: theirs have at most 108 bytes (unix(7)).
+
+    multiprocessing, which a DataLoader's workers pass tensors by, adds some 35 to TMPDIR.
+    """
+    if len(str(folder)) <= LONGEST_SCRATCH:
+        return folder
+    alias = folder_of(pod, state) / "alias"
+    if not alias.is_symlink():
+        alias.symlink_to(tempfile.mkdtemp(prefix="slipway-"))
+        (alias / "t").symlink_to(folder)
+    return alias.readlink() / "t"
+
+
 def discard(pod: Object, state: State) -> None:
     """Remove what lived only as long as the pod."""
-    shutil.rmtree(folder_of(pod, state), ignore_errors=True)
+    folder = folder_of(pod, state)
+    if (alias := folder / "alias").is_symlink():
+        shutil.rmtree(alias.readlink(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _volume(volume: Object, pod: Object, state: State, sources: Sources) -> Path:

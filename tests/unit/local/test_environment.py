@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from slipway.api.kinds import Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
 from slipway.local.environment import Seat, environment_of, expanded
 from slipway.local.state import State
-from slipway.local.volumes import CannotStart, Sources, mounts_of, translated
+from slipway.local.volumes import CannotStart, Sources, discard, folder_of, mounts_of, scratch_of, translated
 from support.local import a_pod
 
 SOURCES = Sources(
@@ -76,6 +77,21 @@ def test_a_config_map_that_no_file_has_is_named(tmp_path: Path):
     container = {"volumeMounts": [{"name": "code", "mountPath": "/workspace"}]}
     with pytest.raises(CannotStart, match="ConfigMap other is in none of the files"):
         mounts_of(pod, container, State(tmp_path), SOURCES)
+
+
+@pytest.mark.parametrize("depth", [1, 12])
+def test_a_socket_can_be_made_in_the_scratch_folder_however_deep_the_state_lies(tmp_path: Path, depth: int):
+    state, pod = State(tmp_path.joinpath(*["a-folder"] * depth)), a_pod()
+    folder = folder_of(pod, state) / "slipway-tmp"
+    folder.mkdir(parents=True)
+    scratch = scratch_of(pod, folder, state)
+    assert scratch == scratch_of(pod, folder, state)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(scratch / "pymp-abcdefghlistener-abcdefgh"))
+    assert len(list(folder.iterdir())) == 1
+    discard(pod, state)
+    assert not scratch.exists()
+    assert not scratch.is_symlink()
 
 
 def test_the_downward_api_gives_labels_annotations_and_the_address():

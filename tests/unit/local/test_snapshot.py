@@ -12,6 +12,7 @@ from slipway.cluster.twin import Twin
 from slipway.local import snapshot
 from slipway.local.restore import settle_pods
 from slipway.local.state import State, StateError, opened
+from slipway.local.volumes import folder_of
 from support.builders import training_job
 from support.local import a_pod
 
@@ -87,7 +88,7 @@ async def restored(tmp_path: Path, *, exit_code: int | None, message: str = "", 
     pod = a_pod()
     pod["metadata"]["ownerReferences"][0] |= {"uid": job["metadata"]["uid"], "kind": owner}
     pod = twin.add(pod)
-    words = state.pods / pod["metadata"]["uid"] / "containers" / "main"
+    words = folder_of(pod, state) / "containers" / "main"
     words.mkdir(parents=True)
     if exit_code is not None:
         (words / "exit").write_text(str(exit_code))
