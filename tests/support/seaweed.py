@@ -89,7 +89,8 @@ def seaweed(folder: Path, *, tls: bool = False) -> Iterator[Seaweed]:
         command += [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]
         service = Seaweed(service.endpoint.replace("http:", "https:"), certificate)
     ready = f"http://{ADDRESS}:{port['filer']}/healthz"
-    with running(command, ready, log, environment={**os.environ, "HOME": str(folder)}):
+    home = {**os.environ, "HOME": str(folder)}
+    with running(command, ready, log, environment=home, stop_seconds=2):  # its goodbyes take 25 s
         _make_bucket(service)
         yield service
 
