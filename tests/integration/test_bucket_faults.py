@@ -178,6 +178,7 @@ def test_the_report_of_a_pod_tells_it_and_the_exit_code_is_1(seaweed: Seaweed, t
     assert report.error is not None
     assert report.error.exception == "StoreError"
     assert report.error.message.startswith("spec.s3.bucket of the ArtifactStore: there is no bucket absent at")
+    assert not seaweed.files.exists("absent")  # the service would make one for whoever writes to it
 
 
 def task_of(task: dict[str, Any], store: RemoteStore, message: Path) -> tuple[int, Report]:
