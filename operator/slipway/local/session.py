@@ -27,7 +27,7 @@ from slipway.local.images import local_images
 from slipway.local.refusals import IGNORED, SOURCES, Offer, Refusal, foreign, refusals
 from slipway.local.restore import settle_pods
 from slipway.local.state import opened
-from slipway.local.triton import find_triton
+from slipway.local.triton import find_triton, sweep
 from slipway.local.volumes import Sources
 from slipway.plan.deployment.manifests import GRPC_PORT, HTTP_PORT, METRICS_PORT
 
@@ -79,6 +79,7 @@ async def session(
         images = local_images(find_triton(state.triton) if serves else None)
         with addresses.block() as block:
             if serves:
+                sweep(block)
                 _check_ports(block)
             await settle_pods(twin, state)
             await admission.admit(twin, supply.of_this_environment(wanted), replace=replace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -18,6 +19,8 @@ from slipway.api.errors import SlipwayError
 _WHEEL = "nvidia-pytriton"
 _OLDEST_GLIBC = (2, 35)
 _STUB = "triton_python_backend_stub"
+_SHM = Path("/dev/shm")  # noqa: S108 - where Triton's stub has it
+_SHM_PREFIX = "slipway-"
 
 
 class TritonMissing(SlipwayError):
@@ -35,6 +38,7 @@ class Triton:
     def command(self, arguments: Sequence[str], address: str) -> list[str]:
         """Listen on that address alone: each pod has one of its own, and all have the same ports."""
         own = [f"--{protocol}-address={address}" for protocol in ("http", "grpc", "metrics")]
+        own.append(f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}{address}-")
         return [str(self.program), f"--backend-directory={self.backends}", *arguments, *own]
 
     def environment(self, path: str) -> dict[str, str]:
@@ -43,6 +47,13 @@ class Triton:
             "PATH": f"{Path(sys.executable).parent}:{path}",
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in self.libraries),
         }
+
+
+def sweep(block: str, shm: Path = _SHM) -> None:
+    """Remove the shared memory that a killed Triton left. block: of addresses, which nobody else has now."""
+    for left in shm.glob(f"{_SHM_PREFIX}{block}.*"):
+        with contextlib.suppress(OSError):  # another user's
+            left.unlink()
 
 
 def find_triton(folder: Path) -> Triton:
