@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from demo.chart import ROOT
-from demo.figures import figures, packed
+from demo.figures import figures, places
 from demo.kubectl import Kubectl, Object
 from demo.predictions import asked
 from demo.reference import compute_reference
@@ -80,8 +80,7 @@ def ask(kubectl: Kubectl, run: Run, deployed: Object, image: str, claim: str, st
     """Ask for all held-out samples by both protocols and hold the answers against the packed file's."""
     status = deployed["status"]
     with stages.stage("reference", "the packed file's own answers, computed in another pod"):
-        repository, data = packed(status)
-        reference = compute_reference(kubectl, repository=repository, data=data, image=image, claim=claim)
+        reference = compute_reference(kubectl, places(status), image=image, claim=claim)
     with stages.stage("predict", f"{len(reference.targets)} samples by HTTP, and by gRPC"):
         answers = {protocol: predict(kubectl, run, protocol) for protocol in ("http", "grpc")}
     return figures(status, answers, reference)

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
-from demo.reference import Reference
+from demo.reference import Places, Reference
 
 Object = dict[str, Any]
 Answers = Mapping[str, tuple[dict[str, Any], np.ndarray[Any, Any]]]
@@ -27,8 +27,9 @@ def figures(status: Object, answers: Answers, reference: Reference) -> dict[str,
     http, outputs = answers["http"]
     return {
         "accuracy_float": revision["gate"]["accuracyBaseline"],
+        "accuracy_pruned": _accuracy(reference.pruned, reference),
         "accuracy_compressed": revision["gate"]["accuracyCandidate"],
-        "accuracy_served": float((outputs.argmax(axis=1) == reference.targets).mean()),
+        "accuracy_served": _accuracy(outputs, reference),
         "drop_bound": revision["gate"]["dropBound"],
         "requests_http": http["requests"],
         "requests_grpc": answers["grpc"][0]["requests"],
@@ -39,10 +40,11 @@ def figures(status: Object, answers: Answers, reference: Reference) -> dict[str,
     }
 
 
-def packed(status: Object) -> tuple[str, str]:
-    """Paths in the store of the packed repository that serves, and of the data that it was proven on."""
-    data = next(task for task in status["tasks"] if task["name"].startswith("prepare-eval"))
-    return _path(serving(status)["repository"]), _path(data["artifact"])
+def places(status: Object) -> Places:
+    """Where the models lie that serve or led to what serves, and the data that it was proven on."""
+    tasks = {task["name"]: task for task in status["tasks"]}
+    data = next(task for name, task in tasks.items() if name.startswith("prepare-eval"))
+    return Places(_path(data["artifact"]), _path(serving(status)["repository"]), _path(tasks["convert"]["artifact"]))
 
 
 def serving(status: Object) -> Object:
@@ -85,7 +87,7 @@ def table(results: list[dict[str, Any]]) -> Group:
         seed, whole = str(result["seed"]), result["bytes_float"]
         rows = (
             ("float32", f"{result['accuracy_float']:.4f}", whole),
-            ("pruned", "", result["bytes_pruned"]),
+            ("pruned", f"{result['accuracy_pruned']:.4f}", result["bytes_pruned"]),
             ("pruned int8, served", f"{result['accuracy_served']:.4f}", result["bytes_compressed"]),
         )
         for model, accuracy, size in rows:
@@ -100,6 +102,10 @@ def write_report(path: Path, results: list[dict[str, Any]], seconds: Mapping[str
     """The first seed's figures, the seconds of each stage, and all seeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**results[0], "seconds": seconds, "seeds": results}, indent=1) + "\n")
+
+
+def _accuracy(outputs: np.ndarray[Any, Any], reference: Reference) -> float:
+    return float((outputs.argmax(axis=1) == reference.targets).mean())
 
 
 def _mismatches(outputs: np.ndarray[Any, Any], reference: Reference) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from demo.chart import ROOT
 from demo.digits import EXAMPLE
-from demo.figures import figures, missed_bars, packed, table, write_report
+from demo.figures import figures, missed_bars, places, table, write_report
 from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
@@ -57,9 +57,8 @@ async def _run(console: Console, stages: Stages) -> dict[str, Any]:
             deployment = await _followed(cluster, console, Key(MODEL_DEPLOYMENT, NAMESPACE, NAME))
         status = deployment["status"]
         with stages.stage("reference", "the packed file's own answers, computed in another process"):
-            repository, data = packed(status)
             store = cluster.state.claim(NAMESPACE, DEFAULT_CLAIM)
-            reference = await asyncio.to_thread(compute_reference_here, store, repository=repository, data=data)
+            reference = await asyncio.to_thread(compute_reference_here, store, places(status))
         with stages.stage("predict", f"{len(reference.targets)} samples by HTTP, and by gRPC"):
             answers = {protocol: await _asked(cluster, protocol) for protocol in ("http", "grpc")}
         return {"seed": 0, **figures(status, answers, reference)}
