@@ -48,7 +48,13 @@ def operator(
     log_format: Annotated[LogFormat, typer.Option(help="JSON lines, or columns for people.")] = LogFormat.JSON,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Run the operator against the cluster of KUBECONFIG, or the one that this pod is in."""
+    """Run the operator against the cluster of KUBECONFIG, or the one that this pod is in.
+
+    \b
+    Examples:
+      slipway operator --runtime-image registry.example/runtime:1 --serving-image registry.example/serving:1
+      slipway operator -n team-a -n team-b --no-leader-election --log-format console      the images by environment
+    """
     from slipway.controller.operator import run_operator
     from slipway.controller.options import Options, own_identity, own_namespace
     from slipway.plan.plan import Settings

@@ -83,7 +83,8 @@ def summary(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
         kinds = Counter(change.key.kind.kind for change in outlook.changes if change.verb == verb)
         if kinds:
             counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            lines.append(f"{sum(kinds.values())} objects would be {done}: {counted}.")
+            count = sum(kinds.values())
+            lines.append(f"{count} {'object' if count == 1 else 'objects'} would be {done}: {counted}.")
     if not outlook.differs:
         lines.append("Nothing would change." if live else "Nothing would be made.")
     return [*lines, "Nothing was written."] if live else lines

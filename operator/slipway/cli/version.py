@@ -6,7 +6,13 @@ from slipway.cli.options import Format, Output
 
 
 def version(output: Format = Output.TABLE) -> None:
-    """Show the version of slipway and of its API."""
+    """Show the version of slipway and of its API.
+
+    \b
+    Examples:
+      slipway version
+      slipway version -o json
+    """
     import platform
     from importlib.metadata import version as version_of
 

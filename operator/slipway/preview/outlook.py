@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from uuid import uuid4
 
 from slipway.api.base import Model
 from slipway.api.crds import RESOURCES
@@ -127,9 +128,9 @@ async def look_ahead(
 
 
 def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
-    """A twin of what lives elsewhere."""
+    """A twin of what lives elsewhere. What is made beside it gets UIDs that nothing there can have."""
     objects = list(present)
-    twin = Twin(clock)
+    twin = Twin(clock, uids=uuid4 if objects else None)
     newest = max((int(obj["metadata"]["resourceVersion"]) for obj in objects), default=1)
     twin.restore({"objects": objects, "applied": {}, "revision": newest})
     return twin

@@ -90,10 +90,13 @@ def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
 
 def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
     job = TrainingJob.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
-    known = {attempt["number"] for attempt in _past(outlook, key).get("attempts", ())}
+    known = {attempt["number"]: attempt.get("outcome") for attempt in _past(outlook, key).get("attempts", ())}
     tasks = _tasks(outlook, key, job.status.tasks, {})
     yield from (node for node in tasks if not node.text.startswith("seal"))
     for attempt in job.status.attempts:
+        if known.get(attempt.number):
+            yield Node(f"attempt {attempt.number}: ended before: {known[attempt.number]}", "quiet")
+            continue
         node = Node(f"attempt {attempt.number}: {'goes on' if attempt.number in known else f'Job {attempt.job}'}")
         if attempt.number not in known:
             node.notes += [placed_on(job.spec, attempt, outlook.cache), shape_of(job.spec, attempt)]
@@ -119,8 +122,10 @@ def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
     elif source.stored:
         yield Node(f"takes the model {source.stored.uri} from the store")
     conversions = conversions_of(deployment, outlook.cache)
-    yield from _tasks(outlook, key, deployment.status.tasks, conversions)
-    if gate := gate_of(deployment.spec):
+    tasks = _tasks(outlook, key, deployment.status.tasks, conversions)
+    yield from tasks
+    compared = any(node.text.startswith("compare:") for node in tasks)
+    if compared and (gate := gate_of(deployment.spec)):
         yield Node(f"gate: {gate}")
     text, notes = rollout_of(outlook, key, deployment)
     yield Node(text, notes=notes)
@@ -134,11 +139,12 @@ def _tasks(
 ) -> list[Node]:
     past = {task["digest"]: task for task in tasks_of(_past(outlook, key))}
     jobs = _jobs(outlook, key.namespace)
-    nodes = []
+    done_before = [task for task in tasks if past.get(task.digest, {}).get("state") == TaskState.SUCCEEDED]
+    names = ", ".join(dict.fromkeys(task.name for task in done_before))
+    nodes = [Node(f"done before, and used again: {names}", "quiet")] if done_before else []
     for task in tasks:
         was = past.get(task.digest)
-        if was is not None and was.get("state") == TaskState.SUCCEEDED:
-            nodes.append(Node(f"{task.name}: done before, its result is used again", "quiet"))
+        if task in done_before:
             continue
         job = jobs.get(task.job)
         node = Node(f"{task.name}: {'goes on' if was else 'Job'} {task.job}")

@@ -147,7 +147,26 @@ CLUSTER = {
     "an option that nobody has": of("status --al", 2, "--al"),
     "an option without its value": of("plan -f", 2, "-f"),
 }  # fmt: skip
-CASES = {**FILES, **PLANS, **CLUSTER}
+RUN = "run -f a.yaml --once"
+RUNS = {
+    "nothing to run": of("run", 2, "--filename"),
+    "nothing there to run": of("run -f none.yaml", 3, "none.yaml: there is no such file or folder"),
+    "what cannot be run": of(RUN, 2, "a.yaml:6:3: spec.nodes: 0 is not", a_yaml=JOB + "  nodes: 0\n"),
+    "a state folder that is a file": of(
+        f"{RUN} --state x", 1, "x cannot be written (File exists); give another --state", a_yaml=JOB, x=""
+    ),
+    "a state folder that was cut off": of(
+        f"{RUN} --state s", 1, "objects.json cannot be read", "give another --state",
+        **{"a_yaml": JOB, "s/objects_json": "{"},
+    ),
+    "a time-out of a run below zero": of(f"{RUN} --timeout -1", 2, "--timeout", a_yaml=JOB),
+    "devices that are not here": of(
+        RUN, 2, "spec.pools", "--cpu",
+        a_yaml=JOB + "  pools: [gpu]\n---\napiVersion: slipway.dev/v1alpha1\nkind: GPUPool\nmetadata: {name: gpu}\n"
+        "spec: {nodeSelector: {a: b}, resource: {perPod: 64}}\n",
+    ),
+}  # fmt: skip
+CASES = {**FILES, **PLANS, **CLUSTER, **RUNS}
 
 
 def invoke(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
@@ -187,6 +206,19 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         2,
         f"error: {tmp_path / 'a.yaml'}: cannot be read: permission denied\n",
     )
+
+
+def test_a_disk_without_space_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text(JOB)
+
+    def full(_path: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    state = tmp_path / "state"
+    result = CliRunner().invoke(app, ["run", "-f", str(tmp_path / "a.yaml"), "--state", str(state)])
+    said = f"error: the state folder {state} cannot be written (No space left on device); give another --state\n"
+    assert (result.exit_code, result.stderr) == (1, said)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -19,16 +21,15 @@ from support.builders import resource
 from support.kubehttp import KubeHttp
 
 Slipway = Callable[..., Result]
-COMMANDS = [
-    ["doctor"],
-    ["plan"],
-    ["run"],
-    ["status"],
-    ["logs"],
-    ["predict"],
-    ["plugin", "list"],
-    ["plugin", "manifest"],
-]
+
+
+def commands(group: Any = None, *above: str) -> Iterator[list[str]]:
+    """All that there are."""
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *above, name)
+        else:
+            yield [*above, name]
 
 
 def run(*words: str) -> Result:
@@ -48,7 +49,7 @@ def test_starting_the_command_loads_none_of_what_commands_need() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_the_help_of_a_command_has_examples_that_name_only_options_that_it_has(command: list[str]) -> None:
     shown = run(*command, "--help").stdout
     about, _, reference = shown.partition("Options:")

@@ -1,0 +1,108 @@
+"""What a plan says of a cluster in which the digits serve already, before anybody edits anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, WATCHED, Object, key_of
+from slipway.cli.manifests import Manifests, read_manifests
+from slipway.cli.planview import complaints, difference_lines, summary
+from slipway.cluster.twin import Twin
+from slipway.plan.plan import Settings
+from slipway.preview.outlook import ORDER, Outlook, look_ahead
+from slipway.preview.rehearsal import Clock, Rehearsal
+from slipway.preview.story import tell
+from slipway.reconcile.planners import PLANNERS
+from support.builders import SETTINGS, T0, plugins
+
+DIGITS = Path(__file__).parents[3] / "examples" / "digits"
+Edit = Callable[[Object], None]
+
+
+@pytest.fixture
+def manifests() -> Manifests:
+    return read_manifests([str(DIGITS / f"{name}.yaml") for name in ("store", "training", "deployment")])
+
+
+@pytest.fixture
+async def present(manifests: Manifests) -> list[Object]:
+    """All that is there when the digits have been trained, made small, proven and served."""
+    clock = Clock(T0)
+    twin = Twin(clock)
+    made = [key_of(twin.add(obj)) for obj in (*plugins(), *manifests.objects)]
+    keys = sorted((key for key in made if key.kind in PLANNERS), key=lambda key: ORDER.index(key.kind))
+    await Rehearsal(twin, clock, PLANNERS, SETTINGS, tuple(keys)).run()
+    return [obj for kind in WATCHED for obj in await twin.list(kind)]
+
+
+async def after(
+    manifests: Manifests, present: list[Object], kind: str, edit: Edit, settings: Settings = SETTINGS
+) -> Outlook:
+    for obj in manifests.objects:
+        if obj["kind"] == kind:
+            edit(obj["spec"])
+    return await look_ahead(manifests.objects, present, PLANNERS, settings, T0)
+
+
+def last(outlook: Outlook) -> list[str]:
+    """What becomes of the revisions."""
+    node = tell(outlook)[-1].below[-1]
+    return [node.text, *node.notes]
+
+
+async def test_an_unchanged_file_changes_nothing(manifests: Manifests, present: list[Object]) -> None:
+    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
+    assert (outlook.good, outlook.differs, outlook.names) == (True, False, {})
+    assert summary(outlook, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
+    assert last(outlook)[0].endswith("goes on serving: nothing rolls")
+
+
+async def test_other_replicas_only_scale(manifests: Manifests, present: list[Object]) -> None:
+    outlook = await after(
+        manifests, present, MODEL_DEPLOYMENT.kind, lambda spec: spec["serving"].update({"replicas": 3})
+    )
+    lines = difference_lines(outlook)
+    assert (len(lines), lines[0][:20], lines[1]) == (2, "~ Deployment digits-", "    spec.replicas: 1 -> 3")
+    assert last(outlook)[1].endswith("is only scaled: 1 -> 3 replicas")
+
+
+async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
+    manifests: Manifests, present: list[Object]
+) -> None:
+    def prune_less(spec: Object) -> None:
+        spec["compression"]["steps"][0]["params"]["ratio"] = 0.25
+
+    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, prune_less)
+    made = [change.key.name.partition("-t-")[2][9:] for change in outlook.changes if change.verb == "create"]
+    assert (outlook.good, len([name for name in made if name])) == (True, 6)
+    assert last(outlook)[0].startswith("rolls out revision digits-")
+    assert "traffic moves from revision" in last(outlook)[1]
+    jobs = [line for line in difference_lines(outlook) if line.startswith("+ Job")]
+    assert [line.partition("<")[2].partition(">")[0] for line in jobs] == [
+        "step-0-prune-structured", "convert", "step-1-quantize-int8", "evaluate-candidate", "compare", "package",
+    ]  # fmt: skip
+
+
+async def test_an_edit_that_the_api_server_would_refuse_is_told_where_it_is_written(
+    manifests: Manifests, present: list[Object]
+) -> None:
+    outlook = await after(manifests, present, TRAINING_JOB.kind, lambda spec: spec.update(processesPerNode=4))
+    assert not outlook.good
+    assert list(complaints(outlook, manifests)) == [
+        f"{DIGITS / 'training.yaml'}:5:1: spec.processesPerNode: the API server would refuse it: processesPerNode is"
+        " immutable: delete the resource and create it again to change it"
+    ]
+
+
+async def test_a_plugin_that_the_files_change_is_planned_for_whom_it_serves(
+    manifests: Manifests, present: list[Object]
+) -> None:
+    quantize = next(obj for obj in present if obj["metadata"]["name"] == "quantize-int8")
+    newer = {**quantize, "spec": {**quantize["spec"], "version": "2.0.0"}}
+    outlook = await look_ahead([newer], present, PLANNERS, SETTINGS, T0)
+    assert [(edit.verb, edit.key.name) for edit in outlook.edits] == [("change", "quantize-int8")]
+    assert [key.name for key in outlook.after] == ["digits"]
+    assert outlook.changes == ()  # neither an operator's upgrade nor a refreshed plugin rolls anybody's model
