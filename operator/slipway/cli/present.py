@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from slipway.api.errors import Forbidden, NotFound
@@ -19,6 +18,7 @@ from slipway.api.kinds import (
     Object,
 )
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
+from slipway.cli.together import together
 from slipway.cluster.port import Cluster
 from slipway.plan.plan import Settings
 from slipway.reconcile.references import MANAGED, SELECTED
@@ -34,7 +34,7 @@ async def present(cluster: Cluster, namespaces: Sequence[str]) -> list[Object]:
     kinds = [kind for kind in WATCHED if kind.namespaced]
     calls = [_list(cluster, kind, None) for kind in CLUSTER_WIDE]
     calls += [_list(cluster, kind, namespace) for kind in kinds for namespace in namespaces]
-    return [obj for found in await asyncio.gather(*calls) for obj in found]
+    return [obj for found in await together(calls) for obj in found]
 
 
 async def _list(cluster: Cluster, kind: Kind, namespace: str | None) -> Sequence[Object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from slipway.api.errors import Forbidden
 from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, POD, PVC, Object
 from slipway.cli.checks.findings import Asked, Finding, counted
+from slipway.cli.together import together
 from slipway.plan.store import SHARED_MODE
 from slipway.preview.outlook import verdict_of
 from slipway.reconcile.references import MANAGED
@@ -19,7 +19,7 @@ _WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "Err
 
 async def stores(asked: Asked) -> list[Finding]:
     """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered."""
-    found, claims = await asyncio.gather(asked.list(ARTIFACT_STORE), asked.list(PVC))
+    found, claims = await together((asked.list(ARTIFACT_STORE), asked.list(PVC)))
     if not found:
         what = f"namespace {asked.namespace} has no ArtifactStore"
         return [Finding("stores", "fail", what, "create one named default on a claim: see examples/digits/store.yaml")]

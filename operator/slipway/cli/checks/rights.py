@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from slipway.api.errors import Forbidden
 from slipway.api.kinds import DEPLOYMENT, GROUP
 from slipway.cli.checks.findings import Asked, Finding, counted
 from slipway.cli.present import OPERATOR
+from slipway.cli.together import together
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 
@@ -109,7 +109,7 @@ async def _allowed(asked: Asked, resource: str, body: dict[str, Any]) -> bool:
 
 async def _refused(rights: Iterable[Right], ask: Any) -> list[Right]:
     asked = list(rights)
-    answers = await asyncio.gather(*(ask(right) for right in asked))
+    answers = await together(ask(right) for right in asked)
     return [right for right, allowed in zip(asked, answers, strict=True) if not allowed]
 
 
