@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: help setup check lint types contracts unit generate generate-check lock test faults integration e2e soak \
+.PHONY: help setup check lint types contracts unit generate generate-check docs lock test faults integration e2e soak \
         demo demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
@@ -47,7 +47,10 @@ generate: setup ## Write crds/, the chart's copies and the reference tables from
 generate-check: setup ## Fail where a generated file is stale
 	$(BIN)/python dev/generate.py --check
 
-check: lint types contracts generate-check unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
+docs: setup ## Build the site into build/site; fail on a broken link or anchor
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file dev/site/mkdocs.yml
+
+check: lint types contracts generate-check docs unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
 
 cluster-up: setup ## Start the development cluster (root; or give KUBECONFIG and skip this)
 	dev/cluster/up

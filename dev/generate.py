@@ -13,13 +13,15 @@ from pathlib import Path
 
 from generators.commands import commands_page
 from generators.manifests import as_yaml
+from generators.metrics import metrics_page
+from generators.plugins import plugins_page
 from generators.reference import fields_page, rules_page
 from slipway.api.crds import RESOURCES, crd
 from slipway.sdk.describe import plugin_manifest
 from slipway.sdk.plugin import GROUP, load_plugins
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("docs/reference/cli.md", "docs/reference/fields.md", "docs/reference/rules.md")
+PAGES = tuple(f"docs/reference/{name}.md" for name in ("cli", "fields", "metrics", "plugins", "rules"))
 OUTPUTS = ("crds", "helm/slipway/files", *PAGES)
 COMMAND = "make generate"
 
@@ -34,6 +36,7 @@ def files() -> Iterator[tuple[str, str]]:
     yield from _plugins()
     yield "docs/reference/cli.md", commands_page()
     yield "docs/reference/fields.md", fields_page(RESOURCES)
+    yield "docs/reference/metrics.md", metrics_page()
     yield "docs/reference/rules.md", rules_page(RESOURCES)
 
 
@@ -41,6 +44,7 @@ def _plugins() -> Iterator[tuple[str, str]]:
     plugins, broken = load_plugins(list(entry_points(group=GROUP)))
     if broken:
         raise SystemExit(f"these plugins cannot be loaded: {broken}")
+    yield "docs/reference/plugins.md", plugins_page(plugins[name] for name in sorted(plugins))
     for name, plugin in sorted(plugins.items()):
         source = f"plugins/slipway_plugins, {type(plugin).__name__}"
         yield f"helm/slipway/files/plugins/{name}.yaml", as_yaml(plugin_manifest(plugin), source=source)

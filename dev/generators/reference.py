@@ -59,9 +59,14 @@ def _documented(schema: Schema) -> Iterator[Node]:
 
 
 def _row(node: Node) -> str:
-    default = f"`{json.dumps(node.schema['default'])}`" if "default" in node.schema else ""
-    cells = (f"`{node.path}`", _type(node.schema), default or ("*required*" if node.required else ""))
-    return f"| {' | '.join(cells)} | {_cell(', '.join(_bounds(node.schema)))} | {_cell(node.schema['description'])} |"
+    return row_cells(node.path, node.schema, required=node.required)
+
+
+def row_cells(path: str, schema: Schema, *, required: bool = False) -> str:
+    """A line of a table: path, type, default, bounds, description."""
+    default = f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+    cells = (f"`{path}`", _type(schema), default or ("*required*" if required else ""))
+    return f"| {' | '.join(cells)} | {_cell(', '.join(_bounds(schema)))} | {_cell(schema['description'])} |"
 
 
 def _type(schema: Schema) -> str:

@@ -8,22 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from slipway.api.artifactstore import ArtifactStore
-from slipway.api.base import Model
-from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import API_VERSION
-from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.trainingjob import TrainingJob
 from slipway.sdk.plugin import GROUP, load_plugins
+from support.examples import example_plugin_installed, fenced, resource
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = Path(__file__).parents[2] / "README.md"
-MODELS: dict[str, type[Model]] = {
-    "TrainingJob": TrainingJob,
-    "ModelDeployment": ModelDeployment,
-    "ArtifactStore": ArtifactStore,
-    "GPUPool": GPUPool,
-}
 
 
 def documents() -> list[Any]:
@@ -37,15 +27,6 @@ def documents() -> list[Any]:
     return found
 
 
-def fenced(text: str, language: str) -> list[str]:
-    return [part.partition("```")[0] for part in text.split(f"```{language}\n")[1:]]
-
-
-def resource(document: dict[str, Any]) -> Any:
-    body = {field: value for field, value in document.items() if field not in ("apiVersion", "kind", "metadata")}
-    return MODELS[document["kind"]].model_validate(body, extra="forbid")
-
-
 @pytest.mark.parametrize("document", documents())
 def test_an_example_has_no_field_that_the_api_does_not_know(document: dict[str, Any]) -> None:
     assert resource(document).spec is not None
@@ -57,7 +38,8 @@ def test_an_example_has_no_field_that_the_api_does_not_know(document: dict[str, 
 def test_the_examples_name_plugins_that_are_shipped_and_parameters_that_they_take() -> None:
     from importlib.metadata import entry_points
 
-    plugins, broken = load_plugins(list(entry_points(group=GROUP)))
+    with example_plugin_installed():
+        plugins, broken = load_plugins(list(entry_points(group=GROUP)))
     assert broken == []
     steps = [
         step
