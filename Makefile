@@ -48,7 +48,7 @@ generate-check: setup ## Fail where a generated file is stale
 	$(BIN)/python dev/generate.py --check
 
 docs: setup ## Build the site into build/site; fail on a broken link or anchor
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file dev/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file dev/site/mkdocs.yml
 
 check: lint types contracts generate-check docs unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
 

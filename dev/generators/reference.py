@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from generators.manifests import COMMAND
@@ -48,7 +49,7 @@ def rules_page(resources: Sequence[Resource]) -> str:
         for node in walk(root_schema(resource)):
             for rule in node.schema.get("x-kubernetes-validations", ()):
                 where = f"{node.path}{rule.get('fieldPath', '')}".lstrip(".")
-                lines.append(f"| `{where}` | {_cell(rule['message'])} | `{_cell(rule['rule'])}` |")
+                lines.append(f"| `{where}` | {_prose(rule['message'])} | `{_cell(rule['rule'])}` |")
     return "\n".join(lines) + "\n"
 
 
@@ -96,3 +97,10 @@ def _bounds(schema: Schema) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _prose(text: str) -> str:
+    """Brackets of a pattern would make a link, and its asterisks emphasis; what stands in backticks is left alone."""
+    parts = _cell(text).split("`")
+    parts[::2] = [re.sub(r"([\[\]*])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)

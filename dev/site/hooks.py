@@ -42,5 +42,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(r"\[([^\]]+)\]\((\.\./[^)#\s]+)\)", shown, markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """In code of a table a bar is written escaped, and Python-Markdown shows the backslash."""
+    return re.sub(r"<td>.*?</td>", lambda cell: cell[0].replace("\\|", "|"), html)
+
+
 def _pages(folder: str) -> list[Path]:
     return sorted((DOCS / folder).glob("*.md"))
