@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # The command that shows a package is there, and Debian's package that brings it.
 PACKAGES = {
@@ -27,9 +27,9 @@ class Missing(SystemExit):
     """Ends the command with what is missing and the cure, exit status 1."""
 
 
-def root() -> None:
+def root(why: str = "the cluster makes containers, networks and mounts") -> None:
     if os.geteuid() != 0:
-        raise Missing("the cluster needs root (containers, network, mounts): run this command by sudo or as root")
+        raise Missing(f"{why}, which needs root: run this command by sudo or as root")
 
 
 def go() -> str:
@@ -40,20 +40,20 @@ def go() -> str:
     raise Missing("Kubernetes is built from source and Go is missing: install Go 1.26 or later from https://go.dev/dl")
 
 
-def programs(names: Iterable[str] = tuple(PACKAGES)) -> None:
+def programs(names: Iterable[str] = tuple(PACKAGES), packages: Mapping[str, str] = PACKAGES) -> None:
     """Install the Debian packages of those programs that are missing."""
-    packages = sorted(
-        PACKAGES[name] for name in names if shutil.which(name, path=_search_path()) is None and not os.path.exists(name)
+    missing = sorted(
+        packages[name] for name in names if shutil.which(name, path=_search_path()) is None and not os.path.exists(name)
     )
-    if not packages:
+    if not missing:
         return
-    listed = " ".join(packages)
+    listed = " ".join(missing)
     if shutil.which("apt-get") is None:
         raise Missing(f"missing: {listed} (names of Debian packages); install them, there is no apt-get here to do it")
     if os.geteuid() != 0:
         raise Missing(f"missing: run `apt-get install {listed}` as root")
     print(f"installing {listed}", file=sys.stderr, flush=True)
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     if subprocess.run(install, env=quiet, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return

@@ -1,0 +1,49 @@
+"""The base of all images: Debian with its Python and certificates, made once by mmdebstrap."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SUITE = "bookworm"
+# venv brings pip for the stages that build, as a wheel of 2 MB; nothing else of a build is in the base.
+PACKAGES = ("python3", "python3-venv", "ca-certificates")
+# What nobody reads in a container; licences stay.
+_DPKG = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+)
+_COMMAND = (
+    "mmdebstrap",
+    "--quiet",
+    "--variant=essential",
+    # /bin is a link from the start: what would make it one afterwards brings perl (50 MB).
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    f"--include={','.join(PACKAGES)}",
+    *(f"--dpkgopt={option}" for option in _DPKG),
+    SUITE,
+)
+
+
+def digest() -> str:
+    """Changes with what the base is asked to hold. Debian's updates do not change it: delete the file for them."""
+    return hashlib.sha256("\0".join(_COMMAND).encode()).hexdigest()[:12]
+
+
+def root_filesystem(cache: Path) -> Path:
+    """The base's files as a tar, made first where the cache lacks it (a minute or three)."""
+    made = cache / f"base-{digest()}.tar"
+    if made.exists():
+        return made
+    print(f"making a base of Debian {SUITE} with {', '.join(PACKAGES)}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".base-") as scratch:
+        output = Path(scratch) / "base.tar"
+        if subprocess.run([*_COMMAND, str(output)], check=False).returncode != 0:
+            raise SystemExit("mmdebstrap made no base: its last lines say why (often the Debian mirror or a proxy)")
+        os.replace(output, made)
+    return made
