@@ -6,8 +6,8 @@ BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: help setup check lint types contracts unit generate generate-check docs lock test faults integration e2e soak \
-        demo demo-cluster bench cluster-up cluster-down clean
+.PHONY: help setup check lint types contracts unit generate generate-check docs lock images test faults integration e2e \
+        soak demo demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,6 +51,9 @@ docs: setup ## Build the site into build/site; fail on a broken link or anchor
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file dev/site/mkdocs.yml
 
 check: lint types contracts generate-check docs unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
+
+images: ## The operator's image without a registry, by buildah (root, Debian): build/images
+	dev/images/build operator
 
 cluster-up: setup ## Start the development cluster (root; or give KUBECONFIG and skip this)
 	dev/cluster/up

@@ -26,6 +26,8 @@ _COMMAND = (
     "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
     f"--include={','.join(PACKAGES)}",
     *(f"--dpkgopt={option}" for option in _DPKG),
+    # This machine's; a pod gets its own.
+    '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',
     SUITE,
 )
 
@@ -43,7 +45,8 @@ def root_filesystem(cache: Path) -> Path:
     print(f"making a base of Debian {SUITE} with {', '.join(PACKAGES)}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".base-") as scratch:
         output = Path(scratch) / "base.tar"
-        if subprocess.run([*_COMMAND, str(output)], check=False).returncode != 0:
+        # Its hooks talk on standard output, which is for the images.
+        if subprocess.run([*_COMMAND, str(output)], stdout=sys.stderr, check=False).returncode != 0:
             raise SystemExit("mmdebstrap made no base: its last lines say why (often the Debian mirror or a proxy)")
         os.replace(output, made)
     return made
