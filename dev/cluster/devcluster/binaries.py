@@ -73,7 +73,7 @@ def build(module: Module) -> Path:
     if folder.exists():
         return folder
     go = needs.go()
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if folder.exists():
             return folder
         print(f"building {module.name} into {folder}", file=sys.stderr, flush=True)
@@ -102,8 +102,8 @@ def _compile(go: str, module: Module, package: str, output: Path) -> None:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Keeps a second build of the same module waiting."""
+def locked(file: Path) -> Iterator[None]:
+    """Keeps a second build of the same thing waiting."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,16 +1,15 @@
 """Builds targets of the Dockerfile as archives below build/images, each once for the content that decides it."""
 
 import argparse
-import fcntl
 import gzip
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import needs, paths
+from devcluster.binaries import locked
 from devimages import base
 from devimages.buildah import Buildah
 
@@ -42,7 +41,7 @@ def build(target: str) -> Path:
     needs.programs(PACKAGES, PACKAGES)
     cache = paths.cache_dir() / "images"
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
+    with locked(cache / "lock"):
         images = Buildah(cache)
         python = f"localhost/slipway-base:{base.digest()}"
         if not images.has(python):
@@ -89,15 +88,6 @@ def _files(repository: Path) -> list[Path]:
     for path in let_in:
         found += [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sorted(file for file in found if "__pycache__" not in file.parts)
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Keeps a second build waiting: both would make the same base."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
