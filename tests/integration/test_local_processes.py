@@ -76,6 +76,11 @@ async def test_a_signal_reaches_the_first_process_and_its_end_is_that_of_all(tmp
     assert processes_of(tmp_path) == {}
 
 
+async def test_a_signal_that_comes_before_the_program_has_started_is_not_lost(tmp_path: Path):
+    held = await begun(tmp_path, "import time; time.sleep(600)")
+    assert await held.end(60) == 143
+
+
 async def test_what_is_deaf_to_sigterm_is_killed_when_its_grace_is_over(tmp_path: Path):
     held = await deaf_daemon(tmp_path, "signal.SIG_IGN")
     assert await held.end(0.2) == 137
