@@ -92,8 +92,7 @@ class Container:
         try:
             code = await self.held.wait()
         except asyncio.CancelledError:
-            self.held.kill()
-            await self.held.wait()
+            await self.held.killed()
             raise
         finally:
             probing.cancel()
@@ -194,8 +193,7 @@ class Container:
             try:
                 return await asked.wait() == 0
             finally:
-                asked.kill()
-                await asked.wait()
+                await asked.killed()
         raise CannotStart(f"container {self.spec['name']}: a process can be probed by exec and httpGet alone")
 
     def _turn(self, state: Object) -> None:

@@ -40,6 +40,14 @@ class Held:
         if self.process.stdin is not None:
             self.process.stdin.close()
 
+    async def killed(self) -> None:
+        """Kill it and wait for its end, which comes at once, also where this is cancelled meanwhile."""
+        self.kill()
+        ending = asyncio.ensure_future(self.wait())
+        while not ending.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
+
     async def end(self, grace_seconds: float) -> int:
         """SIGTERM, then after the grace period SIGKILL to all."""
         self.signal(signal.SIGTERM)
