@@ -69,7 +69,7 @@ def kubeconform(objects: Sequence[Json], schemas: Path) -> subprocess.CompletedP
     """Strict, and by these schemas alone; a kind without one is an error."""
     location = f"{schemas}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json"
     command = [program("kubeconform"), "-strict", "-summary", "-schema-location", location, "-"]
-    text = yaml.safe_dump_all(objects)
+    text = "\n---\n".join(map(json.dumps, objects))  # PyYAML writes a plain n, which is a boolean to others
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
 
 
