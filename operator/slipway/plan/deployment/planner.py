@@ -10,7 +10,7 @@ from slipway.api.kinds import SERVICE, Object
 from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, Revision
 from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
-from slipway.plan.deployment.revision import new_revision, replaced, revision_digest
+from slipway.plan.deployment.revision import new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.standing import Standing, Stuck
@@ -73,6 +73,7 @@ def _wanted(
         return status, _standing_of(error)
     digest = revision_digest(spec, source.model.digest)
     revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(parent, digest, now)
+    revision = relocated(revision, source.model)
     standing: Standing | None
     try:
         revision, standing = _made(parent, spec, source, revision, ledger, seen, settings)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
+from slipway.api.artifacts import ArtifactRef
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
 from slipway.plan.digests import by_content, digest_of, short
 from slipway.plan.parent import Parent
@@ -42,6 +43,16 @@ def _set_fields(model: BaseModel, *, without: str) -> dict[str, object]:
 
 def new_revision(parent: Parent, digest: str, now: datetime) -> Revision:
     return Revision(name=parent.child_name(short(digest)), digest=digest, created_at=now.replace(microsecond=0))
+
+
+def relocated(revision: Revision, model: ArtifactRef) -> Revision:
+    """The revision with the model that it is of read from where it lies now: what names it is content, not a place."""
+    moved = {
+        role: ref.model_copy(update={"uri": model.uri})
+        for role, ref in (("baseline", revision.baseline), ("model", revision.model))
+        if ref is not None and ref.digest == model.digest
+    }
+    return revision.model_copy(update=moved)
 
 
 def find(revisions: Iterable[Revision], name: str | None) -> Revision | None:

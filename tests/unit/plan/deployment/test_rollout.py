@@ -21,6 +21,7 @@ from support.deployments import (
     with_ratio,
     world_with,
 )
+from support.world import task_of
 
 
 def serving(world):
@@ -328,7 +329,23 @@ def test_a_stricter_gate_stops_a_rollout_that_is_under_way():
     assert replicas(world)[world.status(DIGITS)["candidate"]] == 0
 
 
-NEW_DATA = {"stored": {"uri": "store:///held-out-2", "digest": "sha256:" + "d" * 64}}
+NEW_URI = "store:///held-out-2"
+NEW_DATA = {"stored": {"uri": NEW_URI, "digest": "sha256:" + "d" * 64}}
+
+
+def test_a_stored_model_that_was_moved_rolls_nothing_and_is_read_from_its_new_place():
+    stored = {"uri": "store:///mine", "digest": "sha256:" + "b" * 64, "state": "onnx"}
+    world = served(model={"stored": stored}, compression={"steps": []})
+    old, jobs = serving(world), len(world.jobs())
+    world.edit(DIGITS, lambda spec: spec["model"].update(stored={**stored, "uri": "store:///moved"}))
+    world.run(DIGITS)
+    assert (serving(world), len(world.jobs())) == (old, jobs)
+    world.edit(DIGITS, lambda spec: spec["evaluation"].update(data=NEW_DATA))
+    world.run(DIGITS)
+    asked = [task_of(job) for key, job in world.objects.items() if key.kind == JOB]
+    evaluated = [task for task in asked if task["task"] == "evaluate" and task["data"]["artifact"]["uri"] == NEW_URI]
+    assert [task["model"]["uri"] for task in evaluated] == ["store:///moved"]
+    assert world.status(DIGITS)["phase"] == "Ready"
 
 
 def test_new_evaluation_data_evaluates_alone_while_the_revision_goes_on_serving():
