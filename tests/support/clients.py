@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ SAMPLE = [[[0.0] * 28] * 28]
 
 @dataclass
 class Tally:
-    """answered: requests with an answer. failures: how each of the others ended. retried: over a new connection."""
+    """answered: requests with an answer. failures: when (s from the start) and how each of the others ended.
+
+    retried: over a new connection.
+    """
 
     answered: int = 0
     failures: list[str] = field(default_factory=list)
@@ -52,6 +56,7 @@ def _input_of(address: str, model: str) -> dict[str, object]:
 
 
 def _ask(address: str, model: str, body: str, tally: Tally, keep_alive: bool, stop: threading.Event) -> None:
+    began = time.monotonic()
     with closing(http.client.HTTPConnection(address, timeout=REQUEST_SECONDS)) as connection:
         while not stop.is_set():
             error = _failure(connection, model, body)
@@ -60,7 +65,7 @@ def _ask(address: str, model: str, body: str, tally: Tally, keep_alive: bool, st
                 tally.retried += 1
                 error = _failure(connection, model, body)
             if error:
-                tally.failures.append(error)
+                tally.failures.append(f"{time.monotonic() - began:.1f} s: {error}")
             else:
                 tally.answered += 1
             if error or not keep_alive:
