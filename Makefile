@@ -85,7 +85,7 @@ soak: setup ## Longer than make test: every write on a real server, new seeds, S
 	  tests/property tests/faults tests/mutation tests/integration/test_agreement.py \
 	  tests/integration/test_leadership.py tests/soak
 
-# Faults need a processor, and integration waits for servers: together they take half as long again as the longer one.
+# Faults need a processor and integration waits for servers: side by side they take as long as integration alone.
 test: check ## Everything: check, faults and integration side by side, and e2e, from a cold start
 	dev/cluster/build
 	$(MAKE) --jobs=2 --output-sync=target faults integration
