@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from slipway.api.errors import ClusterError, Invalid, NotFound
 from slipway.api.kinds import Object
+from slipway.cli.together import together
 from slipway.plan.outcomes import index_of
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 
@@ -89,7 +90,7 @@ async def printed(logs: Logs, wanted: Sequence[Source], write: Write, tail: int 
         lines = logs.lines(source, follow=False, after="", tail=tail)
         return [(line.at, number, source.prefix, line.text) async for number, line in _counted(lines)]
 
-    for at, _, name, text in heapq.merge(*await asyncio.gather(*(read(source) for source in wanted))):
+    for at, _, name, text in heapq.merge(*await together(read(source) for source in wanted)):
         write(name, at, text)
 
 

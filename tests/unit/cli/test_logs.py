@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from typer.testing import Result
 
+from slipway.api.errors import Forbidden
 from slipway.api.kinds import Object
-from slipway.cli.podlogs import Selection, sources
+from slipway.cli.podlogs import Line, Selection, Source, printed, sources
 from support import statuses
 from support.kubehttp import KubeHttp
 from support.statuses import rank_pod, task_pod
@@ -63,6 +65,24 @@ def test_the_logs_of_all_ranks_are_merged_by_time(slipway: Slipway) -> None:
     result = slipway(server, "logs", "tj/digits")
     assert result.stdout == "[0] epoch 1\n[1] epoch 1\n[0] epoch 2\n"
     assert {query["container"] for query in server.queries} == {"main"}
+
+
+async def test_where_one_log_is_refused_no_other_is_left_being_read() -> None:
+    left = []
+
+    class OneRefuses:
+        async def lines(self, source: Source, **_: object) -> AsyncIterator[Line]:
+            if source.prefix == "1":
+                raise Forbidden("no")
+            try:
+                await asyncio.Event().wait()
+                yield Line("", "")
+            finally:
+                left.append(source.prefix)
+
+    with pytest.raises(Forbidden):
+        await printed(OneRefuses(), sources([rank_pod(0), rank_pod(1)], Selection()), lambda *_: None, None)
+    assert left == ["0"]
 
 
 def test_timestamps_and_tail_are_passed_on(slipway: Slipway) -> None:
