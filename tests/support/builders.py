@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.base import wire_time
 from slipway.api.kinds import (
     ARTIFACT_STORE,
     COMPRESSION_PLUGIN,
@@ -30,10 +31,6 @@ T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SETTINGS = Settings(runtime_image="registry.example/slipway-runtime:1", serving_image="registry.example/triton:1")
 DIGEST = "sha256:" + "a" * 64
 RECIPE = {"recipe": {"model": {"args": {"layers": [784, 128, 10]}}}}
-
-
-def wire_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def resource(kind: Kind, name: str, *, uid: str = "", status: Object | None = None, **spec: Any) -> Object:

@@ -7,7 +7,7 @@ strictly, by the API server, or by `written.read_written`, which judges as the s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self
@@ -66,6 +66,15 @@ def immutable(field: str, *, required: bool = False) -> Rule:
     if not required:
         cel = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {cel})"
     return Rule(cel, message, field=f".{name}")
+
+
+def broken_transitions(rules: Iterable[Rule], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """What an API server would refuse of an edit, for who asks none: field -> message of its transition rule.
+
+    before, after: wire forms, with defaults on both sides.
+    """
+    frozen = {rule.field.removeprefix("."): rule.message for rule in rules if rule.check is None and rule.field}
+    return {field: message for field, message in frozen.items() if before.get(field) != after.get(field)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +195,12 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", m
 """The name of any Kubernetes object (RFC 1123 subdomain)."""
 
 
-def _rfc3339(moment: datetime) -> str:
+def wire_time(moment: datetime) -> str:
+    """As metav1.Time stands on the wire: RFC 3339, to the second, in UTC. moment: aware."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+Moment = Annotated[datetime, PlainSerializer(wire_time, return_type=str, when_used="json")]
 """A time, to the second and in UTC on the wire (RFC 3339)."""
 
 MAX_DEPTH = 32

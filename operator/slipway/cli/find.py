@@ -7,7 +7,7 @@ from typing import NamedTuple
 from slipway.api.errors import NotFound
 from slipway.api.kinds import API_VERSION, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Kind, Object
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
-from slipway.cluster.port import Cluster
+from slipway.cluster.port import Cluster, look_up
 
 _KINDS = {
     **dict.fromkeys(("tj", "trainingjob", "trainingjobs"), TRAINING_JOB),
@@ -43,18 +43,11 @@ async def resources(cluster: Cluster, namespace: str | None, target: Target | No
     """
     if target is None or namespace is None:
         return [obj for kind in (TRAINING_JOB, MODEL_DEPLOYMENT) for obj in await _list(cluster, kind, namespace)]
-    found = [obj for kind in target.kinds if (obj := await _get(cluster, Key(kind, namespace, target.name)))]
+    found = [obj for kind in target.kinds if (obj := await look_up(cluster, Key(kind, namespace, target.name)))]
     if not found:
         what = " or ".join(kind.kind for kind in target.kinds)
         raise CommandError(f"no {what} {target.name!r} in namespace {namespace!r}", NOT_FOUND)
     return found
-
-
-async def _get(cluster: Cluster, key: Key) -> Object | None:
-    try:
-        return await cluster.get(key)
-    except NotFound:
-        return None
 
 
 async def _list(cluster: Cluster, kind: Kind, namespace: str | None) -> list[Object]:

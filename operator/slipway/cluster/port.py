@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from slipway.api.errors import NotFound
 from slipway.api.kinds import Key, Kind, Object
 
 FIELD_MANAGER = "slipway"
@@ -60,3 +61,11 @@ class Cluster(Protocol):
         Raises Conflict; NotFound where it was gone before.
         """
         ...
+
+
+async def look_up(cluster: Cluster, key: Key) -> Object | None:
+    """The object; None where there is none."""
+    try:
+        return await cluster.get(key)
+    except NotFound:
+        return None

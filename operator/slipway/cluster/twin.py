@@ -8,10 +8,11 @@ What it leaves out: admission, defaults of specs, validation. Anything else it r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from slipway.api.base import wire_time
 from slipway.api.errors import AlreadyExists, Conflict, Invalid, NotFound
 from slipway.api.kinds import (
     DEPLOYMENT,
@@ -33,8 +34,9 @@ from slipway.cluster.port import ABSENT
 
 _KNOWN = frozenset((*WATCHED, EVENT, LEASE))
 _WITH_GENERATION = frozenset((*RECONCILED, *REFERENCED, JOB, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET))
-Clock = Callable[[], datetime]
 _WITHOUT_STATUS = frozenset(kind for kind in _KNOWN if kind in (EVENT, LEASE))
+
+Clock = Callable[[], datetime]
 
 
 class Unsupported(NotImplementedError):
@@ -272,7 +274,7 @@ class Twin:
         self.collect()
 
     def _now(self) -> str:
-        return self._clock().astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return wire_time(self._clock())
 
     def _tell(self, what: Literal["ADDED", "MODIFIED", "DELETED"], obj: Object) -> None:
         change = Change(what, copied(obj))

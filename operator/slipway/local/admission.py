@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from slipway.api.artifactstore import ArtifactStoreSpec
-from slipway.api.base import Model
-from slipway.api.errors import NotFound
+from slipway.api.base import Model, broken_transitions
 from slipway.api.kinds import (
     ARTIFACT_STORE,
     COMPRESSION_PLUGIN,
@@ -17,6 +16,7 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.api.trainingjob import TrainingJobSpec
+from slipway.cluster.port import look_up
 from slipway.cluster.twin import Twin
 from slipway.local.refusals import Refusal
 
@@ -26,16 +26,14 @@ _FROZEN: dict[str, type[Model]] = {TRAINING_JOB.kind: TrainingJobSpec, ARTIFACT_
 def changed_frozen_fields(live: Object, wanted: Object) -> list[str]:
     """Fields of the spec that may not change, and differ. The rules are the CRD's own (`oldSelf`)."""
     model = _FROZEN.get(wanted["kind"])
-    rules = model.rules if model else ()
-    frozen = [rule.field.lstrip(".") for rule in rules if rule.field and "oldSelf" in rule.cel]
-    return [field for field in frozen if live["spec"].get(field) != wanted["spec"].get(field)]
+    return list(broken_transitions(model.rules if model else (), live["spec"], wanted["spec"]))
 
 
 async def refused_changes(twin: Twin, objects: Iterable[Object]) -> list[Refusal]:
     """What an API server would refuse of objects that exist already."""
     found = []
     for obj in objects:
-        if (live := await live_of(twin, key_of(obj))) is not None:
+        if (live := await look_up(twin, key_of(obj))) is not None:
             found += [
                 Refusal(
                     obj,
@@ -52,7 +50,7 @@ async def admit(twin: Twin, objects: Sequence[Object], *, replace: bool = False)
     """Create what is missing and change what differs. replace: what cannot be changed is deleted and made anew."""
     for obj in objects:
         key = key_of(obj)
-        live = await live_of(twin, key)
+        live = await look_up(twin, key)
         if live is not None and replace and changed_frozen_fields(live, obj):
             twin.remove(key)
             live = None
@@ -78,13 +76,6 @@ def brought_on(objects: Iterable[Object]) -> frozenset[Key]:
         if obj["kind"] == MODEL_DEPLOYMENT.kind and (job := obj["spec"]["model"].get("trainingJob")):
             keys.add(Key(TRAINING_JOB, obj["metadata"]["namespace"], job))
     return frozenset(keys)
-
-
-async def live_of(twin: Twin, key: Key) -> Object | None:
-    try:
-        return await twin.get(key)
-    except NotFound:
-        return None
 
 
 def _apply(live: Object, wanted: Object) -> None:

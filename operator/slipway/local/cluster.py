@@ -19,6 +19,7 @@ from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
 from slipway.local.state import State
 from slipway.local.volumes import Sources
 from slipway.local.watches import TwinWatches
+from slipway.plan.outcomes import is_over
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen, controller_uid
 from slipway.reconcile.cache import Cache
@@ -82,7 +83,7 @@ class LocalCluster:
     async def _look(self) -> None:
         pods = list(await self.twin.list(POD))
         for job in await self.twin.list(JOB):
-            if self._is_active(job) and not jobs.is_over(job):
+            if self._is_active(job) and not is_over(job):
                 self._carry_out(job, jobs.bring_on(job, _owned(pods, job), now()))
         for deployment in await self.twin.list(DEPLOYMENT):
             if self._is_active(deployment):

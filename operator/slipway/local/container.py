@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import probes
@@ -212,4 +213,4 @@ def _grace(pod: Object) -> float:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")  # noqa: TID251 - a kubelet's clock
+    return wire_time(datetime.now(UTC))  # noqa: TID251 - a kubelet's clock

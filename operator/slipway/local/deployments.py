@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import Object
-from slipway.local.manifests import is_going, is_ready, pod_of, template_hash, wire_time
+from slipway.local.manifests import is_going, is_ready, pod_of, template_hash
 
 HASH_LABEL = "pod-template-hash"
 

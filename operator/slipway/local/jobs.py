@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.api.tasks import INDEX_ENV
-from slipway.local.manifests import is_going, is_ready, phase, pod_of, wire_time
+from slipway.local.manifests import is_going, is_ready, phase, pod_of
 from slipway.plan.outcomes import BY_POLICY, INDEX_ANNOTATION, INDEX_LABEL, conditions_of, index_of
 
 FAILURE_TARGET, SUCCESS_CRITERIA = "FailureTarget", "SuccessCriteriaMet"
@@ -25,10 +26,6 @@ class JobWrites:
     status: Object
     create: tuple[Object, ...] = ()
     delete: tuple[Object, ...] = ()
-
-
-def is_over(job: Object) -> bool:
-    return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
 
 
 def bring_on(job: Object, pods: Sequence[Object], now: datetime) -> JobWrites:

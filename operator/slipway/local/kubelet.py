@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local.addresses import free_port, next_address
@@ -15,7 +16,7 @@ from slipway.local.container import Node
 from slipway.local.devices import Devices, wanted_devices
 from slipway.local.environment import Meeting, Seat
 from slipway.local.images import Images
-from slipway.local.manifests import is_going, phase, wire_time
+from slipway.local.manifests import is_going, phase
 from slipway.local.pod import RunningPod
 from slipway.local.state import State
 from slipway.local.volumes import Sources, discard

@@ -6,7 +6,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from slipway.api.kinds import POD, Object
 
@@ -58,8 +57,3 @@ def is_going(pod: Object) -> bool:
 
 def phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", "Pending"))
-
-
-def wire_time(now: datetime) -> str:
-    """RFC 3339, to the second, in UTC."""
-    return now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import DEPLOYMENT, POD, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local.container import terminated
@@ -60,8 +61,7 @@ def _container(container: Object, folder: Path, logs: Path) -> Object:
 
 
 def _at(path: Path) -> str:
-    moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return wire_time(datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
 async def _unready(twin: Twin) -> None:

@@ -130,6 +130,11 @@ def conditions_of(obj: Object) -> dict[str, Object]:
     return {c["type"]: c for c in obj.get("status", {}).get("conditions") or () if c.get("status") == "True"}
 
 
+def is_over(job: Object) -> bool:
+    """Whether the Job controller is done with it."""
+    return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
+
+
 def index_of(pod: Object) -> int | None:
     meta = pod["metadata"]
     text = meta.get("labels", {}).get(INDEX_LABEL) or meta.get("annotations", {}).get(INDEX_ANNOTATION)

@@ -64,10 +64,7 @@ class Chronicle:
         return made
 
     def _hear(self, entry: Entry) -> None:
-        try:
-            key = key_of(entry.object)
-        except KeyError:
-            return
+        key = key_of(entry.object)
         if key.kind not in CHILDREN:
             return
         if entry.type == "DELETED":

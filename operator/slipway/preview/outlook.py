@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
-from slipway.api.base import Model
+from slipway.api.base import Model, broken_transitions
 from slipway.api.crds import RESOURCES
 from slipway.api.kinds import (
     ARTIFACT_STORE,
@@ -22,6 +22,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
+from slipway.cluster.port import look_up
 from slipway.cluster.twin import Twin
 from slipway.plan.outcomes import conditions_of
 from slipway.plan.plan import Settings
@@ -161,7 +162,7 @@ async def _applied(twin: Twin, wanted: Sequence[Object]) -> tuple[list[Change], 
             key = key_of(obj)
         except KeyError:
             continue  # no planner reads it
-        live = next((one for one in await twin.list(key.kind, key.namespace or None) if key_of(one) == key), None)
+        live = await look_up(twin, key)
         if live is None:
             made = twin.add({name: part for name, part in obj.items() if name != "status"})
             edits += [Change("create", key, None, made)] if key.kind in _MODELS else []
@@ -195,11 +196,9 @@ def _edited(twin: Twin, key: Key, live: Object, wanted: Object) -> Change | None
 def _refused(key: Key, live: Object, wanted: Object) -> Iterator[Refusal]:
     """Transition rules of the spec, which the API server alone can judge: the field keeps what it was made with."""
     model = _MODELS[key.kind]
-    before, after = _spec(model, live), _spec(model, wanted)
-    for rule in model.model_validate({"spec": wanted["spec"]}).spec.rules:  # type: ignore[attr-defined]
-        name = (rule.field or "").lstrip(".")
-        if rule.check is None and name and before.get(name) != after.get(name):
-            yield Refusal(key, f"spec.{name}", rule.message)
+    rules = model.model_validate({"spec": wanted["spec"]}).spec.rules  # type: ignore[attr-defined]
+    for name, message in broken_transitions(rules, _spec(model, live), _spec(model, wanted)).items():
+        yield Refusal(key, f"spec.{name}", message)
 
 
 def _spec(model: type[Model], obj: Object) -> Object:

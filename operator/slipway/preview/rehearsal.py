@@ -97,18 +97,14 @@ class Rehearsal:
         return True
 
     def _heard(self, change: Change) -> None:
-        if change.object["kind"] not in _WATCHED:
+        key = key_of(change.object)
+        if key.kind not in WATCHED:
             return
-        meta = change.object["metadata"]
         if change.type == "DELETED":
-            kind = _WATCHED[change.object["kind"]]
-            self.cache.remove(Key(kind, meta.get("namespace", ""), meta["name"]), meta["uid"])
+            self.cache.remove(key, change.object["metadata"]["uid"])
         else:
             self.cache.put(change.object)
 
     def _produced(self) -> Mapping[str, State]:
         plugins: Iterable[Object] = self.cache.objects(COMPRESSION_PLUGIN)
         return {one["spec"]["entryPoint"]: State(one["spec"]["produces"]) for one in plugins}
-
-
-_WATCHED = {kind.kind: kind for kind in WATCHED}

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.base import wire_time
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Object, key_of
 from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import OUT_URI_ENV, TASK_ENV
 from slipway.cluster.twin import Twin
 from slipway.plan.digests import by_content, digest_of
-from slipway.plan.outcomes import INDEX_LABEL, conditions_of
+from slipway.plan.outcomes import INDEX_LABEL, is_over
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
 
@@ -42,7 +43,7 @@ async def move(twin: Twin, produces: Mapping[str, State], now: datetime) -> bool
     """
     moved = False
     for job in await twin.list(JOB):
-        if conditions_of(job).keys().isdisjoint(("Complete", "Failed")) and "deletionTimestamp" not in job["metadata"]:
+        if not is_over(job) and "deletionTimestamp" not in job["metadata"]:
             await _succeed(twin, job, produces, now)
             moved = True
     for deployment in await twin.list(DEPLOYMENT):
@@ -70,7 +71,7 @@ async def _succeed(twin: Twin, job: Object, produces: Mapping[str, State], now: 
     message = json.dumps(_report(job, produces, now).to_wire())
     for index in range(int(job["spec"].get("completions", 1))):
         twin.add(_ended_pod(job, index, message if index == 0 else ""))
-    at = _wire(now)
+    at = wire_time(now)
     done = [{"type": "Complete", "status": "True", "lastTransitionTime": at, "lastProbeTime": at}]
 
     def complete(obj: Object) -> None:
@@ -126,7 +127,3 @@ def _get_ready(twin: Twin, deployment: Object) -> bool:
 
     twin.edit(key_of(deployment), ready)
     return True
-
-
-def _wire(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, RECONCILED, Kind, Object, key_of
-from slipway.plan.outcomes import conditions_of
+from slipway.plan.outcomes import is_over
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
@@ -42,7 +42,7 @@ class World:
     async def move(self) -> bool:
         """True where anything moved."""
         moved = await self.collect() if self.collects else False
-        under_way = [job for job in await self.admin.list(JOB, self.namespace) if not _over(job)]
+        under_way = [job for job in await self.admin.list(JOB, self.namespace) if not is_over(job)]
         pods = await self.admin.list(POD, self.namespace) if under_way else ()
         for job in under_way:
             if "deletionTimestamp" not in job["metadata"]:
@@ -163,10 +163,6 @@ def pod_of(job: Object, index: int) -> Object:
     pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": template["spec"]}
     running = {"phase": "Running", "containerStatuses": [_container(pod, {"running": {}}, ready=True)]}
     return controlled({**pod, "status": running}, job)
-
-
-def _over(job: Object) -> bool:
-    return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
 
 
 def _container(pod: Object, state: Object, *, ready: bool = False) -> Object:

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.errors import ClusterError, Forbidden
-from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Key, Object
+from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Object, key_of
 from slipway.api.podtemplate import Resources
-from slipway.api.tasks import OUT_DIR
+from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
 from slipway.cli.checks.findings import Asked, Finding
 from slipway.cli.present import settings_of
-from slipway.plan.outcomes import conditions_of
+from slipway.plan.outcomes import conditions_of, is_over
 from slipway.plan.pods import container, pod_template
 from slipway.plan.seen import controller_uid
 from slipway.plan.storemount import StoreMount
@@ -38,7 +38,7 @@ try:
     socket.getaddrinfo("kubernetes.default.svc", 443)
 except Exception as error:
     said["names"] = repr(error)
-pathlib.Path("/dev/termination-log").write_text(json.dumps(said))
+pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(said))
 """
 
 
@@ -85,7 +85,7 @@ async def _told(asked: Asked, job: Object, store: str, timeout_seconds: float, *
     """in_bucket: a pod of the operator's has tried it already, and this one could not."""
     try:
         async with asyncio.timeout(timeout_seconds):
-            while not _over(live := await asked.way.cluster.get(_key(job))):
+            while not is_over(live := await asked.way.cluster.get(key_of(job))):
                 await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError:
         why = trouble(await _pods(asked, job), 1)
@@ -113,10 +113,6 @@ def _of_names(said: Object) -> Finding:
     return Finding("DNS", "ok", "a pod has looked up kubernetes.default.svc")
 
 
-def _over(job: Object) -> bool:
-    return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
-
-
 def _last_words(pod: Object) -> Object | None:
     for one in pod.get("status", {}).get("containerStatuses") or ():
         with suppress(ValueError):
@@ -131,9 +127,5 @@ async def _pods(asked: Asked, job: Object) -> Sequence[Object]:
 
 async def _delete(asked: Asked, job: Object) -> None:
     with suppress(ClusterError):  # its TTL takes it away otherwise
-        meta = (await asked.way.cluster.get(_key(job)))["metadata"]
-        await asked.way.cluster.delete(_key(job), uid=meta["uid"], resource_version=meta["resourceVersion"])
-
-
-def _key(job: Object) -> Key:
-    return Key(JOB, job["metadata"]["namespace"], job["metadata"]["name"])
+        meta = (await asked.way.cluster.get(key_of(job)))["metadata"]
+        await asked.way.cluster.delete(key_of(job), uid=meta["uid"], resource_version=meta["resourceVersion"])
