@@ -41,7 +41,11 @@ def operator(
     ] = None,
     defaults: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Folder of CompressionPlugins that are kept applied."),
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder of CompressionPlugins, which are kept applied, and ArtifactStores, made where there are none.",
+        ),
     ] = None,
     metrics_port: Annotated[int, typer.Option(help="Port of /metrics.")] = 9090,
     health_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz.")] = 8080,

@@ -28,7 +28,7 @@ from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
 from slipway.controller import watches
-from slipway.controller.defaults import apply_defaults, read_defaults
+from slipway.controller.defaults import keep_applied, read_defaults
 from slipway.controller.fence import Fenced
 from slipway.controller.lease import Election
 from slipway.controller.lists import Lists, Scope
@@ -106,7 +106,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
             feed.lead()
             await asyncio.gather(
                 run_workers(reconciler, options.workers),
-                _keep_applied(defaults, cluster),
+                *(keep_applied(manifest, cluster) for manifest in defaults),
                 *([_keep_or_die(election)] if options.elect else []),
             )
 
@@ -170,20 +170,6 @@ async def _wait_for_crds(connection: Connection) -> None:
             return
         log.warning("waiting for the CRDs; install them with the chart or from crds/", missing=missing)
         await asyncio.sleep(CRDS_SECONDS)
-
-
-async def _keep_applied(defaults: list[dict[str, Any]], cluster: Cluster) -> None:
-    """Apply the defaults once, however long the API server needs."""
-    seconds = 1.0
-    while True:
-        try:
-            await apply_defaults(defaults, cluster)
-        except ClusterError as error:
-            log.warning("could not apply the defaults", error=str(error))
-            await asyncio.sleep(seconds)
-            seconds = min(2 * seconds, 60.0)
-        else:
-            return
 
 
 async def _keep_or_die(election: Election) -> None:

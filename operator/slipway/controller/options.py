@@ -31,7 +31,7 @@ class Options:
     """One operator process.
 
     namespaces: to serve; none means all. workers: resources that are reconciled at the same time.
-    defaults: a folder of manifests (*.yaml) that the leader keeps applied; None for none.
+    defaults: a folder of manifests (*.yaml) that the leader applies (see defaults.py); None for none.
     resync_seconds: how often what is known is compared with what the API server lists.
     revisit_seconds: how often objects are read that stand in our way or lost our label, which no watch shows.
     """
