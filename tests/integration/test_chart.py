@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 import yaml
 
 from slipway.cli.main import app
-from slipway.controller.defaults import read_defaults
-from support.apiserver import ROOT, ApiServer
-from support.chart import CHART, NAMESPACE, granted, helm, kubeconform, of_kind, rendered, write_schemas
+from support.apiserver import ROOT, ApiServer, make_crds
+from support.chart import (
+    CHART,
+    NAMESPACE,
+    STRICT,
+    applied,
+    defaults_of,
+    granted,
+    helm,
+    kubeconform,
+    of_kind,
+    refusal,
+    rendered,
+    service_monitor_crd,
+    write_schemas,
+)
 from support.places import Json
 
 EVERYTHING: Json = {
@@ -28,15 +40,21 @@ EVERYTHING: Json = {
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [{"operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    ],
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "defaultStore": {"enabled": True, "claim": {"size": "10Gi", "storageClassName": "shared", "subPath": "models"}},
+    "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "30s"}},
     "priorityClassName": "system-cluster-critical",
 }
 ALONE: Json = {
     "leaderElection": {"enabled": False},
     "defaults": {"compressionPlugins": False},
-    "rbac": {"aggregate": False},
+    "rbac": {"create": False},
+    "serviceAccount": {"create": False, "name": "theirs"},
 }
 VALUES = pytest.mark.parametrize("values", [{}, EVERYTHING, ALONE], ids=["defaults", "everything", "alone"])
-STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +64,7 @@ def cluster(apiserver: ApiServer) -> ApiServer:
     for name in (NAMESPACE, "notes", *EVERYTHING["namespaces"]):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         apiserver.must("POST", "/api/v1/namespaces", body)
+    make_crds(apiserver, service_monitor_crd())
     return apiserver
 
 
@@ -68,8 +87,10 @@ def test_kubeconform_finds_every_object_valid(apiserver: ApiServer, tmp_path: Pa
     done = kubeconform(objects, tmp_path)
     assert done.returncode == 0, done.stdout
     assert f"Summary: {len(objects)} resources" in done.stdout
-    for kind, field in (("CompressionPlugin", "consumes"), ("Deployment", "replica")):
-        good = of_kind(objects, kind)[0]
+    for kind, field in (("CompressionPlugin", "consumes"), ("Deployment", "replica"), ("ServiceMonitor", "endpoints")):
+        good = next(iter(of_kind(objects, kind)), None)
+        if good is None:  # a ServiceMonitor is made where it is asked for
+            continue
         assert kubeconform([{**good, "spec": {**good["spec"], field: "spoilt"}}], tmp_path).returncode == 1
 
 
@@ -99,6 +120,43 @@ def test_the_crds_go_with_the_release_where_that_is_asked_for():
     assert of_kind(rendered({"crds": {"install": False}}), "CustomResourceDefinition") == []
 
 
+def test_who_may_make_no_roles_installs_beside_those_that_an_administrator_made():
+    alone = rendered({"rbac": {"create": False}})
+    printed = rendered({}, "--show-only", "templates/rbac.yaml")
+    kinds = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+    assert {obj["kind"] for obj in alone} & kinds == set()
+    assert {obj["kind"] for obj in printed} == kinds
+    operators = [obj for obj in rendered({"rbac": {"aggregate": False}}) if obj["kind"] in kinds]
+    assert printed == operators
+
+
+def test_the_operator_runs_under_an_account_that_is_there():
+    release = rendered(ALONE)
+    assert of_kind(release, "ServiceAccount") == []
+    (deployment,) = of_kind(release, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == "theirs"
+
+
+def test_of_two_operators_one_is_kept_while_nodes_are_drained():
+    assert of_kind(rendered({"replicas": 1}), "PodDisruptionBudget") == []
+    release = rendered({"replicas": 2, "podLabels": {"team": "platform"}})
+    (budget,) = of_kind(release, "PodDisruptionBudget")
+    labels = of_kind(release, "Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_prometheus_is_told_of_the_metrics_where_that_is_asked_for():
+    assert of_kind(rendered(), "ServiceMonitor") == []
+    release = rendered(EVERYTHING)
+    (monitor,) = of_kind(release, "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "interval": "30s"}]
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [obj for obj in of_kind(release, "Service") if selected <= obj["metadata"]["labels"].items()]
+    assert [port["name"] for port in service["spec"]["ports"]] == ["metrics"]
+
+
 def test_nobody_is_given_secrets_or_everything():
     for role in [obj for obj in rendered() if obj["kind"] in ("Role", "ClusterRole")]:
         for (group, resource), verbs in granted(role).items():
@@ -107,9 +165,18 @@ def test_nobody_is_given_secrets_or_everything():
 
 
 def test_without_defaults_the_operator_writes_no_plugin():
-    rights = granted(of_kind(rendered(ALONE), "ClusterRole")[0])
+    release = rendered({"defaults": {"compressionPlugins": False}})
+    rights = granted(of_kind(release, "ClusterRole")[0])
     assert rights["slipway.dev", "compressionplugins"] == {"list", "watch"}
-    assert of_kind(rendered(ALONE), "ConfigMap") == []
+    assert of_kind(release, "ConfigMap") == []
+
+
+def test_of_the_plugins_the_operator_may_write_those_that_it_ships(tmp_path: Path):
+    release = rendered()
+    shipped = {one["metadata"]["name"] for one in defaults_of(release, tmp_path)}
+    for rule in of_kind(release, "ClusterRole")[0]["rules"]:
+        if set(rule["verbs"]) - {"list", "watch"}:
+            assert set(rule["resourceNames"]) == shipped
 
 
 def test_in_namespaces_of_its_own_the_operator_may_touch_no_other():
@@ -129,24 +196,32 @@ def test_the_command_line_of_the_operator_is_one_that_it_has():
         container = of_kind(rendered(values), "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
         assert container["command"] == ["slipway", "operator"]
         assert {argument.split("=")[0] for argument in container["args"]} <= options
-        assert {entry["name"] for entry in container["env"]} == variables | {"POD_NAME", "POD_NAMESPACE"}
+        given = {entry["name"] for entry in values.get("extraEnv", ())}
+        assert {entry["name"] for entry in container["env"]} == variables | {"POD_NAME", "POD_NAMESPACE"} | given
 
 
 def test_the_shipped_plugins_are_what_the_operator_applies_at_its_start(cluster: ApiServer, tmp_path: Path):
-    for name, text in of_kind(rendered(), "ConfigMap")[0]["data"].items():
-        (tmp_path / name).write_text(text)
-    plugins = read_defaults(tmp_path)
+    plugins = defaults_of(rendered(), tmp_path)
     assert {plugin["metadata"]["name"] for plugin in plugins} == {"export-onnx", "prune-structured", "quantize-int8"}
     for plugin in plugins:
         applied(cluster, plugin)
 
 
-def test_the_manifests_of_the_notes_can_be_pasted(cluster: ApiServer):
-    notes = (CHART / "templates" / "NOTES.txt").read_text()
-    pasted = re.search(r"^kubectl apply -f - <<END\n(.*?)^END\n", notes, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize(
+    ("values", "kinds"),
+    [
+        ({}, ["PersistentVolumeClaim", "ArtifactStore", "TrainingJob"]),
+        ({"defaultStore": {"enabled": True, "namespaces": ["notes"], "claim": {"size": "1Gi"}}}, ["TrainingJob"]),
+    ],
+    ids=["no store", "default store"],
+)
+def test_the_manifests_of_the_notes_can_be_pasted(cluster: ApiServer, values: Json, kinds: list[str]):
+    done = helm("install", "slipway", str(CHART), "--namespace", NAMESPACE, "--dry-run=client", values=values)
+    assert done.returncode == 0, done.stderr
+    pasted = re.search(r"^kubectl .*apply -f - <<END\n(.*?)^END\n", done.stdout, re.DOTALL | re.MULTILINE)
     assert pasted
     manifests = list(yaml.safe_load_all(pasted[1]))
-    assert [obj["kind"] for obj in manifests] == ["PersistentVolumeClaim", "ArtifactStore", "TrainingJob"]
+    assert [obj["kind"] for obj in manifests] == kinds
     for obj in manifests:
         applied(cluster, obj, namespace="notes")
 
@@ -160,23 +235,10 @@ def test_the_manifests_of_the_notes_can_be_pasted(cluster: ApiServer):
         ({"log": {"level": "loud"}}, "log/level"),
         ({"namespaces": ["Team"]}, "namespaces/0"),
         ({"workers": 0}, "workers"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "metrics/serviceMonitor/interval"),
     ],
     ids=str,
 )
 def test_a_wrong_value_is_refused_by_name(values: Json, named: str):
-    done = helm("template", "slipway", str(CHART), "--kube-version", "1.37.0", values=values)
-    assert done.returncode != 0
-    assert named in done.stderr
-
-
-def applied(server: ApiServer, obj: Json, *, namespace: str = NAMESPACE) -> None:
-    """A server-side apply, without effect, in which an unknown field is an error."""
-    group, _, version = obj["apiVersion"].rpartition("/")
-    api = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    listed: list[dict[str, Any]] = server.must("GET", api)["resources"]
-    resource = next(item for item in listed if item["kind"] == obj["kind"] and "/" not in item["name"])
-    scope = f"/namespaces/{namespace}" if resource["namespaced"] else ""
-    path = f"{api}{scope}/{resource['name']}/{obj['metadata']['name']}"
-    server.must(
-        "PATCH", path, obj, content_type="application/apply-patch+yaml", fieldManager="test", force="true", **STRICT
-    )
+    assert named in refusal(values)

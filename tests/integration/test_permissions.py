@@ -25,13 +25,18 @@ from support.faults.scenarios import DIGITS, SERVES, compression, job, store_obj
 from support.faults.world import World
 from support.http_proxy import CarryOut, http_proxy
 from support.operator_process import running_operator
+from support.places import Json
 
 Right = tuple[str, str, str]
 """Verb, API group, resource with its subresource."""
 HERE = "permissions"
 LIMIT_SECONDS = 120
-API = {"Role": "namespaces/slipway-system/roles", "RoleBinding": "namespaces/slipway-system/rolebindings"}
-API |= {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+API = {"ClusterRole": "clusterroles", "Role": "roles", "ClusterRoleBinding": "clusterrolebindings"}
+API |= {"RoleBinding": "rolebindings"}
+ONE_NAMESPACE = {
+    "namespaces": [HERE],
+    "defaultStore": {"enabled": True, "name": "shared", "claim": {"existing": "models"}},
+}
 
 
 @pytest.fixture
@@ -60,16 +65,19 @@ class FirstWritesMeetAnother:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("values", [{}, ONE_NAMESPACE], ids=["everywhere", "one namespace and its store"])
 def test_what_the_operator_asks_for_is_what_the_chart_lets_it_do(
-    audited: tuple[ApiServer, AuditLog], tmp_path: Path
+    audited: tuple[ApiServer, AuditLog], tmp_path: Path, values: Json
 ) -> None:
     server, log = audited
-    release = rendered()
+    release = rendered(values)
     account = Account(NAMESPACE, "slipway")
-    server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    for kind, path in API.items():
+    for namespace in (NAMESPACE, HERE):
+        server.must("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    for kind, plural in API.items():
         for role in of_kind(release, kind):
-            server.must("POST", f"/apis/rbac.authorization.k8s.io/v1/{path}", role)
+            within = f"namespaces/{role['metadata']['namespace']}/" if "namespace" in role["metadata"] else ""
+            server.must("POST", f"/apis/rbac.authorization.k8s.io/v1/{within}{plural}", role)
     defaults = tmp_path / "defaults"
     defaults.mkdir()
     for name, text in of_kind(release, "ConfigMap")[0]["data"].items():
@@ -77,7 +85,8 @@ def test_what_the_operator_asks_for_is_what_the_chart_lets_it_do(
     token = account.kubeconfig(server, tmp_path / "token.kubeconfig")
     way_in = tmp_path / "kubeconfig"
     lease = ("--lease-namespace", NAMESPACE, "--lease-name", "slipway-operator")
-    flags = (*lease, "--defaults", str(defaults), "--resync-seconds", "5")
+    served = [word for namespace in values.get("namespaces", ()) for word in ("--namespace", namespace)]
+    flags = (*lease, *served, "--defaults", str(defaults), "--resync-seconds", "5")
     with (
         http_proxy(server, way_in, FirstWritesMeetAnother().meddle, account=token),
         running_operator(way_in, tmp_path / "log", *flags) as operator,
@@ -110,7 +119,6 @@ async def all_that_it_does(server: ApiServer) -> None:
         world = World(admin, HERE, lambda: datetime.fromtimestamp(time.time(), UTC), works)
         world.collects = False
         world.deeds = {"train/1": fails()}
-        await connection.call("make a namespace", "POST", "/api/v1/namespaces", body={"metadata": {"name": HERE}})
         for obj in (*store_objects(), pool(), job(pools=["h100"]), model_deployment()):
             await admin.create(placed(obj, HERE))
         await until(SERVES, world)

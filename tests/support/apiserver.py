@@ -117,8 +117,12 @@ def running(*flags: str) -> Iterator[ApiServer]:
 
 
 def install_crds(server: ApiServer) -> None:
-    """Creates the CRDs and returns when their kinds are served."""
-    crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    """Those of the repository."""
+    make_crds(server, *(yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))))
+
+
+def make_crds(server: ApiServer, *crds: Json) -> None:
+    """Creates them and returns when their kinds are served."""
     for crd in crds:
         server.must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
     for crd in crds:

@@ -11,13 +11,19 @@ from typing import Any
 
 import yaml
 
+from slipway.controller.defaults import read_defaults
 from support.apiserver import ROOT, ApiServer
 
 CHART = ROOT / "helm" / "slipway"
 NAMESPACE = "slipway-system"
 KUBERNETES = "1.37.0"
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+PROMETHEUS_OPERATOR_VERSION = "v0.85.0"
 
 Json = dict[str, Any]
+
+STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
+"""A write without effect, in which an unknown field is an error."""
 
 
 @cache
@@ -35,12 +41,19 @@ def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedPro
     return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=60)
 
 
-def rendered(values: Json | None = None) -> list[Json]:
-    """The objects of a release named slipway, hooks included."""
+def rendered(values: Json | None = None, *arguments: str) -> list[Json]:
+    """The objects of a release named slipway, hooks included. arguments: of `helm template`."""
     where = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
-    done = helm("template", "slipway", str(CHART), *where, values=values)
+    done = helm("template", "slipway", str(CHART), *where, *arguments, values=values)
     assert done.returncode == 0, done.stderr
     return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+
+
+def refusal(values: Json) -> str:
+    """What helm says to values that it does not take."""
+    done = helm("template", "slipway", str(CHART), "--kube-version", KUBERNETES, values=values)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
 
 
 def of_kind(objects: Iterable[Json], kind: str) -> list[Json]:
@@ -65,6 +78,26 @@ def granted(role: Json) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+def defaults_of(release: list[Json], folder: Path) -> list[Json]:
+    """What the operator reads of the release's ConfigMap."""
+    for name, text in of_kind(release, "ConfigMap")[0]["data"].items():
+        (folder / name).write_text(text)
+    return read_defaults(folder)
+
+
+def applied(server: ApiServer, obj: Json, *, namespace: str = NAMESPACE) -> None:
+    """A server-side apply by the administrator, without effect, in which an unknown field is an error."""
+    group, _, version = obj["apiVersion"].rpartition("/")
+    api = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    listed: list[dict[str, Any]] = server.must("GET", api)["resources"]
+    resource = next(item for item in listed if item["kind"] == obj["kind"] and "/" not in item["name"])
+    scope = f"/namespaces/{namespace}" if resource["namespaced"] else ""
+    path = f"{api}{scope}/{resource['name']}/{obj['metadata']['name']}"
+    server.must(
+        "PATCH", path, obj, content_type="application/apply-patch+yaml", fieldManager="test", force="true", **STRICT
+    )
+
+
 def kubeconform(objects: Sequence[Json], schemas: Path) -> subprocess.CompletedProcess[str]:
     """Strict, and by these schemas alone; a kind without one is an error."""
     location = f"{schemas}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json"
@@ -73,16 +106,26 @@ def kubeconform(objects: Sequence[Json], schemas: Path) -> subprocess.CompletedP
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
 
 
+@cache
+def service_monitor_crd() -> Json:
+    """As the Prometheus operator publishes it, in its Go module."""
+    command = ["go", "mod", "download", "-json", f"{PROMETHEUS_OPERATOR}@{PROMETHEUS_OPERATOR_VERSION}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, cwd="/")
+    folder = Path(json.loads(done.stdout)["Dir"]) / "example" / "prometheus-operator-crd"
+    crd: Json = yaml.safe_load((folder / "monitoring.coreos.com_servicemonitors.yaml").read_text())
+    return crd
+
+
 def write_schemas(server: ApiServer, folder: Path, kinds: Container[str]) -> None:
-    """JSON schemas of these kinds, as the server has them built in, and of ours. In them unknown fields are errors."""
+    """JSON schemas of these built-in kinds, of ours and of ServiceMonitor. In them unknown fields are errors."""
     served = server.must("GET", "/openapi/v2")
     definitions = {name: _closed(schema) for name, schema in served["definitions"].items()}
     for name, schema in definitions.items():
         for gvk in schema.get("x-kubernetes-group-version-kind", ()):
             if gvk["kind"] in kinds and gvk["group"] != "slipway.dev":
                 _write(folder, gvk, {"$ref": f"#/definitions/{name}", "definitions": definitions})
-    for path in (ROOT / "crds").glob("*.yaml"):
-        spec = yaml.safe_load(path.read_text())["spec"]
+    for crd in (*(yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")), service_monitor_crd()):
+        spec = crd["spec"]
         version = spec["versions"][0]
         gvk = {"group": spec["group"], "version": version["name"], "kind": spec["names"]["kind"]}
         _write(folder, gvk, _closed(version["schema"]["openAPIV3Schema"]))

@@ -27,6 +27,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "slipway.serviceAccountName" -}}
+{{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
+{{- fail "serviceAccount.name: name the account that is there, or set serviceAccount.create" -}}
+{{- end -}}
 {{- default (include "slipway.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
@@ -51,4 +54,30 @@ runAsUser: 65532
 runAsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
+{{- end -}}
+
+{{/* What the operator applies, by file name: kinds that this release brings cannot be its own on the first install. */}}
+{{- define "slipway.defaults" -}}
+{{- if .Values.defaults.compressionPlugins }}
+{{ (.Files.Glob "files/plugins/*.yaml").AsConfig }}
+{{- end }}
+{{- if .Values.defaultStore.enabled }}
+stores.yaml: |
+  {{- range include "slipway.storeNamespaces" . | fromJsonArray }}
+  ---
+  {{- include "slipway.store" (list $ .) | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "slipway.shippedPlugins" -}}
+{{- $names := list -}}
+{{- range $path, $_ := .Files.Glob "files/plugins/*.yaml" -}}
+{{- $names = append $names ($.Files.Get $path | fromYaml).metadata.name -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
+{{- define "slipway.leaseName" -}}
+{{- include "slipway.fullname" . }}-operator
 {{- end -}}
