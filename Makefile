@@ -20,7 +20,7 @@ build/setup.stamp: requirements.lock pyproject.toml
 	  || { echo "make setup needs a python3 with venv and pip: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv pip
 	@touch $@
 
 lock: setup ## Resolve the dependencies anew into requirements.lock
