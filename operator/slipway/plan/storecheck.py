@@ -20,16 +20,14 @@ from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
-from slipway.plan.references import LOOK_AGAIN_AFTER
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
-from slipway.plan.tasks import STORE_AWAY, Work, follow_task, intended, succeeded, will_retry
+from slipway.plan.tasks import STORE_AWAY, Work, follow_task, intended, looked_at_again, succeeded, will_retry
 from slipway.plan.trouble import PATIENCE, missing_secret, trouble
 
 CHECK = "check-store"
 FOLDER = "check"
 """Below the store's root: what the pod writes to see whether it may."""
-_MOST_DOUBLINGS = 4
 
 Phase = Literal["Pending", "Ready", "Failed"]
 
@@ -71,10 +69,9 @@ def try_bucket(
 
 def _due_at(record: TaskRecord) -> datetime | None:
     """When a try that failed for good is made again; None for any other."""
-    if record.state is not TaskState.FAILED or will_retry(record) or record.ended_at is None:
+    if record.state is not TaskState.FAILED or will_retry(record):
         return None
-    doublings = min(record.tries - 1, _MOST_DOUBLINGS)
-    return record.ended_at + LOOK_AGAIN_AFTER * (1 << doublings)
+    return looked_at_again(record)
 
 
 def _over(record: TaskRecord, parent: Parent, seen: Seen) -> list[Object]:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slipway.api.base import Model
-from slipway.api.errors import StoreAway
+from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import by_content, digest_of, short
 from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
-from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
+from slipway.plan.references import LOOK_AGAIN_AFTER
 from slipway.plan.rereads import Reread, end_of_report, follow_reread
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
@@ -35,6 +36,7 @@ BLAMELESS = frozenset(
 """Reasons of failures that say nothing about the task itself: the kubelet's own, of pods that it would not run."""
 STORE_AWAY = StoreAway.__name__
 """The exception of a pod that did not reach its store: another try may."""
+_MOST_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def follow_task(
     if record is None:
         return intended(parent, work, 1, now), Plan()
     if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
-        return _retried(parent, record, work, now)
+        return _retried(parent, record, work, seen, now)
     live = parent.own(seen, JOB, record.job)
     if record.job_uid is None:
         if live is None:
@@ -133,15 +135,34 @@ def starved(record: TaskRecord) -> bool:
     return record.failure is not None and record.failure.reason == OOM_KILLED
 
 
-def _retried(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> tuple[TaskRecord, Plan]:
-    if starved(record) and record.memory != work.memory:
-        return intended(parent, work, record.tries + 1, now), Plan()
-    if not will_retry(record) or record.ended_at is None:
+def refused(record: TaskRecord) -> bool:
+    """Whether a try ended for what only a person can mend where no watch sees it: a Secret, a policy of a bucket."""
+    return record.failure is not None and record.failure.exception == StoreError.__name__
+
+
+def looked_at_again(record: TaskRecord) -> datetime | None:
+    """When a try that failed for good is made again after all: LOOK_AGAIN_AFTER its end, and each time after twice
+    as long, 16 times at most. None where it has no end.
+    """
+    if record.ended_at is None:
+        return None
+    return record.ended_at + LOOK_AGAIN_AFTER * (1 << min(record.tries - 1, _MOST_DOUBLINGS))
+
+
+def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: datetime) -> tuple[TaskRecord, Plan]:
+    if record.state is TaskState.SUCCEEDED or record.ended_at is None:
         return record, Plan()
-    retry_at = record.ended_at + RETRY_AFTER
-    if now < retry_at:
+    again = intended(parent, work, record.tries + 1, now)
+    if starved(record) and record.memory != work.memory:
+        return again, Plan()
+    if will_retry(record):
+        retry_at: datetime | None = record.ended_at + RETRY_AFTER
+    else:
+        retry_at = looked_at_again(record) if refused(record) else None
+    if retry_at is None or now < retry_at:
         return record, Plan(wake_at=retry_at)
-    return intended(parent, work, record.tries + 1, now), Plan()
+    over = parent.own(seen, JOB, record.job) if refused(record) else None  # there is no end to these tries
+    return again, Plan(delete=(deletion(over),) if over and "deletionTimestamp" not in over["metadata"] else ())
 
 
 def _reread(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -225,6 +226,27 @@ def test_a_step_that_was_killed_for_want_of_memory_runs_again_once_it_is_given_m
     assert row(world) == TABLE["ready"]
     assert world.jobs().count("step-0-prune-structured") == 2
     assert tried.count("convert-baseline") == world.jobs().count("convert-baseline") == 1
+
+
+@pytest.mark.parametrize("task", ["step-0-prune-structured", "compare"])
+def test_a_task_that_the_store_refused_is_tried_again_less_and_less_often_and_leaves_one_job(task):
+    world = world_with()
+    world.behaviour = raising(task, "access is denied; give the key the right to write", exception="StoreError")
+    world.run(DIGITS)
+    waits = []
+    for _ in range(6):
+        assert row(world) == TABLE["failed"]
+        assert "access is denied; give the key the right to write; then it is tried again by itself" in message(world)
+        assert len(world.select(JOB, NAMESPACE, {ROLE_LABEL: task})) == 1
+        waits.append((world.wake_at - world.now) // timedelta(minutes=1))
+        world.now = world.wake_at
+        world.run(DIGITS)
+    assert waits == [1, 2, 4, 8, 16, 16]
+
+    world.behaviour = does_its_work
+    world.now = world.wake_at
+    world.run(DIGITS)
+    assert row(world) == TABLE["ready"]
 
 
 def test_a_step_that_leaves_another_state_than_its_plugin_says_has_failed():
