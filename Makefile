@@ -6,8 +6,8 @@ BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: help setup check lint types contracts unit generate generate-check docs lock images test faults integration e2e \
-        soak demo demo-cluster bench cluster-up cluster-down clean
+.PHONY: help setup check lint types contracts unit generate generate-check docs lock images test faults integration \
+        together e2e soak demo demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -85,10 +85,14 @@ soak: setup ## Longer than make test: every write on a real server, new seeds, S
 	  tests/property tests/faults tests/mutation tests/integration/test_agreement.py \
 	  tests/integration/test_leadership.py tests/soak
 
-# Faults need a processor and integration waits for servers: side by side they take as long as integration alone.
-test: check ## Everything: check, faults and integration side by side, and e2e, from a cold start
+# A file stays on one worker, which has an API server of its own: what waits for servers leaves its processor to faults.
+together: setup
 	dev/cluster/build
-	$(MAKE) --jobs=2 --output-sync=target faults integration
+	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile tests/faults tests/mutation tests/contract tests/integration
+
+test: check ## Everything, from a cold start: check, then faults and integration by several workers, then e2e
+	$(MAKE) together
 	$(MAKE) e2e
 
 demo: setup ## Train, compress, prove and serve the digits on this machine, without a cluster
