@@ -49,8 +49,8 @@ def named(loc: tuple[int | str, ...], message: str) -> str:
 
 
 def fields_in(refusal: Json) -> list[str]:
-    """The fields that a refusal of the API server names."""
-    causes = [cause.get("field", "") for cause in refusal.get("details", {}).get("causes", ())]
+    """The fields that a refusal of the API server names; of a number that is not whole with a dot before it."""
+    causes = [cause.get("field", "").removeprefix(".") for cause in refusal.get("details", {}).get("causes", ())]
     return [*causes, *re.findall(r'unknown field "(.+?)"(?:, |$)', refusal["message"])]
 
 
