@@ -176,17 +176,21 @@ class Twin:
         made = self._add(obj)
         return self._store(key, {**made, "status": copied(obj["status"])}) if "status" in obj else made
 
-    def collect(self) -> None:
-        """The garbage collector: deletes what has owners, none of which lives. It runs after every deletion."""
+    def collect(self) -> bool:
+        """The garbage collector: deletes what has owners, none of which lives. It runs after every deletion.
+
+        True where there was anything.
+        """
         if self._collecting:  # what it deletes itself it looks through in its next round, however much that is
-            return
-        self._collecting = True
+            return False
+        self._collecting, before = True, self._revision
         try:
             while orphans := self._orphans():
                 for key in orphans:
                     self._delete(key)
         finally:
             self._collecting = False
+        return self._revision != before
 
     # --- Inside -------------------------------------------------------------------------------------------------
 

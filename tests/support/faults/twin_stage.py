@@ -51,11 +51,12 @@ class TwinStage(LoopStage):
             self.chronicle = past.chronicle.fork()
 
     async def quiet(self) -> None:
-        self.twin.collect()  # also what an operator made for a parent that was gone
         if not self._down:
             await super().quiet()
 
     async def sleep(self) -> bool:
+        if self.twin.collect():  # what an operator made for a parent that was gone
+            return True
         if self._down:
             self._down = False
             return True
