@@ -24,7 +24,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/slipway"
 JOBS = "/apis/slipway.dev/v1alpha1/namespaces/default/trainingjobs"
 WITH_STORE: Json = {"namespaces": ["blue", "green"], "defaultStore": {"enabled": True, "claim": {"size": "1Gi"}}}
-CLAIM = "/api/v1/namespaces/blue/persistentvolumeclaims/slipway-store"
+CLAIM = "/api/v1/namespaces/blue/persistentvolumeclaims/slipway-default"
 SECONDS = 60
 
 
@@ -76,7 +76,7 @@ def test_a_release_makes_its_default_store_where_there_is_none_and_leaves_it_wit
         assert "ok   store blue/default is " in asked.stdout
         until(lambda: "left a store alone" in operator.log.read_text())
         made = empty.must("GET", f"{stores('blue')}/default")
-        assert made["spec"] == {"persistentVolumeClaim": {"claimName": "slipway-store"}}
+        assert made["spec"] == {"persistentVolumeClaim": {"claimName": "slipway-default"}}
         assert empty.must("GET", f"{stores('green')}/default")["spec"] == theirs["spec"]
 
     release(empty, "uninstall")

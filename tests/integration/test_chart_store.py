@@ -37,7 +37,7 @@ def test_each_namespace_that_is_served_gets_a_claim_that_outlives_the_release_an
     names = {(made["metadata"]["namespace"], made["metadata"]["name"]) for made in claims}
     stores = [one for one in defaults_of(release, tmp_path) if one["kind"] == "ArtifactStore"]
     named = {(one["metadata"]["namespace"], one["spec"]["persistentVolumeClaim"]["claimName"]) for one in stores}
-    assert names == named == {("team-a", "slipway-store"), ("team-b", "slipway-store")}
+    assert names == named == {("team-a", "slipway-default"), ("team-b", "slipway-default")}
     assert {one["spec"]["persistentVolumeClaim"]["subPath"] for one in stores} == {"models"}
 
 

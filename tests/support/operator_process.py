@@ -94,10 +94,7 @@ class OperatorProcess:
         return self.process.wait(timeout=seconds)
 
     def metrics(self) -> dict[str, float]:
-        """Samples by name with labels, as Prometheus reads them."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
-            lines = answer.read().decode().splitlines()
-        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+        return samples("127.0.0.1", self.metrics_port)
 
     def rss_bytes(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -125,6 +122,13 @@ def running_operator(kubeconfig: Path, log: Path, *arguments: str) -> Iterator[O
         finally:
             process.kill()
             process.wait(timeout=10)
+
+
+def samples(host: str, port: int) -> dict[str, float]:
+    """What an operator's metrics are now, by name with labels, as Prometheus reads them. Raises OSError."""
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
 def _free_ports() -> tuple[int, int]:

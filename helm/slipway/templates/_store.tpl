@@ -24,7 +24,7 @@
 {{- end -}}
 
 {{- define "slipway.storeClaim" -}}
-{{- .Values.defaultStore.claim.existing | default (printf "%s-store" (include "slipway.fullname" .)) -}}
+{{- .Values.defaultStore.claim.existing | default (printf "%s-%s" (include "slipway.fullname" .) .Values.defaultStore.name) -}}
 {{- end -}}
 
 {{/* The ArtifactStore of one namespace: (list $ namespace). */}}
