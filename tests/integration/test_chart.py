@@ -207,6 +207,14 @@ def test_the_shipped_plugins_are_what_the_operator_applies_at_its_start(cluster:
         applied(cluster, plugin)
 
 
+def test_the_values_of_the_how_to_are_taken(cluster: ApiServer):
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/how-to/helm.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 6
+    for values in map(yaml.safe_load, blocks):
+        for obj in rendered(values):
+            applied(cluster, obj, namespace=obj["metadata"].get("namespace", NAMESPACE))
+
+
 @pytest.mark.parametrize(
     ("values", "kinds"),
     [

@@ -22,7 +22,8 @@ async def stores(asked: Asked) -> list[Finding]:
     found, claims = await together((asked.list(ARTIFACT_STORE), asked.list(PVC)))
     if not found:
         what = f"namespace {asked.namespace} has no ArtifactStore"
-        return [Finding("stores", "fail", what, "create one named default on a claim: see examples/digits/store.yaml")]
+        cure = "create one named default: see examples/digits/store.yaml; or set `defaultStore` of the chart's values"
+        return [Finding("stores", "fail", what, cure)]
     by_name = {claim["metadata"]["name"]: claim for claim in claims}
     return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found]
 

@@ -97,7 +97,7 @@ async def _of_account(asked: Asked, user: str) -> Finding:
         what = f"those of {user} cannot be asked for: you may not create SubjectAccessReviews"
         return Finding("operator's rights", "warn", what, "ask somebody who administers the cluster to run this")
     if refused:
-        cure = "upgrade the chart with its roles (rbac); nothing else grants them"
+        cure = "upgrade the chart with its roles, or apply those that it prints where `rbac.create` is false"
         return Finding("operator's rights", "fail", f"{user} may not {_few(refused)} in {asked.namespace}", cure)
     return Finding("operator's rights", "ok", f"{user} may do what it must in {asked.namespace}")
 
