@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 from pathlib import Path
 
 from generators.commands import commands_page
@@ -41,7 +41,8 @@ def files() -> Iterator[tuple[str, str]]:
 
 
 def _plugins() -> Iterator[tuple[str, str]]:
-    plugins, broken = load_plugins(list(entry_points(group=GROUP)))
+    shipped = distribution("slipway-operator").entry_points.select(group=GROUP)  # others may be installed beside them
+    plugins, broken = load_plugins(list(shipped))
     if broken:
         raise SystemExit(f"these plugins cannot be loaded: {broken}")
     yield "docs/reference/plugins.md", plugins_page(plugins[name] for name in sorted(plugins))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def test_the_examples_name_plugins_that_are_shipped_and_parameters_that_they_tak
     assert steps
     for step in steps:
         plugins[step.plugin].params.model_validate(dict(step.params))
+
+
+def test_generated_files_hold_the_shipped_plugins_alone_whatever_else_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES.parent / "dev")
+    with example_plugin_installed():
+        plugins = {Path(path).stem for path, _ in import_module("generate").files() if "/plugins/" in path}
+    assert plugins == {"export-onnx", "prune-structured", "quantize-int8"}
 
 
 def test_the_script_is_mounted_from_the_config_map_that_kustomize_makes() -> None:
