@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -36,10 +37,14 @@ def the(kind: str, state: Path) -> dict[str, Any]:
     return found
 
 
-def predicted(address: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "slipway.cli.main", "predict", "--url", address, "--dataset", "digits"]
-    done = subprocess.run([*command, "--limit", "50", "--output", "json"], check=True, capture_output=True)
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+def slipway(*words: str) -> str:
+    command = [sys.executable, "-m", "slipway.cli.main", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def predicted(*where: str) -> dict[str, Any]:
+    words = ["--dataset", "digits", "--limit", "50", "--output", "json"]
+    return json.loads(slipway("predict", *where, *words))  # type: ignore[no-any-return]
 
 
 def address_of(run: LocalRun) -> str:
@@ -71,11 +76,27 @@ def test_two_nodes_train_the_digits_and_their_model_is_made_small_and_served(ser
 def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
     before = the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]
     with started(served, DIGITS, "--cpu") as run:
-        facts = predicted(address_of(run))
+        facts = predicted("--url", address_of(run))
+        by_name = predicted("digits", f"--state={served}")
         assert run.end() == 0
-    assert facts["accuracy"] > 0.9
+    assert facts["accuracy"] == by_name["accuracy"] > 0.9
     assert (the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]) == before
     assert processes_of(served) == {}
+
+
+def test_a_triton_that_dies_is_told_with_its_log_and_serves_again(served: Path):
+    with started(served, DIGITS, "--cpu") as run:
+        address_of(run)
+        assert "[serve/" in slipway("logs", "md/digits", f"--state={served}")
+        commands = {number: command.split()[0] for number, command in processes_of(served).items()}
+        (triton,) = [number for number, program in commands.items() if program.endswith("/bin/tritonserver")]
+        before = run.said()
+        os.kill(triton, signal.SIGKILL)
+        since = lambda: run.said().removeprefix(before)  # noqa: E731
+        run.until(lambda: "container triton ended with exit code 137; its log: " in since())
+        run.until(lambda: "modeldeployment/digits Ready" in since().partition("replicas 0/1")[2])
+        assert predicted("digits", f"--state={served}")["accuracy"] > 0.9
+        assert run.end() == 0
 
 
 def test_a_step_that_another_deployment_had_made_is_taken_from_the_store(served: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,7 @@ class Access:
 @asynccontextmanager
 async def access(context: str | None, namespace: str | None) -> AsyncIterator[Access]:
     """Raises ClusterError where no credentials are found."""
+    logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)  # it warns of what the error tells
     async with await Connection.open(context=context) as connection:
         yield Access(ApiServer(connection), connection, namespace or own_namespace(context))
 

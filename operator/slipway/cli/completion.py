@@ -13,7 +13,9 @@ import typer
 
 if TYPE_CHECKING:
     from slipway.api.kinds import Kind
-    from slipway.cli.access import Access
+    from slipway.cli.ways import Way
+
+    Ask = Callable[[Way], Awaitable[list[str]]]
 
 SECONDS = 1.0
 _NO_FILES, _FILES = 4, 0
@@ -50,11 +52,14 @@ def plugins(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 -
 
 
 def namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
-    async def ask(way: Access) -> list[str]:
-        answer = await way.connection.call("list namespaces", "GET", "/api/v1/namespaces", seconds=SECONDS)
-        return [item["metadata"]["name"] for item in answer["items"]]
+    from slipway.cli.access import access
 
-    return _asked(ctx, ask)
+    async def answer() -> list[str]:
+        async with access(ctx.params.get("context"), None) as way:
+            found = await way.connection.call("list namespaces", "GET", "/api/v1/namespaces", seconds=SECONDS)
+        return [item["metadata"]["name"] for item in found["items"]]
+
+    return _answered(answer)
 
 
 def contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
@@ -80,7 +85,7 @@ def tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - t
 
     named = str(ctx.params.get("name") or "").rpartition("/")[2]
 
-    async def ask(way: Access) -> list[str]:
+    async def ask(way: Way) -> list[str]:
         found = [
             obj for kind in (TRAINING_JOB, MODEL_DEPLOYMENT) for obj in await way.cluster.list(kind, way.namespace)
         ]
@@ -91,24 +96,38 @@ def tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - t
 
 
 def _names(ctx: typer.Context, kinds: Iterable[Kind]) -> list[str]:
-    async def ask(way: Access) -> list[str]:
+    async def ask(way: Way) -> list[str]:
         return [obj["metadata"]["name"] for kind in kinds for obj in await way.cluster.list(kind, way.namespace)]
 
     return _asked(ctx, ask)
 
 
-def _asked(ctx: typer.Context, ask: Callable[[Access], Awaitable[list[str]]]) -> list[str]:
+def _asked(ctx: typer.Context, ask: Ask) -> list[str]:
+    """Of the cluster, or of the local run, that the command line names."""
+    from slipway.cli.options import state_folder
+    from slipway.cli.ways import way_to
+
+    given = ctx.params
+    folder = state_folder(local=bool(given.get("local")), state=given.get("state"), context=None)
+
+    async def answer() -> list[str]:
+        async with way_to(given.get("context"), given.get("namespace"), folder) as way:
+            return await ask(way)
+
+    return _answered(answer)
+
+
+def _answered(answer: Callable[[], Awaitable[list[str]]]) -> list[str]:
     import asyncio
 
     from slipway.api.errors import SlipwayError
-    from slipway.cli.access import access
 
-    async def answer() -> list[str]:
-        async with asyncio.timeout(SECONDS), access(ctx.params.get("context"), ctx.params.get("namespace")) as way:
-            return await ask(way)
+    async def in_time() -> list[str]:
+        async with asyncio.timeout(SECONDS):
+            return await answer()
 
     try:
-        return sorted(set(asyncio.run(answer())))
+        return sorted(set(asyncio.run(in_time())))
     except (SlipwayError, OSError, TimeoutError):
         return []
 

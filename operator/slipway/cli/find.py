@@ -7,7 +7,7 @@ from typing import NamedTuple
 from slipway.api.errors import NotFound
 from slipway.api.kinds import API_VERSION, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Kind, Object
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
-from slipway.cluster.port import Cluster, look_up
+from slipway.cluster.port import Reader, look_up
 
 _KINDS = {
     **dict.fromkeys(("tj", "trainingjob", "trainingjobs"), TRAINING_JOB),
@@ -36,7 +36,7 @@ def parse_target(text: str) -> Target:
     return Target((found,), name)
 
 
-async def resources(cluster: Cluster, namespace: str | None, target: Target | None) -> list[Object]:
+async def resources(cluster: Reader, namespace: str | None, target: Target | None) -> list[Object]:
     """The named resources (of each kind that has one of the name), or all of the namespace; None is all namespaces.
 
     Raises CommandError where the name is nobody's, or the cluster knows no Slipway.
@@ -50,7 +50,7 @@ async def resources(cluster: Cluster, namespace: str | None, target: Target | No
     return found
 
 
-async def _list(cluster: Cluster, kind: Kind, namespace: str | None) -> list[Object]:
+async def _list(cluster: Reader, kind: Kind, namespace: str | None) -> list[Object]:
     try:
         return list(await cluster.list(kind, namespace))
     except NotFound as error:

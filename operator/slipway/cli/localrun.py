@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ import structlog
 
 from slipway.api.kinds import Object
 from slipway.cli.exits import INTERRUPTED, USAGE, CommandError
-from slipway.cli.localview import View, address_lines, event_line, failed_logs, view
+from slipway.cli.localview import ContainerEnds, View, address_lines, event_lines, failed_logs, view
 from slipway.cli.manifests import Manifests
 from slipway.cli.summary import settled
-from slipway.cli.watching import verdict, watch
+from slipway.cli.watching import EVERY_SECONDS, verdict, watch
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.refusals import Refusal
@@ -60,23 +60,25 @@ def _place(refusal: Refusal, manifests: Manifests) -> str:
 async def _shown(cluster: LocalCluster, wish: Wish, stop: asyncio.Event) -> int:
     with view() as seen:
         code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
-    if code or wish.once or not cluster.addresses:
-        return code
-    for line in [*address_lines(cluster), "Ctrl-C ends it"]:
-        seen.say(line)
-    await stop.wait()
+        if code or wish.once or not cluster.addresses:
+            return code
+        for line in [*address_lines(cluster, wish.state), "Ctrl-C ends it"]:
+            seen.say(line)
+        await _until_stopped(cluster, seen, stop)
     return 0
 
 
 async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:
     """Exit code: 0 where all is Ready, 1 where something is Stalled, 130 where it was told to end before."""
 
+    ends = ContainerEnds(cluster.state)
+
     def tell(change: Change) -> None:
-        if (line := event_line(change)) is not None:
+        for line in [] if stop.is_set() else [*event_lines(change), *ends(change)]:
             seen.say(line)
 
     async def look() -> list[Object]:
-        return [await cluster.twin.get(key) for key in sorted(cluster.active, key=lambda key: key[1:])]
+        return await _active(cluster)
 
     cluster.twin.subscribe(tell)
     following = asyncio.create_task(watch(look, seen.show, timeout_seconds, stop_at_first=False))
@@ -93,6 +95,19 @@ async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: flo
             for line in await failed_logs(cluster, obj):
                 seen.say(line)
     return verdict(objects)
+
+
+async def _until_stopped(cluster: LocalCluster, seen: View, stop: asyncio.Event) -> None:
+    """Show what becomes of what was settled: Triton may die, and starts again."""
+    while not stop.is_set():
+        seen.show(await _active(cluster))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY_SECONDS):
+                await stop.wait()
+
+
+async def _active(cluster: LocalCluster) -> list[Object]:
+    return [await cluster.twin.get(key) for key in sorted(cluster.active, key=lambda key: key[1:])]
 
 
 def _stop_on_signals() -> asyncio.Event:

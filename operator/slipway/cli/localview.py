@@ -6,15 +6,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import typer
 
 from slipway.api.kinds import EVENT, POD, Key, Object, key_of
+from slipway.cli.localway import NAMESPACE
+from slipway.cli.options import STATE
 from slipway.cli.tables import coloured
 from slipway.cli.watching import Show, Transitions, picture
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
+from slipway.local.state import State
 from slipway.reconcile.references import parent_of
 
 LOG_LINES = 20
@@ -45,14 +49,37 @@ def view() -> Iterator[View]:
         yield View(show, lambda line: screen.console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
-def event_line(change: Change) -> str | None:
-    """What to say of a new Event; None for any other change."""
+def event_lines(change: Change) -> list[str]:
+    """What to say of a new Event; nothing of any other change."""
     obj = change.object
     if change.type != "ADDED" or obj["kind"] != EVENT.kind:
-        return None
+        return []
     about = obj["regarding"]
     name = f"{about['kind'].lower()}/{about['name']}"
-    return f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}"
+    return [f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}"]
+
+
+class ContainerEnds:
+    """Says once of each start of a container that it failed, unless its pod was deleted."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._said: set[Path] = set()
+
+    def __call__(self, change: Change) -> list[str]:
+        pod = change.object
+        if change.type != "MODIFIED" or pod["kind"] != POD.kind or "deletionTimestamp" in pod["metadata"]:
+            return []
+        lines = []
+        for status in pod.get("status", {}).get("containerStatuses", ()):
+            ended = status["state"].get("terminated") or {}
+            log = self._state.logs(pod) / f"{status['name']}.{status['restartCount']}.log"
+            if ended.get("exitCode") and log not in self._said:
+                self._said.add(log)
+                name = f"pod/{pod['metadata']['name']}"
+                said = f"container {status['name']} ended with exit code {ended['exitCode']}; its log: {log}"
+                lines.append(f"{_now():%H:%M:%S} {name} {said}")
+        return lines
 
 
 async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
@@ -70,8 +97,9 @@ async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
     return lines
 
 
-def address_lines(cluster: LocalCluster) -> list[str]:
-    """Where the models answer, and how to ask."""
+def address_lines(cluster: LocalCluster, root: Path) -> list[str]:
+    """Where the models answer, and how to ask from another terminal in this folder."""
+    where = " --local" if root == STATE.absolute() else f" --state {root}"
     services: dict[Key, dict[str, str]] = {}
     for (key, port), address in cluster.addresses.items():
         services.setdefault(key, {})[port] = address
@@ -79,7 +107,8 @@ def address_lines(cluster: LocalCluster) -> list[str]:
     for key, ports in sorted(services.items(), key=lambda item: item[0][1:]):
         places = ", ".join(f"{port} {address}" for port, address in ports.items())
         lines += [f"modeldeployment/{key.name} answers at {places}"]
-        lines += [f"    slipway predict --url {ports['http']} --input FILE.npy"] if "http" in ports else []
+        name = key.name if key.namespace == NAMESPACE else f"{key.name} --namespace {key.namespace}"
+        lines += [f"    slipway predict {name}{where} --input FILE.npy", f"    slipway status {name}{where}"]
     return lines
 
 

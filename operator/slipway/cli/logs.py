@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slipway.cli import completion
-from slipway.cli.options import Context, Namespace
+from slipway.cli.options import Context, Local, Namespace, StateFolder, state_folder
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from slipway.api.kinds import Object
-    from slipway.cli.access import Access
     from slipway.cli.find import Target
     from slipway.cli.podlogs import Selection, Write
+    from slipway.cli.ways import Way
 
 
 def logs(
@@ -43,6 +45,8 @@ def logs(
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,
     namespace: Namespace = None,
     context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
 ) -> None:
     """Show the logs of all ranks, or of all steps.
 
@@ -54,40 +58,44 @@ def logs(
       slipway logs tj/digits -f                    follow the ranks as they start
       slipway logs tj/digits --attempt 1           an attempt that failed
       slipway logs md/digits --task evaluate-candidate
+      slipway logs digits --local -f               of `slipway run` on this machine
     """
     import asyncio
 
     from slipway.cli.find import parse_target
     from slipway.cli.podlogs import Selection
+    from slipway.cli.ways import way_to
 
-    selection = Selection(attempt, task)
-    asyncio.run(_logs(parse_target(name), selection, namespace, context, tail, follow=follow, timestamps=timestamps))
+    folder = state_folder(local=local, state=state, context=context)
+    if folder and timestamps:
+        raise typer.BadParameter("the logs of a local run bear no times: leave out --timestamps")
+    way = way_to(context, namespace, folder)
+    asyncio.run(_logs(parse_target(name), Selection(attempt, task), way, tail, follow=follow, timestamps=timestamps))
 
 
 async def _logs(
     target: Target,
     selection: Selection,
-    namespace: str | None,
-    context: str | None,
+    opened: AbstractAsyncContextManager[Way],
     tail: int | None,
     *,
     follow: bool,
     timestamps: bool,
 ) -> None:
-    from slipway.cli.access import access
     from slipway.cli.exits import NOT_FOUND, CommandError
     from slipway.cli.find import resources
-    from slipway.cli.logstream import ApiServerLogs
     from slipway.cli.podlogs import Source, followed, printed, sources
     from slipway.cli.summary import settled
 
     write = writer(timestamps=timestamps)
-    async with access(context, namespace) as way, way.session() as session:
-        lines = ApiServerLogs(session, way.connection.host)
+    async with opened as way, way.logs() as lines:
 
         async def look() -> tuple[Sequence[Source], bool]:
             found = await resources(way.cluster, way.namespace, target)
-            return sources(await pods_of(way, found), selection), all(settled(obj) is not None for obj in found)
+            rest = way.rest(found)
+            resting = rest.objects if rest else ()
+            last = all(settled(obj) is not None or obj in resting for obj in found)
+            return sources(await pods_of(way, found), selection), last
 
         if follow:
             await followed(lines, look, write, tail)
@@ -98,7 +106,7 @@ async def _logs(
         await printed(lines, wanted, write, tail)
 
 
-async def pods_of(way: Access, found: Sequence[Object]) -> list[Object]:
+async def pods_of(way: Way, found: Sequence[Object]) -> list[Object]:
     """All pods that carry the resources' labels."""
     from slipway.api.kinds import POD
     from slipway.plan.parent import OWNER_LABELS

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from slipway.cli import completion
+
+STATE = Path(".slipway")
+STATE_ENV = "SLIPWAY_STATE"
 
 
 class Output(StrEnum):
@@ -46,6 +51,28 @@ Context = Annotated[
         autocompletion=completion.contexts,
     ),
 ]
+Local = Annotated[
+    bool, typer.Option("--local", help="Of `slipway run` on this machine, instead of a cluster.", show_default=False)
+]
+StateFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help=f"The state folder of that run; means --local. Default: ${STATE_ENV}, else {STATE}.",
+    ),
+]
+
+
+def state_folder(*, local: bool, state: Path | None, context: str | None) -> Path | None:
+    """Of the local run that is asked about; None for a cluster."""
+    if not local and state is None:
+        return None
+    if context is not None:
+        raise typer.BadParameter("--context names a cluster, and --local a run on this machine: leave one of them out")
+    return (state or Path(os.environ.get(STATE_ENV) or STATE)).absolute()
+
+
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
 Timeout = Annotated[
     float | None,

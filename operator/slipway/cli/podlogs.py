@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from slipway.api.errors import ClusterError, Invalid, NotFound
@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One run of one container."""
+    """One run of one container. started: when, RFC 3339."""
 
     namespace: str
     pod: str
@@ -35,6 +35,7 @@ class Source:
     container: str
     restarts: int
     prefix: str
+    started: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Selection:
 
 
 class Logs(Protocol):
-    """Where lines come from: the API server, or a test."""
+    """Where lines come from: the API server, the files of a local run, or a test."""
 
     def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:
         """The lines of a container, in order, that are newer than `after` (`` for all of them)."""
@@ -139,14 +140,15 @@ async def followed(
 
 def _started(pod: Object) -> Iterable[Source]:
     status, meta = pod.get("status", {}), pod["metadata"]
-    for field in ("initContainerStatuses", "containerStatuses"):
-        for container in status.get(field) or ():
+    for statuses in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(statuses) or ():
             state = container.get("state", {})
             if "running" not in state and "terminated" not in state:
                 continue
-            name = prefix(pod) + (f"/{container['name']}" if field == "initContainerStatuses" else "")
+            name = prefix(pod) + (f"/{container['name']}" if statuses == "initContainerStatuses" else "")
             restarts = int(container.get("restartCount", 0))
-            yield Source(meta["namespace"], meta["name"], meta["uid"], container["name"], restarts, name)
+            started = (state.get("running") or state.get("terminated") or {}).get("startedAt", "")
+            yield Source(meta["namespace"], meta["name"], meta["uid"], container["name"], restarts, name, started)
 
 
 def _label(pod: Object, name: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slipway.cli import completion
-from slipway.cli.options import Context, Format, Namespace, Output
+from slipway.cli.options import Context, Format, Local, Namespace, Output, StateFolder, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from slipway.cli.reach import Endpoint
     from slipway.cli.samples import Samples
+    from slipway.cli.ways import Way
 
 
 class Protocol(StrEnum):
@@ -50,6 +51,8 @@ def predict(
     output: Format = Output.TABLE,
     namespace: Namespace = None,
     context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
 ) -> None:
     """Send samples to a served model.
 
@@ -62,6 +65,7 @@ def predict(
     Examples:
       slipway predict digits --dataset digits --split test
       slipway predict digits --input images.npy --protocol grpc --output json
+      slipway predict digits --local --dataset digits      served by `slipway run` on this machine
       slipway predict --url 127.0.0.1:8000 --input images.npz
     """
     import asyncio
@@ -74,10 +78,12 @@ def predict(
     from slipway.cli.samples import built_in, read_file
     from slipway.cli.scores import tables
     from slipway.cli.tables import print_data, print_tables
+    from slipway.cli.ways import way_to
 
     library_of(str(protocol))
     samples = read_file(file) if file else built_in(dataset or "", split)
-    place = _endpoint(name, url, str(protocol), namespace, context)
+    way = way_to(context, namespace, state_folder(local=local, state=state, context=context))
+    place = _endpoint(name, url, str(protocol), way)
     facts = asyncio.run(_predict(place, samples, str(protocol), batch_size, limit, save))
 
     if output is Output.TABLE:
@@ -112,7 +118,7 @@ async def _predict(
 
 
 def _endpoint(
-    name: str | None, url: str | None, protocol: str, namespace: str | None, context: str | None
+    name: str | None, url: str | None, protocol: str, opened: AbstractAsyncContextManager[Way]
 ) -> AbstractAsyncContextManager[Endpoint]:
     from contextlib import asynccontextmanager
 
@@ -125,16 +131,14 @@ def _endpoint(
             yield Endpoint(url.removeprefix("http://").removeprefix("grpc://").rstrip("/"), "the given address")
             return
         from slipway.api.kinds import MODEL_DEPLOYMENT
-        from slipway.cli.access import access
         from slipway.cli.find import Target, parse_target, resources
-        from slipway.cli.reach import reach
 
         target = parse_target(name or "")
         if MODEL_DEPLOYMENT not in target.kinds:
             raise CommandError(f"{name}: predict asks a ModelDeployment", USAGE)
-        async with access(context, namespace) as way:
+        async with opened as way:
             (deployment,) = await resources(way.cluster, way.namespace, Target((MODEL_DEPLOYMENT,), target.name))
-            async with reach(way, deployment, protocol) as endpoint:
+            async with way.endpoint(deployment, protocol) as endpoint:
                 yield endpoint
 
     return place()

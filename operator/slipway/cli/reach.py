@@ -32,15 +32,12 @@ async def reach(way: Access, deployment: Object, protocol: str) -> AsyncIterator
 
     Raises CommandError where nothing serves.
     """
-    url = deployment.get("status", {}).get("url")
-    if not url:
-        phase, _, wrong = summary(deployment)
-        raise CommandError(f"{reference(deployment)} serves nothing yet ({phase}{f', {wrong}' if wrong else ''})")
-    name = str(urlsplit(url).hostname).partition(".")[0]
+    name = service_name(deployment)
     service = await way.cluster.get(Key(SERVICE, way.namespace, name))
     port = _port(service, protocol)
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
-    host = str(urlsplit(url).hostname) if inside else str(service["spec"].get("clusterIP") or "None")
+    outer = str(service["spec"].get("clusterIP") or "None")
+    host = str(urlsplit(deployment["status"]["url"]).hostname) if inside else outer
     if host != "None" and await _connects(host, port["port"]):
         yield Endpoint(f"{host}:{port['port']}", f"service {name}")
         return
@@ -54,6 +51,15 @@ async def reach(way: Access, deployment: Object, protocol: str) -> AsyncIterator
         forwarded(session, way.connection.host, way.namespace, pod["metadata"]["name"], target) as address,
     ):
         yield Endpoint(address, f"port-forward to pod {pod['metadata']['name']}")
+
+
+def service_name(deployment: Object) -> str:
+    """The Service that status.url leads to. Raises CommandError where nothing serves."""
+    url = deployment.get("status", {}).get("url")
+    if not url:
+        phase, _, wrong = summary(deployment)
+        raise CommandError(f"{reference(deployment)} serves nothing yet ({phase}{f', {wrong}' if wrong else ''})")
+    return str(urlsplit(url).hostname).partition(".")[0]
 
 
 def is_ready(pod: Object) -> bool:

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.options import Files, Recursive, Timeout, namespace_name
-
-STATE = Path(".slipway")
+from slipway.cli.options import STATE, STATE_ENV, Files, Recursive, Timeout, namespace_name
 
 
 def run(
@@ -17,7 +15,7 @@ def run(
     *,
     recursive: Recursive = False,
     state: Annotated[
-        Path, typer.Option("--state", envvar="SLIPWAY_STATE", metavar="DIR", help="What is kept between runs.")
+        Path, typer.Option("--state", envvar=STATE_ENV, metavar="DIR", help="What is kept between runs.")
     ] = STATE,
     namespace: Annotated[
         str | None,
@@ -35,6 +33,7 @@ def run(
     Trains with torchrun, compresses, proves and serves with Triton; needs `pip install 'slipway-operator[local]'`.
     What earlier runs left in the state folder is not done again. Models are served until Ctrl-C, which ends every
     process that was started. What cannot be done without a cluster is refused by the field that asks for it.
+    `slipway status`, `logs` and `predict` show it from another terminal, with --local.
 
     \b
     Examples:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slipway.cli import completion
-from slipway.cli.options import Context, Format, Namespace, Output, Timeout
+from slipway.cli.options import Context, Format, Local, Namespace, Output, StateFolder, Timeout, state_folder
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from slipway.api.kinds import Object
     from slipway.cli.watching import Look
+    from slipway.cli.ways import Way
 
 
 def status(
@@ -32,6 +35,8 @@ def status(
     timeout: Timeout = None,
     output: Format = Output.TABLE,
     context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
 ) -> None:
     """Show how far things are, and what is wrong.
 
@@ -46,42 +51,49 @@ def status(
       slipway status digits                everything about what is named digits
       slipway status md/digits -w          follow a ModelDeployment until it is Ready
       slipway status digits -o json        the resource as it is in the cluster
+      slipway status digits --local        as `slipway run` on this machine has it
     """
     import asyncio
+
+    from slipway.cli.ways import way_to
 
     if all_namespaces and name:
         raise typer.BadParameter("a name is looked for in one namespace: leave out --all-namespaces or the name")
     if timeout is not None and not watch:
         raise typer.BadParameter("--timeout needs --watch")
-    code = asyncio.run(_status(name, namespace, context, output, timeout, watch=watch, everywhere=all_namespaces))
+    way = way_to(context, namespace, state_folder(local=local, state=state, context=context))
+    code = asyncio.run(_status(name, way, output, timeout, watch=watch, everywhere=all_namespaces))
     raise typer.Exit(code)
 
 
 async def _status(
     name: str | None,
-    namespace: str | None,
-    context: str | None,
+    opened: AbstractAsyncContextManager[Way],
     output: Output,
     timeout: float | None,
     *,
     watch: bool,
     everywhere: bool,
 ) -> int:
-    from slipway.cli.access import access
     from slipway.cli.find import parse_target, resources
     from slipway.cli.summary import as_list
     from slipway.cli.tables import print_data, print_tables
-    from slipway.cli.watching import picture, verdict
+    from slipway.cli.watching import of_what_moves, picture, verdict
 
     target = parse_target(name) if name else None
-    async with access(context, namespace) as way:
+    async with opened as way:
 
         async def look() -> list[Object]:
             return await resources(way.cluster, None if everywhere else way.namespace, target)
 
-        objects = await (
-            _followed(look, output, timeout, single=bool(name), everywhere=everywhere) if watch else look()
-        )
+        if watch:
+            objects = await _followed(
+                of_what_moves(look, way), output, timeout, single=bool(name), everywhere=everywhere
+            )
+        else:
+            objects = await look()
+            if rest := way.rest(objects):
+                typer.echo(rest.why, err=True)
         where = "any namespace" if everywhere else f"namespace {way.namespace!r}"
     if output is not Output.TABLE:
         one = target is not None and len(target.kinds) == 1

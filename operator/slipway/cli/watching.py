@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from slipway.api.errors import ClusterError, Forbidden, NotFound
-from slipway.api.kinds import Object
+from slipway.api.kinds import Key, Object, key_of
 from slipway.cli.details import details, overview
-from slipway.cli.exits import FAILED, TIMED_OUT, CommandError
+from slipway.cli.exits import FAILED, TIMED_OUT, UNAVAILABLE, CommandError
 from slipway.cli.summary import reference, settled, summary
 from slipway.cli.tables import Table, coloured
+
+if TYPE_CHECKING:
+    from slipway.cli.ways import Way
 
 Look = Callable[[], Awaitable[list[Object]]]
 Show = Callable[[Sequence[Object]], None]
@@ -53,6 +57,29 @@ async def watch(
     except TimeoutError as error:
         waiting = ", ".join(f"{reference(obj)} ({summary(obj)[0]})" for obj in seen if settled(obj) is None)
         raise CommandError(f"not settled after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT) from error
+
+
+def of_what_moves(look: Look, way: Way) -> Look:
+    """Without what rests when it is first looked at.
+
+    Raises CommandError where all rests, and where something comes to rest before it has settled.
+    """
+    resting: set[Key] | None = None
+
+    async def moving() -> list[Object]:
+        nonlocal resting
+        found = await look()
+        if resting is None:
+            rest = way.rest(found)
+            resting = {key_of(obj) for obj in rest.objects} if rest else set()
+            if rest and len(resting) == len(found):
+                raise CommandError(rest.why, UNAVAILABLE)
+        found = [obj for obj in found if key_of(obj) not in resting]
+        if rest := way.rest([obj for obj in found if settled(obj) is None]):
+            raise CommandError(rest.why, UNAVAILABLE)
+        return found
+
+    return moving
 
 
 def verdict(objects: Sequence[Object]) -> int:

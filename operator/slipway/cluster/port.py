@@ -22,8 +22,8 @@ etcd counts from 1, so no object ever has that version, and an apply onto anothe
 """
 
 
-class Cluster(Protocol):
-    """A Kubernetes API server, or what stands for one. Objects that are given are never changed."""
+class Reader(Protocol):
+    """What can be asked for objects: a cluster, or what a local run keeps on disk."""
 
     async def get(self, key: Key) -> Object:
         """Raises NotFound."""
@@ -34,6 +34,10 @@ class Cluster(Protocol):
     ) -> Sequence[Object]:
         """All objects of a kind, in one namespace or in all; labels must be equal. Items carry apiVersion and kind."""
         ...
+
+
+class Cluster(Reader, Protocol):
+    """A Kubernetes API server, or what stands for one. Objects that are given are never changed."""
 
     async def create(self, obj: Object) -> Object:
         """POST; returns the object as stored. Raises AlreadyExists, Invalid, Forbidden."""
@@ -63,7 +67,7 @@ class Cluster(Protocol):
         ...
 
 
-async def look_up(cluster: Cluster, key: Key) -> Object | None:
+async def look_up(cluster: Reader, key: Key) -> Object | None:
     """The object; None where there is none."""
     try:
         return await cluster.get(key)

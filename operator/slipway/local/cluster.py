@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from slipway.local import deployments, jobs, snapshot
 from slipway.local.devices import Devices, present_devices
 from slipway.local.images import Images
 from slipway.local.kubelet import Kubelet
+from slipway.local.presence import announce
 from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
 from slipway.local.state import State
 from slipway.local.volumes import Sources
@@ -57,6 +59,7 @@ class LocalCluster:
     addresses: dict[tuple[Key, str], str] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _proxies: dict[tuple[Key, str], Proxy] = field(default_factory=dict)
+    _told: bool = False
 
     def wake(self) -> None:
         """Something may be another than it was: look at everything."""
@@ -71,6 +74,12 @@ class LocalCluster:
             self._changed.clear()
             await self._look()
             snapshot.save(self.twin, self.state.objects)
+
+    def tell(self) -> None:
+        """Let other processes know of this run, now that its objects are its own. Raises StateError."""
+        self._told = True
+        snapshot.save(self.twin, self.state.objects)
+        announce(self.state, os.getpid(), self.active, self.addresses)
 
     async def close(self) -> None:
         """End all processes in order, and keep what they came to."""
@@ -109,6 +118,7 @@ class LocalCluster:
             if not is_headless(service)
             for port in service["spec"]["ports"]
         }
+        before = dict(self.addresses)
         for place in self._proxies.keys() - wanted.keys():
             await self._proxies.pop(place).close()
             del self.addresses[place]
@@ -116,6 +126,8 @@ class LocalCluster:
             proxy = Proxy(lambda place=place: self._targets(*place))  # type: ignore[misc]
             self._proxies[place] = proxy
             self.addresses[place] = f"{HOST}:{await proxy.listen(wanted[place])}"
+        if self._told and self.addresses != before:
+            announce(self.state, os.getpid(), self.active, self.addresses)
 
     async def _targets(self, key: Key, name: str) -> list[Target]:
         service = await self.twin.get(key)
@@ -153,6 +165,7 @@ async def running(
             try:
                 # Until they are planned anew, what objects say of themselves is of an earlier run.
                 await _idle(queue)
+                cluster.tell()
                 yield cluster
             finally:
                 queue.close()

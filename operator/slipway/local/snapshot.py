@@ -6,7 +6,6 @@ again: every effect outside is a process, which is gone with the run, or lies in
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ import orjson
 
 from slipway.api.kinds import EVENT, Object, kind_of
 from slipway.cluster.twin import Twin, Unsupported
-from slipway.local.state import StateError
+from slipway.local.state import StateError, write_whole
 
 FORMAT = 1
 EVENTS_FOR = timedelta(hours=1)
@@ -41,15 +40,7 @@ def load(path: Path, now: Callable[[], datetime]) -> Twin:
 
 def save(twin: Twin, path: Path) -> None:
     """Raises StateError where the disk refuses."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(orjson.dumps({"format": FORMAT, **twin.saved()}))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+    write_whole(path, orjson.dumps({"format": FORMAT, **twin.saved()}))
 
 
 def _is_old(obj: Object, now: datetime) -> bool:

@@ -1,7 +1,8 @@
 """The state folder of local runs: what lies where, and the lock that keeps it to one run at a time.
 
-lock                                    held by the run (flock)
+lock                                    held by the run (an open file description lock), with its process id
 objects.json                            all objects (snapshot)
+run.json                                what the run at work says of itself (presence)
 volumes/<namespace>/<claim>/            the data of PersistentVolumeClaims, the store's above all
 pods/<UID>/                             volumes and last words of a pod, as long as it is there
 logs/<namespace>/<pod>/<container>.<start>.log
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from pathlib import Path
 
 from slipway.api.errors import SlipwayError
 from slipway.api.kinds import Object
+
+_WHOLE_FILE = struct.Struct("hhqqi4x")
+"""C's struct flock on Linux: type, whence, start, length, process id."""
 
 
 class StateError(SlipwayError):
@@ -36,6 +41,10 @@ class State:
         return self.root / "objects.json"
 
     @property
+    def run(self) -> Path:
+        return self.root / "run.json"
+
+    @property
     def pods(self) -> Path:
         return self.root / "pods"
 
@@ -48,6 +57,9 @@ class State:
 
     def logs(self, pod: Object) -> Path:
         return self.root / "logs" / str(pod["metadata"]["namespace"]) / str(pod["metadata"]["name"])
+
+    def log_of(self, namespace: str, pod: str, container: str, restarts: int) -> Path:
+        return self.root / "logs" / namespace / pod / f"{container}.{restarts}.log"
 
 
 def made(root: Path) -> Path:
@@ -74,14 +86,43 @@ def opened(root: Path) -> Iterator[State]:
         raise _unwritable(root, error) from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except OSError as error:
             holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
             raise StateError(
                 f"the state folder {root} is in use by another run (process {holder}); end it, or give another --state"
             ) from error
+        state = State(root)
+        state.run.unlink(missing_ok=True)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
-        yield State(root)
+        yield state
     finally:
         os.close(lock)
+
+
+def is_held(root: Path) -> bool:
+    """Whether a run has the folder. The lock is asked about and never taken: a run that begins must not be refused."""
+    try:
+        lock = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        asked = _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, *_ = _WHOLE_FILE.unpack(fcntl.fcntl(lock, fcntl.F_OFD_GETLK, asked))
+        return bool(kind != fcntl.F_UNLCK)
+    finally:
+        os.close(lock)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A reader finds the old content or the new one. Raises StateError where the disk refuses."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,118 @@
+"""The way to a local run: its objects and logs in the state folder, and the ports where its Services answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from slipway.api.errors import NotFound
+from slipway.api.kinds import POD, SERVICE, Key, Object, key_of
+from slipway.cli.exits import NOT_FOUND, UNAVAILABLE, CommandError
+from slipway.cli.podlogs import Line, Source
+from slipway.cli.reach import Endpoint, service_name
+from slipway.cli.summary import reference
+from slipway.cli.ways import Rest
+from slipway.local.presence import begins, present
+from slipway.local.reading import Kept
+from slipway.local.state import State
+
+NAMESPACE = "default"
+"""Of objects that name none."""
+EVERY_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWay:
+    """Way to what one state folder holds."""
+
+    state: State
+    cluster: Kept
+    namespace: str
+
+    @asynccontextmanager
+    async def logs(self) -> AsyncIterator[FolderLogs]:
+        yield FolderLogs(self.state, self.cluster)
+
+    @asynccontextmanager
+    async def endpoint(self, deployment: Object, protocol: str) -> AsyncIterator[Endpoint]:
+        if rest := self.rest([deployment]):
+            raise CommandError(rest.why, UNAVAILABLE)
+        service = Key(SERVICE, deployment["metadata"]["namespace"], service_name(deployment))
+        run = present(self.state)
+        address = run.address(service, protocol) if run else None
+        if address is None:
+            raise CommandError(f"service {service.name} has no port for {protocol}", UNAVAILABLE)
+        yield Endpoint(address, f"service {service.name} of the local run")
+
+    def rest(self, objects: Sequence[Object]) -> Rest | None:
+        run = present(self.state)
+        resting = [obj for obj in objects if run is None or not run.brings_on(key_of(obj))]
+        if not resting:
+            return None
+        if run is None:
+            why = f"nothing runs in {self.state.root}{self._left()}; `slipway run` goes on from there"
+            return Rest(resting, why)
+        names = ", ".join(map(reference, resting))
+        return Rest(resting, f"left so by an earlier run, and in no file of the one at work: {names}")
+
+    def _left(self) -> str:
+        try:
+            left = datetime.fromtimestamp(self.state.objects.stat().st_mtime)  # noqa: DTZ006 - the user's own clock
+        except FileNotFoundError:
+            return ""
+        return f", and this is how the last run left it at {left:%Y-%m-%d %H:%M:%S}"
+
+
+async def opened(root: Path, namespace: str | None) -> LocalWay:
+    """Waits for a run that is only beginning. Raises CommandError where no run has ever been."""
+    state = State(root)
+    while begins(state):
+        await asyncio.sleep(EVERY_SECONDS)
+    if not state.objects.exists():
+        what = f"no local run has been in {root}; start one by `slipway run`, or name its folder by --state"
+        raise CommandError(what, NOT_FOUND)
+    return LocalWay(state, Kept(state), namespace or NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLogs:
+    """podlogs.Logs of files. They bear no times: each line has that of its container's start."""
+
+    state: State
+    kept: Kept
+
+    async def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:  # noqa: ARG002 - a file's stream does not break
+        path = self.state.log_of(source.namespace, source.pod, source.container, source.restarts)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            rest, first = b"", True
+            while True:
+                over = not follow or await self._has_ended(source)  # asked before the last read
+                *whole, rest = (rest + file.read()).split(b"\n")
+                if over and rest:
+                    whole.append(rest)
+                for line in _last(whole, tail) if first else whole:
+                    yield Line(source.started, line.decode("utf-8", "replace").rstrip("\r"))
+                if over:
+                    return
+                first = False
+                await asyncio.sleep(EVERY_SECONDS)
+
+    async def _has_ended(self, source: Source) -> bool:
+        if present(self.state) is None:
+            return True
+        try:
+            pod = await self.kept.get(Key(POD, source.namespace, source.pod))
+        except NotFound:
+            return True
+        status = next(one for one in pod["status"]["containerStatuses"] if one["name"] == source.container)
+        return status["restartCount"] > source.restarts or "running" not in status["state"]
+
+
+def _last(lines: Sequence[bytes], count: int | None) -> Sequence[bytes]:
+    return lines if count is None else lines[max(len(lines) - count, 0) :]

@@ -1,0 +1,41 @@
+"""A state folder as a local run leaves it, and as one that is at work has it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slipway.api.kinds import Key, Object, key_of
+from slipway.cluster.twin import Twin
+from slipway.local import snapshot
+from slipway.local.presence import announce
+from slipway.local.state import State, made, opened
+
+
+def left(root: Path, *objects: Object) -> State:
+    """What a run that has ended left."""
+    twin = Twin(lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
+    for obj in objects:
+        twin.add(obj)
+    state = State(made(root))
+    snapshot.save(twin, state.objects)
+    return state
+
+
+@contextmanager
+def at_work(state: State, *active: Object, addresses: Mapping[tuple[Key, str], str] | None = None) -> Iterator[None]:
+    """A run that brings on these objects."""
+    with opened(state.root):
+        announce(state, os.getpid(), [key_of(obj) for obj in active], addresses or {})
+        yield
+
+
+def write_log(state: State, pod: Object, *lines: str) -> Path:
+    """Of the first start of its container `main`."""
+    path = state.log_of(pod["metadata"]["namespace"], pod["metadata"]["name"], "main", 0)
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
