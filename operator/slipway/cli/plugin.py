@@ -39,6 +39,7 @@ def list_plugins(
       slipway plugin list --local          also those that cannot be loaded, and why
     """
     import asyncio
+    import sys
 
     from slipway.cli.summary import as_list
     from slipway.cli.tables import print_data, print_tables
@@ -48,7 +49,7 @@ def list_plugins(
     if output is not Output.TABLE:
         print_data(as_list(manifests), output)
     elif manifests or broken:
-        print_tables([_table(manifests, broken)])
+        print_tables([_table(manifests, broken, f"installed in {sys.prefix}" if local else "")])
     else:
         typer.echo("no plugins", err=True)
     if output is not Output.TABLE:
@@ -121,7 +122,7 @@ async def _in_cluster(context: str | None) -> list[dict[str, Any]]:
         return list(await way.cluster.list(COMPRESSION_PLUGIN))
 
 
-def _table(manifests: list[dict[str, Any]], broken: list[BrokenPlugin]) -> Any:
+def _table(manifests: list[dict[str, Any]], broken: list[BrokenPlugin], title: str) -> Any:
     from slipway.cli.tables import Table
 
     rows = [
@@ -137,4 +138,4 @@ def _table(manifests: list[dict[str, Any]], broken: list[BrokenPlugin]) -> Any:
         for spec in (body["spec"],)
     ]
     rows += [(found.name, "broken", "-", "-", found.value, found.error) for found in broken]
-    return Table(("NAME", "VERSION", "STATE", "DATA", "IMAGE", "DESCRIPTION"), tuple(rows))
+    return Table(("NAME", "VERSION", "STATE", "DATA", "IMAGE", "DESCRIPTION"), tuple(rows), title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,10 @@ def _deployment(obj: Object, offer: Offer) -> Iterator[Refusal]:
                 obj, field, f"plugin {name} cannot be loaded: {offer.broken[name].error}", "mend or reinstall it"
             )
         elif not offer.has(COMPRESSION_PLUGIN, "", name):
-            yield Refusal(obj, field, f"no plugin {name} is installed here", "pip install the package that has it")
+            problem = (
+                f"no plugin {name} is installed in {sys.prefix}, which has {', '.join(sorted(offer.plugins)) or 'none'}"
+            )
+            yield Refusal(obj, field, problem, "mend the name, or pip install its package there")
     yield from _template(obj, "spec.serving.podTemplate", spec.get("serving", {}).get("podTemplate", {}), offer)
 
 

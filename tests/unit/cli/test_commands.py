@@ -93,6 +93,7 @@ def test_the_plugins_that_we_ship_are_found_here_and_none_is_broken() -> None:
 def test_a_broken_plugin_is_listed_with_its_error_and_exit_code_1() -> None:
     result = run("plugin", "list", "--local")
     assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == f"installed in {sys.prefix}"
     assert "ModuleNotFoundError: No module named 'nowhere'" in result.stdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,12 @@ CASES: dict[str, tuple[Object, str]] = {
 @pytest.mark.parametrize(("obj", "field"), CASES.values(), ids=CASES.keys())
 def test_it_is_refused_by_its_field(obj: Object, field: str):
     assert refused(obj) == [field]
+
+
+def test_a_plugin_that_is_missing_is_told_with_those_that_are_there_and_where():
+    deployment = a_deployment(model={"stored": {}}, compression={"steps": [{"plugin": "shrink"}]})
+    told = [str(refusal) for refusal in refusals([deployment], replace(NOTHING, plugins={"b": {}, "a": {}}))]
+    assert any(f"no plugin shrink is installed in {sys.prefix}, which has a, b; " in text for text in told)
 
 
 def test_a_training_on_any_nodes_with_a_default_store_is_taken():
