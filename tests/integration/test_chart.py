@@ -141,9 +141,9 @@ def test_of_two_operators_one_is_kept_while_nodes_are_drained():
     assert of_kind(rendered({"replicas": 1}), "PodDisruptionBudget") == []
     release = rendered({"replicas": 2, "podLabels": {"team": "platform"}})
     (budget,) = of_kind(release, "PodDisruptionBudget")
-    labels = of_kind(release, "Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+    (deployment,) = of_kind(release, "Deployment")
     assert budget["spec"]["maxUnavailable"] == 1
-    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
 def test_prometheus_is_told_of_the_metrics_where_that_is_asked_for():
