@@ -86,10 +86,10 @@ async def _asked(cluster: LocalCluster, protocol: str) -> Any:
     return await asyncio.to_thread(asked, ["--url", address, "--protocol", protocol])
 
 
-_NEXT = """next, on this machine:
+_NEXT = """next, on this machine (export PATH="$PWD/.venv/bin:$PATH"):
   slipway run -f examples/digits/training.yaml -f examples/digits/deployment.yaml --cpu
                                     serves the digits until Ctrl-C; of it, only the first time trains
-  slipway predict --url 127.0.0.1:8000 --dataset digits --limit 10
+  slipway predict digits --local --dataset digits --limit 10
                                     asks it, from another shell
   make demo-cluster                 the same on a real cluster"""
 
