@@ -6,8 +6,8 @@ BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
-.PHONY: help setup check lint types contracts unit generate generate-check docs lock images test faults integration \
-        together e2e soak demo demo-cluster bench cluster-up cluster-down clean
+.PHONY: help setup check lint types contracts unit generate generate-check docs lock images prepare binaries \
+        operator-image test faults integration together e2e soak demo demo-cluster bench cluster-up cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,15 @@ check: lint types contracts generate-check docs unit ## What takes under a minut
 images: ## The operator's image without a registry, by buildah (root, Debian): build/images
 	dev/images/build operator
 
+# What later targets need, side by side: Go needs the processors, images the network.
+prepare: binaries $(if $(KUBECONFIG),,operator-image)
+
+binaries:
+	dev/cluster/build
+
+operator-image:
+	dev/images/build --no-archive operator
+
 cluster-up: setup ## Start the development cluster (root; or give KUBECONFIG and skip this)
 	dev/cluster/up
 
@@ -70,8 +79,8 @@ faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clo
 	dev/cluster/build
 	$(BIN)/python -m pytest tests/faults tests/mutation
 
-e2e: setup ## End-to-end tests on a real cluster: the chart, pods, torchrun, Triton
-	dev/with-cluster $(BIN)/python -m pytest tests/e2e
+e2e: setup ## End-to-end tests on a real cluster: the chart, the operator's image, pods, torchrun, Triton
+	BUILT_IMAGES=operator dev/with-cluster $(BIN)/python -m pytest tests/e2e
 
 # A new one each time, unless it is given.
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
@@ -92,6 +101,7 @@ together: setup
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile tests/faults tests/mutation tests/contract tests/integration
 
 test: check ## Everything, from a cold start: check, then faults and integration by several workers, then e2e
+	$(MAKE) --jobs=2 --output-sync=target prepare
 	$(MAKE) together
 	$(MAKE) e2e
 

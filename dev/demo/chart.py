@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from demo.kubectl import Kubectl
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "slipway-system"
 
@@ -21,10 +23,16 @@ class Images:
 
 
 def images() -> Images:
-    """Those of the development cluster, or, on a user's own, what SLIPWAY_{OPERATOR,RUNTIME,SERVING}_IMAGE say."""
+    """Those of the development cluster, or, on a user's own, what SLIPWAY_{OPERATOR,RUNTIME,SERVING}_IMAGE say.
+
+    On the development cluster BUILT_IMAGES names those that were built and imported (dev/with-cluster).
+    """
     names = ("operator", "runtime", "serving")
     if os.environ.get("SLIPWAY_DEV_CLUSTER"):
-        return Images(*(f"slipway.local/{name}:dev" for name in names))
+        built = os.environ.get("BUILT_IMAGES", "").split()
+        return Images(
+            *(f"localhost/slipway-{name}:dev" if name in built else f"slipway.local/{name}:dev" for name in names)
+        )
     given = [os.environ.get(f"SLIPWAY_{name.upper()}_IMAGE") for name in names]
     if not all(given):
         raise SystemExit(
@@ -42,14 +50,18 @@ def helm_program() -> str:
 
 
 def install(chosen: Images) -> None:
-    """`helm upgrade --install`, and the wait until the operator is ready. Raises CalledProcessError."""
+    """`helm upgrade --install` into a restricted namespace, and the wait until the operator is ready.
+
+    Raises CalledProcessError.
+    """
+    Kubectl(NAMESPACE).ensure_namespace()
     values = [
         f"--set=image.operator={chosen.operator}",
         f"--set=image.runtime={chosen.runtime}",
         f"--set=image.serving={chosen.serving}",
     ]
     command = [helm_program(), "upgrade", "--install", "slipway", str(ROOT / "helm/slipway")]
-    where = [f"--namespace={NAMESPACE}", "--create-namespace", "--wait", "--timeout=3m"]
+    where = [f"--namespace={NAMESPACE}", "--wait", "--timeout=3m"]
     subprocess.run([*command, *where, *values], check=True, stdout=subprocess.DEVNULL, timeout=240)
 
 

@@ -1,15 +1,18 @@
-"""The base of all images: Debian with its Python and certificates, made once by mmdebstrap."""
+"""What images start from: Debian with its Python and certificates, made once by mmdebstrap."""
 
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 SUITE = "bookworm"
 # venv brings pip for the stages that build, as a wheel of 2 MB; nothing else of a build is in the base.
-PACKAGES = ("python3", "python3-venv", "ca-certificates")
+PYTHON = ("python3", "python3-venv", "ca-certificates")
+# What torch's libraries and Triton's python stub are linked against; Python's own images have both.
+NATIVE = (*PYTHON, "libstdc++6", "libpython3.11")
 # What nobody reads in a container; licences stay.
 _DPKG = (
     "path-exclude=/usr/share/doc/*",
@@ -18,35 +21,38 @@ _DPKG = (
     "path-exclude=/usr/share/info/*",
     "path-exclude=/usr/share/locale/*",
 )
-_COMMAND = (
-    "mmdebstrap",
-    "--quiet",
-    "--variant=essential",
-    # /bin is a link from the start: what would make it one afterwards brings perl (50 MB).
-    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-    f"--include={','.join(PACKAGES)}",
-    *(f"--dpkgopt={option}" for option in _DPKG),
-    # This machine's; a pod gets its own.
-    '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',
-    SUITE,
-)
 
 
-def digest() -> str:
+def digest(packages: Sequence[str]) -> str:
     """Changes with what the base is asked to hold. Debian's updates do not change it: delete the file for them."""
-    return hashlib.sha256("\0".join(_COMMAND).encode()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(_command(packages)).encode()).hexdigest()[:12]
 
 
-def root_filesystem(cache: Path) -> Path:
+def root_filesystem(cache: Path, packages: Sequence[str]) -> Path:
     """The base's files as a tar, made first where the cache lacks it (a minute or three)."""
-    made = cache / f"base-{digest()}.tar"
+    made = cache / f"base-{digest(packages)}.tar"
     if made.exists():
         return made
-    print(f"making a base of Debian {SUITE} with {', '.join(PACKAGES)}", file=sys.stderr, flush=True)
+    print(f"making a base of Debian {SUITE} with {', '.join(packages)}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".base-") as scratch:
         output = Path(scratch) / "base.tar"
         # Its hooks talk on standard output, which is for the images.
-        if subprocess.run([*_COMMAND, str(output)], stdout=sys.stderr, check=False).returncode != 0:
+        if subprocess.run([*_command(packages), str(output)], stdout=sys.stderr, check=False).returncode != 0:
             raise SystemExit("mmdebstrap made no base: its last lines say why (often the Debian mirror or a proxy)")
         os.replace(output, made)
     return made
+
+
+def _command(packages: Sequence[str]) -> list[str]:
+    return [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=essential",
+        # /bin is a link from the start: what would make it one afterwards brings perl (50 MB).
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        f"--include={','.join(packages)}",
+        *(f"--dpkgopt={option}" for option in _DPKG),
+        # This machine's; a pod gets its own.
+        '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',
+        SUITE,
+    ]

@@ -1,10 +1,10 @@
-"""Builds targets of the Dockerfile as archives below build/images, each once for the content that decides it."""
+"""Builds images, each once for the content that decides it, and writes them as archives below build/images."""
 
 import argparse
 import gzip
-import hashlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,55 +12,72 @@ from devcluster import needs, paths
 from devcluster.binaries import locked
 from devimages import base
 from devimages.buildah import Buildah
+from devimages.recipes import BASES, RECIPES, Recipe, digest
 
-# serving's base is Triton's image, which no package holds: build it where there is a registry.
-TARGETS = ("operator", "runtime")
 PACKAGES = {"mmdebstrap": "mmdebstrap", "buildah": "buildah"}
 OUTPUT = paths.REPOSITORY / "build" / "images"
 
 
-def name_of(target: str) -> str:
-    """The image's name, which no registry serves."""
-    return f"localhost/slipway-{target}:dev"
+def storage() -> Buildah:
+    """Where images and their layers are kept."""
+    return Buildah(paths.cache_dir() / "images")
 
 
-def digest(repository: Path, target: str) -> str:
-    """Changes with whatever is in the image, but for new releases of Debian's packages and of uv."""
-    content = hashlib.sha256(f"{base.digest()}\0{target}\0".encode())
-    for file in _files(repository):
-        content.update(str(file.relative_to(repository)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return content.hexdigest()[:12]
-
-
-def build(target: str) -> Path:
-    """The target's archive, built first where there is none of this content (minutes the first time)."""
-    archive = OUTPUT / f"{target}-{digest(paths.REPOSITORY, target)}.tar"
-    if archive.exists():
-        return archive
+def build(recipe: Recipe) -> str:
+    """The image's name, built first where there is none of this content, as are those below it (minutes at first)."""
     needs.root("buildah writes files of several users")
     needs.programs(PACKAGES, PACKAGES)
-    cache = paths.cache_dir() / "images"
+    if storage().content(recipe.name) == digest(recipe):
+        return recipe.name  # also while another image is being built
+    with locked(storage().root / "lock"):
+        return _built(recipe)
+
+
+def _built(recipe: Recipe) -> str:
+    images, content = storage(), digest(recipe)
+    if images.content(recipe.name) == content:
+        return recipe.name
+    arguments = {argument: _base(image) for argument, image in recipe.bases.items()}
+    started = time.monotonic()
+    print(f"building {recipe.name}", file=sys.stderr, flush=True)
+    images.build(recipe.context, arguments, recipe.name, target=recipe.target, content=content)
+    print(f"built {recipe.name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return recipe.name
+
+
+def _base(image: str) -> str:
+    if image not in BASES:
+        return _built(RECIPES[image])
+    packages = BASES[image]
+    name = f"localhost/slipway-base:{base.digest(packages)}"
+    images = storage()
+    if not images.has(name):
+        started = time.monotonic()
+        images.import_files(base.root_filesystem(images.root, packages), name)
+        print(f"made {name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return name
+
+
+def archive(target: str) -> Path:
+    """The target's archive below build/images, in the format of `docker save`."""
+    recipe = RECIPES[target]
+    made = OUTPUT / f"{target}-{digest(recipe)}.tar"
+    if made.exists():
+        return made
+    name = build(recipe)
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with locked(cache / "lock"):
-        images = Buildah(cache)
-        python = f"localhost/slipway-base:{base.digest()}"
-        if not images.has(python):
-            images.import_files(base.root_filesystem(cache), python)
-        print(f"building {name_of(target)}", file=sys.stderr, flush=True)
-        images.build(paths.REPOSITORY, target, {"PYTHON_IMAGE": python}, name_of(target))
-        unfinished = archive.with_suffix(".unfinished")
-        unfinished.unlink(missing_ok=True)
-        images.export(name_of(target), unfinished)
-    for old in OUTPUT.glob(f"{target}-*.tar"):
+    for old in OUTPUT.glob(f"{target}-*"):
         old.unlink()
-    os.replace(unfinished, archive)
-    return archive
+    unfinished = made.with_suffix(".unfinished")
+    storage().export(name, unfinished)
+    os.replace(unfinished, made)
+    return made
 
 
-def compressed_bytes(archive: Path) -> int:
+def compressed_bytes(made: Path) -> int:
     """What a registry would send: gzip at its usual level."""
     counted = _Counter()
-    with archive.open("rb") as source, gzip.GzipFile(fileobj=counted, mode="wb", compresslevel=6) as target:
+    with made.open("rb") as source, gzip.GzipFile(fileobj=counted, mode="wb", compresslevel=6) as target:
         while block := source.read(1 << 20):
             target.write(block)
     return counted.bytes
@@ -80,26 +97,25 @@ class _Counter:
         """Nothing is held back."""
 
 
-def _files(repository: Path) -> list[Path]:
-    """What decides an image: the Dockerfile, and what .dockerignore lets in (its lines with an exclamation mark)."""
-    ignore = repository / ".dockerignore"
-    let_in = [repository / line.removeprefix("!") for line in ignore.read_text().splitlines() if line.startswith("!")]
-    found = [repository / "Dockerfile", ignore]
-    for path in let_in:
-        found += [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sorted(file for file in found if "__pycache__" not in file.parts)
+def known(targets: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
+    """These targets, operator where there are none. Ends the program on one that there is no recipe for."""
+    if unknown := [target for target in targets if target not in RECIPES]:
+        parser.error(f"{unknown[0]}: not built here; one of {', '.join(RECIPES)} is")
+    return targets or ["operator"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build targets of the Dockerfile, and print each image's archive, name and size."""
+    """Build images, and print each one's archive, name and size."""
     parser = argparse.ArgumentParser(prog="build", description=main.__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; operator alone if none")
-    targets = parser.parse_args(arguments).targets or ["operator"]
-    if unknown := [target for target in targets if target not in TARGETS]:
-        parser.error(f"{unknown[0]}: not built here; one of {', '.join(TARGETS)} is")
-    for target in targets:
-        archive = build(target)
-        whole, compressed = archive.stat().st_size / 1e6, compressed_bytes(archive) / 1e6
-        shown = archive.relative_to(paths.REPOSITORY)
-        print(f"{shown}: {name_of(target)}, {whole:.0f} MB, {compressed:.0f} MB compressed")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(RECIPES)}; operator alone if none")
+    parser.add_argument("--no-archive", action="store_true", help="leave them in the cache, for dev/images/load")
+    options = parser.parse_args(arguments)
+    for target in known(options.targets, parser):
+        if options.no_archive:
+            build(RECIPES[target])
+            continue
+        made = archive(target)
+        whole, compressed = made.stat().st_size / 1e6, compressed_bytes(made) / 1e6
+        shown = made.relative_to(paths.REPOSITORY)
+        print(f"{shown}: {RECIPES[target].name}, {whole:.0f} MB, {compressed:.0f} MB compressed")
     return 0

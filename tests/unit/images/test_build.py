@@ -1,6 +1,8 @@
 """dev/images: when an image is built anew."""
 
+import dataclasses
 import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +15,9 @@ REPOSITORY = Path(__file__).parents[3]
 def images(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for folder in ("cluster", "images"):
         monkeypatch.syspath_prepend(str(REPOSITORY / "dev" / folder))
-    from devimages import build
+    from devimages import recipes
 
-    return build
+    return recipes
 
 
 @pytest.fixture
@@ -30,21 +32,31 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("changed", ["operator/slipway/module.py", "plugins/slipway_plugins/new.py", "Dockerfile"])
 def test_a_change_of_what_is_in_an_image_has_it_built_anew(images: ModuleType, checkout: Path, changed: str):
-    before = images.digest(checkout, "operator")
+    operator = dataclasses.replace(images.RECIPES["operator"], context=checkout)
+    before = images.digest(operator)
     with (checkout / changed).open("a") as file:
         file.write("# changed\n")
-    assert images.digest(checkout, "operator") != before
+    assert images.digest(operator) != before
 
 
 @pytest.mark.parametrize("changed", ["tests/module.py", "operator/slipway/__pycache__/module.cpython-311.pyc"])
 def test_a_change_of_what_is_in_no_image_has_none_built_anew(images: ModuleType, checkout: Path, changed: str):
-    before = images.digest(checkout, "operator")
+    operator = dataclasses.replace(images.RECIPES["operator"], context=checkout)
+    before = images.digest(operator)
     (checkout / changed).parent.mkdir(exist_ok=True)
     (checkout / changed).write_text("changed\n")
-    assert images.digest(checkout, "operator") == before
+    assert images.digest(operator) == before
 
 
-def test_a_target_that_is_not_built_here_is_refused_by_name(images: ModuleType, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit, match="2"):
-        images.main(["serving"])
-    assert "serving: not built here; one of operator, runtime is" in capsys.readouterr().err
+def test_an_image_is_built_anew_with_what_it_starts_from(images: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    before = images.digest(images.RECIPES["plugin"])
+    monkeypatch.setitem(images.BASES, "native", ("python3", "another"))
+    assert images.digest(images.RECIPES["plugin"]) != before
+
+
+@pytest.mark.parametrize("program", ["build", "load"])
+def test_a_target_that_is_not_built_here_is_refused_by_name(program: str):
+    command = [str(REPOSITORY / "dev/images" / program), "trainer"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "trainer: not built here; one of operator, runtime, serving" in done.stderr
