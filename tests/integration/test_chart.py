@@ -146,6 +146,11 @@ def test_of_two_operators_one_is_kept_while_nodes_are_drained():
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
+def test_the_pod_of_helm_test_stays_until_its_log_is_read():
+    (pod,) = of_kind(rendered(), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
 def test_prometheus_is_told_of_the_metrics_where_that_is_asked_for():
     assert of_kind(rendered(), "ServiceMonitor") == []
     release = rendered(EVERYTHING)

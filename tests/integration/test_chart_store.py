@@ -10,7 +10,17 @@ import pytest
 import yaml
 
 from support.apiserver import ROOT, ApiServer
-from support.chart import CHART, applied, defaults_of, granted, of_kind, refusal, rendered, roles_of_the_operator
+from support.chart import (
+    CHART,
+    NAMESPACE,
+    applied,
+    defaults_of,
+    granted,
+    of_kind,
+    refusal,
+    rendered,
+    roles_of_the_operator,
+)
 from support.places import Json
 
 BUCKET: Json = {
@@ -56,6 +66,20 @@ def test_a_store_on_what_is_there_makes_no_claim(apiserver: ApiServer, tmp_path:
     assert store["spec"] == spec
     assert of_kind(release, "PersistentVolumeClaim") == []
     applied(apiserver, store, namespace="default")
+
+
+def test_names_that_yaml_reads_as_numbers_and_booleans_stay_names(tmp_path: Path):
+    claim = {"size": "1Gi", "storageClassName": "1e3", "subPath": "2026"}
+    release = rendered({"namespaces": ["007", "no"], "defaultStore": {"enabled": True, "name": "yes", "claim": claim}})
+    stores = [one for one in defaults_of(release, tmp_path) if one["kind"] == "ArtifactStore"]
+    assert [one["metadata"] for one in stores] == [
+        {"name": "yes", "namespace": "007"},
+        {"name": "yes", "namespace": "no"},
+    ]
+    assert {one["spec"]["persistentVolumeClaim"]["subPath"] for one in stores} == {"2026"}
+    assert {one["spec"]["storageClassName"] for one in of_kind(release, "PersistentVolumeClaim")} == {"1e3"}
+    for kind in ("PersistentVolumeClaim", "Role", "RoleBinding"):
+        assert {one["metadata"]["namespace"] for one in of_kind(release, kind)} - {NAMESPACE} == {"007", "no"}
 
 
 def test_a_bucket_has_the_fields_of_the_crd():

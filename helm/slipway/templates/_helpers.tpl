@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "slipway.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "slipway.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{/* The restricted Pod Security profile, and a root that nobody can write to. */}}

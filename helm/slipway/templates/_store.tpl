@@ -35,17 +35,17 @@
 apiVersion: slipway.dev/v1alpha1
 kind: ArtifactStore
 metadata:
-  name: {{ $store.name }}
-  namespace: {{ $namespace }}
+  name: {{ $store.name | quote }}
+  namespace: {{ $namespace | quote }}
 spec:
   {{- if $store.s3.bucket }}
   s3:
     {{- toYaml $store.s3 | nindent 4 }}
   {{- else }}
   persistentVolumeClaim:
-    claimName: {{ include "slipway.storeClaim" . }}
+    claimName: {{ include "slipway.storeClaim" . | quote }}
     {{- with $store.claim.subPath }}
-    subPath: {{ . }}
+    subPath: {{ . | quote }}
     {{- end }}
   {{- end }}
 {{- end -}}
