@@ -143,11 +143,14 @@ def _started(pod: Object) -> Iterable[Source]:
     for statuses in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(statuses) or ():
             state = container.get("state", {})
-            if "running" not in state and "terminated" not in state:
+            if "waiting" in state:  # for its next start: the log is still that of the last one
+                state = container.get("lastState", {})
+            ran = state.get("running", state.get("terminated"))
+            if ran is None:
                 continue
             name = prefix(pod) + (f"/{container['name']}" if statuses == "initContainerStatuses" else "")
             restarts = int(container.get("restartCount", 0))
-            started = (state.get("running") or state.get("terminated") or {}).get("startedAt", "")
+            started = ran.get("startedAt", "")
             yield Source(meta["namespace"], meta["name"], meta["uid"], container["name"], restarts, name, started)
 
 

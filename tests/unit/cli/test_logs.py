@@ -59,6 +59,15 @@ def test_a_container_that_has_not_started_has_no_log_and_one_that_restarted_is_a
     assert len({*sources([rank_pod(0)], Selection()), *sources([again], Selection())}) == 2
 
 
+def test_a_container_that_waits_for_its_next_start_shows_the_log_of_its_last_one() -> None:
+    pod = rank_pod(0)
+    (status,) = pod["status"]["containerStatuses"]
+    ran = sources([pod], Selection())
+    status["lastState"] = {"terminated": {"exitCode": 1, "startedAt": "2026-03-01T12:00:00Z"}}
+    status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    assert sources([pod], Selection()) == ran
+
+
 def test_the_logs_of_all_ranks_are_merged_by_time(slipway: Slipway) -> None:
     logs = {"digits-1-0": log((1, "epoch 1"), (3, "epoch 2")), "digits-1-1": log((2, "epoch 1"))}
     server = KubeHttp([[statuses.running_training(), rank_pod(0), rank_pod(1)]], logs)
