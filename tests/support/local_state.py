@@ -35,7 +35,7 @@ def at_work(state: State, *active: Object, addresses: Mapping[tuple[Key, str], s
 
 def write_log(state: State, pod: Object, *lines: str) -> Path:
     """Of the first start of its container `main`."""
-    path = state.log_of(pod["metadata"]["namespace"], pod["metadata"]["name"], "main", 0)
+    path = state.log_of(key_of(pod), "main", 0)
     path.parent.mkdir(parents=True)
     path.write_text("".join(f"{line}\n" for line in lines))
     return path

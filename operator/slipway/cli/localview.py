@@ -19,6 +19,7 @@ from slipway.cli.watching import Show, Transitions, picture
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.state import State
+from slipway.plan.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 
 LOG_LINES = 20
@@ -60,7 +61,7 @@ def event_lines(change: Change) -> list[str]:
 
 
 class ContainerEnds:
-    """Says once of each start of a container that it failed, unless its pod was deleted."""
+    """Says once of each start of a container that it failed, unless its pod was deleted, or ended with the run."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -68,12 +69,14 @@ class ContainerEnds:
 
     def __call__(self, change: Change) -> list[str]:
         pod = change.object
-        if change.type != "MODIFIED" or pod["kind"] != POD.kind or "deletionTimestamp" in pod["metadata"]:
+        if change.type != "MODIFIED" or pod["kind"] != POD.kind:
+            return []
+        if "deletionTimestamp" in pod["metadata"] or "DisruptionTarget" in conditions_of(pod):
             return []
         lines = []
         for status in pod.get("status", {}).get("containerStatuses", ()):
             ended = status["state"].get("terminated") or {}
-            log = self._state.logs(pod) / f"{status['name']}.{status['restartCount']}.log"
+            log = self._state.log_of(key_of(pod), status["name"], status["restartCount"])
             if ended.get("exitCode") and log not in self._said:
                 self._said.add(log)
                 name = f"pod/{pod['metadata']['name']}"
@@ -90,7 +93,7 @@ async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
             continue
         for status in pod.get("status", {}).get("containerStatuses", ()):
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
-            log = cluster.state.logs(pod) / f"{status['name']}.{status['restartCount']}.log"
+            log = cluster.state.log_of(key_of(pod), status["name"], status["restartCount"])
             if ended.get("exitCode") and log.exists():
                 said = log.read_text(errors="replace").splitlines()
                 lines += [f"{log}:", *(f"    {line}" for line in said[-LOG_LINES:])]

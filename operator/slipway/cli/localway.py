@@ -86,7 +86,8 @@ class FolderLogs:
     kept: Kept
 
     async def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:  # noqa: ARG002 - a file's stream does not break
-        path = self.state.log_of(source.namespace, source.pod, source.container, source.restarts)
+        pod = Key(POD, source.namespace, source.pod)
+        path = self.state.log_of(pod, source.container, source.restarts)
         if not path.exists():
             return
         with path.open("rb") as file:
@@ -110,7 +111,8 @@ class FolderLogs:
             pod = await self.kept.get(Key(POD, source.namespace, source.pod))
         except NotFound:
             return True
-        status = next(one for one in pod["status"]["containerStatuses"] if one["name"] == source.container)
+        statuses = [*pod["status"].get("initContainerStatuses", ()), *pod["status"]["containerStatuses"]]
+        status = next(one for one in statuses if one["name"] == source.container)
         return status["restartCount"] > source.restarts or "running" not in status["state"]
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slipway.api.base import wire_time
-from slipway.api.kinds import Object
+from slipway.api.kinds import Object, key_of
 from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import probes
 from slipway.local.environment import Seat, environment_of, expanded
@@ -75,7 +75,7 @@ class Container:
 
     @property
     def log(self) -> Path:
-        return self.node.state.logs(self.pod) / f"{self.spec['name']}.{self.restarts}.log"
+        return self.node.state.log_of(key_of(self.pod), self.spec["name"], self.restarts)
 
     async def once(self) -> int:
         """Run it to its end and return the exit code. What is missing to make it is waited for."""

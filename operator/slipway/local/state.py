@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.api.errors import SlipwayError
-from slipway.api.kinds import Object
+from slipway.api.kinds import Key, Object
 
 _WHOLE_FILE = struct.Struct("hhqqi4x")
 """C's struct flock on Linux: type, whence, start, length, process id."""
@@ -58,8 +58,8 @@ class State:
     def logs(self, pod: Object) -> Path:
         return self.root / "logs" / str(pod["metadata"]["namespace"]) / str(pod["metadata"]["name"])
 
-    def log_of(self, namespace: str, pod: str, container: str, restarts: int) -> Path:
-        return self.root / "logs" / namespace / pod / f"{container}.{restarts}.log"
+    def log_of(self, pod: Key, container: str, restarts: int) -> Path:
+        return self.root / "logs" / pod.namespace / pod.name / f"{container}.{restarts}.log"
 
 
 def made(root: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from slipway.cli.podlogs import Selection, Source, sources
 from slipway.cli.watching import of_what_moves
 from slipway.cli.ways import way_to
 from slipway.cluster.twin import Change
+from slipway.local.pod import disruption
 from slipway.local.presence import announce
 from slipway.local.state import State, is_held, opened
 from support import statuses
@@ -34,6 +35,7 @@ SERVICE_KEY = Key(SERVICE, NAMESPACE, "digits")
 HTTP = {(SERVICE_KEY, "http"): "127.0.0.1:8123"}
 
 Local = Callable[..., Result]
+Follow = Callable[[Source, list[str]], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -165,20 +167,24 @@ def test_logs_are_read_from_files_behind_the_prefixes_of_a_cluster(root: Path, l
     assert "leave out --timestamps" in refused.stderr
 
 
-async def test_a_log_is_followed_until_its_container_or_its_run_has_ended(root: Path):
+@pytest.fixture
+def follow(root: Path) -> Follow:
+    async def said_by(source: Source, said: list[str]) -> None:
+        async with way_to(None, NAMESPACE, root) as way, way.logs() as logs:
+            async for line in logs.lines(source, follow=True, after="", tail=None):
+                said.append(line.text)  # noqa: PERF401 - seen by the test as it comes
+
+    return said_by
+
+
+async def test_a_log_is_followed_until_its_container_or_its_run_has_ended(root: Path, follow: Follow):
     pod = rank_pod(0)
     state = left(root, TRAINING, pod)
     path = write_log(state, pod, "begun")
     (source,) = sources([pod], Selection())
     said: list[str] = []
-
-    async def follow(source: Source) -> None:
-        async with way_to(None, NAMESPACE, root) as way, way.logs() as logs:
-            async for line in logs.lines(source, follow=True, after="", tail=None):
-                said.append(line.text)  # noqa: PERF401 - seen by the test as it comes
-
     with at_work(state, TRAINING):
-        following = asyncio.create_task(follow(source))
+        following = asyncio.create_task(follow(source, said))
         while not said:
             await asyncio.sleep(0.01)
         with path.open("a") as file:
@@ -187,6 +193,20 @@ async def test_a_log_is_followed_until_its_container_or_its_run_has_ended(root: 
         left(root, TRAINING, pod)
         await asyncio.wait_for(following, 10)
     assert said == ["begun", "half"]
+
+
+async def test_the_log_of_an_init_container_is_followed_too(root: Path, follow: Follow):
+    pod = statuses.pod("digits-r1-abc", {"slipway.dev/role": "serve"})
+    (init,) = pod["status"]["initContainerStatuses"] = pod["status"]["containerStatuses"]
+    init["state"] = {"terminated": {"exitCode": 0}}
+    pod["status"]["containerStatuses"] = [{**init, "name": "triton", "state": {"waiting": {}}}]
+    state = left(root, SERVING, pod)
+    write_log(state, pod, "fetched")
+    (source,) = sources([pod], Selection())
+    said: list[str] = []
+    with at_work(state, SERVING):
+        await asyncio.wait_for(follow(source, said), 10)
+    assert said == ["fetched"]
 
 
 def test_a_folder_in_which_no_run_has_been_is_named(root: Path, local: Local):
@@ -246,3 +266,10 @@ def test_a_container_that_fails_is_told_once_and_one_that_was_deleted_never(tmp_
     status["restartCount"] = 2
     pod["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
     assert ends(Change("MODIFIED", pod)) == []
+
+
+def test_a_container_that_the_end_of_the_run_ends_has_not_failed(tmp_path: Path):
+    pod = rank_pod(0)
+    pod["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 143}}
+    pod["status"]["conditions"].append(disruption())
+    assert ContainerEnds(State(tmp_path))(Change("MODIFIED", pod)) == []
