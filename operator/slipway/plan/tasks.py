@@ -135,9 +135,9 @@ def starved(record: TaskRecord) -> bool:
     return record.failure is not None and record.failure.reason == OOM_KILLED
 
 
-def refused(record: TaskRecord) -> bool:
-    """Whether a try ended for what only a person can mend where no watch sees it: a Secret, a policy of a bucket."""
-    return record.failure is not None and record.failure.exception == StoreError.__name__
+def failed_by_store(record: TaskRecord) -> bool:
+    """Whether a try ended for what is mended where no watch sees it: a Secret, a policy of a bucket, its service."""
+    return record.failure is not None and record.failure.exception in (StoreError.__name__, STORE_AWAY)
 
 
 def looked_at_again(record: TaskRecord) -> datetime | None:
@@ -158,10 +158,10 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
     if will_retry(record):
         retry_at: datetime | None = record.ended_at + RETRY_AFTER
     else:
-        retry_at = looked_at_again(record) if refused(record) else None
+        retry_at = looked_at_again(record) if failed_by_store(record) else None
     if retry_at is None or now < retry_at:
         return record, Plan(wake_at=retry_at)
-    over = parent.own(seen, JOB, record.job) if refused(record) else None  # there is no end to these tries
+    over = parent.own(seen, JOB, record.job) if failed_by_store(record) else None  # there is no end to these tries
     return again, Plan(delete=(deletion(over),) if over and "deletionTimestamp" not in over["metadata"] else ())
 
 
