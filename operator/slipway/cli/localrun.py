@@ -62,7 +62,7 @@ async def _shown(cluster: LocalCluster, wish: Wish, stop: asyncio.Event) -> int:
         code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
         if code or wish.once or not cluster.addresses:
             return code
-        for line in [*address_lines(cluster, wish.state), "Ctrl-C ends it"]:
+        for line in [*address_lines(cluster.addresses, wish.state), "Ctrl-C ends it"]:
             seen.say(line)
         await _until_stopped(cluster, seen, stop)
     return 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,11 +101,11 @@ async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
     return lines
 
 
-def address_lines(cluster: LocalCluster, root: Path) -> list[str]:
+def address_lines(addresses: Mapping[tuple[Key, str], str], root: Path) -> list[str]:
     """Where the models answer, and how to ask from another terminal in this folder."""
-    where = " --local" if root == STATE.absolute() else f" --state {root}"
+    where = " --local" if root == STATE.absolute() else f" --state {shlex.quote(str(root))}"
     services: dict[Key, dict[str, str]] = {}
-    for (key, port), address in cluster.addresses.items():
+    for (key, port), address in addresses.items():
         services.setdefault(key, {})[port] = address
     lines = []
     for key, ports in sorted(services.items(), key=lambda item: item[0][1:]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from slipway.cli import localway
 from slipway.cli.completion import completed
 from slipway.cli.exits import CommandError
 from slipway.cli.find import resources
-from slipway.cli.localview import ContainerEnds
+from slipway.cli.localview import ContainerEnds, address_lines
 from slipway.cli.main import app
 from slipway.cli.podlogs import Selection, Source, sources
 from slipway.cli.watching import of_what_moves
@@ -243,6 +244,15 @@ def test_without_a_cluster_the_local_run_is_named_where_there_is_one(tmp_path: P
     assert (without.exit_code, result.exit_code) == (4, 4)
     assert "--local" not in without.stderr
     assert result.stderr.splitlines()[-1].endswith("give --local")
+
+
+def test_the_commands_that_a_run_names_can_be_pasted_whatever_its_folder_is_called():
+    folder = Path("/data/my state")
+    _, predict, status = address_lines(HTTP, folder)
+    for line, command in ((predict, "predict"), (status, "status")):
+        words = shlex.split(line)
+        assert words[:2] == ["slipway", command]
+        assert words[words.index("--state") + 1] == str(folder)
 
 
 def test_names_of_a_local_run_are_completed(root: Path, monkeypatch: pytest.MonkeyPatch):
