@@ -7,7 +7,8 @@ UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
 
 .PHONY: help setup check lint types contracts unit generate generate-check docs lock images prepare binaries \
-        operator-image test faults integration together e2e soak demo demo-cluster bench cluster-up cluster-down clean
+        operator-image test faults integration together e2e e2e-images soak demo demo-cluster bench cluster-up \
+        cluster-down clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -81,6 +82,11 @@ faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clo
 
 e2e: setup ## End-to-end tests on a real cluster: the chart, the operator's image, pods, torchrun, Triton
 	BUILT_IMAGES=operator dev/with-cluster $(BIN)/python -m pytest tests/e2e
+
+# torch and its CUDA libraries are 6 GB, several times on the disk: not part of make test.
+e2e-images: setup ## The example, and a plugin in its own image, on a real cluster from built images alone (25 GB of disk)
+	BUILT_IMAGES="operator runtime serving plugin" dev/with-cluster $(BIN)/python -m pytest -m 'not gpu' \
+	  tests/e2e/test_operator_image.py tests/e2e/test_chain.py tests/e2e/test_plugin_image.py
 
 # A new one each time, unless it is given.
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
