@@ -108,6 +108,18 @@ def test_a_default_store_can_be_made_where_it_is_wanted_and_not_changed_anywhere
         (with_store(claim={"existing": "a", "size": "1Gi"}), "not claim.existing and claim.size"),
         (with_store(s3={"bucket": "models"}), "defaultStore.s3: give one of secretRef and serviceAccountName"),
         (with_store(s3={"bucked": "models"}), "bucked"),
+        (
+            with_store(claim={"existing": "models", "storageClassName": "fast"}),
+            "defaultStore.claim.storageClassName is of a new claim: give claim.size",
+        ),
+        (
+            with_store(claim={"subPath": "models"}, s3={"bucket": "models", "secretRef": {"name": "keys"}}),
+            "defaultStore.claim.subPath is of a claim: take it out, or use s3.prefix",
+        ),
+        (
+            with_store(claim={"size": "1Gi"}, s3={"prefix": "models"}),
+            "defaultStore.s3.prefix is of a bucket: give s3.bucket",
+        ),
         (with_store(claim={"size": "1Gi"}, namespaces=[]), "defaultStore.namespaces"),
         ({**with_store(claim={"size": "1Gi"}), "namespaces": ["other"]}, "defaultStore.namespaces: team is not served"),
     ],

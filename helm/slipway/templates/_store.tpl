@@ -11,6 +11,15 @@
 {{- if and $store.s3.bucket (eq (empty $store.s3.secretRef) (empty $store.s3.serviceAccountName)) -}}
 {{- fail "defaultStore.s3: give one of secretRef and serviceAccountName" -}}
 {{- end -}}
+{{- if and $store.claim.storageClassName (not $store.claim.size) -}}
+{{- fail "defaultStore.claim.storageClassName is of a new claim: give claim.size, or take it out" -}}
+{{- end -}}
+{{- if and $store.claim.subPath $store.s3.bucket -}}
+{{- fail "defaultStore.claim.subPath is of a claim: take it out, or use s3.prefix" -}}
+{{- end -}}
+{{- if and $store.s3 (not $store.s3.bucket) -}}
+{{- fail (printf "defaultStore.s3.%s is of a bucket: give s3.bucket, or take it out" (keys $store.s3 | sortAlpha | first)) -}}
+{{- end -}}
 {{- $namespaces := $store.namespaces | default .Values.namespaces -}}
 {{- if not $namespaces -}}
 {{- fail "defaultStore.namespaces: name them: the operator serves all namespaces, and those to come" -}}
