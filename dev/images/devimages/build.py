@@ -66,10 +66,11 @@ def archive(target: str) -> Path:
         return made
     name = build(recipe)
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    for old in OUTPUT.glob(f"{target}-*"):
-        old.unlink()
     unfinished = made.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
     storage().export(name, unfinished)
+    for old in OUTPUT.glob(f"{target}-*.tar"):
+        old.unlink()
     os.replace(unfinished, made)
     return made
 

@@ -11,8 +11,7 @@ from typing import IO, cast
 # A machine's own certificates and index of packages hold while an image is built, and are in none.
 _HOST_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf", "/etc/uv/uv.toml")
 
-
-# The label that keeps it.
+# The label of what decided an image.
 _CONTENT = "slipway.dev/content"
 
 
