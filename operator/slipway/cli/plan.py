@@ -49,7 +49,8 @@ def plan(
     The operator's own planners run on the files, with every pod taken to succeed, so that the whole chain is shown:
     which pool, which steps and conversions, what waits for what, what rolls and what is only scaled. What nobody can
     know before, as UIDs and digests of results, has a name in angle brackets.
-    With --live the plan starts from what the cluster holds, and shows what would be made, changed and deleted.
+    With --live the plan starts from what the cluster holds, and shows what would be made, changed and deleted. What
+    the files name and is still under way there, as a training, is planned to its end as well.
 
     All that is wrong in the files is told at once, by file, line and field.
 
@@ -74,7 +75,7 @@ def plan(
     for warning in manifests.warnings:
         typer.echo(f"warning: {warning}", err=True)
     show(outlook, manifests, output, live=live)
-    for line in complaints(outlook, manifests):
+    for line in complaints(outlook, manifests, live=live):
         typer.echo(f"error: {line}", err=True)
     if not outlook.good:
         raise typer.Exit(FAILED)

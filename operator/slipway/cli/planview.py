@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _FIELD = re.compile(r"^((?:spec|metadata)[A-Za-z0-9_.\[\]]*)(?: |:)")
 _STYLES = {"good": "green", "bad": "red", "quiet": "dim"}
+_MISSING = ("StoreNotFound", "PoolNotFound", "PluginNotFound", "ClaimNotFound", "StoreNotReady")
+"""What a plan from files alone can miss: objects that are in the cluster, and not in the files."""
+_ELSEWHERE = "; if the cluster has it: name its file too, or plan with --live"
 _VERBS = {"create": "+", "change": "~", "delete": "-"}
 _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
 
@@ -40,7 +43,7 @@ def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool) -> N
         _print_documents(outlook)
 
 
-def complaints(outlook: Outlook, manifests: Manifests) -> Iterator[str]:
+def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterator[str]:
     """What keeps the plan from ending well, where it is written."""
     by_key = {key: item for item in manifests.items if (key := _key(item)) is not None}
     for refusal in outlook.refusals:
@@ -54,13 +57,8 @@ def complaints(outlook: Outlook, manifests: Manifests) -> Iterator[str]:
         field = found[1] if (found := _FIELD.match(verdict.message)) else ""
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
         said = named(verdict.message, outlook.names)
-        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{_missing(verdict.reason)}"
-
-
-def _missing(reason: str) -> str:
-    """A cure for what a plan alone can miss: objects that are in the cluster, and not in the files."""
-    missing = reason in ("StoreNotFound", "PoolNotFound", "PluginNotFound", "ClaimNotFound", "StoreNotReady")
-    return "; if the cluster has it: name its file too, or plan with --live" if missing else ""
+        cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
+        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{cure}"
 
 
 def named_nodes(outlook: Outlook) -> list[Node]:

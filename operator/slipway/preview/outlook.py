@@ -30,6 +30,7 @@ from slipway.preview.changes import Change, Chronicle, manifest_of
 from slipway.preview.placeholders import Known, unknown
 from slipway.preview.rehearsal import Clock, Rehearsal
 from slipway.reconcile.cache import Cache
+from slipway.reconcile.references import referenced
 
 if TYPE_CHECKING:
     from slipway.reconcile.loop import Planner
@@ -206,7 +207,7 @@ def _spec(model: type[Model], obj: Object) -> Object:
 
 
 async def _planned(twin: Twin, wanted: Sequence[Object], edits: Sequence[Change]) -> tuple[Key, ...]:
-    """The resources of the files, and those that name something that the files change."""
+    """The resources of the files, those that name something that the files change, and what these wait for."""
     cache = Cache()
     for kind in RECONCILED:
         for obj in await twin.list(kind):
@@ -214,7 +215,27 @@ async def _planned(twin: Twin, wanted: Sequence[Object], edits: Sequence[Change]
     keys = {key_of(obj) for obj in wanted if obj["kind"] in _RECONCILED}
     for edit in edits:
         keys |= {key for key in cache.affected(edit.object) if key.kind in RECONCILED}
+    keys |= _waited_for(cache, keys)
     return tuple(sorted(keys, key=lambda key: (ORDER.index(key.kind), key.namespace, key.name)))
+
+
+def _waited_for(cache: Cache, keys: Iterable[Key]) -> set[Key]:
+    """What is under way, or not looked at yet, of all that these resources name: it ends well too, or says why not."""
+    found: set[Key] = set()
+    left = list(keys)
+    while left:
+        obj = cache.get(*left.pop())
+        named = [key for key in referenced(obj) if key.kind in RECONCILED and key not in found] if obj else []
+        new = {key for key in named if (other := cache.get(*key)) and _under_way(other)}
+        found |= new
+        left += new
+    return found
+
+
+def _under_way(obj: Object) -> bool:
+    meta, status = obj["metadata"], obj.get("status", {})
+    behind = meta["generation"] != status.get("observedGeneration")
+    return "deletionTimestamp" not in meta and (behind or verdict_of(obj).state == "waits")
 
 
 _RECONCILED = {kind.kind for kind in RECONCILED}

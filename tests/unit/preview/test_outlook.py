@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, WATCHED, Object, key_of
+from slipway.api.kinds import (
+    ARTIFACT_STORE,
+    JOB,
+    MODEL_DEPLOYMENT,
+    TRAINING_JOB,
+    WATCHED,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
 from slipway.cli.manifests import Manifests, read_manifests
 from slipway.cli.planview import complaints, difference_lines, summary
 from slipway.cluster.twin import Twin
@@ -15,6 +25,7 @@ from slipway.plan.plan import Settings
 from slipway.preview.outlook import ORDER, Outlook, look_ahead
 from slipway.preview.rehearsal import Clock, Rehearsal
 from slipway.preview.story import tell
+from slipway.reconcile.cache import Cache
 from slipway.reconcile.planners import PLANNERS
 from support.builders import SETTINGS, T0, plugins
 
@@ -35,6 +46,25 @@ async def present(manifests: Manifests) -> list[Object]:
     made = [key_of(twin.add(obj)) for obj in (*plugins(), *manifests.objects)]
     keys = sorted((key for key in made if key.kind in PLANNERS), key=lambda key: ORDER.index(key.kind))
     await Rehearsal(twin, clock, PLANNERS, SETTINGS, tuple(keys)).run()
+    return [obj for kind in WATCHED for obj in await twin.list(kind)]
+
+
+async def begun(objects: list[Object], *planned: Kind) -> list[Object]:
+    """These objects, and what the first looks of an operator at some kinds made."""
+    twin = Twin(Clock(T0))
+    cache = Cache()
+    twin.subscribe(lambda change: cache.put(change.object))
+    made = [key_of(twin.add(obj)) for obj in (*plugins(), *objects)]
+    keys = sorted((key for key in made if key.kind in planned), key=lambda key: ORDER.index(key.kind))
+    for key in 2 * keys:  # an intent first, then what it is for
+        parent = await twin.get(key)
+        plan = PLANNERS[key.kind](parent, cache, SETTINGS, T0)
+        for obj in plan.apply:
+            await twin.apply(obj)
+        for obj in plan.create:
+            await twin.create(obj)
+        if plan.status is not None:
+            twin.edit(key, lambda obj, plan=plan: obj.update(status=plan.status))
     return [obj for kind in WATCHED for obj in await twin.list(kind)]
 
 
@@ -91,7 +121,7 @@ async def test_an_edit_that_the_api_server_would_refuse_is_told_where_it_is_writ
 ) -> None:
     outlook = await after(manifests, present, TRAINING_JOB.kind, lambda spec: spec.update(processesPerNode=4))
     assert not outlook.good
-    assert list(complaints(outlook, manifests)) == [
+    assert list(complaints(outlook, manifests, live=True)) == [
         f"{DIGITS / 'training.yaml'}:5:1: spec.processesPerNode: the API server would refuse it: processesPerNode is"
         " immutable: delete the resource and create it again to change it"
     ]
@@ -106,3 +136,32 @@ async def test_a_plugin_that_the_files_change_is_planned_for_whom_it_serves(
     assert [(edit.verb, edit.key.name) for edit in outlook.edits] == [("change", "quantize-int8")]
     assert [key.name for key in outlook.after] == ["digits"]
     assert outlook.changes == ()  # neither an operator's upgrade nor a refreshed plugin rolls anybody's model
+
+
+async def test_a_store_that_no_operator_has_looked_at_yet_is_looked_at(manifests: Manifests) -> None:
+    store, training, deployment = (
+        read_manifests([str(DIGITS / f"{name}.yaml")]).objects for name in ("store", "training", "deployment")
+    )
+    present = await begun(store)
+    outlook = await look_ahead([*training, *deployment], present, PLANNERS, SETTINGS, T0)
+    assert list(complaints(outlook, manifests, live=True)) == []
+    assert outlook.verdict(Key(ARTIFACT_STORE, "default", "default")).state == "ready"
+
+
+async def test_a_training_that_is_under_way_is_taken_to_its_end(manifests: Manifests) -> None:
+    deployment = read_manifests([str(DIGITS / "deployment.yaml")])
+    others = [obj for obj in manifests.objects if obj["kind"] != MODEL_DEPLOYMENT.kind]
+    present = await begun(others, ARTIFACT_STORE, TRAINING_JOB)
+    assert [obj["metadata"]["name"] for obj in present if obj["kind"] == JOB.kind] != []
+    outlook = await look_ahead(deployment.objects, present, PLANNERS, SETTINGS, T0)
+    assert list(complaints(outlook, deployment, live=True)) == []
+    assert [key.kind for key in outlook.after] == [TRAINING_JOB, MODEL_DEPLOYMENT]
+
+
+async def test_what_is_missing_in_the_cluster_itself_is_not_looked_for_there_again(manifests: Manifests) -> None:
+    training = read_manifests([str(DIGITS / "training.yaml")])
+    outlook = await look_ahead(training.objects, [], PLANNERS, SETTINGS, T0)
+    [said] = complaints(outlook, training, live=True)
+    assert said.endswith('there is no ArtifactStore "default" in this namespace; create it')
+    [said] = complaints(outlook, training, live=False)
+    assert said.endswith("name its file too, or plan with --live")
