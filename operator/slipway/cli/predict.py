@@ -74,6 +74,8 @@ def predict(
         raise typer.BadParameter("give either --input or --dataset")
     if (name is None) == (url is None):
         raise typer.BadParameter("give either the name of a ModelDeployment or --url")
+    if url is not None and (local or state or namespace or context):
+        raise typer.BadParameter("--url names the server: leave out --local, --state, --namespace and --context")
     from slipway.cli.inference import library_of
     from slipway.cli.samples import built_in, read_file
     from slipway.cli.scores import tables

@@ -37,6 +37,8 @@ BLAMELESS = frozenset(
 STORE_AWAY = StoreAway.__name__
 """The exception of a pod that did not reach its store: another try may."""
 _MOST_DOUBLINGS = 4
+TRIED_AGAIN = "then it is tried again by itself, within 16 minutes"
+"""What follows on the cure of a task that `failed_by_store`."""
 
 
 @dataclass(frozen=True, slots=True)

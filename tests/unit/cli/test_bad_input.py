@@ -141,6 +141,7 @@ CLUSTER = {
     "a name and all namespaces": of("status digits -A", 2, "leave out --all-namespaces or the name"),
     "no samples": of("predict digits", 2, "give either --input or --dataset"),
     "no model": of("predict --dataset digits", 2, "give either the name of a ModelDeployment or --url"),
+    "server and a run": of("predict --url h:1 --local --dataset digits", 2, "leave out --local, --state, --namespace"),
     "a file of samples that is not there": of("predict digits --input none.npy", 3, "none.npy"),
     "a plugin that is not installed": of("plugin manifest nonesuch", 3, "no plugin 'nonesuch' is installed"),
     "a command that is misspelt": of("stauts", 2, "stauts"),

@@ -15,7 +15,7 @@ from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import secret_of
-from slipway.plan.tasks import Work, failed_by_store, follow_task, starved, will_retry
+from slipway.plan.tasks import TRIED_AGAIN, Work, failed_by_store, follow_task, starved, will_retry
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
@@ -112,7 +112,7 @@ def _cure(record: TaskRecord, work: Work) -> str:
     if starved(record) and work.resources_field is not None:
         return f"raise {work.resources_field}.memory above {work.memory}"
     if failed_by_store(record):
-        return "then it is tried again by itself, within 16 minutes"
+        return TRIED_AGAIN
     return f"see the logs of job/{record.job}"
 
 

@@ -86,7 +86,7 @@ class Pipeline:
         """The uncompressed and the compressed model as ONNX, each as far as it is there."""
         baseline: ArtifactRef | None = self.source.model
         if self.source.state is not State.ONNX:
-            step = conversion(self.source.state, plugins, role="convert-baseline")
+            step = conversion(self.source.state, plugins, role="convert-baseline", of="the baseline")
             baseline = self._step(step, self.source.model, None)
         candidate: ArtifactRef | None = self.source.model
         for step in steps:

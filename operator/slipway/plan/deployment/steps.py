@@ -105,13 +105,16 @@ def _ordered(
     return planned
 
 
-def conversion(state: State, plugins: Plugins, *, role: str) -> Step:
+def conversion(state: State, plugins: Plugins, *, role: str, of: str = "") -> Step:
     """The plugin that converts a model of that state to one that can be served: the first by name.
+
+    of: what is converted, where it is not what the steps work on.
 
     Raises NotYet (PluginNotFound) where no plugin does.
     """
     for name, plugin in sorted(plugins.items()):
         if plugin and plugin.conversion and plugin.consumes == state and plugin.produces == SERVED:
-            return Step(role, f"conversion to {SERVED} ({name} {plugin.version})", plugin, {}, conversion=True)
+            label = f"conversion{f' of {of}' if of else ''} to {SERVED} ({name} {plugin.version})"
+            return Step(role, label, plugin, {}, conversion=True)
     message = f"no CompressionPlugin converts a model of state {state} to {SERVED}; apply one, as export-onnx"
     raise NotYet("PluginNotFound", message)

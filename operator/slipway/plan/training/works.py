@@ -16,7 +16,7 @@ from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, TrainingJobStatus
 from slipway.plan.plan import Plan
 from slipway.plan.storemount import StoreMount
-from slipway.plan.tasks import SMALL, Work, follow_task, succeeded, will_retry
+from slipway.plan.tasks import SMALL, TRIED_AGAIN, Work, failed_by_store, follow_task, succeeded, will_retry
 from slipway.plan.training.attempts import folder, told
 from slipway.plan.training.round import Round
 
@@ -109,7 +109,8 @@ def _error(record: TaskRecord, blame: _Blame) -> SpecError | None:
     if record.state not in (TaskState.SUCCEEDED, TaskState.FAILED) or will_retry(record):
         return None
     why = told(record.failure) if record.failure else "it left no artifact"
-    return SpecError(blame.field, f"task {record.name} failed: {why}", blame.cure, reason=blame.reason)
+    cure = TRIED_AGAIN if failed_by_store(record) else blame.cure
+    return SpecError(blame.field, f"task {record.name} failed: {why}", cure, reason=blame.reason)
 
 
 def _work(round_: Round, name: str, task: Model, store: ArtifactStoreSpec, out: str | None = None) -> Work:

@@ -98,7 +98,7 @@ def test_what_was_waited_for_is_taken_up_when_it_comes():
     ("task", "expected", "words"),
     [
         ("prepare-train", "compressing", "preparation of digits (train)"),
-        ("convert-baseline", "compressing", "conversion to onnx (export-onnx 1.0.0)"),
+        ("convert-baseline", "compressing", "conversion of the baseline to onnx (export-onnx 1.0.0)"),
         ("prune-structured", "compressing", "spec.compression.steps[0] (prune-structured 1.0.0)"),
         ("quantize-int8", "compressing", "spec.compression.steps[1] (quantize-int8 1.0.0)"),
         ("evaluate-candidate", "evaluating", "evaluation of the candidate"),

@@ -163,6 +163,17 @@ def test_data_that_cannot_be_prepared_fail_the_job_with_the_cause() -> None:
     assert "finishedAt" not in world.status(world.key)
 
 
+def test_data_that_the_store_refused_are_prepared_again_and_the_job_says_so() -> None:
+    denied = failed("access is denied; give the key the right to write", exception="StoreError", rank=None)
+    world = TrainingWorld(data=BUILT_IN).plan().task_ends(denied)
+    assert world.says("Stalled").endswith(
+        "right to write (exit code 1); then it is tried again by itself, within 16 minutes"
+    )
+    world.passes(minutes=1)
+    assert row(world) == ("Pending", {"Reconciling"})
+    assert tasks_of(world) == ["prepare"]
+
+
 def test_a_new_runtime_image_prepares_anew_what_an_old_one_could_not() -> None:
     world = TrainingWorld(data=BUILT_IN).plan().task_ends(failed("a defect"))
     world.settings = type(SETTINGS)(runtime_image="registry.example/slipway-runtime:2", serving_image="x")
