@@ -11,7 +11,8 @@ SlipwayError
   ArtifactError  an artifact is missing, cut or altered       -> the step that reads it fails
   StoreError     the store refuses: key, bucket, right        -> what needs it fails; the message names the field
     StoreAway      the store does not answer                  -> tasks are tried again
-  PluginError    one plugin failed or broke its contract      -> Stalled=True on the objects that name it
+  PluginError    one plugin failed or refused its model       -> Stalled=True on the objects that name it
+    ContractError  it broke its contract: its author's to mend
 """
 
 from __future__ import annotations
@@ -88,3 +89,7 @@ class StoreAway(StoreError):
 
 class PluginError(SlipwayError):
     """A plugin could not be loaded, refused its input or failed; the message carries the plugin's name."""
+
+
+class ContractError(PluginError):
+    """A plugin broke its contract, whatever the model: only its author can cure it."""

@@ -9,7 +9,7 @@ import typer
 from slipway.cli.options import Context, Format, Namespace, Output
 
 if TYPE_CHECKING:
-    from slipway.cli.checks import Finding
+    from slipway.api.findings import Finding
 
 TIMEOUT_SECONDS = 120.0
 
@@ -39,22 +39,17 @@ def doctor(
     """
     import asyncio
 
-    from slipway.cli.exits import FAILED
-    from slipway.cli.tables import Table, print_data, print_tables
+    from slipway.cli.tables import print_findings
 
     found = asyncio.run(_examined(namespace, context, timeout if deep else None))
-    if output is Output.TABLE:
-        rows = tuple((one.check, one.level, one.what + (f"; {one.cure}" if one.cure else "")) for one in found)
-        print_tables([Table(("CHECK", "RESULT", "WHAT"), rows)])
-    else:
-        print_data([one._asdict() for one in found], output)
-    raise typer.Exit(FAILED if any(one.level == "fail" for one in found) else 0)
+    raise typer.Exit(print_findings(found, output))
 
 
 async def _examined(namespace: str | None, context: str | None, deep_seconds: float | None) -> list[Finding]:
     from slipway.api.errors import Forbidden
+    from slipway.api.findings import Finding
     from slipway.cli.access import access
-    from slipway.cli.checks import Asked, Finding, deep, installed, places, rights
+    from slipway.cli.checks import Asked, deep, installed, places, rights
 
     async with access(context, namespace) as way:
         asked = Asked(way)

@@ -8,9 +8,10 @@ import typer
 
 from slipway.cli import completion
 from slipway.cli.options import Context, Format, Output
+from slipway.cli.plugincheck import check
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from slipway.sdk.plugin import BrokenPlugin, Compression
 
@@ -20,6 +21,7 @@ plugin = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+plugin.command()(check)
 
 
 @plugin.command("list")
@@ -41,11 +43,12 @@ def list_plugins(
     import asyncio
     import sys
 
+    from slipway.cli.installed import installed
     from slipway.cli.summary import as_list
     from slipway.cli.tables import print_data, print_tables
 
-    loaded, broken = _local() if local else ({}, [])
-    manifests = _manifests(loaded, None) if local else asyncio.run(_in_cluster(context))
+    loaded, broken = installed() if local else ({}, [])
+    manifests = _manifests(loaded.values(), None) if local else asyncio.run(_in_cluster(context))
     if output is not Output.TABLE:
         print_data(as_list(manifests), output)
     elif manifests or broken:
@@ -78,19 +81,16 @@ def manifest(
       slipway plugin manifest my-plugin --image registry.example/my-plugin@sha256:... | kubectl apply -f -
     """
     from slipway.api.errors import PluginError
-    from slipway.cli.exits import NOT_FOUND, CommandError
+    from slipway.cli.installed import installed, named
     from slipway.cli.summary import as_list
     from slipway.cli.tables import print_data
 
     if (name is None) != every:
         raise typer.BadParameter("give either the name of a plugin or --all")
-    loaded, broken = _local()
-    failed = [found for found in broken if every or found.name == name]
-    if failed:
-        raise PluginError("; ".join(f"plugin {found.name} ({found.value}): {found.error}" for found in failed))
-    if name is not None and name not in loaded:
-        raise CommandError(f"no plugin {name!r} is installed; there is {', '.join(loaded) or 'none'}", NOT_FOUND)
-    manifests = _manifests({name: loaded[name]} if name else loaded, image)
+    loaded, broken = installed()
+    if every and broken:
+        raise PluginError("; ".join(f"plugin {found.name} ({found.value}): {found.error}" for found in broken))
+    manifests = _manifests([named(name, loaded, broken)] if name else loaded.values(), image)
     if output is Output.JSON:
         print_data(manifests[0] if name else as_list(manifests), output)
         return
@@ -100,18 +100,10 @@ def manifest(
         print_data(body, Output.YAML)
 
 
-def _local() -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
-    from importlib.metadata import entry_points
-
-    from slipway.sdk.plugin import GROUP, load_plugins
-
-    return load_plugins(list(entry_points(group=GROUP)))
-
-
-def _manifests(plugins: Mapping[str, Compression[Any]], image: str | None) -> list[dict[str, Any]]:
+def _manifests(plugins: Iterable[Compression[Any]], image: str | None) -> list[dict[str, Any]]:
     from slipway.sdk.describe import plugin_manifest
 
-    return [plugin_manifest(plugins[name], image) for name in sorted(plugins)]
+    return [plugin_manifest(plugin, image) for plugin in sorted(plugins, key=lambda plugin: plugin.name)]
 
 
 async def _in_cluster(context: str | None) -> list[dict[str, Any]]:

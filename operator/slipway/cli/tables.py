@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from slipway.cli.exits import FAILED
 from slipway.cli.options import Output
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
+
+    from slipway.api.findings import Finding
 
 GAP = "   "
 _STATES = frozenset({"PHASE", "STATE", "OUTCOME", "RIGHT"})
@@ -81,6 +84,16 @@ def print_tables(tables: Sequence[Table]) -> None:
         Console().print(coloured(tables))
     else:
         print("\n\n".join(plain(table) for table in tables))
+
+
+def print_findings(found: Sequence[Finding], output: Output) -> int:
+    """A line for each. Returns the exit code: 1 where anything fails."""
+    if output is Output.TABLE:
+        rows = tuple((one.check, one.level, one.what + (f"; {one.cure}" if one.cure else "")) for one in found)
+        print_tables([Table(("CHECK", "RESULT", "WHAT"), rows)])
+    else:
+        print_data([one._asdict() for one in found], output)
+    return FAILED if any(one.level == "fail" for one in found) else 0
 
 
 def print_data(value: Any, output: Output) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from slipway.api.artifacts import State
-from slipway.api.errors import PluginError, SlipwayError
+from slipway.api.errors import ContractError, PluginError, SlipwayError
 from slipway.api.reports import Report
 from slipway.api.tasks import CompressTask
 from slipway.runtime.context import PodContext
 from slipway.runtime.determinism import make_deterministic
 from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.sdk.artifact import Artifact
-from slipway.sdk.plugin import GROUP, Compression, load_plugins
+from slipway.sdk.plugin import GROUP, Compression, load_plugins, parameters
 
 
 def run(task: CompressTask, pod: Pod) -> Report:
@@ -47,7 +45,7 @@ def compress(plugin: Compression[Any], task: CompressTask, pod: Pod) -> Report:
         raise PluginError(f"plugin {plugin.name!r} takes state {plugin.consumes}, and the model is {model.state}")
     if plugin.needs_data and task.data is None:
         raise PluginError(f"plugin {plugin.name!r} needs data: set spec.compression.data")
-    params = parameters(plugin, task)
+    params = parameters(plugin, task.params)
     with_torch = State.MODULE in (plugin.consumes, plugin.produces)
     make_deterministic(task.seed, strict=True, with_torch=with_torch)
     context = PodContext(task, pod, plugin)
@@ -57,20 +55,8 @@ def compress(plugin: Compression[Any], task: CompressTask, pod: Pod) -> Report:
     except SlipwayError:
         raise
     except Exception as error:
-        raise PluginError(f"plugin {plugin.name!r} {plugin.version}: {type(error).__name__}: {error}") from error
+        raise ContractError(f"plugin {plugin.name!r} {plugin.version}: {type(error).__name__}: {error}") from error
     if not isinstance(left, Artifact) or left.path != pod.out / ARTIFACT:
-        raise PluginError(f"plugin {plugin.name!r} {plugin.version} did not return what its context wrote")
+        raise ContractError(f"plugin {plugin.name!r} {plugin.version} did not return what its context wrote")
     context.progress(f"left {left.state} {left.digest}, {left.size_bytes} bytes")
     return pod.succeeded(left, left.manifest.provenance.metrics)
-
-
-def parameters(plugin: Compression[Any], task: CompressTask) -> BaseModel:
-    """Raises PluginError naming each parameter that is wrong."""
-    try:
-        checked: BaseModel = plugin.params.model_validate(dict(task.params), extra="forbid")
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"params.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
-        )
-        raise PluginError(f"plugin {plugin.name!r} {plugin.version}: {wrong}") from error
-    return checked

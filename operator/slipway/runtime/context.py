@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slipway.api.artifacts import State
-from slipway.api.errors import PluginError
+from slipway.api.errors import ContractError, PluginError
 from slipway.api.tasks import CompressTask
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.onnxfile import stripped
@@ -103,7 +103,7 @@ class PodContext:
 
         source = like.content.module
         if source is None:
-            raise PluginError(f"plugin {self._plugin.name!r} saves a module like one of state {like.state}")
+            raise ContractError(f"plugin {self._plugin.name!r} saves a module like one of state {like.state}")
         module = module.cpu().eval()
         code = like.path / CODE_DIR
         plain = modules.build(source.factory, source.args, code if source.code else None)
@@ -114,7 +114,7 @@ class PodContext:
         examples = modules.example(like.content.inputs)
         again = modules.rebuild(source, modules.read_weights(weights), code)
         if not modules.same_outputs(module, again, examples):
-            raise PluginError(f"plugin {self._plugin.name!r}: the module answers otherwise when it is built anew")
+            raise ContractError(f"plugin {self._plugin.name!r}: the module answers otherwise when it is built anew")
         _, outputs = modules.specs(module, examples)
         files: dict[str, Path | bytes] = {MODEL_FILE: weights}
         files |= {name: like.file(name) for name in like.content.files if name.startswith(f"{CODE_DIR}/")}
@@ -147,7 +147,7 @@ class PodContext:
     ) -> Artifact:
         plugin, task = self._plugin, self._task
         if content.state is not plugin.produces:  # before it is written: what lies there whole is taken for the result
-            raise PluginError(f"plugin {plugin.name!r} left state {content.state}; it declares {plugin.produces}")
+            raise ContractError(f"plugin {plugin.name!r} left state {content.state}; it declares {plugin.produces}")
         origin = Provenance(
             task="compress",
             parents=(task.model.digest, *((task.data.artifact.digest,) if task.data else ())),

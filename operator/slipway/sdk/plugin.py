@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from slipway.api.artifacts import State
 from slipway.api.errors import PluginError
@@ -205,6 +205,18 @@ def checked(name: str, plugin: object) -> Compression[Any]:
     if problems:
         raise PluginError(f"plugin {name!r} breaks the contract: {'; '.join(problems)}")
     return plugin  # type: ignore[return-value]
+
+
+def parameters(plugin: Compression[Any], given: Mapping[str, Any]) -> BaseModel:
+    """What `run` gets of them. Raises PluginError naming each parameter that is wrong."""
+    try:
+        valid: BaseModel = plugin.params.model_validate(dict(given), extra="forbid")
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"params.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+        )
+        raise PluginError(f"plugin {plugin.name!r} {plugin.version}: {wrong}") from error
+    return valid
 
 
 _FIELDS: dict[str, type] = {

@@ -1,5 +1,5 @@
 """What can be wrong between a user and a model that serves: one function for each thing that is looked at."""
 
-from slipway.cli.checks.findings import Asked, Finding
+from slipway.cli.checks.asking import Asked
 
-__all__ = ["Asked", "Finding"]
+__all__ = ["Asked"]

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.errors import ClusterError, Forbidden
+from slipway.api.findings import Finding
 from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Object, key_of
 from slipway.api.podtemplate import Resources
 from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
-from slipway.cli.checks.findings import Asked, Finding
+from slipway.cli.checks.asking import Asked
 from slipway.cli.present import settings_of
 from slipway.plan.outcomes import conditions_of, is_over
 from slipway.plan.pods import container, pod_template

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from slipway.api.crds import RESOURCES, Resource, root_schema
 from slipway.api.errors import Forbidden
+from slipway.api.findings import Finding
 from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Object
 from slipway.api.schema import Schema, walk
-from slipway.cli.checks.findings import Asked, Finding
+from slipway.cli.checks.asking import Asked
 from slipway.cli.present import OPERATOR
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from slipway.api.errors import Forbidden
+from slipway.api.findings import Finding
 from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, POD, PVC, Object
-from slipway.cli.checks.findings import Asked, Finding, counted
+from slipway.cli.checks.asking import Asked, counted
 from slipway.cli.together import together
 from slipway.plan.store import SHARED_MODE
 from slipway.preview.outlook import verdict_of

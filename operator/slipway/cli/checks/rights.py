@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from slipway.api.errors import Forbidden
+from slipway.api.findings import Finding
 from slipway.api.kinds import DEPLOYMENT, GROUP
-from slipway.cli.checks.findings import Asked, Finding, counted
+from slipway.cli.checks.asking import Asked, counted
 from slipway.cli.present import OPERATOR
 from slipway.cli.together import together
 

@@ -1,25 +1,14 @@
-"""What a check asks the cluster, and what it answers."""
+"""What a check asks the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from slipway.api.errors import NotFound
 from slipway.api.kinds import Kind, Object
 from slipway.cli.access import Access
-
-Level = Literal["ok", "warn", "fail"]
-
-
-class Finding(NamedTuple):
-    """One line. cure: what to do; empty where all is well."""
-
-    check: str
-    level: Level
-    what: str
-    cure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

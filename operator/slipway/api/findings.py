@@ -1,0 +1,21 @@
+"""What a check answers: one line for people, the same for programs."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """One line. cure: what to do; empty where all is well."""
+
+    check: str
+    level: Level
+    what: str
+    cure: str = ""
+
+
+def judged(check: str, problems: list[str], well: str, cure: str) -> Finding:
+    """A failure that names every problem; without one, what is well."""
+    return Finding(check, "fail", "; ".join(problems), cure) if problems else Finding(check, "ok", well)

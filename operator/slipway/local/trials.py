@@ -1,0 +1,120 @@
+"""A plugin tried on this machine, in processes of its own; none of them outlives the trial."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slipway.api.errors import SlipwayError
+from slipway.api.findings import Finding
+from slipway.local.processes import KILLED, start
+from slipway.sdk.artifact import Artifact
+from slipway.sdk.contract import import_finding
+from slipway.sdk.plugin import Compression
+from slipway.sdk.trials import DATA, MODELS, Run, Trial, TrialOrder, trial_findings
+from slipway.sdk.write import write_artifact
+
+OWN_MODEL = "model"
+LOG_LINES = 5
+"""Of the end of a log that are shown."""
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a plugin is to be tried. model: the user's own, and data that fits it; None for those that are made here."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    model: Artifact | None = None
+    data: Artifact | None = None
+    timeout_seconds: float | None = None
+    """For each process."""
+
+
+async def process(
+    arguments: Sequence[str], folder: Path, *, hash_seed: int = 0, timeout_seconds: float | None = None
+) -> str:
+    """Run this Python in `folder/work`; returns why it did not end well, nothing where it did.
+
+    It has ended, with all that it started, when this returns or is cancelled.
+    """
+    work, temporary, log = folder / "work", folder / "tmp", folder / "log"
+    for place in (work, temporary):
+        place.mkdir(parents=True)
+    path = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": str(hash_seed),
+        "PYTHONPATH": os.pathsep.join(path),
+        "TMPDIR": str(temporary),
+    }
+    held = await start([sys.executable, "-P", *arguments], environment, work, log)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            code = await held.wait()
+    except TimeoutError:
+        return f"it did not end within {timeout_seconds:g} s"
+    finally:
+        await held.killed()
+    if code == 0:
+        return ""
+    said = " | ".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]) or "it said nothing"
+    return f"its process {'was killed' if code == KILLED else f'ended with code {code}'}: {said}"
+
+
+async def twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], folder: Path) -> tuple[ResultT, ResultT]:
+    """Both at once. run: takes a hash seed and a folder that is its own."""
+    async with asyncio.TaskGroup() as group:
+        first, second = (group.create_task(run(number, folder / f"run-{number}")) for number in (1, 2))
+    return first.result(), second.result()
+
+
+async def imports(plugin: str, folder: Path, timeout_seconds: float | None = None) -> Finding:
+    """What importing the plugin's module brings in."""
+    result = folder / "imported"
+    arguments = ["-m", "slipway.sdk.imported", plugin, str(result)]
+    if why := await process(arguments, folder / "imports", timeout_seconds=timeout_seconds):
+        return Finding("import", "fail", why, "import nothing but slipway.sdk, pydantic and the like at its top")
+    return import_finding(result.read_text().split())
+
+
+async def trials(plugin: Compression[Any], folder: Path, wish: Wish) -> list[Finding]:
+    """What two runs on each model say of it. folder: an empty one, where models and results go.
+
+    Raises SlipwayError where the models cannot be made.
+    """
+    store, data = folder / "store", plugin.needs_data or wish.data is not None
+    await _supply(plugin, store, wish, data=data)
+    models = (OWN_MODEL,) if wish.model else tuple(MODELS)
+    order = TrialOrder(plugin=plugin.name, params=wish.params, store=str(store), models=models, data=data)
+
+    async def run(number: int, place: Path) -> Run:
+        result = folder / f"result-{number}"
+        arguments = ["-m", "slipway.runtime.trial", order.model_dump_json(), str(result)]
+        why = await process(arguments, place, hash_seed=number, timeout_seconds=wish.timeout_seconds)
+        lines = result.read_text().splitlines() if result.exists() else []
+        found = [Trial.model_validate_json(line) for line in lines]
+        return Run({trial.model: trial for trial in found}, why)
+
+    first, second = await twice(run, folder)
+    return trial_findings(plugin, models, first, second)
+
+
+async def _supply(plugin: Compression[Any], store: Path, wish: Wish, *, data: bool) -> None:
+    """Put the user's artifacts into the store as copies, and make what is missing."""
+    for name, artifact in ((OWN_MODEL, wish.model), (DATA, wish.data)):
+        if artifact is not None:
+            files: dict[str, Path | bytes] = {path: artifact.file(path) for path in artifact.content.files}
+            write_artifact(store / name / "artifact", artifact.content, files)
+    if wish.model is not None and (wish.data is not None or not data):
+        return
+    state = "none" if wish.model is not None else str(plugin.consumes)
+    arguments = ["-m", "slipway.runtime.trialmodels", str(store), state]
+    if why := await process(arguments, store.parent / "models", timeout_seconds=wish.timeout_seconds):
+        raise SlipwayError(f"the trial models cannot be made: {why}")

@@ -1,0 +1,115 @@
+"""`python -m slipway.runtime.trial ORDER RESULT`: run a plugin on trial models, as pods would; a line of JSON for each.
+
+ORDER is the JSON of a TrialOrder. The working folder is where the runs leave what they leave. A line is written when
+a run has ended, so that whoever started this knows where it stood still.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import Any
+
+import slipway
+from slipway.api.artifacts import ArtifactRef
+from slipway.api.errors import ContractError, PluginError, SlipwayError
+from slipway.api.tasks import CompressTask, DataRef
+from slipway.runtime.compress import compress, find_plugin
+from slipway.runtime.pod import ARTIFACT, Pod
+from slipway.runtime.store import FolderStore
+from slipway.runtime.trialresult import result_findings
+from slipway.sdk.artifact import Artifact, read_artifact
+from slipway.sdk.plugin import Compression
+from slipway.sdk.trials import DATA, SEED, Trial, TrialOrder
+
+
+def main(order: TrialOrder, result: Path) -> None:
+    """Runs all that was ordered; only what ends the process keeps it from the next model."""
+    plugin = find_plugin(order.plugin)
+    for name in order.models:
+        trial = tried(plugin, name, order, Path.cwd() / name)
+        with result.open("a") as stream:
+            stream.write(trial.model_dump_json() + "\n")
+
+
+def tried(plugin: Compression[Any], name: str, order: TrialOrder, out: Path) -> Trial:
+    """One run on one model of the store, and what is to be said of its result. out: the run's own folder."""
+    store = Path(order.store)
+    pod = pod_in(store, out)
+    model = read_artifact(store / name / ARTIFACT)
+    data = reference(read_artifact(store / DATA / ARTIFACT), DATA) if order.data else None
+    task = CompressTask(
+        entry_point=plugin.name,
+        version=plugin.version,
+        params=order.params,
+        model=reference(model, name),
+        data=DataRef(name=DATA, artifact=data) if data else None,
+        seed=SEED,
+    )
+    try:
+        compress(plugin, task, pod)
+        left = read_artifact(out / ARTIFACT)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+        traceback.print_exc()
+        refused = isinstance(error, PluginError) and not isinstance(error, ContractError)
+        reason = str(error) if refused else f"{_named(error)}{_where(error)}"
+        return Trial(model=name, outcome="refused" if refused else "broken", reason=reason)
+    return Trial(
+        model=name,
+        outcome="left",
+        state=left.state,
+        digest=left.digest,
+        files={path: entry.sha256 for path, entry in left.content.files.items()},
+        bytes_before=model.size_bytes,
+        bytes_after=left.size_bytes,
+        findings=tuple(result_findings(model, left, _places(store, out))),
+    )
+
+
+def pod_in(store: Path, out: Path) -> Pod:
+    """What a pod finds whose store is the one folder, and which leaves its result in the other."""
+    return Pod(
+        store=FolderStore(store, out),
+        out=out,
+        output=out / "output",
+        scratch=out / "scratch",
+        repository=out / "repository",
+        termination_log=out / "termination-log",
+        out_uri=f"store:///{out.name}",
+        job_uid="trial",
+        index=0,
+    )
+
+
+def reference(artifact: Artifact, name: str) -> ArtifactRef:
+    """An artifact that lies in a folder of the store of trials."""
+    return ArtifactRef(uri=f"store:///{name}/{ARTIFACT}", digest=artifact.digest, state=artifact.state)
+
+
+def _named(error: BaseException) -> str:
+    """Errors that Slipway raises say enough."""
+    return str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
+
+
+def _where(error: BaseException) -> str:
+    """The line of the plugin's code that raised it; nothing where none did."""
+    cause = error.__cause__ or error
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(cause.__traceback__)]
+    lines = [frame.lineno for frame in traceback.extract_tb(cause.__traceback__)]
+    own = Path(slipway.__path__[0])
+    foreign = [(path, line) for path, line in zip(frames, lines, strict=True) if not path.is_relative_to(own)]
+    outside = [(path, line) for path, line in foreign if not {"site-packages", "dist-packages"} & set(path.parts)]
+    chosen = outside or foreign[:1]
+    return f" ({chosen[-1][0].name}, line {chosen[-1][1]})" if chosen else ""
+
+
+def _places(store: Path, out: Path) -> list[Path]:
+    return [store, out, Path.cwd(), Path(sys.prefix), Path(sysconfig.get_paths()["purelib"])]
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    main(TrialOrder.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
