@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
-from slipway.api.compressionplugin import CompressionPlugin
+from slipway.cli.main import app
+from slipway.local.trials import process, twice
 from slipway.sdk.artifact import Artifact, read_artifact
-from slipway.sdk.describe import plugin_manifest
-from slipway.sdk.plugin import GROUP, Compression, load_plugins
+from slipway.sdk.contract import class_findings
+from slipway.sdk.plugin import GROUP, load_plugins
+from support.examples import example_plugin_installed
 
 POINTS = sorted(entry_points(group=GROUP), key=lambda point: point.name)
 NAMES = [point.name for point in POINTS]
@@ -32,10 +34,11 @@ INT8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 class Runs:
     """What two processes with different hash seeds left; see support.plugin_runs."""
 
-    def __init__(self, stores: list[Path], results: list[dict[str, Any]]) -> None:
-        self.stores = stores
+    def __init__(self, results: Sequence[dict[str, Any]]) -> None:
+        self.stores = [result["store"] for result in results]
         self.digests = [result["digests"] for result in results]
         self.refused: dict[str, str] = results[0]["refused"]
+        self.wrong: dict[str, list[Any]] = results[0]["wrong"]
 
     def artifact(self, name: str) -> Artifact:
         return read_artifact(self.stores[0] / name / "artifact")
@@ -53,61 +56,55 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    stores = [tmp_path_factory.mktemp(f"store-{number}") for number in range(2)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "support.plugin_runs", store],
-            cwd=TESTS,
-            env={**os.environ, "PYTHONHASHSEED": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number, store in enumerate(stores)
-    ]
-    try:
-        results = []
-        for process in started:
-            out, log = process.communicate(timeout=240)
-            assert process.returncode == 0, log[-4000:]
-            results.append(json.loads(out))
-    finally:
-        for process in started:
-            process.kill()
-    return Runs(stores, results)
+    async def run(number: int, folder: Path) -> dict[str, Any]:
+        arguments = ["-W", "ignore", "-m", "support.plugin_runs", str(folder / "store"), str(folder / "result")]
+        assert await process(arguments, folder, hash_seed=number, timeout_seconds=240) == ""
+        return {"store": folder / "store", **json.loads((folder / "result").read_text())}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        return Runs(asyncio.run(twice(run, tmp_path_factory.mktemp("runs"))))
 
 
-@pytest.fixture(params=NAMES)
-def plugin(request: pytest.FixtureRequest) -> Compression[Any]:
+@pytest.mark.parametrize("name", NAMES)
+def test_its_class_keeps_what_the_command_line_checks(name: str):
     loaded, broken = load_plugins(POINTS)
     assert not broken
-    return loaded[request.param]
+    found = class_findings(loaded[name])
+    assert len(found) >= 5
+    assert [one for one in found if one.level != "ok"] == []
 
 
-def test_each_parameter_says_what_it_is_and_what_it_may_be(plugin: Compression[Any]):
-    schema = plugin.params.model_json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    for path, field in parameters(schema):
-        assert field.get("description"), f"{path} has no description"
-        if field.get("type") in ("integer", "number"):
-            assert field.keys() & {"minimum", "exclusiveMinimum"}, f"{path} has no lower bound"
-            assert field.keys() & {"maximum", "exclusiveMaximum"}, f"{path} has no upper bound"
+def test_every_result_keeps_what_the_command_line_checks(runs: Runs):
+    assert runs.wrong.keys() >= runs.digests[0].keys()
+    assert {name: found for name, found in runs.wrong.items() if found} == {}
 
 
-def test_parameters_have_defaults_that_are_valid_and_refuse_what_they_do_not_know(plugin: Compression[Any]):
-    schema = jsonschema.Draft202012Validator(plugin.params.model_json_schema())
-    assert schema.is_valid(plugin.params().model_dump(mode="json"))
-    assert not schema.is_valid({"nonsense": 1})
+@pytest.mark.parametrize(
+    ("name", "model"), [("export-onnx", "mlp"), ("prune-structured", "convnet"), ("quantize-int8", "mlp-onnx")]
+)
+def test_a_plugin_that_we_ship_passes_the_check_of_the_command_line(runs: Runs, name: str, model: str):
+    store = runs.stores[0]
+    words = ["--model", str(store / model / "artifact"), "--data", str(store / "train/artifact"), "-o", "json"]
+    if name == "prune-structured":
+        words += ["--param", "recover.epochs=1"]
+    result = CliRunner().invoke(app, ["plugin", "check", name, *words])
+    assert result.exit_code == 0, result.output
+    found = {one["check"]: one["level"] for one in json.loads(result.stdout)}
+    assert {"import", "model: same seed", "model: batches", "model: size"} <= found.keys()
+    assert set(found.values()) == {"ok"}
 
 
-def test_its_manifest_is_a_compression_plugin(plugin: Compression[Any]):
-    manifest = plugin_manifest(plugin, image="example.test/plugins@sha256:" + "0" * 64)
-    spec = CompressionPlugin.model_validate(manifest).spec
-    assert manifest["metadata"]["name"] == plugin.name == spec.entry_point
-    assert (spec.version, spec.description) == (plugin.version, plugin.description)
-    assert (spec.consumes, spec.produces) == (plugin.consumes, plugin.produces)
-    assert spec.needs.data is plugin.needs_data
-    assert json.loads(json.dumps(manifest)) == manifest
+def test_the_example_passes_the_check_and_is_told_which_model_it_refuses(monkeypatch: pytest.MonkeyPatch):
+    with example_plugin_installed() as folder:
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        result = CliRunner().invoke(app, ["plugin", "check", "svd-linear"])
+    assert result.exit_code == 0, result.output
+    rows = [re.split(r" {3,}", line) for line in result.stdout.splitlines()[1:]]
+    assert [row for row in rows if row[1] != "ok"] == [
+        ["convnet: run", "warn", "refused: svd-linear: no fully connected layer gets smaller at energy 0.9"]
+    ]
+    assert {"mlp: same seed", "mlp: graph", "mlp: batches", "mlp: paths", "mlp: size"} <= {row[0] for row in rows}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,27 +155,6 @@ def test_a_teacher_changes_what_is_learned(runs: Runs):
     assert any(not np.array_equal(alone[name], taught[name]) for name in alone)
 
 
-@pytest.mark.parametrize("batch", [1, 5, 200])
-@pytest.mark.parametrize("name", ["mlp-pruned-int8", "convnet-pruned-onnx", "convnet-pruned-int8"])
-def test_graphs_take_any_batch_and_answer_each_sample_by_itself(runs: Runs, name: str, batch: int):
-    session = runs.session(name)
-    images = np.random.default_rng(0).random((batch, 28, 28), dtype=np.float32)
-    together = scores(session, images)
-    assert together.shape == (batch, 10)
-    alone = np.concatenate([scores(session, images[place : place + 1]) for place in range(batch)])
-    assert np.abs(together - alone).max() < 1e-4
-
-
-def test_exported_graphs_keep_the_names_of_the_module_and_no_path_of_the_machine(runs: Runs):
-    for name in ("mlp-onnx", "mlp-pruned-onnx", "mlp-pruned-int8"):
-        session = runs.session(name)
-        assert [tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())] == ["image", "scores"]
-        data = runs.artifact(name).file("model.onnx").read_bytes()
-        assert b".py" not in data
-        assert str(TESTS.parent).encode() not in data
-        onnx.checker.check_model(runs.graph(name), full_check=True)
-
-
 def test_int8_is_3_4_times_smaller_than_the_pruned_graph_and_6_5_times_than_the_first(runs: Runs):
     first, pruned, small = (
         runs.artifact(name).size_bytes for name in ("mlp-onnx", "mlp-pruned-onnx", "mlp-pruned-int8")
@@ -217,9 +193,3 @@ def scores(session: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndar
     (tensor,) = session.get_inputs()
     output: np.ndarray = session.run(None, {tensor.name: images})[0]
     return output
-
-
-def parameters(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for owner, body in (("", schema), *schema.get("$defs", {}).items()):
-        for name, field in body.get("properties", {}).items():
-            yield f"{owner}.{name}", field

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,9 +56,15 @@ def place_plugin(folder: Path) -> None:
     about, built = project["project"], project["tool"]["hatch"]["build"]["targets"]["wheel"]
     for name in built["only-include"]:
         shutil.copy(PLUGIN / name, folder)
-    metadata = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+    describe(folder, about["name"], about["version"], about["entry-points"])
+
+
+def describe(folder: Path, name: str, version: str, groups: Mapping[str, Mapping[str, str]]) -> None:
+    """What makes a folder on the path an installed distribution with these entry points."""
+    metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
-    groups = about["entry-points"].items()
-    lines = [line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))]
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = [
+        line for group, points in groups.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))
+    ]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")

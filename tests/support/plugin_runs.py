@@ -1,11 +1,10 @@
-"""Runs every plugin on models that it can and cannot handle: `python -m support.plugin_runs STORE`, JSON on stdout.
+"""Runs every plugin on models that it can and cannot handle: `python -m support.plugin_runs STORE RESULT`, as JSON.
 
 A process of its own, so that a test can run it twice and see whether both left the same, and needs no torch itself.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.artifacts import ArtifactRef, State, store_path
 from slipway.api.errors import PluginError
 from slipway.api.tasks import CompressTask, DataRef, PrepareTask
 from slipway.runtime import modules
 from slipway.runtime.compress import find_plugin
 from slipway.runtime.datasets import read_arrays
+from slipway.runtime.trialresult import result_findings
+from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import MODEL_FILE, ONNX_FILE, Content, ModuleSource, TensorSpec
 from support.graphs import content_of, random_features
 from support.stores import do, made, put
@@ -73,14 +74,20 @@ def module_in(store: Path, folder: str, factory: str, **args: Any) -> ArtifactRe
 
 
 def main(store: Path) -> dict[str, Any]:
-    """What was left by each run, and why each refusal was one."""
+    """What was left by each run, what is wrong with it, and why each refusal was one."""
     train = made(do(store, "train", PrepareTask(dataset="digits", split="train")))
     data = DataRef(name="train", artifact=train)
+    wrong = {}
 
     def run(folder: str, plugin: str, model: ArtifactRef, **params: Any) -> ArtifactRef:
         version = find_plugin(plugin).version
         task = CompressTask(entry_point=plugin, version=version, params=params, model=model, data=data, seed=3)
-        return made(do(store, folder, task))
+        left = made(do(store, folder, task))
+        before, after = (read_artifact(store / store_path(ref.uri)) for ref in (model, left))
+        found = result_findings(before, after, [store])
+        assert len(found) >= 3
+        wrong[folder] = [one for one in found if one.level != "ok"]
+        return left
 
     mlp = module_in(store, "mlp", "slipway.runtime.models:mlp", layers=[784, 128, 10])
     shallow = module_in(store, "shallow", "slipway.runtime.models:mlp", layers=[784, 10])
@@ -116,11 +123,9 @@ def main(store: Path) -> dict[str, Any]:
             refused[name] = f"left {attempt().digest}"
         except PluginError as error:
             refused[name] = f"PluginError: {error}"
-    return {"digests": {name: ref.digest for name, ref in left.items()}, "refused": refused}
+    return {"digests": {name: ref.digest for name, ref in left.items()}, "refused": refused, "wrong": wrong}
 
 
 if __name__ == "__main__":
     sys.modules["support.plugin_runs"] = sys.modules["__main__"]  # its factory is this very module
-    with contextlib.redirect_stdout(sys.stderr):
-        result = main(Path(sys.argv[1]))
-    print(json.dumps(result))
+    Path(sys.argv[2]).write_text(json.dumps(main(Path(sys.argv[1]))))

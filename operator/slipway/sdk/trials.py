@@ -109,6 +109,8 @@ _CHANCE = "draw from context.seed, sort what comes from sets and folders, and wr
 def _size(plugin: Compression[Any], trial: Trial) -> Finding:
     before, after = trial.bytes_before, trial.bytes_after
     what = f"{before:,} bytes before, {after:,} after"
-    if plugin.conversion or after < before:
-        return Finding("size", "ok", what + (f": {before / after:.1f} times smaller" if 0 < after < before else ""))
+    if plugin.conversion:
+        return Finding("size", "ok", what)
+    if after < before:
+        return Finding("size", "ok", f"{what}: {1 - after / before:.0%} smaller")
     return Finding("size", "warn", f"{what}: not smaller", "refuse by PluginError what does not get smaller")

@@ -1,0 +1,91 @@
+"""What two runs of a plugin on trial models say of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from slipway.api.artifacts import State
+from slipway.api.findings import Finding
+from slipway.sdk.trials import Run, Trial, trial_findings
+
+ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+OK = {"mlp: run": "ok", "mlp: same seed": "ok", "mlp: size": "ok"}
+
+
+def left(model: str = "mlp", digest: str = ONE, **more: Any) -> Trial:
+    given = {"bytes_before": 400, "bytes_after": 100, "files": {"model.onnx": digest, "notes": "0"}, **more}
+    return Trial(model=model, outcome="left", state=State.ONNX, digest=digest, **given)
+
+
+def refused() -> Trial:
+    return Trial(model="mlp", outcome="refused", reason="too small")
+
+
+def broken() -> Trial:
+    return Trial(model="mlp", outcome="broken", reason="KeyError: 'w' (plugin.py, line 7)")
+
+
+def run(*trials: Trial, ended: str = "") -> Run:
+    return Run({trial.model: trial for trial in trials}, ended)
+
+
+def findings(
+    first: Run, second: Run, models: tuple[str, ...] = ("mlp",), *, conversion: bool = False
+) -> dict[str, Finding]:
+    plugin: Any = SimpleNamespace(conversion=conversion)
+    return {one.check: one for one in trial_findings(plugin, models, first, second)}
+
+
+def test_equal_results_that_are_smaller_are_well_and_their_own_findings_are_told() -> None:
+    own = Finding("graph", "fail", "it has no nodes", "add some")
+    found = findings(run(left(findings=(own,))), run(left()))
+    assert {check: one.level for check, one in found.items()} == {**OK, "mlp: graph": "fail"}
+    assert found["mlp: size"].what == "400 bytes before, 100 after: 75% smaller"
+
+
+def test_other_results_of_the_same_seed_fail_and_name_the_files_that_differ() -> None:
+    found = findings(run(left()), run(left(digest=OTHER)))["mlp: same seed"]
+    assert (found.level, found.what) == ("fail", "the same seed gave another result: model.onnx differs")
+    assert "context.seed" in found.cure
+
+
+def test_a_result_in_one_run_and_a_refusal_in_the_other_fail() -> None:
+    found = findings(run(left()), run(refused()))
+    assert {check: one.level for check, one in found.items()} == {"mlp: same seed": "fail"}
+    assert found["mlp: same seed"].what == f"one run left {ONE}, the other refused: too small"
+
+
+@pytest.mark.parametrize(
+    ("after", "conversion", "level"), [(400, False, "warn"), (500, False, "warn"), (500, True, "ok")]
+)
+def test_a_model_that_did_not_get_smaller_is_a_warning_but_of_a_conversion(
+    after: int, conversion: bool, level: str
+) -> None:
+    found = findings(run(left(bytes_after=after)), run(left()), conversion=conversion)
+    assert found["mlp: size"].level == level
+
+
+def test_a_refusal_is_a_warning_where_another_model_was_taken_and_a_failure_where_none_was() -> None:
+    taken = run(refused(), left("convnet"))
+    some = findings(taken, taken, ("mlp", "convnet"))["mlp: run"]
+    assert (some.level, some.what) == ("warn", "refused: too small")
+    none = findings(run(refused()), run(refused()))["mlp: run"]
+    assert none.level == "fail"
+    assert "--model" in none.cure
+
+
+def test_whatever_else_a_run_raises_is_a_failure_with_its_place() -> None:
+    found = findings(run(broken()), run(broken()))["mlp: run"]
+    assert (found.level, found.what) == ("fail", "KeyError: 'w' (plugin.py, line 7)")
+
+
+@pytest.mark.parametrize("cut_first", [True, False])
+def test_a_process_that_ended_before_is_told_by_how_it_ended(cut_first: bool) -> None:
+    whole, cut = run(left(), left("convnet")), run(left(), ended="it did not end within 5 s")
+    first, second = (cut, whole) if cut_first else (whole, cut)
+    found = findings(first, second, ("mlp", "convnet"))
+    assert {check: one.level for check, one in found.items()} == {**OK, "convnet: run": "fail"}
+    assert found["convnet: run"].what == "it did not end within 5 s"
