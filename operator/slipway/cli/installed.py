@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any
 
 from slipway.api.errors import PluginError
@@ -13,6 +12,8 @@ from slipway.sdk.plugin import GROUP, BrokenPlugin, Compression, load_plugins
 
 def installed() -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
     """All, and those that cannot be loaded."""
+    from importlib.metadata import entry_points
+
     return load_plugins(list(entry_points(group=GROUP)))
 
 

@@ -89,7 +89,8 @@ def print_tables(tables: Sequence[Table]) -> None:
 def print_findings(found: Sequence[Finding], output: Output) -> int:
     """A line for each. Returns the exit code: 1 where anything fails."""
     if output is Output.TABLE:
-        rows = tuple((one.check, one.level, one.what + (f"; {one.cure}" if one.cure else "")) for one in found)
+        said = (" ".join("; ".join(filter(None, (one.what, one.cure))).split()) for one in found)
+        rows = tuple((one.check, one.level, words) for one, words in zip(found, said, strict=True))
         print_tables([Table(("CHECK", "RESULT", "WHAT"), rows)])
     else:
         print_data([one._asdict() for one in found], output)

@@ -6,16 +6,16 @@ a run has ended, so that whoever started this knows where it stood still.
 
 from __future__ import annotations
 
-import os
+import inspect
 import sys
 import sysconfig
 import traceback
 from pathlib import Path
 from typing import Any
 
-import slipway
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.errors import ContractError, PluginError, SlipwayError
+from slipway.api.reports import shorten
 from slipway.api.tasks import CompressTask, DataRef
 from slipway.runtime.compress import compress, find_plugin
 from slipway.runtime.pod import ARTIFACT, Pod
@@ -24,6 +24,8 @@ from slipway.runtime.trialresult import result_findings
 from slipway.sdk.artifact import Artifact, read_artifact
 from slipway.sdk.plugin import Compression
 from slipway.sdk.trials import DATA, SEED, Trial, TrialOrder
+
+MAX_REASON = 1024
 
 
 def main(order: TrialOrder, result: Path) -> None:
@@ -55,8 +57,8 @@ def tried(plugin: Compression[Any], name: str, order: TrialOrder, out: Path) -> 
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         traceback.print_exc()
         refused = isinstance(error, PluginError) and not isinstance(error, ContractError)
-        reason = str(error) if refused else f"{_named(error)}{_where(error)}"
-        return Trial(model=name, outcome="refused" if refused else "broken", reason=reason)
+        reason = str(error) if refused else f"{_named(error)}{_where(plugin, error)}"
+        return Trial(model=name, outcome="refused" if refused else "broken", reason=shorten(reason, MAX_REASON))
     return Trial(
         model=name,
         outcome="left",
@@ -94,16 +96,12 @@ def _named(error: BaseException) -> str:
     return str(error) if isinstance(error, SlipwayError) else f"{type(error).__name__}: {error}"
 
 
-def _where(error: BaseException) -> str:
-    """The line of the plugin's code that raised it; nothing where none did."""
-    cause = error.__cause__ or error
-    frames = [Path(frame.filename) for frame in traceback.extract_tb(cause.__traceback__)]
-    lines = [frame.lineno for frame in traceback.extract_tb(cause.__traceback__)]
-    own = Path(slipway.__path__[0])
-    foreign = [(path, line) for path, line in zip(frames, lines, strict=True) if not path.is_relative_to(own)]
-    outside = [(path, line) for path, line in foreign if not {"site-packages", "dist-packages"} & set(path.parts)]
-    chosen = outside or foreign[:1]
-    return f" ({chosen[-1][0].name}, line {chosen[-1][1]})" if chosen else ""
+def _where(plugin: Compression[Any], error: BaseException) -> str:
+    """The last line of the plugin's module on the way to the error; nothing where none was."""
+    code = inspect.getfile(type(plugin))
+    raised = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    lines = [frame.lineno for frame in raised if frame.filename == code]
+    return f" ({Path(code).name}, line {lines[-1]})" if lines else ""
 
 
 def _places(store: Path, out: Path) -> list[Path]:
@@ -111,5 +109,4 @@ def _places(store: Path, out: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    os.umask(0o022)
     main(TrialOrder.model_validate_json(sys.argv[1]), Path(sys.argv[2]))

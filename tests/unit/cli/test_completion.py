@@ -61,6 +61,7 @@ def test_names_of_the_cluster_are_offered(words: list[str], offered: list[str]) 
     [
         (["pl"], {"plan", "plugin"}),
         (["plugin", "manifest", "qu"], {"quantize-int8"}),
+        (["plugin", "check", "qu"], {"quantize-int8"}),
         (["status", "--all"], {"--all-namespaces"}),
         (["plan", "-o", ""], {"tree", "yaml", "json"}),
     ],

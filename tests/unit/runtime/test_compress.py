@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
 
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import PluginError
@@ -17,25 +15,8 @@ from slipway.sdk import Artifact, Content, Context
 from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import ONNX_FILE
 from support.graphs import content_of, identity_graph
+from support.plugins import Copying
 from support.stores import pod_in, put
-
-Run = Callable[[Artifact, Any, Context], Any]
-
-
-class Params(BaseModel):
-    share: float = Field(default=0.5, gt=0, lt=1)
-
-
-class Copying:
-    """Takes an ONNX model and leaves it as it is, or does what a test says."""
-
-    name, version, description = "copying", "1.2.3", "Copies."
-    consumes = produces = State.ONNX
-    conversion = needs_data = False
-    params = Params
-
-    def __init__(self, does: Run | None = None) -> None:
-        self.run: Run = does or (lambda model, _, context: context.write_onnx(model.file(ONNX_FILE)))
 
 
 def model_in(store: Path) -> ArtifactRef:

@@ -1,0 +1,169 @@
+"""A plugin run on a trial model: what is told of its result, and of how it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from slipway.api.artifacts import State
+from slipway.runtime.trial import tried
+from slipway.sdk import Artifact, Context, PluginError
+from slipway.sdk.manifest import ONNX_FILE
+from slipway.sdk.trials import Run, Trial, TrialOrder, trial_findings
+from support.graphs import content_of, identity_graph, mlp_graph
+from support.plugins import Copying
+from support.stores import put
+
+WELL = {"run", "same seed", "graph", "tensors", "batches", "paths"}
+
+
+class Tried(Copying):
+    """Its code, where errors are looked for, is this file."""
+
+
+def trial(store: Path, does: Callable[..., Any]) -> tuple[Trial, dict[str, tuple[str, str]]]:
+    """The run on a classifier of three inputs, and the level and words of each finding by its check."""
+    put(store, "model", content_of((3,), 3), {ONNX_FILE: identity_graph()})
+    plugin = Tried(does)
+    order = TrialOrder(plugin="copying", store=str(store), models=("model",))
+    one = tried(plugin, "model", order, store / "run")
+    run = Run({"model": Trial.model_validate_json(one.model_dump_json())})
+    found = trial_findings(plugin, ("model",), run, run)
+    return one, {each.check.removeprefix("model: "): (each.level, each.what) for each in found}
+
+
+def leaving(graph: bytes) -> Callable[..., Artifact]:
+    return lambda _model, _params, context: context.write_onnx(graph)
+
+
+def kept(context: Context, graph: bytes) -> Artifact:
+    """Left as it is: nothing is stripped from it."""
+    content = content_of((3,), 3)
+    return context.write(State.ONNX, {ONNX_FILE: graph}, inputs=content.inputs, outputs=content.outputs)
+
+
+def altered(change: Callable[[onnx.ModelProto], Any]) -> bytes:
+    model = onnx.load_model_from_string(identity_graph())
+    change(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def joined(first: str, *more: onnx.NodeProto) -> Callable[[onnx.ModelProto], Any]:
+    """Nodes between the last one, whose output gets the name, and the graph's output."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = first
+        model.graph.node.extend(more)
+
+    return change
+
+
+def renamed(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "image"
+
+
+def fixed(model: onnx.ModelProto) -> None:
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 8
+
+
+def documented(model: onnx.ModelProto) -> None:
+    model.graph.node[0].doc_string = "File /home/somebody/models/train.py, line 3"
+
+
+def larger(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(999, np.float32), "nobody-reads-it"))
+
+
+def infinite(model: onnx.ModelProto) -> None:
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "b0")
+    bias.CopyFrom(numpy_helper.from_array(np.array([0, np.inf, 0], np.float32), "b0"))
+
+
+def test_a_copy_is_well_in_all_but_its_size(tmp_path: Path) -> None:
+    one, found = trial(tmp_path, leaving(identity_graph()))
+    assert {check for check, (level, _) in found.items() if level == "ok"} == WELL
+    assert found["size"] == ("warn", f"{one.bytes_before:,} bytes before, {one.bytes_before:,} after: not smaller")
+
+
+@pytest.mark.parametrize(
+    ("graph", "check", "what"),
+    [
+        (altered(renamed), "tensors", "inputs are image float32 [3], and the model's are input float32 [3]"),
+        (
+            mlp_graph([(np.ones((3, 2), np.float32), np.zeros(2, np.float32))], (3,)),
+            "tensors",
+            "outputs are output float32 [2], and the model's are output float32 [3]",
+        ),
+        (altered(fixed), "graph", "input has the shape [8, 3], whose first dimension is not a free batch"),
+        (
+            altered(joined("raw", helper.make_node("Softmax", ["raw"], ["output"], axis=0))),
+            "batches",
+            "a batch of 3 is answered otherwise than its samples alone",
+        ),
+        (altered(infinite), "batches", "output 0 holds NaN or infinity"),
+        (altered(joined("lost")), "graph", "Graph output 'output' is not an output of any node"),
+    ],
+    ids=["renamed", "classes", "fixed batch", "samples mixed", "infinite", "no graph"],
+)
+def test_a_graph_that_a_client_could_not_use_is_a_failure(tmp_path: Path, graph: bytes, check: str, what: str) -> None:
+    _, found = trial(tmp_path, leaving(graph))
+    assert {name for name, (level, _) in found.items() if level == "fail"} == {check}
+    assert what in found[check][1]
+
+
+def test_a_larger_model_is_a_warning_with_both_sizes(tmp_path: Path) -> None:
+    one, found = trial(tmp_path, leaving(altered(larger)))
+    assert one.bytes_after > one.bytes_before + 999
+    assert found["size"] == ("warn", f"{one.bytes_before:,} bytes before, {one.bytes_after:,} after: not smaller")
+    assert {level for check, (level, _) in found.items() if check != "size"} == {"ok"}
+
+
+def test_a_path_of_the_machine_in_a_graph_is_named(tmp_path: Path) -> None:
+    _, found = trial(tmp_path, lambda _m, _p, context: kept(context, altered(documented)))
+    assert found["paths"] == ("fail", "the file names /home/somebody/models/train.py")
+
+    def scratch(_model: Artifact, _params: Any, context: Context) -> Artifact:
+        return context.write_onnx(altered(lambda model: setattr(model.graph.node[0], "name", str(context.scratch))))
+
+    _, found = trial(tmp_path / "other", scratch)
+    assert found["paths"] == ("fail", f"the file names {tmp_path / 'other'}; the file names {tmp_path / 'other/run'}")
+
+
+def raises(error: BaseException) -> Callable[..., Artifact]:
+    def does(*_: Any) -> Artifact:
+        raise error
+
+    return does
+
+
+@pytest.mark.parametrize(
+    ("does", "outcome", "reason"),
+    [
+        (raises(PluginError("copying: too small")), "refused", "copying: too small"),
+        (raises(KeyError("w")), "broken", "plugin 'copying' 1.2.3: KeyError: 'w' (test_trial.py, line "),
+        (raises(SystemExit(3)), "broken", "SystemExit: 3 (test_trial.py, line "),
+        (
+            lambda _m, _p, context: context.write(State.MODULE, {}),
+            "broken",
+            "plugin 'copying' left state module; it declares onnx",
+        ),
+        (lambda model, *_: model, "broken", "plugin 'copying' 1.2.3 did not return what its context wrote"),
+        (leaving(b"no graph"), "broken", "this is not an ONNX file"),
+        (lambda _m, _p, context: context.data(), "refused", "plugin 'copying' asks for data"),
+    ],
+    ids=["refuses", "raises", "exits", "other state", "its input", "no graph", "undeclared data"],
+)
+def test_a_refusal_is_told_from_a_broken_contract(
+    tmp_path: Path, does: Callable[..., Any], outcome: str, reason: str
+) -> None:
+    one, found = trial(tmp_path, does)
+    assert one.outcome == outcome
+    assert one.reason.startswith(reason)
+    assert {check: level for check, (level, _) in found.items()} == {"run": "fail"}
