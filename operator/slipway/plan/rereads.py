@@ -11,7 +11,7 @@ from datetime import datetime
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, POD, Object
-from slipway.api.podtemplate import Resources
+from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
@@ -28,12 +28,16 @@ LOST = Failure(reason="Lost", message="the pods are gone and left no whole repor
 
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """Whose report is asked for. count: the try that the status has recorded, 0 before the first."""
+    """Whose report is asked for. count: the try that the status has recorded, 0 before the first.
+
+    template: where its pod may run and what pulls its image, as for the pod that wrote the report.
+    """
 
     job: str
     job_uid: str
     folder: str
     count: int
+    template: PodTemplate | None = None
 
 
 def follow_reread(
@@ -78,5 +82,5 @@ def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: 
         resources=Resources(cpu="100m", memory="256Mi"),
     )
     labels = {**parent.labels, ROLE_LABEL: "reread"}
-    template = pod_template([main], labels=labels, store=reader, restartPolicy="Never")
+    template = pod_template([main], labels=labels, store=reader, template=asked.template, restartPolicy="Never")
     return job(parent, name, template, role="reread", indexed=False)  # an index would make its name too long

@@ -171,7 +171,7 @@ def _reread(
     parent: Parent, record: TaskRecord, work: Work, seen: Seen, settings: Settings, now: datetime
 ) -> tuple[TaskRecord, Plan]:
     """The Job or its pods are gone before their report was read: it is read from the store."""
-    asked = Reread(record.job, record.job_uid or "", work.out, record.rereads)
+    asked = Reread(record.job, record.job_uid or "", work.out, record.rereads, work.template)
     answer, plan = follow_reread(parent, asked, work.store, seen, settings, now)
     if isinstance(answer, int):
         return record.model_copy(update={"rereads": answer}), plan

@@ -33,7 +33,7 @@ from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline
 from slipway.plan.training.round import Round
-from slipway.plan.training.works import data_refs
+from slipway.plan.training.works import data_refs, where_only
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 STUCK_AFTER = timedelta(seconds=120)
@@ -175,7 +175,7 @@ def _reread(round_: Round, attempt: Attempt) -> Followed:
     if round_.spec.image is not None:
         return Followed(failed(attempt, attempt.failure or LOST, round_.now))
     out = folder(round_.parent, attempt.number)
-    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads)
+    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, where_only(round_.spec.pod_template))
     mount = StoreMount(_store(round_))
     answer, plan = follow_reread(round_.parent, asked, mount, round_.seen, round_.settings, round_.now)
     if isinstance(answer, int):

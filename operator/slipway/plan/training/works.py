@@ -120,11 +120,11 @@ def _work(round_: Round, name: str, task: Model, store: ArtifactStoreSpec, out: 
         image=round_.settings.runtime_image,
         store=StoreMount(store),
         resources=SMALL,
-        template=_where_only(round_.spec.pod_template),
+        template=where_only(round_.spec.pod_template),
         folder=out,
     )
 
 
-def _where_only(template: PodTemplate) -> PodTemplate:
+def where_only(template: PodTemplate) -> PodTemplate:
     """The template without what is meant for the training code: its variables and volumes."""
     return template.model_copy(update={"env": None, "env_from": None, "volumes": None, "volume_mounts": None})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Kind, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Kind, Object, key_of
 from slipway.api.tasks import TrainTask, parse_task
 from support.builders import DIGEST, NAMESPACE, RECIPE, SETTINGS, bucket_store, pool, stored_data
 from support.restricted import breaches
@@ -220,6 +220,24 @@ def test_tasks_beside_the_training_get_none_of_its_variables_and_volumes() -> No
     assert "TOKEN" not in env_of(prepare)
     assert "src" not in {volume["name"] for volume in pod_spec(prepare)["volumes"]}
     assert pod_spec(prepare)["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("spec", [{}, {"data": [{"name": "train", "dataset": "digits"}]}], ids=["training", "task"])
+def test_what_reads_a_lost_report_runs_where_its_writer_ran(spec: dict[str, Any]) -> None:
+    where = {
+        "imagePullSecrets": [{"name": "registry"}],
+        "tolerations": [{"operator": "Exists"}],
+        "nodeSelector": {"zone": "a"},
+        "serviceAccountName": "trainer",
+    }
+    template = {**where, "env": [{"name": "TOKEN", "value": "x"}]}
+    world = TrainingWorld(podTemplate=template, **spec).plan()
+    (lost,) = world.running_jobs()
+    world.remove(key_of(lost))
+    (reread,) = world.plan().running_jobs()
+    assert reread["metadata"]["name"] == f"{lost['metadata']['name']}-q1"
+    assert {field: pod_spec(reread).get(field) for field in where} == where
+    assert "TOKEN" not in env_of(reread)
 
 
 def test_shared_memory_is_as_large_as_the_pods() -> None:
