@@ -6,6 +6,8 @@ as they are seen. A record that has ended never looks at its Job again.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -37,6 +39,8 @@ BLAMELESS = frozenset(
 STORE_AWAY = StoreAway.__name__
 """The exception of a pod that did not reach its store: another try may."""
 _MOST_DOUBLINGS = 4
+_MARK = 8
+"""Digits of the task's digest in the name of its first tries."""
 TRIED_AGAIN = "then it is tried again by itself, within 16 minutes"
 """What follows on the cure of a task that `failed_by_store`."""
 
@@ -119,10 +123,26 @@ def intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskRecor
         name=work.name,
         digest=digest,
         tries=tries,
-        job=parent.child_name("t", short(digest, 8), str(tries)),
+        job=job_name(parent, digest, tries),
         memory=work.memory,
         started_at=now.replace(microsecond=0),
     )
+
+
+def job_name(parent: Parent, digest: str, tries: int) -> str:
+    """Of a try's Job. A longer number takes from the digest: of the longest name it would be no pod's host name."""
+    number = str(tries)
+    return parent.child_name("t", short(digest, max(1, _MARK + 1 - len(number))), number)
+
+
+def tries_of(parent: Parent, digest: str, jobs: Iterable[Object]) -> list[Object]:
+    """The Jobs of all tries of a task, and those that read their reports."""
+    name = re.compile(f"{re.escape(parent.child_name('t'))}-([0-9a-f]+)-[0-9]+(-q[0-9]+)?")
+    return [
+        job
+        for job in jobs
+        if (found := name.fullmatch(job["metadata"]["name"])) and short(digest, _MARK).startswith(found[1])
+    ]
 
 
 def will_retry(record: TaskRecord) -> bool:

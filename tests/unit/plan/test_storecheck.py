@@ -12,6 +12,9 @@ from support.builders import bucket_store, failed, pod, succeeded
 from support.restricted import breaches
 from support.world import World, task_of
 
+LONGEST_NAME = 40
+LONGEST_JOB = 63 - len("-q3")
+"""Of a Job that may be followed by one that reads its report; with the index of a pod, `-0`, it is a host name too."""
 FRESH = {"observedGeneration": -1}
 REFUSED = failed("spec.s3.bucket of the ArtifactStore: there is no bucket", exception="StoreError", rank=None)
 AWAY = failed("spec.s3.endpoint of the ArtifactStore: no answer", exception="StoreAway", rank=None)
@@ -20,8 +23,8 @@ AWAY = failed("spec.s3.endpoint of the ArtifactStore: no answer", exception="Sto
 class Store(World):
     """One ArtifactStore on a bucket."""
 
-    def __init__(self) -> None:
-        store = bucket_store(status=FRESH)
+    def __init__(self, name: str = "default") -> None:
+        store = bucket_store(name, status=FRESH)
         super().__init__(plan_store, store)
         self.key = key_of(store)
         self.settle(self.key)
@@ -44,7 +47,7 @@ class Store(World):
         return str(self.status(self.key)["phase"]), status, reason
 
     def live(self) -> list[Object]:
-        return list(self.owned(JOB, "uid-of-default"))
+        return list(self.owned(JOB, f"uid-of-{self.key.name}"))
 
 
 def test_a_pod_tries_the_bucket_before_it_is_ready() -> None:
@@ -85,6 +88,19 @@ def test_a_refused_bucket_is_tried_again_less_and_less_often_until_it_answers() 
     assert waits == [1, 2, 4, 8, 16, 16, 16]
     assert len(store.events) == 1
     store.passes(minutes=16)
+    assert store.ends(succeeded()).ready == ("Ready", "True", "BucketAnswered")
+
+
+def test_the_longest_name_leaves_room_for_as_many_tries_as_a_bucket_needs() -> None:
+    store, names = Store("a" * LONGEST_NAME), set()
+    for _ in range(120):
+        (job,) = store.live()
+        names.add(job["metadata"]["name"])
+        store.ends(REFUSED)
+        assert store.wake_at is not None
+        store.passes(seconds=(store.wake_at - store.now).total_seconds())
+    assert len(names) == 120
+    assert {len(name) for name in names} <= set(range(LONGEST_JOB + 1))
     assert store.ends(succeeded()).ready == ("Ready", "True", "BucketAnswered")
 
 

@@ -10,12 +10,11 @@ from slipway.api.kinds import JOB, POD, Key
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
-from slipway.plan.digests import short
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import secret_of
-from slipway.plan.tasks import TRIED_AGAIN, Work, failed_by_store, follow_task, starved, will_retry
+from slipway.plan.tasks import TRIED_AGAIN, Work, failed_by_store, follow_task, starved, tries_of, will_retry
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
@@ -131,9 +130,7 @@ def pruned(
     for record in records:
         if record.digest in stays:
             continue
-        # Every try of a task, and every re-read of its report, has this prefix.
-        prefix = parent.child_name("t", short(record.digest, 8)) + "-"
-        live = [job for job in jobs if job["metadata"]["name"].startswith(prefix)]
+        live = tries_of(parent, record.digest, jobs)
         if live:
             ending.append(record)
             gone = tuple(deletion(job) for job in live if "deletionTimestamp" not in job["metadata"])

@@ -10,6 +10,7 @@ from slipway.api.modeldeployment import Revision, Serving
 from slipway.plan.deployment import manifests
 from slipway.plan.parent import Parent
 from slipway.plan.storemount import StoreMount
+from slipway.plan.tasks import job_name
 from support.builders import DIGEST, SETTINGS, T0, model_deployment
 from support.restricted import breaches
 
@@ -138,9 +139,10 @@ def test_the_budget_covers_the_pods_of_every_revision():
     assert budget["selector"]["matchLabels"].items() <= template()["metadata"]["labels"].items()
 
 
+@pytest.mark.parametrize("tries", [1, 9, 10, 99, 12345])
 @pytest.mark.parametrize("length", [1, 40])
-def test_names_fit_into_labels_whatever_the_deployment_is_called(length):
+def test_names_fit_into_labels_whatever_the_deployment_is_called(length, tries):
     parent = Parent.of(model_deployment("a" * length))
     name = parent.child_name("0123456789")
     assert len(name) <= 63
-    assert len(parent.child_name("t", "01234567", "4")) + len("-q3") <= 63
+    assert len(job_name(parent, DIGEST, tries)) + len("-q3") <= 63
