@@ -31,6 +31,7 @@ class Options:
     """One operator process.
 
     namespaces: to serve; none means all. workers: resources that are reconciled at the same time.
+    host: the address that probes and metrics are answered at; None for all of the pod, of IPv6 as well.
     defaults: a folder of manifests (*.yaml) that the leader applies (see defaults.py); None for none.
     resync_seconds: how often what is known is compared with what the API server lists.
     revisit_seconds: how often objects are read that stand in our way or lost our label, which no watch shows.
@@ -43,7 +44,7 @@ class Options:
     lease_namespace: str = field(default_factory=own_namespace)
     lease_name: str = "slipway-operator"
     identity: str = field(default_factory=own_identity)
-    host: str = "0.0.0.0"  # noqa: S104 - a pod's probes and metrics are asked for from outside
+    host: str | None = None
     metrics_port: int = 9090
     health_port: int = 8080
     log_format: Literal["json", "console"] = "json"

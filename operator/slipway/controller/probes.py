@@ -12,9 +12,9 @@ from slipway.controller.telemetry import Telemetry
 
 @asynccontextmanager
 async def served(
-    telemetry: Telemetry, ready: Callable[[], bool], *, host: str, metrics_port: int, health_port: int
+    telemetry: Telemetry, ready: Callable[[], bool], *, host: str | None, metrics_port: int, health_port: int
 ) -> AsyncIterator[None]:
-    """Serve until the block ends. ready: whether the caches are filled; a standby is ready too.
+    """Serve until the block ends. ready: whether the caches are filled; a standby is ready too. host: None for all.
 
     An answer to /healthz comes from the event loop that does all the work, so a stuck one gives none.
     """
