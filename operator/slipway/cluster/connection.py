@@ -10,6 +10,8 @@ import asyncio
 import os
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -137,7 +139,18 @@ def _nothing(_method: str, _code: int) -> None:
 
 def _proxy_from_environment(url: str) -> str | None:
     """HTTPS_PROXY and NO_PROXY, as every client of Kubernetes reads them."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.netloc):
+    parts, proxies = urlsplit(url), urllib.request.getproxies()
+    if urllib.request.proxy_bypass(parts.netloc) or _is_in(parts.hostname or "", proxies.get("no", "")):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    return proxies.get(parts.scheme)
+
+
+def _is_in(host: str, networks: str) -> bool:
+    """Whether an address lies in one of the networks (10.0.0.0/8) of NO_PROXY, which urllib knows nothing of."""
+    with suppress(ValueError):
+        address = ip_address(host)
+        for each in networks.split(","):
+            with suppress(ValueError):  # a name
+                if address in ip_network(each.strip(), strict=False):
+                    return True
+    return False
