@@ -45,18 +45,19 @@ class Executor:
             if await self._lives(key):
                 return True
         drifted = [
-            rendered
+            (rendered, live)
             for rendered in plan.apply
             if (live := self.cache.get(*key_of(rendered))) is None or not covers(live, rendered)
         ]
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return True
         applied = await _together(
-            *(self._current(key_of(rendered), parent, partial(self._apply, rendered)) for rendered in drifted)
+            *(self._current(key_of(rendered), parent, partial(self._apply, rendered)) for rendered, _ in drifted)
         )
         if not all(applied):
             return True
-        wrote = bool(applied)
+        # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
+        wrote = any(self.cache.get(*key_of(rendered)) is not live for rendered, live in drifted)
         for obj in plan.create:
             await self._create(obj)
             wrote = True
@@ -130,8 +131,12 @@ class Executor:
         # Where nothing is known to live, only create: what else has the name is not ours to take over.
         seen = {field: live["metadata"][field] for field in ("uid", "resourceVersion")} if live else None
         meta = {**rendered["metadata"], **(seen or {"resourceVersion": ABSENT})}
-        self.cache.put(await self.cluster.apply({**rendered, "metadata": meta}), answered=True)
-        log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
+        answer = await self.cluster.apply({**rendered, "metadata": meta})
+        self.cache.put(answer, answered=True)
+        if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
+            log.warning("applied, and somebody changes it back: a webhook or a policy", object=_shown(key_of(rendered)))
+        else:
+            log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
 
     async def _create(self, obj: Object) -> None:
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
-from slipway.cluster.passing import Write
+from slipway.cluster.passing import Passing, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Happening, Plan
@@ -116,6 +116,32 @@ async def test_drift_is_mended(world: World) -> None:
 
     world.cache.put(world.twin.edit(Key(DEPLOYMENT, "default", "child"), scale))
     assert await world.carry_out(plan)
+    assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
+
+
+class Mirroring(Passing):
+    """A webhook of the cluster has every image pulled from its own registry."""
+
+    async def apply(self, obj: Object) -> Object:
+        spec = {**obj["spec"], "image": f"mirror/{obj['spec']['image']}"}
+        return await super().apply({**obj, "spec": spec})
+
+
+async def test_what_a_webhook_changes_back_at_once_is_settled_and_tried_once_a_round(world: World) -> None:
+    plan = Plan(apply=(world.child(DEPLOYMENT, image="triton"),), status={"phase": "Running"})
+    executor = Executor(Mirroring(world.calls), world.cache, "test")
+    assert await executor.carry_out(plan, world.parent, NOW)
+    before = len(world.writes)
+    assert not await executor.carry_out(plan, world.parent, NOW)
+    assert (await world.live(DEPLOYMENT))["spec"]["image"] == "mirror/triton"
+    assert [write.verb for write in world.writes[before:]] == ["apply"]
+
+    def scale(obj: Object) -> None:
+        obj["spec"]["replicas"] = 5
+
+    world.cache.put(world.twin.edit(Key(DEPLOYMENT, "default", "child"), scale))
+    other = Plan(apply=(world.child(DEPLOYMENT, image="triton", replicas=2),))
+    assert await executor.carry_out(other, world.parent, NOW)
     assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
 
 
