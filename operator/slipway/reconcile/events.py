@@ -9,6 +9,8 @@ from slipway.api.kinds import EVENT, GROUP, Object
 from slipway.plan.plan import Happening
 
 CONTROLLER = f"{GROUP}/operator"
+NOTE_BYTES = 1024
+"""The API server says characters and counts bytes: words of a pod may be in any script."""
 
 
 def event_of(happening: Happening, parent: Object, now: datetime, instance: str) -> Object:
@@ -29,7 +31,7 @@ def event_of(happening: Happening, parent: Object, now: datetime, instance: str)
         "action": "Reconcile",
         "type": happening.type,
         "reason": happening.reason[:128],
-        "note": happening.message[:1024],
+        "note": happening.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": parent["apiVersion"],
             "kind": parent["kind"],

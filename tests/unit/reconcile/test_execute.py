@@ -256,9 +256,10 @@ async def test_an_event_that_cannot_be_posted_stops_nothing(world: World) -> Non
     assert (await world.live(TRAINING_JOB, "train"))["status"]["phase"] == "Running"
 
 
-async def test_a_long_event_is_cut_to_what_the_api_takes(world: World) -> None:
-    await world.carry_out(Plan(events=(Happening("Warning", "Failed", "x" * 5000),)))
-    assert len((await world.twin.list(EVENT))[0]["note"]) == 1024
+@pytest.mark.parametrize(("letter", "kept"), [("x", 1024), ("ж", 512), ("長", 341)])
+async def test_a_long_event_is_cut_to_the_bytes_that_the_api_takes(world: World, letter: str, kept: int) -> None:
+    await world.carry_out(Plan(events=(Happening("Warning", "Failed", letter * 5000),)))
+    assert (await world.twin.list(EVENT))[0]["note"] == letter * kept
 
 
 async def test_a_refusal_is_not_swallowed(world: World) -> None:
