@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from slipway.cli.main import app
 from support.apiserver import ROOT, ApiServer, make_crds
 from support.chart import (
     CHART,
+    KUBERNETES,
     NAMESPACE,
     STRICT,
     applied,
@@ -77,6 +79,23 @@ def test_helm_has_nothing_to_say_against_it():
 def test_the_server_takes_every_object(cluster: ApiServer, values: Json):
     for obj in rendered(values):
         applied(cluster, obj, namespace=obj["metadata"].get("namespace", NAMESPACE))
+
+
+@pytest.mark.parametrize(("name", "version"), [("true", "0.1.0"), ("slipway", "0.1.0+1a2b3c4d")])
+def test_the_server_takes_every_object_of_any_release_and_version(
+    cluster: ApiServer, tmp_path: Path, name: str, version: str
+):
+    """Flux appends a commit to the version of a chart that it takes from git."""
+    folder = shutil.copytree(CHART, tmp_path / "slipway")
+    meta = folder / "Chart.yaml"
+    meta.write_text(meta.read_text().replace("\nversion: 0.1.0\n", f"\nversion: {version}\n"))
+    done = helm("template", name, str(folder), "--namespace", NAMESPACE, "--kube-version", KUBERNETES)
+    assert done.returncode == 0, done.stderr
+    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+    for obj in objects:
+        applied(cluster, obj, namespace=obj["metadata"].get("namespace", NAMESPACE))
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["metadata"]["labels"]["helm.sh/chart"] == f"slipway-{version.replace('+', '_')}"
 
 
 @VALUES
