@@ -124,6 +124,16 @@ def test_its_pods_keep_the_restricted_profile(cluster: ApiServer, values: Json):
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_who_may_write_a_resource_may_read_it():
+    """kubectl scale --current-replicas reads the scale before it writes it."""
+    view, edit = (
+        next(granted(role) for role in of_kind(rendered(), "ClusterRole") if role["metadata"]["name"] == name)
+        for name in ("slipway-view", "slipway-edit")
+    )
+    assert ("slipway.dev", "modeldeployments/scale") in edit
+    assert {resource for resource in edit if "get" not in view.get(resource, ())} == set()
+
+
 def test_the_crds_are_those_of_the_repository_and_stay_on_uninstall():
     crds = of_kind(rendered(), "CustomResourceDefinition")
     for crd in crds:
