@@ -120,7 +120,8 @@ def _loaded_below(root: Path) -> dict[str, Path]:
         if not isinstance(origin, str) or not origin.endswith(".py") or module.__name__.split(".")[0] == "slipway":
             continue
         path = Path(origin).resolve()
-        if path.is_relative_to(root) and not _is_installed(path):
+        # torch.ops calls itself _ops.py: a relative name that no file of the current folder has.
+        if path.is_relative_to(root) and not _is_installed(path) and path.is_file():
             found[path.relative_to(root).as_posix()] = path
     return found
 

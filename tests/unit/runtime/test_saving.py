@@ -90,6 +90,12 @@ def test_a_class_of_the_users_travels_with_its_code_and_what_it_imports(tmp_path
     assert read_artifact(artifact.path) == artifact  # importing left no bytecode behind
 
 
+def test_code_is_found_from_within_its_own_folder(tmp_path, output, nets, monkeypatch):
+    monkeypatch.chdir(tmp_path / "user")  # torch has modules whose __file__ is relative, and no file
+    slipway.runtime.save(nets.Net(), torch.rand(2, 3))
+    assert sorted(sealed(tmp_path).content.files) == ["code/blocks.py", "code/nets.py", "model.safetensors"]
+
+
 def test_two_models_of_like_named_code_do_not_mix(tmp_path, output, nets):
     inputs = torch.rand(2, 3)
     slipway.runtime.save(nets.Net(), inputs)
