@@ -51,6 +51,7 @@ def save(
 ) -> None:
     """Leave the trained model; Slipway makes an artifact of it when the training has ended well.
 
+    model: float32; what DistributedDataParallel and torch.compile put around it is taken off.
     example_inputs: one tensor, or one for each argument of forward, each [N, ...] with N of 2 or more.
     metrics: at most 12 finite numbers for the TrainingJob's status.
     factory: `module:callable` that builds the model before its weights are loaded. Absent: the model's own class,
@@ -58,7 +59,8 @@ def save(
     args: keyword arguments of factory or class, as JSON; not needed where all have defaults.
 
     Call it on every rank: only rank 0 writes. A model that cannot be built anew that way is exported to ONNX instead,
-    and a line in the log says why. Raises ArtifactError where factory or args were given and do not build the model.
+    and a line in the log says why. Raises ArtifactError where factory or args were given and do not build the model,
+    and for weights that are not float32 or hold NaN.
     """
     import os
 

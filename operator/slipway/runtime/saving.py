@@ -53,10 +53,12 @@ def save_model(
     if OUTPUT_ENV not in environment:
         raise ArtifactError(f"{OUTPUT_ENV} is not set: it names the output folder, and a TrainingJob sets it")
     output = Path(environment[OUTPUT_ENV])
-    module = model.module if isinstance(model, DistributedDataParallel) else model
+    module = _bare(model)
     examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     if any(len(tensor) < 2 for tensor in examples):
         raise ArtifactError("example_inputs: give 2 samples or more, so that the batch is seen to be free")
+    _check_types(module, examples)
+    _check_numbers(module)
     inputs, outputs = specs(module, examples)
     _clear(output)
     try:
@@ -87,6 +89,33 @@ def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return plain
 
 
+def _bare(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel and torch.compile, in whatever order."""
+    while True:
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile's name for it
+            model = inner
+        else:
+            return model
+
+
+def _check_types(module: nn.Module, examples: Sequence[torch.Tensor]) -> None:
+    named = [*module.named_parameters(), *(("example_inputs", tensor) for tensor in examples)]
+    for name, tensor in named:
+        if tensor.is_floating_point() and tensor.dtype is not torch.float32:
+            raise ArtifactError(
+                f"{name} is {tensor.dtype}: data sets, steps and factories are float32;"
+                " save model.float() with float32 example_inputs"
+            )
+
+
+def _check_numbers(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise ArtifactError(f"{name} holds NaN or infinity: the training diverged; lower the learning rate")
+
+
 def _leave_module(
     module: nn.Module,
     examples: Sequence[torch.Tensor],
@@ -98,22 +127,29 @@ def _leave_module(
     thing = type(module) if factory is None else _named(factory)
     code = source_of(thing)
     name = code.module if code else thing.__module__
-    source = ModuleSource(
-        factory=f"{name}:{thing.__qualname__}", args=json.loads(json.dumps(dict(args or {}))), code=code is not None
-    )
+    source = ModuleSource(factory=f"{name}:{thing.__qualname__}", args=_plain(args or {}), code=code is not None)
     data = weights_of(module)
     (output / MODEL_FILE).write_bytes(data)
     _copy(code, output / CODE_DIR)
     try:
         with modules_restored():
             again = rebuild(source, read_weights(data), output / CODE_DIR).to(examples[0].device)
+            alike = same_outputs(module, again, examples)
     except SlipwayError:
         raise
     except Exception as error:
         raise NotPortable(f"{source.factory} fails with {type(error).__name__}: {error}") from error
-    if not same_outputs(module, again, examples):
+    if not alike:
         raise NotPortable(f"{source.factory} builds a model that answers otherwise; pass args or factory")
     return source
+
+
+def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(args), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise NotPortable(f"args: JSON cannot hold them ({error}); give numbers, words, lists and maps") from error
+    return plain
 
 
 def _named(factory: str) -> Any:

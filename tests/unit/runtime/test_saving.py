@@ -117,6 +117,39 @@ def test_a_factory_of_an_installed_package_needs_no_code(tmp_path, output):
     ]
 
 
+def test_a_compiled_model_is_saved_as_the_one_it_was_compiled_from(tmp_path, output, nets):
+    model, inputs = nets.Net(), torch.rand(2, 3)
+    slipway.runtime.save(torch.compile(model, backend="eager"), inputs)
+    again = load_module(sealed(tmp_path))
+    assert torch.equal(again(inputs), model.eval()(inputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_that_is_not_float32_is_refused_with_the_cure(output, nets, dtype):
+    model, inputs = nets.Net().to(dtype), torch.rand(2, 3).to(dtype)
+    complaint = rf"body\.0\.weight is {dtype}: .* save model\.float\(\) with float32 example_inputs"
+    with pytest.raises(ArtifactError, match=complaint):
+        slipway.runtime.save(model, inputs)
+    with pytest.raises(ArtifactError, match=rf"example_inputs is {dtype}: "):
+        slipway.runtime.save(model.float(), inputs)
+    assert not output.exists()
+
+
+def test_weights_that_hold_nan_are_no_trained_model(output, nets):
+    model = nets.Net()
+    with torch.no_grad():
+        model.head.weight[0, 0] = torch.nan
+    with pytest.raises(ArtifactError, match=r"head\.weight holds NaN or infinity: .*lower the learning rate"):
+        slipway.runtime.save(model, torch.rand(2, 3))
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("width", [float("nan"), torch.tensor(4), nn.ReLU])
+def test_args_that_json_cannot_hold_are_refused(output, nets, width):
+    with pytest.raises(ArtifactError, match="args: JSON cannot hold them"):
+        slipway.runtime.save(nets.Net(), torch.rand(2, 3), args={"width": width})
+
+
 def test_only_rank_0_writes(output, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     slipway.runtime.save(mlp([3, 2]), torch.rand(2, 3))
