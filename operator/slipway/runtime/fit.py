@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from slipway.runtime.distributed import Ranks
-from slipway.runtime.training import Epoch, Loss, Samples, make_optimizer, train_epoch
+from slipway.runtime.training import Epoch, Loss, Samples, make_optimizer, scores, train_epoch
 
 
 def fit(
@@ -57,7 +57,7 @@ def distillation(teacher: nn.Module, temperature: float, soft_share: float) -> L
 
     def summed(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            wanted = functional.softmax(teacher(inputs) / temperature, dim=1)
+            wanted = functional.softmax(scores(teacher(inputs)) / temperature, dim=1)
         soft = functional.kl_div(functional.log_softmax(outputs / temperature, dim=1), wanted, reduction="sum")
         hard = functional.cross_entropy(outputs, targets, reduction="sum")
         return soft_share * temperature**2 * soft + (1 - soft_share) * hard

@@ -51,13 +51,14 @@ class Samples:
 class Share:
     """One rank's part of a global batch.
 
-    weight: 0.0 where the batch has fewer samples than there are ranks; the rank then computes two samples of another
-    for nothing, because collectives need every rank and batch normalisation more than one sample.
+    total: samples of the batch over all ranks. counted: how many of the indices are this rank's. Those behind them are
+    samples of other batches, computed for nothing: where the batch has fewer samples than there are ranks, because
+    collectives need every rank, and beside a single one, because batch normalisation needs two.
     """
 
     indices: torch.Tensor
     total: int
-    weight: float
+    counted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,12 @@ class Epoch:
 
 
 def shares(order: torch.Tensor, batch_size: int, ranks: Ranks) -> Iterator[Share]:
-    """This rank's part of each global batch. Over all ranks, every sample comes once with weight 1."""
+    """This rank's part of each global batch. Over all ranks, every sample is counted once."""
+    wanted = 2 if batch_size >= 2 * ranks.world_size else 1  # whole batches of one sample a rank are the user's choice
     for batch in torch.split(order, batch_size):
         own = batch[ranks.rank :: ranks.world_size]
-        yield Share(own, len(batch), 1.0) if len(own) else Share(batch[:2], len(batch), 0.0)
+        filled = own if len(own) >= wanted else torch.cat((own, order[: 2 - len(own)]))
+        yield Share(filled, len(batch), len(own))
 
 
 def train_epoch(
@@ -95,7 +98,7 @@ def train_epoch(
     totals = torch.zeros(2, dtype=torch.float64, device=device)
     for share in shares(order, batch_size, ranks):
         inputs, targets = samples.batch(share.indices, device)
-        totals += _step(module, optimizer, loss, inputs, targets, share, ranks)
+        totals += step(module, optimizer, loss, inputs, targets, share, ranks)
     if ranks.world_size > 1:
         dist.all_reduce(totals)
     summed, right = (totals / len(order)).tolist()
@@ -111,8 +114,14 @@ def accuracy(module: nn.Module, samples: Samples, device: torch.device, batch_si
     with torch.no_grad():
         for indices in torch.split(torch.arange(len(samples)), batch_size):
             inputs, targets = samples.batch(indices, device)
-            right += int((module(inputs).argmax(dim=1) == targets).sum())
+            right += int((scores(module(inputs)).argmax(dim=1) == targets).sum())
     return right / len(samples)
+
+
+def scores(outputs: Any) -> torch.Tensor:
+    """One score a class and sample: the only output of a classifier, or its first."""
+    found: torch.Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    return found
 
 
 def make_optimizer(
@@ -137,7 +146,7 @@ def make_optimizer(
         ) from error
 
 
-def _step(
+def step(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss: Loss,
@@ -151,11 +160,12 @@ def _step(
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        outputs = module(inputs)
-        summed = loss(inputs, outputs, targets) * share.weight
+        outputs = scores(module(inputs))
+        kept = slice(share.counted or None)  # no loss is asked of an empty batch: it counts nothing instead
+        summed = loss(inputs[kept], outputs[kept], targets[kept]) * min(share.counted, 1)
         mean = summed * (ranks.world_size / share.total)
         mean.backward()  # type: ignore[no-untyped-call]
-        right = (outputs.detach().argmax(dim=1) == targets).sum() * share.weight
+        right = (outputs.detach().argmax(dim=1) == targets)[: share.counted].sum()
         found.append(torch.stack((summed.detach().double(), right.double())))
         if isinstance(optimizer, torch.optim.LBFGS) and ranks.world_size > 1:  # it decides by the loss: all alike
             agreed = mean.detach().clone()

@@ -13,7 +13,7 @@ from slipway.runtime.determinism import make_deterministic
 from slipway.runtime.distributed import Ranks
 from slipway.runtime.fit import cross_entropy, distillation, fit
 from slipway.runtime.models import convnet, mlp
-from slipway.runtime.training import Epoch, Samples, accuracy, make_optimizer, shares, train_epoch
+from slipway.runtime.training import Epoch, Samples, accuracy, make_optimizer, shares, step, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -32,11 +32,54 @@ def test_every_sample_counts_once_an_epoch_whatever_the_ranks(samples: int, batc
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(0))
     ranks = [list(shares(order, batch, Ranks(rank, world))) for rank in range(world)]
     assert len({len(steps) for steps in ranks}) == 1
-    counted = torch.cat([share.indices for steps in ranks for share in steps if share.weight == 1.0])
+    counted = torch.cat([share.indices[: share.counted] for steps in ranks for share in steps])
     assert sorted(counted.tolist()) == list(range(samples))
-    for step in zip(*ranks, strict=True):
-        assert all(len(share.indices) for share in step)
-        assert {share.total for share in step} == {sum(len(share.indices) for share in step if share.weight)}
+    for together in zip(*ranks, strict=True):
+        assert all(len(share.indices) for share in together)
+        assert {share.total for share in together} == {sum(share.counted for share in together)}
+        if samples > 1 and batch >= 2 * world:
+            assert all(len(share.indices) > 1 for share in together)  # batch normalisation needs two
+
+
+def test_batch_normalisation_trains_on_a_rest_of_one_sample():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = make_optimizer("sgd", {"lr": 0.1}, module)
+    epoch = train_epoch(module, optimizer, cross_entropy, blobs(91), torch.arange(91), 30, CPU, Ranks())
+    assert 0 < epoch.accuracy < 1
+
+
+def test_what_fills_a_share_up_moves_no_weight():
+    module, samples = mlp([3, 3]), blobs()
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    optimizer = make_optimizer("sgd", {"lr": 0.1}, module)
+    *_, rest = shares(torch.arange(5), 4, Ranks())
+    assert (rest.indices.tolist(), rest.counted) == ([4, 0], 1)
+    train_epoch(module, optimizer, cross_entropy, samples, torch.tensor([4]), 1, CPU, Ranks())
+    alone = [parameter.detach().clone() for parameter in module.parameters()]
+    for parameter, old in zip(module.parameters(), before, strict=True):
+        parameter.data = old
+    step(module, optimizer, cross_entropy, *samples.batch(rest.indices, CPU), rest, Ranks())
+    for parameter, new in zip(module.parameters(), alone, strict=True):
+        assert torch.allclose(parameter, new)
+
+
+def test_of_several_outputs_the_first_is_trained_and_judged():
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = mlp([3, 8, 3])
+
+        def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            scores = self.scores(inputs)
+            return scores, scores.argmax(dim=1)
+
+    module, samples = Two(), blobs()
+    optimizer = make_optimizer("adam", {"lr": 0.05}, module)
+    for loss in (cross_entropy, distillation(Two(), 2.0, 0.0)):
+        for _ in range(10):
+            train_epoch(module, optimizer, loss, samples, torch.arange(90), 30, CPU, Ranks())
+    assert accuracy(module, samples, CPU) > 0.9
 
 
 @pytest.mark.parametrize("name", ["adam", "SGD", "AdamW", "rmsprop", "LBFGS"])
