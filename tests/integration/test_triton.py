@@ -22,7 +22,7 @@ from slipway.api.tasks import CompressTask, DataRef, FetchTask, PackageTask, Pre
 from slipway.runtime.datasets import read_arrays
 from slipway.sdk.manifest import ONNX_FILE
 from slipway_plugins.quantize_int8 import QuantizeInt8
-from support.graphs import content_of, random_features
+from support.graphs import classifying_graph, content_of, random_features
 from support.stores import do, made, put
 from support.triton import Triton, serving
 
@@ -74,7 +74,17 @@ def repository(store: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def triton(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+def classifying(store: Path, repository: Path) -> Path:
+    """Golden requests of a model that gives one value a sample besides its scores; it is served beside the others."""
+    model = put(store, "classes", content_of((3,), 3), {ONNX_FILE: classifying_graph()})
+    packed = made(do(store, "packed-classes", PackageTask(model=model, name="classes", max_batch_size=8)))
+    do(store, "serving-classes", FetchTask(artifact=packed))
+    shutil.copytree(store / "serving-classes/repository/models/classes", repository / "models/classes")
+    return store / "serving-classes/repository/golden"
+
+
+@pytest.fixture(scope="module")
+def triton(repository: Path, classifying: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     with serving(repository / "models", tmp_path_factory.mktemp("triton")) as server:
         yield server
 
@@ -101,6 +111,11 @@ def reference(
 def test_the_probe_passes_where_triton_answers_as_the_artifact_does(triton: Triton, repository: Path):
     code, reason = probe(repository / "golden", triton.http)
     assert (code, reason) == (0, "digits: 4 golden requests answered as the artifact does")
+
+
+def test_one_value_a_sample_is_answered_beside_the_scores(triton: Triton, classifying: Path):
+    code, reason = probe(classifying, triton.http)
+    assert (code, reason) == (0, "classes: 4 golden requests answered as the artifact does")
 
 
 @pytest.mark.parametrize(

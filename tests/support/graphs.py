@@ -43,6 +43,15 @@ def identity_graph(classes: int = 3, batch: str | int = "batch") -> bytes:
     return mlp_graph([(np.eye(classes, dtype=np.float32), np.zeros(classes, np.float32))], (classes,), batch)
 
 
+def classifying_graph() -> bytes:
+    """The identity graph with a second output: `class` [batch], the place of the largest score."""
+    model = onnx.load_model_from_string(identity_graph())
+    model.graph.node.append(helper.make_node("ArgMax", ["output"], ["class"], axis=1, keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("class", TensorProto.INT64, ["batch"]))
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
 def random_features(data: Arrays, width: int = 256) -> bytes:
     """A real classifier in closed form: random features with ReLU, and ridge regression on them.
 

@@ -78,4 +78,5 @@ def made_up(inputs: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
 
 def _tensor(name: str, array: NDArray[Any]) -> dict[str, Any]:
     datatype = next(known for known, kind in NUMPY_TYPES.items() if array.dtype == kind)
-    return {"name": name, "datatype": datatype, "shape": list(array.shape), "data": array.reshape(-1).tolist()}
+    shape = array.shape if array.ndim > 1 else (*array.shape, 1)  # one value a sample travels as a column
+    return {"name": name, "datatype": datatype, "shape": list(shape), "data": array.reshape(-1).tolist()}

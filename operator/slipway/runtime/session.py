@@ -36,7 +36,9 @@ def tensors(arguments: list[Any]) -> tuple[Tensor, ...]:
     result = []
     for argument in arguments:
         if argument.type not in DATATYPES:
-            raise ArtifactError(f"{argument.name} is a {argument.type}; Slipway serves {', '.join(DATATYPES)}")
+            raise ArtifactError(
+                f"{argument.name} is a {argument.type}; Slipway serves {', '.join(DATATYPES)}; cast it inside the graph"
+            )
         if not argument.shape or isinstance(argument.shape[0], int):
             raise ArtifactError(
                 f"{argument.name} has the shape {argument.shape}, whose first dimension is not a free batch;"

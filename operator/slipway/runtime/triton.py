@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
@@ -12,7 +13,6 @@ from tritonclient.grpc import model_config_pb2
 DATATYPES = {
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
-    "tensor(float16)": "FP16",
     "tensor(int64)": "INT64",
     "tensor(int32)": "INT32",
     "tensor(int16)": "INT16",
@@ -20,12 +20,14 @@ DATATYPES = {
     "tensor(uint8)": "UINT8",
     "tensor(bool)": "BOOL",
 }
-"""onnxruntime's name of a type -> KServe's v2 protocol; config.pbtxt says the same with TYPE_ in front."""
+"""onnxruntime's name of a type -> KServe's v2 protocol; config.pbtxt says the same with TYPE_ in front.
+
+No float16: Triton takes it in binary requests alone, and golden requests are JSON, as many clients' are.
+"""
 
 NUMPY_TYPES: dict[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
-    "FP16": np.float16,
     "INT64": np.int64,
     "INT32": np.int32,
     "INT16": np.int16,
@@ -39,7 +41,7 @@ NUMPY_TYPES: dict[str, type[np.generic]] = {
 class Tensor:
     """One input or output of a served model.
 
-    datatype: KServe's v2 name, as FP32. dims: without the batch axis; -1 where any size goes.
+    datatype: KServe's v2 name, as FP32. dims: without the batch axis; -1 where any size goes, () for one value each.
     """
 
     name: str
@@ -58,8 +60,8 @@ def render_config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
         name=name,
         backend="python",
         max_batch_size=max_batch_size,
-        input=[model_config_pb2.ModelInput(name=t.name, data_type=_type(t), dims=t.dims) for t in inputs],
-        output=[model_config_pb2.ModelOutput(name=t.name, data_type=_type(t), dims=t.dims) for t in outputs],
+        input=[model_config_pb2.ModelInput(**_tensor(t)) for t in inputs],
+        output=[model_config_pb2.ModelOutput(**_tensor(t)) for t in outputs],
         instance_group=[
             model_config_pb2.ModelInstanceGroup(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
         ],
@@ -72,6 +74,12 @@ def render_config(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     if text_format.Parse(text, model_config_pb2.ModelConfig()) != config:
         raise ValueError(f"config.pbtxt of {name!r} does not read back as it was written:\n{text}")
     return text
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    """The fields of a tensor. One value a sample travels as a column: Triton wants a dimension besides the batch."""
+    fields = {"name": tensor.name, "data_type": _type(tensor), "dims": tensor.dims or (1,)}
+    return fields if tensor.dims else {**fields, "reshape": model_config_pb2.ModelTensorReshape()}
 
 
 def _type(tensor: Tensor) -> int:

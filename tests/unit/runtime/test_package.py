@@ -18,7 +18,7 @@ from slipway.api.tasks import DataRef, PackageTask
 from slipway.runtime.golden import batches
 from slipway.runtime.session import open_session, run_session
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
-from support.graphs import content_of, identity_graph, mlp_graph
+from support.graphs import classifying_graph, content_of, identity_graph, mlp_graph
 from support.stores import do, made, pod_in, put
 
 
@@ -118,6 +118,35 @@ def test_a_graph_that_answers_nan_is_refused(tmp_path: Path):
 def test_data_of_another_shape_is_refused(tmp_path: Path):
     with pytest.raises(ArtifactError, match=r"takes samples of \(3,\), and the data's are of \(4,\)"):
         packed(tmp_path, model=model_in(tmp_path), data=data_in(tmp_path, (4,)))
+
+
+def test_half_precision_is_refused_because_json_cannot_ask_for_it(tmp_path: Path):
+    complaint = r"input is a tensor\(float16\); Slipway serves tensor\(float\), .*; cast it inside the graph"
+    with pytest.raises(ArtifactError, match=complaint):
+        packed(tmp_path, model=model_in(tmp_path, half_graph()))
+
+
+def half_graph() -> bytes:
+    value = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("Relu", ["input"], ["output"])]
+    ends = [[value(name, onnx.TensorProto.FLOAT16, ["batch", 3])] for name in ("input", "output")]
+    opset = [onnx.helper.make_opsetid("", 20)]
+    graph = onnx.helper.make_graph(nodes, "half", *ends)
+    return bytes(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString())
+
+
+def test_one_value_a_sample_is_served_as_a_column(tmp_path: Path):
+    root = packed(tmp_path, model=model_in(tmp_path, classifying_graph()))
+    config = text_format.Parse((root / "models/digits/config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert [(t.name, list(t.dims), t.HasField("reshape")) for t in config.output] == [
+        ("output", [3], False),
+        ("class", [1], True),
+    ]
+    request = json.loads((root / "golden/requests.json").read_text())["requests"][1]
+    assert [(output["name"], output["shape"]) for output in request["outputs"]] == [
+        ("output", [2, 3]),
+        ("class", [2, 1]),
+    ]
 
 
 def test_what_is_no_graph_is_refused(tmp_path: Path):
