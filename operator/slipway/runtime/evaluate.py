@@ -39,11 +39,16 @@ def run(task: EvaluateTask, pod: Pod) -> Report:
 def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.int64]:
     """The class of each sample, [N]: where the first output is largest.
 
-    Raises ArtifactError for a graph with several inputs, or whose first output is not one score a class and sample.
+    Raises ArtifactError for a graph with several inputs or one that is not float32, whose first output is not one score
+    a class and sample, or that answers with NaN.
     """
     taken = tensors(session.get_inputs())
     if len(taken) != 1:
         raise ArtifactError(f"the model takes {len(taken)} inputs, and a data set gives one")
+    if (kind := taken[0].datatype) != "FP32":
+        raise ArtifactError(
+            f"{taken[0].name!r} of the model is {kind}, and a data set gives FP32: cast it inside the graph"
+        )
     parts: list[NDArray[np.int64]] = []
     for start in range(0, len(data.inputs), BATCH):
         batch = data.inputs[start : start + BATCH]
@@ -54,5 +59,8 @@ def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.i
             raise ArtifactError(
                 f"the model gives {scores.shape[1]} scores a sample, and the data has {data.classes} classes"
             )
+        if lost := int(np.isnan(scores).any(axis=1).sum()):  # argmax would take NaN for the largest
+            last = start + len(batch) - 1
+            raise ArtifactError(f"the model answers with NaN for {lost} of the samples {start} to {last}")
         parts.append(scores.argmax(axis=1).astype(np.int64))
     return np.concatenate(parts)

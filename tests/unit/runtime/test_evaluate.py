@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import save
 
@@ -51,4 +52,23 @@ def test_a_graph_with_scores_for_other_classes_is_refused(tmp_path: Path):
     one = mlp_graph([(np.ones((3, 2), np.float32), np.zeros(2, np.float32))], (3,))
     task = EvaluateTask(model=model_in(tmp_path, one), data=data_in(tmp_path, np.ones((6, 3))))
     with pytest.raises(ArtifactError, match="gives 2 scores a sample, and the data has 3 classes"):
+        do(tmp_path, "evaluate", task)
+
+
+def test_an_answer_of_nan_is_no_class(tmp_path: Path):
+    scores = np.eye(3)[TARGETS]
+    scores[70] = np.nan
+    task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, scores))
+    with pytest.raises(ArtifactError, match="answers with NaN for 1 of the samples 64 to 127"):
+        do(tmp_path, "evaluate", task)
+
+
+def test_a_graph_that_takes_no_float32_is_refused_with_the_cure(tmp_path: Path):
+    model = onnx.load_model_from_string(identity_graph())
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["input"], ["floats"], to=onnx.TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "floats"
+    task = EvaluateTask(model=model_in(tmp_path, model.SerializeToString()), data=data_in(tmp_path, np.eye(3)[TARGETS]))
+    complaint = r"'input' of the model is INT64, and a data set gives FP32: cast it inside the graph"
+    with pytest.raises(ArtifactError, match=complaint):
         do(tmp_path, "evaluate", task)
