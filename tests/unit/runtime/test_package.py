@@ -92,6 +92,13 @@ def test_golden_inputs_are_spread_over_the_data_as_a_model_sees_it(tmp_path: Pat
     assert values[-3:] == [28.5, 29.0, 29.5]  # the last
 
 
+@pytest.mark.parametrize(("scale", "tolerance"), [(1.0, 1e-4), (1e4, 0.295)], ids=["small scores", "large scores"])
+def test_large_scores_may_differ_by_what_float32_rounds(tmp_path: Path, scale: float, tolerance: float):
+    graph = mlp_graph([(np.eye(3, dtype=np.float32) * np.float32(scale), np.zeros(3, np.float32))], (3,))
+    root = packed(tmp_path, model=model_in(tmp_path, graph), data=data_in(tmp_path))  # inputs up to 29.5
+    assert json.loads((root / "golden/requests.json").read_text())["tolerance"] == pytest.approx(tolerance)
+
+
 def test_the_same_model_packs_to_the_same_digest(tmp_path: Path):
     task = PackageTask(model=model_in(tmp_path), name="digits", max_batch_size=8, data=data_in(tmp_path))
     assert made(do(tmp_path, "one", task)).digest == made(do(tmp_path, "two", task)).digest
