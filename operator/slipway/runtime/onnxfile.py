@@ -23,8 +23,6 @@ def stripped(graph: Path | bytes) -> tuple[bytes, tuple[TensorSpec, ...], tuple[
         model = onnx.load_model_from_string(graph.read_bytes() if isinstance(graph, Path) else graph)
     except DecodeError as error:
         raise ArtifactError(f"this is not an ONNX file: {error}") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
-        raise ArtifactError("the ONNX file keeps its weights in other files; save it with external_data=False")
     model.ClearField("doc_string")
     del model.metadata_props[:]
     _strip_graph(model.graph)
@@ -44,6 +42,8 @@ def _strip_graph(graph: Any) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.ClearField("doc_string")
         del value.metadata_props[:]
+    _refuse_external(graph.initializer)
+    _refuse_external(part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices))
     _strip_nodes(graph.node)
 
 
@@ -53,9 +53,17 @@ def _strip_nodes(nodes: Iterable[Any]) -> None:
         del node.metadata_props[:]
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
+            _refuse_external((*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors))
             # Touching an absent g would set it, and the attribute would have two values.
             for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 _strip_graph(graph)
+
+
+def _refuse_external(tensors: Iterable[Any]) -> None:
+    import onnx
+
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
+        raise ArtifactError("the ONNX file keeps its weights in other files; save it with external_data=False")
 
 
 def _spec(value: Any) -> TensorSpec:

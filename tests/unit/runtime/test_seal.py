@@ -48,6 +48,25 @@ def test_a_graph_has_one_digest_whatever_its_exporter_wrote_beside_it(tmp_path: 
     assert b"somebody" not in other.file("model.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("place", ["graph", "branch", "constant"])
+def test_a_graph_whose_weights_lie_in_another_file_is_refused_wherever_they_are_named(tmp_path: Path, place: str):
+    import onnx
+
+    elsewhere = onnx.helper.make_tensor("elsewhere", onnx.TensorProto.FLOAT, [0], [])
+    elsewhere.data_location = onnx.TensorProto.EXTERNAL
+    elsewhere.external_data.add(key="location", value="../../other/data.safetensors")
+    model = onnx.load_model_from_string(GRAPH)
+    if place == "graph":
+        model.graph.initializer.append(elsewhere)
+    elif place == "constant":
+        model.graph.node.append(onnx.helper.make_node("Constant", [], ["c"], value=elsewhere))
+    else:
+        branch = onnx.helper.make_graph([], "branch", [], [], [elsewhere])
+        model.graph.node.append(onnx.helper.make_node("If", ["c"], ["d"], then_branch=branch))
+    with pytest.raises(ArtifactError, match="keeps its weights in other files"):
+        seal(tmp_path, {"m.onnx": model.SerializeToString()})
+
+
 def test_weights_with_a_manifest_and_code_are_sealed(tmp_path: Path):
     manifest = {**MODULE, "provenance": {"metrics": {"accuracy": 0.9}}}
     files = {"manifest.json": json.dumps(manifest), "model.safetensors": WEIGHTS, "code/nets.py": "class Net: ..."}
