@@ -68,7 +68,7 @@ class QuantizeInt8:
         context.progress(f"calibrating on {len(samples)} samples")
         kind = params.activation_type if params.activation_type != "auto" else activation_type(graph)
         try:
-            small = quantized(source, graph.input[0].name, samples, kind, params.reduce_range, context.scratch)
+            small = quantized(source, inputs_of(graph)[0], samples, kind, params.reduce_range, context.scratch)
         except Exception as error:
             raise PluginError(f"{self.name}: onnxruntime cannot quantize the graph: {error}") from error
         tidy(small)
@@ -85,10 +85,15 @@ def refusal(graph: onnx.GraphProto) -> str | None:
         return "the graph is quantized already"
     if not any(node.op_type in QUANTIZABLE and weights.intersection(node.input) for node in graph.node):
         return f"the graph holds no weights of {', '.join(sorted(QUANTIZABLE))}"
-    inputs = [tensor.name for tensor in graph.input if tensor.name not in weights]
-    if len(inputs) != 1:
+    if len(inputs := inputs_of(graph)) != 1:
         return f"the graph takes {len(inputs)} inputs ({', '.join(inputs)}), and calibration data has one"
     return None
+
+
+def inputs_of(graph: onnx.GraphProto) -> list[str]:
+    """Names of what must be fed: older exporters list the weights as inputs, too."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [tensor.name for tensor in graph.input if tensor.name not in weights]
 
 
 def activation_type(graph: onnx.GraphProto) -> Literal["int8", "uint8"]:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from slipway_plugins.quantize_int8 import activation_type, refusal, spread
+from slipway_plugins.quantize_int8 import activation_type, inputs_of, quantized, refusal, spread, weight_bytes
 from support.graphs import identity_graph
 
 NO_WEIGHTS = "the graph holds no weights of Conv, ConvTranspose, Gemm, MatMul"
@@ -58,6 +58,18 @@ def test_a_graph_with_weights_is_taken():
 )
 def test_a_graph_that_cannot_be_quantized_is_refused_with_the_reason(bad: onnx.GraphProto, reason: str):
     assert refusal(bad) == reason
+
+
+def test_calibration_feeds_the_input_also_where_weights_are_listed_before_it(tmp_path):
+    model = onnx.load_model_from_string(identity_graph())
+    weights = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer]
+    given = [*weights, *model.graph.input]
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    onnx.save(model, tmp_path / "model.onnx")
+    assert inputs_of(model.graph) == ["input"]
+    small = quantized(tmp_path / "model.onnx", "input", np.eye(3, dtype=np.float32), "int8", False, tmp_path)
+    assert weight_bytes(small.graph)[0] > 0
 
 
 def test_attention_is_quantized_with_uint8_and_other_graphs_with_int8():
