@@ -27,8 +27,10 @@ def load_module(artifact: Artifact) -> nn.Module:
     Raises ArtifactError where the artifact is no module, or its factory does not give what the weights fit.
     """
     source = artifact.content.module
-    if artifact.state is not State.MODULE or source is None:
+    if artifact.state is not State.MODULE:
         raise ArtifactError(f"{artifact.path} is of state {artifact.state}, not a module")
+    if source is None:
+        raise ArtifactError(f"the manifest of {artifact.path} names no factory that builds the module")
     try:
         weights = load_file(artifact.file(MODEL_FILE))
     except SafetensorError as error:

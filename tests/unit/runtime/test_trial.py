@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from slipway.api.artifacts import State
+from slipway.runtime.modules import build, weights_of
 from slipway.runtime.trial import tried
+from slipway.runtime.trialresult import result_findings
 from slipway.sdk import Artifact, Context, PluginError
-from slipway.sdk.manifest import ONNX_FILE
+from slipway.sdk.manifest import MODEL_FILE, ONNX_FILE, Content, ModuleSource, TensorSpec
 from slipway.sdk.trials import Run, Trial, TrialOrder, trial_findings
+from slipway.sdk.write import write_artifact
 from support.graphs import content_of, identity_graph, mlp_graph
 from support.plugins import Copying
 from support.stores import put
@@ -30,7 +34,10 @@ class Tried(Copying):
 def trial(store: Path, does: Callable[..., Any]) -> tuple[Trial, dict[str, tuple[str, str]]]:
     """The run on a classifier of three inputs, and the level and words of each finding by its check."""
     put(store, "model", content_of((3,), 3), {ONNX_FILE: identity_graph()})
-    plugin = Tried(does)
+    return trial_of(Tried(does), store)
+
+
+def trial_of(plugin: Any, store: Path) -> tuple[Trial, dict[str, tuple[str, str]]]:
     order = TrialOrder(plugin="copying", store=str(store), models=("model",))
     one = tried(plugin, "model", order, store / "run")
     run = Run({"model": Trial.model_validate_json(one.model_dump_json())})
@@ -75,6 +82,10 @@ def fixed(model: onnx.ModelProto) -> None:
 
 def documented(model: onnx.ModelProto) -> None:
     model.graph.node[0].doc_string = "File /home/somebody/models/train.py, line 3"
+
+
+def noted(model: onnx.ModelProto) -> None:
+    model.metadata_props.add(key="made", value="today")
 
 
 def larger(model: onnx.ModelProto) -> None:
@@ -125,9 +136,21 @@ def test_a_larger_model_is_a_warning_with_both_sizes(tmp_path: Path) -> None:
     assert {level for check, (level, _) in found.items() if check != "size"} == {"ok"}
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (documented, "the file names /home/somebody/models/train.py"),
+        (noted, "it holds documentation strings or metadata"),
+    ],
+)
+def test_what_is_stripped_from_graphs_must_not_be_in_one(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], None], what: str
+) -> None:
+    _, found = trial(tmp_path, lambda _m, _p, context: kept(context, altered(change)))
+    assert found["paths"] == ("fail", what)
+
+
 def test_a_path_of_the_machine_in_a_graph_is_named(tmp_path: Path) -> None:
-    _, found = trial(tmp_path, lambda _m, _p, context: kept(context, altered(documented)))
-    assert found["paths"] == ("fail", "the file names /home/somebody/models/train.py")
 
     def scratch(_model: Artifact, _params: Any, context: Context) -> Artifact:
         return context.write_onnx(altered(lambda model: setattr(model.graph.node[0], "name", str(context.scratch))))
@@ -167,3 +190,64 @@ def test_a_refusal_is_told_from_a_broken_contract(
     assert one.outcome == outcome
     assert one.reason.startswith(reason)
     assert {check: level for check, (level, _) in found.items()} == {"run": "fail"}
+
+
+class TriedModule(Tried):
+    consumes = produces = State.MODULE
+
+
+class Centred(torch.nn.Linear):
+    """Answers each sample by what is beside it; refuses batches of three with whatever a module may raise."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) == 3:
+            raise AssertionError("three")
+        scores = super().forward(inputs)
+        return scores - scores.mean(dim=0)
+
+
+def linear(factory: str = "torch.nn:Linear", dtype: str = "float32") -> tuple[Content, dict[str, bytes]]:
+    source = ModuleSource(factory=factory, args={"in_features": 3, "out_features": 3})
+    inputs, outputs = (TensorSpec(name=name, shape=(3,), dtype=dtype) for name in ("input", "output"))
+    content = Content(state=State.MODULE, module=source, inputs=(inputs,), outputs=(outputs,))
+    return content, {MODEL_FILE: weights_of(build(source.factory, source.args))}
+
+
+def module_trial(store: Path, does: Callable[..., Any], factory: str = "torch.nn:Linear") -> dict[str, tuple[str, str]]:
+    put(store, "model", *linear(factory))
+    return trial_of(TriedModule(does), store)[1]
+
+
+def saved(model: Artifact, _params: Any, context: Context) -> Artifact:
+    return context.save_module(context.load_module(model), model)
+
+
+def test_a_module_that_is_saved_by_the_context_is_well_in_all_but_its_size(tmp_path: Path) -> None:
+    found = module_trial(tmp_path, saved)
+    assert {check: level for check, (level, _) in found.items()} == {
+        **dict.fromkeys(("run", "same seed", "rebuilt", "tensors", "batches"), "ok"),
+        "size": "warn",
+    }
+
+
+def test_a_module_that_nothing_builds_anew_is_a_failure(tmp_path: Path) -> None:
+    found = module_trial(
+        tmp_path, lambda model, _p, context: context.write(State.MODULE, {MODEL_FILE: model.file(MODEL_FILE)})
+    )
+    assert found["rebuilt"][0] == "fail"
+    assert found["rebuilt"][1].endswith("names no factory that builds the module")
+
+
+def test_a_module_that_answers_samples_by_their_company_is_a_failure(tmp_path: Path) -> None:
+    found = module_trial(tmp_path, saved, f"{__name__}:Centred")
+    assert found["batches"][0] == "fail"
+    assert found["batches"][1].startswith("a batch of 3 is refused: three; a batch of 8 is answered otherwise")
+
+
+def test_inputs_that_cannot_be_made_up_are_told(tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "half", *linear(dtype="bfloat16"))
+    found = {one.check: one for one in result_findings(artifact, artifact, [])}
+    assert (found["batches"].level, found["batches"].what) == (
+        "warn",
+        "not tried: no inputs of 'bfloat16' are made here",
+    )
