@@ -166,6 +166,17 @@ def test_the_operator_runs_under_an_account_that_is_there():
     assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == "theirs"
 
 
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True)])
+def test_an_upgrade_may_turn_the_election_off_and_on(cluster: ApiServer, before: bool, after: bool):
+    """Helm 4 applies on the server, which refuses Recreate beside the defaults that it gave a RollingUpdate."""
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/slipway"
+    how = {"content_type": "application/apply-patch+yaml", "fieldManager": "helm"}
+    for elects in (before, after):
+        (deployment,) = of_kind(rendered({"leaderElection": {"enabled": elects}}), "Deployment")
+        cluster.must("PATCH", path, deployment, **how)
+    cluster.must("DELETE", path)
+
+
 def test_of_two_operators_one_is_kept_while_nodes_are_drained():
     assert of_kind(rendered({"replicas": 1}), "PodDisruptionBudget") == []
     release = rendered({"replicas": 2, "podLabels": {"team": "platform"}})
