@@ -17,7 +17,7 @@ from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
 from slipway.plan.deployment import manifests
 from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
 from slipway.plan.deployment.standing import Standing
-from slipway.plan.deployment.trouble import pod_trouble
+from slipway.plan.deployment.trouble import creation_trouble, pod_trouble
 from slipway.plan.parent import REVISION_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.seen import Seen
@@ -202,7 +202,7 @@ class Fleet:
         if live is None or self._all_ready(name):
             return Standing("RollingOut", "RollingOut", progress)
         pods = self.seen.select(POD, self.parent.namespace, {REVISION_LABEL: name})
-        trouble = pod_trouble(pods, secret_of(self.store) if self.store else None)
+        trouble = pod_trouble(pods, secret_of(self.store) if self.store else None) or creation_trouble(live)
         message = f"{progress}: {trouble.message}" if trouble else progress
         if (trouble and trouble.final) or _too_slow(live):
             cure = "" if trouble else f"; see `kubectl describe pods -l {REVISION_LABEL}={name}`"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from slipway.api.kinds import Object
 from slipway.api.reports import parse_report, shorten
 from slipway.plan.deployment.manifests import FETCH
+from slipway.plan.outcomes import conditions_of
 from slipway.plan.trouble import missing_secret
 
 _WAITS = frozenset(
@@ -29,6 +30,14 @@ def pod_trouble(pods: Sequence[Object], secret: str | None = None) -> Trouble | 
         trouble for pod in pods if "deletionTimestamp" not in pod["metadata"] for trouble in _troubles(pod, secret)
     ]
     return next((trouble for trouble in found if trouble.final), found[0] if found else None)
+
+
+def creation_trouble(deployment: Object) -> Trouble | None:
+    """Why its pods are not created (a quota, a policy, a webhook); None where they are."""
+    refused = conditions_of(deployment).get("ReplicaFailure")
+    if refused is None:
+        return None
+    return Trouble(f"{refused.get('reason', 'FailedCreate')}: {shorten(str(refused.get('message', '')), 300)}")
 
 
 def _troubles(pod: Object, secret: str | None) -> Iterator[Trouble]:

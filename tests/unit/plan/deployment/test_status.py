@@ -422,12 +422,39 @@ def test_replicas_that_never_get_ready_stall_the_rollout_while_the_old_revision_
     assert row(world) == TABLE["ready"]
 
 
+def test_pods_that_are_not_created_are_told_of_in_the_words_that_refuse_them():
+    world = world_with()
+    world.gets_ready = lambda _: False
+    world.run(DIGITS)
+    said = 'pods "digits-x" is forbidden: exceeded quota: few, requested: pods=1, used: pods=4, limited: pods=4'
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": said}
+    deployment_says(world, refused)
+    world.run(DIGITS)
+    assert row(world) == TABLE["rolling out"]
+    assert message(world).endswith(f"0 of 1 replicas are ready: FailedCreate: {said}")
+    deployment_says(world, refused, TOO_SLOW)
+    world.run(DIGITS)
+    assert reason(world) == "RolloutFailed"
+    assert said in message(world)
+    deployment_says(world, {**refused, "status": "False"})
+    world.run(DIGITS)
+    assert row(world) == TABLE["rolling out"]
+    assert said not in message(world)
+
+
+TOO_SLOW = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+
+
 def too_slow(world):
     """The candidate's Deployment says that its progress deadline is over."""
+    deployment_says(world, TOO_SLOW)
+
+
+def deployment_says(world, *conditions):
+    """The Deployment controller's conditions of the candidate's Deployment, in the place of those before."""
     name = world.status(DIGITS)["candidate"]
     key = next(key for key in world.objects if key.kind.kind == "Deployment" and key.name == name)
-    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
-    world.set_status(key, {**world.objects[key]["status"], "conditions": [condition]})
+    world.set_status(key, {**world.objects[key]["status"], "conditions": list(conditions)})
 
 
 def serving_pod(world, init=None, main=None):
