@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 
 from slipway.api.errors import SlipwayError
 from slipway.api.findings import Finding
-from slipway.local.processes import KILLED, start
+from slipway.api.reports import shorten
+from slipway.local.processes import start
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.contract import import_finding
 from slipway.sdk.plugin import Compression
@@ -20,8 +22,8 @@ from slipway.sdk.trials import DATA, MODELS, Run, Trial, TrialOrder, trial_findi
 from slipway.sdk.write import write_artifact
 
 OWN_MODEL = "model"
-LOG_LINES = 5
-"""Of the end of a log that are shown."""
+LOG_LINES, SHOWN = 20, 1024
+"""Lines of the end of a log that are looked at, and characters of these, of both ends, that are shown."""
 
 ResultT = TypeVar("ResultT")
 
@@ -53,6 +55,7 @@ async def process(
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONPATH": os.pathsep.join(path),
         "TMPDIR": str(temporary),
+        "PYTHONFAULTHANDLER": "1",  # a crash in a library's C code says where
     }
     held = await start([sys.executable, "-P", *arguments], environment, work, log)
     try:
@@ -64,8 +67,8 @@ async def process(
         await held.killed()
     if code == 0:
         return ""
-    said = " | ".join(log.read_text(errors="replace").strip().splitlines()[-LOG_LINES:]) or "it said nothing"
-    return f"its process {'was killed' if code == KILLED else f'ended with code {code}'}: {said}"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f"its process {_ended(code)}: {shorten(' | '.join(lines[-LOG_LINES:]), SHOWN) or 'it said nothing'}"
 
 
 async def twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], folder: Path) -> tuple[ResultT, ResultT]:
@@ -118,3 +121,11 @@ async def _supply(plugin: Compression[Any], store: Path, wish: Wish, *, data: bo
     arguments = ["-m", "slipway.runtime.trialmodels", str(store), state]
     if why := await process(arguments, store.parent / "models", timeout_seconds=wish.timeout_seconds):
         raise SlipwayError(f"the trial models cannot be made: {why}")
+
+
+def _ended(code: int) -> str:
+    """Of a shell's exit code: 128 + N after signal N."""
+    try:
+        return f"was ended by {signal.Signals(code - 128).name}"
+    except ValueError:
+        return f"ended with code {code}"

@@ -63,6 +63,12 @@ class Run:
     trials: Mapping[str, Trial]
     ended: str = ""
 
+    def missing(self, name: str, models: Sequence[str]) -> str:
+        """Why there is no trial of this one of the models, which are run in order."""
+        if any(model not in self.trials for model in models[: models.index(name)]):
+            return "not tried: the process had ended before"
+        return self.ended or "the process ended in the midst of it, without an error"
+
 
 def trial_findings(plugin: Compression[Any], models: Sequence[str], first: Run, second: Run) -> list[Finding]:
     """What the two runs say of the plugin, model by model. A refusal of one model is a failure where it takes none."""
@@ -70,16 +76,17 @@ def trial_findings(plugin: Compression[Any], models: Sequence[str], first: Run, 
     return [
         one._replace(check=f"{name}: {one.check}")
         for name in models
-        for one in _of_model(plugin, (first.trials.get(name), second.trials.get(name)), first, second, takes_some)
+        for one in _of_model(plugin, name, models, (first, second), takes_some)
     ]
 
 
 def _of_model(
-    plugin: Compression[Any], pair: tuple[Trial | None, Trial | None], first: Run, second: Run, takes_some: bool
+    plugin: Compression[Any], name: str, models: Sequence[str], runs: tuple[Run, Run], takes_some: bool
 ) -> list[Finding]:
-    one, other = pair
+    one, other = (run.trials.get(name) for run in runs)
     if one is None or other is None:
-        return [Finding("run", "fail", (first if one is None else second).ended, "see what run waits for or ends")]
+        what = runs[one is not None].missing(name, models)
+        return [Finding("run", "fail", what, "see what run waits for, and what ends it")]
     if one.outcome != other.outcome:
         what = f"one run {_said(one)}, the other {_said(other)}"
         return [Finding("same seed", "fail", what, _CHANCE)]

@@ -89,3 +89,10 @@ def test_a_process_that_ended_before_is_told_by_how_it_ended(cut_first: bool) ->
     found = findings(first, second, ("mlp", "convnet"))
     assert {check: one.level for check, one in found.items()} == {**OK, "convnet: run": "fail"}
     assert found["convnet: run"].what == "it did not end within 5 s"
+
+
+def test_models_after_the_one_that_ended_the_process_were_not_tried() -> None:
+    found = findings(run(), run(), ("mlp", "convnet"))
+    assert {check: one.level for check, one in found.items()} == {"mlp: run": "fail", "convnet: run": "fail"}
+    assert found["mlp: run"].what == "the process ended in the midst of it, without an error"
+    assert found["convnet: run"].what == "not tried: the process had ended before"
