@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slipway.api.kinds import Object
+from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import container as containers
 from slipway.local.container import Node
 from slipway.local.environment import Seat
@@ -98,6 +99,16 @@ async def test_a_pod_leaves_its_termination_message_and_exit_code(tmp_path: Path
     async with running(tmp_path, a_container("main", source)) as pod:
         ended = said(await pod.until(is_over))["state"]["terminated"]
     assert (ended["exitCode"], ended["message"]) == (3, "why")
+
+
+async def test_a_pod_that_has_ended_leaves_nothing_outside_of_the_state_folder(tmp_path: Path):
+    tell = "import os; open(os.environ['SLIPWAY_TERMINATION_LOG'], 'w').write(os.environ['TMPDIR'])"
+    main = a_container("main", tell, volumeMounts=[{"name": "shared", "mountPath": SCRATCH_DIR}])
+    async with running(tmp_path / ("long" * 20), main) as pod:
+        status = await pod.until(is_over)
+    scratch = Path(said(status)["state"]["terminated"]["message"])
+    assert not scratch.is_relative_to(tmp_path)  # a short name, in which sockets can be made
+    assert not scratch.parent.exists()
 
 
 async def test_a_pod_is_ready_only_after_its_startup_probe_has_succeeded(tmp_path: Path):

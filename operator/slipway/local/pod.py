@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from slipway.api.kinds import Object
 from slipway.local.container import Container, Node
+from slipway.local.volumes import give_back_scratch
 
 Report = Callable[[Object], None]
 """Takes the status of the pod as it is now."""
@@ -55,6 +56,7 @@ class RunningPod:
                     for main in self._mains:
                         group.create_task(main.once() if never else main.always())
         finally:
+            give_back_scratch(self.pod, self.node.state)
             self._ended.set()
             self._tell()
 

@@ -79,12 +79,17 @@ def scratch_of(pod: Object, folder: Path, state: State) -> Path:
     return alias.readlink() / "t"
 
 
+def give_back_scratch(pod: Object, state: State) -> None:
+    """Remove the short name of its scratch folder, which lies outside of the state folder. What is in it stays."""
+    if (alias := folder_of(pod, state) / "alias").is_symlink():
+        shutil.rmtree(alias.readlink(), ignore_errors=True)
+        alias.unlink()
+
+
 def discard(pod: Object, state: State) -> None:
     """Remove what lived only as long as the pod."""
-    folder = folder_of(pod, state)
-    if (alias := folder / "alias").is_symlink():
-        shutil.rmtree(alias.readlink(), ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    give_back_scratch(pod, state)
+    shutil.rmtree(folder_of(pod, state), ignore_errors=True)
 
 
 def _volume(volume: Object, pod: Object, state: State, sources: Sources) -> Path:
