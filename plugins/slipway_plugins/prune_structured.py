@@ -104,10 +104,13 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
         scores, parts = importance(group), channel_groups(group)
         if scores is None:
             continue
-        # A grouped convolution loses the same channels of each of its groups.
+        # A grouped convolution or normalisation loses the same channels of each of its groups.
         scores = scores.view(parts, -1).mean(dim=0)
-        lost = scores.argsort(stable=True)[: len(scores) - kept(len(scores), ratio, round_to, parts)]
-        indices = sorted(int(i) + part * len(scores) for part in range(parts) for i in lost)
+        count = len(scores) - kept(len(scores), ratio, round_to, parts)
+        lost = [int(i) for i in scores.argsort(stable=True)[:count]]
+        indices = sorted(i + part * len(scores) for part in range(parts) for i in lost)
+        if len(together(graph, group, indices)) > len(indices):
+            indices = joined_least(graph, group, importance(group).tolist(), len(indices))
         if indices:
             cuts.append((group[0].dep.target.module, group[0].dep.handler, indices))
     if not cuts:
@@ -122,6 +125,24 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
         raise PluginError(f"prune-structured: the outputs' shapes changed from {shapes} to {left}")
     for parameter in module.parameters():
         parameter.grad = None
+
+
+def together(graph: Any, group: Any, indices: list[int]) -> list[int]:
+    """These channels of the group's first layer, and those of it that go with them: a gate of a chunk has a partner."""
+    first = group[0].dep
+    whole = graph.get_pruning_group(first.target.module, first.handler, indices)
+    same = [found for dep, found in whole if dep.target is first.target and dep.handler == first.handler]
+    return sorted({int(i) for found in same for i in found})
+
+
+def joined_least(graph: Any, group: Any, scores: list[float], count: int) -> list[int]:
+    """At most so many channels of least score, counting those that can only go together as such."""
+    joined = {tuple(together(graph, group, [i])) for i in range(len(scores))}
+    lost: list[int] = []
+    for channels in sorted(joined, key=lambda each: (sum(scores[i] for i in each) / len(each), each)):
+        if len(lost) + len(channels) <= count:
+            lost += channels
+    return sorted(lost)
 
 
 def kept(channels: int, ratio: float, round_to: int, parts: int = 1) -> int:
@@ -169,7 +190,7 @@ def channel_groups(group: Any) -> int:
     parts = 1
     for dependency, _ in group:
         layer = dependency.target.module
-        divided = getattr(layer, "groups", 1) if hasattr(layer, "weight") else 1
+        divided = getattr(layer, "groups", getattr(layer, "num_groups", 1)) if hasattr(layer, "weight") else 1
         if divided not in (1, getattr(layer, "out_channels", 1)):
             parts = math.lcm(parts, divided)
     return parts

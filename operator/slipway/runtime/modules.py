@@ -19,6 +19,11 @@ from slipway.runtime.codefiles import import_code
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import CODE_DIR, MODEL_FILE, ModuleSource, TensorSpec
 
+_BATCH_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+
 
 def load_module(artifact: Artifact) -> nn.Module:
     """The module in evaluation mode on the CPU. Its own code is imported where it travels with it: pods that train
@@ -93,7 +98,7 @@ def read_weights(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def resize(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give linear, convolution and normalisation layers the widths of the weights, as pruning left them.
+    """Give linear, convolution, normalisation and PReLU layers the widths of the weights, as pruning left them.
 
     Raises ArtifactError for a layer of another kind whose shape differs.
     """
@@ -176,7 +181,15 @@ def _set_widths(layer: nn.Module, weights: Mapping[str, torch.Tensor], name: str
         depthwise = layer.groups > 1 and layer.groups == layer.in_channels
         layer.groups = weight.shape[0] if depthwise else layer.groups
         layer.out_channels, layer.in_channels = weight.shape[0], weight.shape[1] * layer.groups
-    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+    elif isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) and weight is not None:
+        depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+        layer.groups = weight.shape[0] if depthwise else layer.groups
+        layer.in_channels, layer.out_channels = weight.shape[0], weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.GroupNorm) and weight is not None:
+        layer.num_channels = len(weight)
+    elif isinstance(layer, nn.PReLU) and weight is not None:
+        layer.num_parameters = len(weight)
+    elif isinstance(layer, _BATCH_NORMS):
         layer.num_features = next(len(tensor) for tensor in weights.values() if tensor.dim() == 1)
     elif isinstance(layer, nn.LayerNorm) and weight is not None:
         layer.normalized_shape = tuple(weight.shape)

@@ -230,9 +230,9 @@ def test_a_pruned_module_is_built_by_the_widths_of_its_weights():
 
 
 def test_a_layer_that_cannot_change_its_width_is_named():
-    weights = {name: tensor[..., :4] for name, tensor in nn.PReLU(8).state_dict().items()}
-    with pytest.raises(ArtifactError, match="PReLU"):
-        resize(nn.PReLU(8), weights)
+    weights = {name: tensor[..., :4] for name, tensor in nn.Bilinear(8, 8, 2).state_dict().items()}
+    with pytest.raises(ArtifactError, match="Bilinear"):
+        resize(nn.Bilinear(8, 8, 2), weights)
 
 
 def test_data_is_found_by_name_and_a_wrong_name_lists_the_right_ones(monkeypatch):
