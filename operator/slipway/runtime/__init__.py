@@ -60,7 +60,7 @@ def save(
 
     Call it on every rank: only rank 0 writes. A model that cannot be built anew that way is exported to ONNX instead,
     and a line in the log says why. Raises ArtifactError where factory or args were given and do not build the model,
-    and for weights that are not float32 or hold NaN.
+    and for weights that are sharded, not float32, or hold NaN.
     """
     import os
 

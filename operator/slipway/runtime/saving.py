@@ -48,6 +48,7 @@ def save_model(
 ) -> None:
     """See `slipway.runtime.save`."""
     checked = checked_metrics(metrics or {})
+    _refuse_sharded(model)
     if int(environment.get("RANK", "0")) != 0:
         return
     if OUTPUT_ENV not in environment:
@@ -87,6 +88,17 @@ def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     if bad := [name for name, value in plain.items() if not math.isfinite(value) or len(name) > 48]:
         raise ValueError(f"metrics[{bad[0]!r}] is no finite number under a name of at most 48 letters")
     return plain
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """On every rank: rank 0 alone would wait for the others' shards until its collective times out."""
+    wrapped = any(type(part).__name__ == "FullyShardedDataParallel" for part in model.modules())
+    if wrapped or any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
+        raise ArtifactError(
+            "the model is sharded over the ranks: gather its weights on all of them"
+            " (torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict), load them into a"
+            " model that is not, and save that"
+        )
 
 
 def _bare(model: nn.Module) -> nn.Module:

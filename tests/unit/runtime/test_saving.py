@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import slipway.runtime
 from slipway.api.artifacts import ArtifactRef, State
@@ -122,6 +125,19 @@ def test_a_compiled_model_is_saved_as_the_one_it_was_compiled_from(tmp_path, out
     slipway.runtime.save(torch.compile(model, backend="eager"), inputs)
     again = load_module(sealed(tmp_path))
     assert torch.equal(again(inputs), model.eval()(inputs))
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_sharded_model_is_refused_on_every_rank_before_it_hangs(output, monkeypatch, rank):
+    monkeypatch.setenv("RANK", rank)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = fully_shard(mlp([3, 2]), mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(ArtifactError, match=r"sharded over the ranks: .*get_model_state_dict"):
+            slipway.runtime.save(model, torch.rand(2, 3))
+    finally:
+        dist.destroy_process_group()
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
