@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from slipway.api.kinds import Object
 from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
@@ -176,7 +177,8 @@ def _failure(pod: Object) -> tuple[datetime, Failure] | None:
         if status.get("phase") != "Failed":
             return None
         why = str(status.get("reason") or "Lost")[:64]
-        return _LAST, Failure(reason=why, index=index, message=str(status.get("message", ""))[:1024] or None)
+        said = str(status.get("message", "")) or _init_failure(status)
+        return _LAST, Failure(reason=why, index=index, message=said[:1024] or None)
     if int(ended.get("exitCode", 0)) == 0:
         return None
     report = parse_report(ended.get("message"))
@@ -186,6 +188,16 @@ def _failure(pod: Object) -> tuple[datetime, Failure] | None:
     code = failure.exit_code if failure.exit_code is not None else int(ended["exitCode"])
     at = report.at if report.at.tzinfo else report.at.replace(tzinfo=UTC)  # a pod may write what it likes
     return at, failure.model_copy(update={"exit_code": code})
+
+
+def _init_failure(status: Mapping[str, Any]) -> str:
+    """Of a pod whose main container never began; "" where no init container failed. A webhook's: we make none."""
+    for container in status.get("initContainerStatuses", ()):
+        ended = container.get("state", {}).get("terminated") or {}
+        if code := ended.get("exitCode"):
+            said = ended.get("message") or ended.get("reason") or ""
+            return f"init container {container['name']} ended with {code}" + (f": {said}" if said else "")
+    return ""
 
 
 def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:

@@ -46,17 +46,26 @@ def is_running(pod: Object) -> bool:
 
 def _why(pod: Object) -> str | None:
     status = pod.get("status", {})
+    for container in status.get("initContainerStatuses", ()):  # a webhook's: we make none in a Job
+        if (why := _waits(container)) is not None:
+            return f"init container {container['name']}: {why}"
     for container in status.get("containerStatuses", ()):
-        waits = container.get("state", {}).get("waiting") or {}
-        if (reason := waits.get("reason", "")) not in _QUIET:
-            if reason in _PULLS:  # the two alternate, and so do their messages
-                return f"ImagePullBackOff: {container.get('image', '')}"
-            message = waits.get("message", "")
-            return f"{reason}: {message}" if message else str(reason)
+        if (why := _waits(container)) is not None:
+            return why
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"{condition.get('reason', 'Unschedulable')}: {_without_counts(condition.get('message', ''))}"
     return None
+
+
+def _waits(container: Object) -> str | None:
+    waits = container.get("state", {}).get("waiting") or {}
+    reason, message = str(waits.get("reason", "")), waits.get("message", "")
+    if reason in _QUIET:
+        return None
+    if reason in _PULLS:  # the two alternate, and so do their messages
+        return f"ImagePullBackOff: {container.get('image', '')}"
+    return f"{reason}: {message}" if message else reason
 
 
 def _without_counts(message: str) -> str:

@@ -85,6 +85,18 @@ def test_a_container_out_of_memory_is_told_by_the_kubelets_reason() -> None:
     assert (end.failure.reason, end.failure.exit_code) == ("OOMKilled", 137)
 
 
+def test_a_pod_that_failed_before_its_container_began_tells_of_the_init_container_that_ended_it() -> None:
+    agent = {"name": "agent", "state": {"terminated": {"exitCode": 2, "message": "no role"}}}
+    begun = {"name": "first", "state": {"terminated": {"exitCode": 0}}}
+    failing = pod(job(), phase="Failed")
+    failing["status"] |= {"initContainerStatuses": [begun, agent], "containerStatuses": []}
+    end = job_end(FAILED, [failing])
+    assert end is not None
+    assert end.failure is not None
+    assert (end.failure.reason, end.failure.index) == ("Lost", 0)
+    assert end.failure.message == "init container agent ended with 2: no role"
+
+
 def test_a_foreign_message_keeps_its_exception() -> None:
     end = job_end(FAILED, [pod(FAILED, 1, exit_code=1, message={"message": {"message": "ValueError: boom"}})])
     assert end is not None

@@ -19,6 +19,13 @@ def waiting(reason: str, message: str = "", image: str = "mine:1") -> Object:
     return made
 
 
+def injected(state: Object, *, phase: str = "Pending", image: str = "mesh:1") -> Object:
+    """A pod that a webhook gave an init container, for which the main one waits."""
+    made = waiting("PodInitializing")
+    made["status"] |= {"phase": phase, "initContainerStatuses": [{"name": "agent", "image": image, "state": state}]}
+    return made
+
+
 def unscheduled(message: str) -> Object:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return pod(job(), phase="Pending", conditions=(condition,))
@@ -37,6 +44,11 @@ def unscheduled(message: str) -> Object:
             '0 of 2 pods run; CreateContainerConfigError: secret "hub" not found',
         ),
         (
+            [injected({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}})],
+            "0 of 2 pods run; init container agent: ImagePullBackOff: mesh:1",
+        ),
+        ([injected({"running": {}}), pod(job(), 1)], "1 of 2 pods run"),
+        (
             [
                 unscheduled(
                     "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu."
@@ -47,7 +59,17 @@ def unscheduled(message: str) -> Object:
             "1 of 2 pods run; Unschedulable: node(s) had untolerated taint(s), Insufficient nvidia.com/gpu",
         ),
     ],
-    ids=["no pods", "a pod too few", "creating", "pull", "the same pull", "a missing Secret", "no room"],
+    ids=[
+        "no pods",
+        "a pod too few",
+        "creating",
+        "pull",
+        "the same pull",
+        "a missing Secret",
+        "injected",
+        "starts",
+        "no room",
+    ],
 )
 def test_why(pods: list[Object], said: str) -> None:
     assert trouble(pods, 2) == said
