@@ -7,8 +7,21 @@ from rich.console import Console
 from demo import chart, digits
 from demo.__main__ import CLAIM
 from demo.figures import missed_bars
+from demo.kubectl import condition
 from demo.stages import Stages
 from support.chain import Chain
+
+AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "digits"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "slipway.dev/v1alpha1", "kind": "ModelDeployment", "name": "digits"},
+        "minReplicas": 1,
+        "maxReplicas": 2,
+    },
+}
+"""By processor time, which is what an autoscaler goes by where none is named."""
 
 
 def test_every_held_out_sample_is_answered_as_the_packed_file_does(served: Chain, images: chart.Images):
@@ -30,3 +43,17 @@ def test_events_tell_the_transitions_once(served: Chain):
     told = [event["reason"] for event in events if event.get("reportingController", "").startswith("slipway.dev")]
     assert told.count("Succeeded") == 1
     assert told.count("TookOver") == 1
+
+
+def test_an_autoscaler_of_kubernetes_takes_the_deployment_for_one_that_it_can_scale(served: Chain):
+    deployed = served.kubectl.get("modeldeployment", "digits") or {}
+    pods = served.kubectl.list("pods", deployed["status"]["selector"])
+    assert len(pods) == deployed["status"]["readyReplicas"] == 1
+    served.kubectl.apply(AUTOSCALER)
+    try:
+        told = served.kubectl.until("hpa", "digits", lambda one: condition(one, "ScalingActive"))
+    finally:
+        served.kubectl.delete("hpa", "digits")
+    assert condition(told, "AbleToScale")["status"] == "True"
+    # It comes as far as asking for the pods' figures, which nothing here answers; without a selector it asks for none.
+    assert condition(told, "ScalingActive")["reason"] == "FailedGetResourceMetric"

@@ -113,6 +113,15 @@ def test_kubectl_scale_changes_the_replicas_of_a_deployment(apiserver: ApiServer
     assert printed(apiserver, "modeldeployments/scaled")["Replicas"] == 5
 
 
+def test_an_autoscaler_finds_the_ready_replicas_and_the_pods_to_measure(apiserver: ApiServer):
+    made(apiserver, "ModelDeployment", "modeldeployments", "measured", {"model": {"trainingJob": "digits"}})
+    path = f"{API}/modeldeployments/measured"
+    status = {"status": {"readyReplicas": 2, "selector": "slipway.dev/revision=measured-1"}}
+    apiserver.must("PATCH", f"{path}/status", status, content_type="application/merge-patch+json")
+    found = apiserver.must("GET", f"{path}/scale")["status"]
+    assert found == {"replicas": 2, "selector": "slipway.dev/revision=measured-1"}
+
+
 def printed(apiserver: ApiServer, path: str) -> Json:
     """The cells of `kubectl get -o wide`, by column."""
     table = apiserver.must("GET", f"{API}/{path}", accept="application/json;as=Table;g=meta.k8s.io;v=v1")

@@ -47,7 +47,7 @@ async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:
     assert revision(is_, *without) == revision(was, *without)
     if was["phase"] != "Ready" or asleep:
         return
-    for field in ("phase", "serving", "readyReplicas", "url", "accuracy", "sizes"):
+    for field in ("phase", "serving", "readyReplicas", "selector", "url", "accuracy", "sizes"):
         assert is_.get(field) == was.get(field), field
     assert conditions(is_) == conditions(was)
     assert await traffic(other, DEPLOYED) == await traffic(one, DEPLOYED) == is_["serving"]

@@ -177,6 +177,7 @@ def model_deployments() -> list[Json]:
         "candidate": "digits-abc",
         "serving": "digits-abc",
         "readyReplicas": 2,
+        "selector": "slipway.dev/revision=digits-abc",
         "url": "http://digits.team:8000",
     }
     stored = {

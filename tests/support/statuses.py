@@ -169,6 +169,7 @@ def serving_deployment(url: str = "http://digits.team.svc:8000") -> Object:
         candidate="digits-r1",
         serving="digits-r1",
         readyReplicas=1,
+        selector="slipway.dev/revision=digits-r1",
         url=url,
     )
 

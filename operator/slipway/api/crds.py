@@ -48,15 +48,31 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """Paths of the scale subresource: what `kubectl scale` writes, and what a HorizontalPodAutoscaler reads besides."""
+
+    wanted: str
+    ready: str
+    selector: str
+
+    def manifest(self) -> Object:
+        return {
+            "specReplicasPath": self.wanted,
+            "statusReplicasPath": self.ready,
+            "labelSelectorPath": self.selector,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
-    """What a CRD says beyond the schema. replicas: where `kubectl scale` writes and reads, (spec, status)."""
+    """What a CRD says beyond the schema."""
 
     kind: Kind
     model: type[Model]
     short_name: str
     columns: tuple[Column, ...]
     categories: tuple[str, ...] = ("slipway",)
-    replicas: tuple[str, str] | None = None
+    scale: Scale | None = None
 
     @property
     def crd_name(self) -> str:
@@ -108,7 +124,7 @@ RESOURCES = (
             Column("URL", ".status.url", wide=True),
             _MESSAGE,
         ),
-        replicas=(".spec.serving.replicas", ".status.readyReplicas"),
+        scale=Scale(".spec.serving.replicas", ".status.readyReplicas", ".status.selector"),
     ),
     Resource(
         ARTIFACT_STORE,
@@ -202,7 +218,6 @@ def _subresources(resource: Resource, schema: Schema) -> Object:
     found: dict[str, Any] = {}
     if "status" in schema["properties"]:
         found["status"] = {}
-    if resource.replicas:
-        spec, status = resource.replicas
-        found["scale"] = {"specReplicasPath": spec, "statusReplicasPath": status}
+    if resource.scale:
+        found["scale"] = resource.scale.manifest()
     return found

@@ -219,6 +219,8 @@ class ModelDeploymentStatus(Model):
     """Name of the revision that has the traffic."""
     ready_replicas: int = Field(default=0, ge=0)
     """Ready pods of the serving revision."""
+    selector: Annotated[str, Field(max_length=256)] | None = None
+    """Label selector of the serving revision's pods: a HorizontalPodAutoscaler measures those."""
     url: Annotated[str, Field(max_length=512)] | None = None
     """Where clients inside the cluster find it (HTTP; gRPC on port 8001)."""
 

@@ -119,6 +119,11 @@ def _selector(parent: Parent, revision: str) -> dict[str, str]:
     return {**_all_pods(parent), REVISION_LABEL: revision}
 
 
+def pod_selector(parent: Parent, revision: str) -> str:
+    """The pods of one revision, as `kubectl get pods --selector` takes it."""
+    return ",".join(f"{label}={value}" for label, value in _selector(parent, revision).items())
+
+
 def _all_pods(parent: Parent) -> dict[str, str]:
     """The serving pods of all revisions."""
     return {OWNER_LABELS[parent.kind.kind]: parent.name, ROLE_LABEL: ROLE}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
 from slipway.plan.conditions import Verdict, at_rest, ready, stalled, under_way, with_verdicts
-from slipway.plan.deployment.manifests import service_url
+from slipway.plan.deployment.manifests import pod_selector, service_url
 from slipway.plan.deployment.revision import find
 from slipway.plan.deployment.standing import Standing
 from slipway.plan.parent import Parent
@@ -32,6 +32,7 @@ def told(
         "sizes": None if sizes == Sizes() else sizes,
         "accuracy": f"{serving.gate.accuracy_candidate:.4f}" if serving and serving.gate else None,
         "ready_replicas": ready_replicas,
+        "selector": pod_selector(parent, serving.name) if serving else None,
         "url": service_url(parent) if serving else None,
     }
     return status.model_copy(update=update)

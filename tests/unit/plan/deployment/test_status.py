@@ -152,6 +152,8 @@ def test_the_newest_revision_serves():
     assert available(world)
     assert status["url"] == f"http://digits.{NAMESPACE}.svc:8000"
     assert status["readyReplicas"] == 1
+    pods = f"slipway.dev/model-deployment=digits,slipway.dev/role=serve,slipway.dev/revision={status['serving']}"
+    assert status["selector"] == pods
     assert status["serving"] == status["candidate"]
     assert status["accuracy"] == "0.9630"
     assert status["sizes"] == {"floatBytes": 100, "compressedBytes": 25}
