@@ -77,3 +77,14 @@ def test_depth_alone_is_judged_by_the_model_only(server: ApiServer) -> None:
         assert server_says(server, NAMESPACE, "CompressionPlugin", spec)[0]
     assert not isinstance(model_says("CompressionPlugin", good), list)
     assert model_says("CompressionPlugin", deep) == ["spec.parameters"]
+
+
+@pytest.mark.parametrize(("replicas", "right"), [(2.0, True), (2.5, False), (-1.0, False)])
+def test_a_whole_number_of_replicas_may_have_a_dot_as_every_other(
+    server: ApiServer, replicas: float, right: bool
+) -> None:
+    """kubectl takes the dot away; sent as it stands, the scale subresource's own reader refuses it."""
+    full, *_ = full_objects()["ModelDeployment"]
+    spec = with_value(full["spec"], ("serving", "replicas"), replicas)
+    assert server_says(server, NAMESPACE, "ModelDeployment", spec)[0] == right
+    assert isinstance(model_says("ModelDeployment", spec), list) != right
