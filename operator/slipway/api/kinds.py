@@ -1,7 +1,8 @@
-"""The kinds of objects that Slipway reads or writes, and references to single objects."""
+"""The kinds of objects that Slipway reads or writes, and references to single objects and to those with labels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -76,6 +77,11 @@ def kind_of(obj: Object) -> Kind:
 def key_of(obj: Object) -> Key:
     meta = obj["metadata"]
     return Key(kind_of(obj), meta.get("namespace", ""), meta["name"])
+
+
+def selector_text(labels: Mapping[str, str]) -> str:
+    """The label selector of all objects that carry these, as the API server and kubectl take it; "" for all."""
+    return ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 _BY_GVK = {(k.api_version, k.kind): k for k in (*WATCHED, EVENT, LEASE)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from slipway.api.kinds import Key, Kind, Object, key_of
+from slipway.api.kinds import Key, Kind, Object, key_of, selector_text
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import FIELD_MANAGER
 
@@ -32,8 +32,8 @@ class ApiServer:
     async def list(
         self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Sequence[Object]:
-        selector = ",".join(f"{name}={value}" for name, value in (labels or {}).items())
-        return [obj async for page in self.pages(kind, namespace, selector) for obj in page]
+        pages = self.pages(kind, namespace, selector_text(labels or {}))
+        return [obj async for page in pages for obj in page]
 
     async def pages(
         self, kind: Kind, namespace: str | None = None, selector: str = "", *, metadata_only: bool = False

@@ -21,6 +21,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
     kind_of,
+    selector_text,
 )
 from slipway.plan.parent import OWNER_LABELS
 from slipway.plan.seen import carries
@@ -67,7 +68,7 @@ def _items(value: object) -> Iterable[object]:
 
 def selector_of(kind: Kind) -> str:
     """The label selector of a kind's lists and watches; "" for all."""
-    return ",".join(f"{name}={value}" for name, value in MANAGED.items()) if kind in SELECTED else ""
+    return selector_text(MANAGED) if kind in SELECTED else ""
 
 
 def stands_apart(obj: Object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE, Object
+from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE, Object, selector_text
 from slipway.api.modeldeployment import Revision, Serving
 from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_PROBE, FetchTask
 from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
@@ -120,8 +120,8 @@ def _selector(parent: Parent, revision: str) -> dict[str, str]:
 
 
 def pod_selector(parent: Parent, revision: str) -> str:
-    """The pods of one revision, as `kubectl get pods --selector` takes it."""
-    return ",".join(f"{label}={value}" for label, value in _selector(parent, revision).items())
+    """The pods of one revision, as text."""
+    return selector_text(_selector(parent, revision))
 
 
 def _all_pods(parent: Parent) -> dict[str, str]:
