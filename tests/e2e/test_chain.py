@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import yaml
 from rich.console import Console
 
 from demo import chart, digits
@@ -10,18 +13,9 @@ from demo.figures import missed_bars
 from demo.kubectl import condition
 from demo.stages import Stages
 from support.chain import Chain
+from support.examples import fenced
 
-AUTOSCALER = {
-    "apiVersion": "autoscaling/v2",
-    "kind": "HorizontalPodAutoscaler",
-    "metadata": {"name": "digits"},
-    "spec": {
-        "scaleTargetRef": {"apiVersion": "slipway.dev/v1alpha1", "kind": "ModelDeployment", "name": "digits"},
-        "minReplicas": 1,
-        "maxReplicas": 2,
-    },
-}
-"""By processor time, which is what an autoscaler goes by where none is named."""
+PAGE = Path(__file__).parents[2] / "docs/how-to/serve.md"
 
 
 def test_every_held_out_sample_is_answered_as_the_packed_file_does(served: Chain, images: chart.Images):
@@ -49,7 +43,8 @@ def test_an_autoscaler_of_kubernetes_takes_the_deployment_for_one_that_it_can_sc
     deployed = served.kubectl.get("modeldeployment", "digits") or {}
     pods = served.kubectl.list("pods", deployed["status"]["selector"])
     assert len(pods) == deployed["status"]["readyReplicas"] == 1
-    served.kubectl.apply(AUTOSCALER)
+    (autoscaler,) = fenced(PAGE.read_text(), "yaml")
+    served.kubectl.apply(yaml.safe_load(autoscaler))
     try:
         told = served.kubectl.until("hpa", "digits", lambda one: condition(one, "ScalingActive"))
     finally:

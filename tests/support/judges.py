@@ -44,7 +44,8 @@ def _without_dots(value: Any) -> Any:
     """Whole numbers as Go's encoding/json writes a float64."""
 
     def number(text: str) -> float:
-        return int(float(text)) if float(text).is_integer() else float(text)
+        value = float(text)
+        return int(value) if value.is_integer() else value
 
     return json.loads(json.dumps(value), parse_float=number)
 
