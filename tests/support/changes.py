@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from slipway.api.base import timedelta_of
 from slipway.api.crds import Resource
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
-from slipway.plan.digests import by_content, digest_of
+from slipway.plan.digests import digest_of
 from support.builders import (
     HELD_OUT,
     NAMESPACE,
@@ -37,7 +37,7 @@ from support.faults.world import Deed, World
 from support.places import Json
 from support.refusals import RESOURCE_OF
 from support.specs import Vocabulary, mutable_fields, specs, values
-from support.world import task_of
+from support.world import content_of, task_of
 
 DEPLOYED = Key(MODEL_DEPLOYMENT, NAMESPACE, "changed")
 TRAINED = Key(TRAINING_JOB, NAMESPACE, "changed")
@@ -170,7 +170,7 @@ def _valid(spec: Json, of: Resource) -> bool:
 
 async def compares(world: World, job: Object, pods: Any) -> bool:
     """What a comparison finds is decided by what it compares: every third pair of models is too far apart."""
-    lost = 40 if int(digest_of(by_content(task_of(job)))[-4:], 16) % 3 == 0 else 2
+    lost = 40 if int(digest_of(content_of(task_of(job)))[-4:], 16) % 3 == 0 else 2
     return await counting(lost)(world, job, pods)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from slipway.api.artifacts import State
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Key, Kind, Object, key_of
-from slipway.api.tasks import OUT_URI_ENV, TASK_ENV
-from slipway.plan.digests import by_content, digest_of
+from slipway.api.tasks import OUT_URI_ENV, TASK_ENV, parse_task
+from slipway.plan.digests import digest_of
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import Seen, carries, controller_uid
@@ -57,7 +57,12 @@ def made_by(task: Object, job: Object, state: State) -> Object:
     """The reference of an artifact that a pod of this Job left."""
     size = {"prune-structured": 50, "quantize-int8": 25}.get(task.get("entryPoint", ""), 100)
     uri = env_of(job).get(OUT_URI_ENV, "store:///none") + "/artifact"
-    return {"uri": uri, "digest": digest_of({"made": by_content(task)}), "state": str(state), "sizeBytes": size}
+    return {"uri": uri, "digest": digest_of({"made": content_of(task)}), "state": str(state), "sizeBytes": size}
+
+
+def content_of(task: Object) -> Object:
+    """The task with the digests of its inputs: not with the places where they lie."""
+    return parse_task(json.dumps(task)).to_content()
 
 
 def env_of(job: Object) -> dict[str, str]:

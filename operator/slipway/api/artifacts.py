@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slipway.api.base import Digest, Model
+from slipway.api.base import Digest, Reference
 
 URI_PREFIX = "store:///"
 
@@ -32,7 +32,7 @@ class State(StrEnum):
     """A Triton model repository with golden requests."""
 
 
-class ArtifactRef(Model):
+class ArtifactRef(Reference):
     """One artifact: where it lies and what it must be. Readers refuse any other content."""
 
     uri: StoreUri

@@ -20,7 +20,10 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -134,6 +137,19 @@ class Model(BaseModel):
         """JSON-ready, camelCase, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def to_content(self, *, exclude_defaults: bool = False) -> dict[str, Any]:
+        """The wire form with each Reference replaced by its digest: what the fields mean, not where things lie.
+
+        Only typed references are replaced. What somebody else defines (`Open`: parameters of plugins) stays as it is
+        to the last byte, although it may look like a reference.
+        """
+        return self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude_defaults=exclude_defaults, context=_BY_CONTENT
+        )
+
+
+_BY_CONTENT = {"by": "content"}
+
 
 # --- Scalars -----------------------------------------------------------------------------------------------------
 
@@ -184,6 +200,17 @@ Quantity = Annotated[
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 """`sha256:` and 64 lower-case hexadecimal digits."""
+
+
+class Reference(Model):
+    """Base of models that name content by its digest, and by other fields where it lies."""
+
+    digest: Digest
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        return self.digest if info.context is _BY_CONTENT else handler(self)
+
 
 Image = Annotated[str, Field(pattern=r"^[!-~]+$", min_length=1, max_length=512)]
 """An image's name, best by digest (`registry/repository@sha256:...`)."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import StoreUri
-from slipway.api.base import Digest, DnsLabel, Model, exactly_one
+from slipway.api.base import Digest, DnsLabel, Model, Reference, exactly_one
 
 
 class Dataset(StrEnum):
@@ -18,7 +18,7 @@ class Dataset(StrEnum):
     """scikit-learn's 1,797 handwritten digits (UCI optdigits), scaled to 28x28: 1,257 train, 540 test."""
 
 
-class StoredData(Model):
+class StoredData(Reference):
     """A data set that already lies in the store, as a folder with a manifest."""
 
     uri: StoreUri

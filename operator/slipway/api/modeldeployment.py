@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef, StoreUri
-from slipway.api.base import Digest, DnsLabel, Model, Moment, ObjectName, Open, Rule, exactly_one
+from slipway.api.base import Digest, DnsLabel, Model, Moment, ObjectName, Open, Reference, Rule, exactly_one
 from slipway.api.datasource import DataSource
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import PairedCounts
 from slipway.api.status import Conditions, TaskRecord
 
 
-class StoredModel(Model):
+class StoredModel(Reference):
     """A model that already lies in the store."""
 
     uri: StoreUri

@@ -16,7 +16,7 @@ from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
-from slipway.plan.digests import by_content, digest_of, short
+from slipway.plan.digests import digest_of, short
 from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
@@ -72,7 +72,7 @@ class Work:
     @property
     def digest(self) -> str:
         """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
-        return digest_of({"task": by_content(self.task.to_wire()), "image": self.image})
+        return digest_of({"task": self.task.to_content(), "image": self.image})
 
     @property
     def out(self) -> str:

@@ -15,9 +15,9 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.base import wire_time
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Object, key_of
 from slipway.api.reports import PairedCounts, Report
-from slipway.api.tasks import OUT_URI_ENV, TASK_ENV
+from slipway.api.tasks import OUT_URI_ENV, TASK_ENV, parse_task
 from slipway.cluster.twin import Twin
-from slipway.plan.digests import by_content, digest_of
+from slipway.plan.digests import digest_of
 from slipway.plan.outcomes import INDEX_LABEL, is_over
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
@@ -91,9 +91,10 @@ def _report(job: Object, produces: Mapping[str, State], now: datetime) -> Report
     state = produces.get(task.get("entryPoint", ""), State.ONNX) if task.get("task") == "compress" else None
     state = state or _MADE.get(task.get("task", "train"), MODEL)
     # Where and by whom it is run decides nothing; the rendezvous and the folder name the attempt.
-    made_from = {name: value for name, value in task.items() if name != "rendezvous"} or job["metadata"]["name"]
+    content = parse_task(json.dumps(task)).to_content() if task else {}
+    made_from = {name: value for name, value in content.items() if name != "rendezvous"} or job["metadata"]["name"]
     uri = env.get(OUT_URI_ENV, f"store:///made/{job['metadata']['name']}") + "/artifact"
-    artifact = ArtifactRef(uri=uri, digest=digest_of({"made from": by_content(made_from)}), state=state)
+    artifact = ArtifactRef(uri=uri, digest=digest_of({"made from": made_from}), state=state)
     return Report(outcome="succeeded", at=now, artifact=artifact)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel
-
 from slipway.api.artifacts import ArtifactRef
+from slipway.api.base import Model
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
-from slipway.plan.digests import by_content, digest_of, short
+from slipway.plan.digests import digest_of, short
 from slipway.plan.parent import Parent
 
 PROJECTION = 1
@@ -32,12 +31,12 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
         made["compression"] = _set_fields(spec.compression, without="resources")
     made["serving"] = _set_fields(spec.serving, without="replicas")
     made["store"] = spec.store  # its claim is mounted in the pods
-    return digest_of(by_content(made))
+    return digest_of(made)
 
 
-def _set_fields(model: BaseModel, *, without: str) -> dict[str, object]:
-    """The model's fields in wire form, without the one named and those that are at their defaults."""
-    wire: dict[str, object] = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+def _set_fields(model: Model, *, without: str) -> dict[str, object]:
+    """The model's fields by content, without the one named and those that are at their defaults."""
+    wire = model.to_content(exclude_defaults=True)
     return {name: value for name, value in wire.items() if name != without}
 
 

@@ -11,7 +11,7 @@ from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.standing import Stuck
-from slipway.plan.digests import by_content, digest_of
+from slipway.plan.digests import digest_of
 from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed
 from slipway.plan.references import NotYet, condition
@@ -91,4 +91,4 @@ def step_data(spec: ModelDeploymentSpec, source: Source) -> DataSource | None:
 def data_digest(data: DataSource) -> str:
     """Of a data source as it is written: which built-in split, or which content."""
     wire = {"stored": data.stored.digest} if data.stored else {"dataset": data.dataset, "split": data.split}
-    return digest_of({"data": by_content(wire)})
+    return digest_of({"data": wire})
