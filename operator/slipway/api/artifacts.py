@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from slipway.api.base import Digest, Reference
+from slipway.api.base import Count, Digest, Reference
 
 URI_PREFIX = "store:///"
 
@@ -41,7 +41,7 @@ class ArtifactRef(Reference):
     """The digest of the artifact's content."""
     state: State | None = None
     """What the artifact is made of."""
-    size_bytes: int | None = Field(default=None, ge=0)
+    size_bytes: Count | None = None
     """Bytes of the files that make the model: weights or graph, without manifest and golden requests."""
 
 

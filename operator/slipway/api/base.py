@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -203,9 +203,10 @@ Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 
 
 class Reference(Model):
-    """Base of models that name content by its digest, and by other fields where it lies."""
+    """Base of models that name content by their field `digest`, and by other fields where it lies."""
 
-    digest: Digest
+    if TYPE_CHECKING:
+        digest: str
 
     @model_serializer(mode="wrap")
     def _serialize(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
@@ -229,6 +230,24 @@ def wire_time(moment: datetime) -> str:
 
 Moment = Annotated[datetime, PlainSerializer(wire_time, return_type=str, when_used="json")]
 """A time, to the second and in UTC on the wire (RFC 3339)."""
+
+MAX_COUNT = 2**53 - 1
+"""The largest integer that every reader of JSON holds exactly (RFC 8259, section 6); the API server takes 2**63 - 1."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+"""How many there are of something that a pod counted."""
+
+
+Rank = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""A global rank of torch, or the completion index of a pod."""
+
+ExitCode = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+"""Of a process, as the kubelet keeps it."""
+
+Metrics = Annotated[
+    dict[Annotated[str, Field(max_length=48)], Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=16)
+]
+"""What a pod measured, by name. JSON has no NaN and no infinity: they would become null, which deletes in a patch."""
 
 MAX_DEPTH = 32
 """Of an Open value. A CRD can bound no depth, so the API server takes what the planner then refuses by its field."""

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef, StoreUri
-from slipway.api.base import Digest, DnsLabel, Model, Moment, ObjectName, Open, Reference, Rule, exactly_one
+from slipway.api.base import (
+    Count,
+    Digest,
+    DnsLabel,
+    Model,
+    Moment,
+    ObjectName,
+    Open,
+    Reference,
+    Rule,
+    exactly_one,
+)
 from slipway.api.datasource import DataSource
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import PairedCounts
@@ -184,9 +195,9 @@ class Revision(Model):
 class Sizes(Model):
     """Bytes of the model along the way."""
 
-    float_bytes: int | None = Field(default=None, ge=0)
+    float_bytes: Count | None = None
     """The uncompressed model as ONNX."""
-    compressed_bytes: int | None = Field(default=None, ge=0)
+    compressed_bytes: Count | None = None
     """The served model as ONNX."""
 
 

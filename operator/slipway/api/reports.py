@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainSerializer, ValidationError
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Model, Rule
+from slipway.api.base import Count, ExitCode, Metrics, Model, Rank, Rule
 
 MAX_REPORT_BYTES = 2048
 """The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
@@ -35,18 +35,18 @@ class Slice(Model):
 
     name: Annotated[str, Field(max_length=63)]
     """Which part."""
-    n: int = Field(ge=0)
+    n: Count
     """Samples in it."""
-    lost: int = Field(ge=0)
+    lost: Count
     """Samples that only the baseline has right."""
-    gained: int = Field(ge=0)
+    gained: Count
     """Samples that only the candidate has right."""
 
 
 class PairedCounts(Model):
     """How two classifiers did on the same samples. Their accuracies differ by (gained - lost) / n."""
 
-    n: int = Field(ge=0)
+    n: Count
     """Samples compared."""
     baseline_right: int = Field(ge=0)
     """Samples that the baseline has right."""
@@ -73,9 +73,9 @@ class ErrorReport(Model):
     """Type of the exception, or the signal's name."""
     message: Annotated[str, Field(max_length=1024)]
     """Its message, cut in the middle where it is long."""
-    rank: int | None = Field(default=None, ge=0)
+    rank: Rank | None = None
     """Global rank, where torchrun told it."""
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     """Exit code of the worker."""
 
 
@@ -90,7 +90,7 @@ class Report(Model):
     """Set for a failure."""
     artifact: ArtifactRef | None = None
     """What the pod made."""
-    metrics: dict[Annotated[str, Field(max_length=48)], float] | None = Field(default=None, max_length=16)
+    metrics: Metrics | None = None
     """What it measured: accuracy, loss, seconds, ..."""
     counts: PairedCounts | None = None
     """What a comparison counted."""
@@ -127,9 +127,25 @@ def parse_report(message: str | bytes | None) -> Report | None:
         return None
     try:
         body = json.loads(message)
-        return Report.model_validate(body) if isinstance(body, dict) else None
-    except (ValueError, ValidationError, RecursionError):
+        return _validated(body) if isinstance(body, dict) else None
+    except (ValueError, RecursionError):  # a ValidationError is a ValueError
         return None
+
+
+def _validated(body: dict[str, Any]) -> Report:
+    """The report without what is optional and cannot be: a rank of 2**70, an accuracy of NaN. Raises ValueError."""
+    try:
+        return Report.model_validate(body)
+    except ValidationError as error:
+        for place in {found["loc"] for found in error.errors(include_url=False, include_input=False)}:
+            match place:
+                case ("error" as part, "rank" | "exitCode" as field) | ("artifact" as part, "sizeBytes" as field):
+                    del body[part][field]
+                case ("metrics", str(field)):
+                    del body["metrics"][field]
+                case _:
+                    raise
+    return Report.model_validate(body)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Digest, Model, Moment, UniqueBy
+from slipway.api.base import Digest, ExitCode, Metrics, Model, Moment, Rank, UniqueBy
 from slipway.api.reports import PairedCounts
 
 Text = Annotated[str, Field(max_length=2048)]
@@ -40,15 +40,15 @@ class Failure(Model):
 
     reason: Annotated[str, Field(max_length=64)]
     """Error, Preempted, DeadlineExceeded, OOMKilled, Lost, Signal or Unknown."""
-    index: int | None = Field(default=None, ge=0)
+    index: Rank | None = None
     """Completion index of the pod."""
-    rank: int | None = Field(default=None, ge=0)
+    rank: Rank | None = None
     """Global rank of the worker, where torchrun told it."""
     exception: ShortText | None = None
     """Type of the exception."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Message of the exception, cut where it is long; the whole is in the logs."""
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     """Exit code of the process; above 128 the signal plus 128."""
 
 
@@ -88,7 +88,7 @@ class TaskRecord(Model):
     """When its end was recorded."""
     artifact: ArtifactRef | None = None
     """What it made."""
-    metrics: dict[str, float] | None = Field(default=None, max_length=16)
+    metrics: Metrics | None = None
     """What it measured."""
     counts: PairedCounts | None = None
     """What a comparison counted."""

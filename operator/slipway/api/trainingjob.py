@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import DnsLabel, Duration, Image, Model, Moment, ObjectName, Rule, UniqueBy, immutable
+from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, ObjectName, Rule, UniqueBy, immutable
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
@@ -143,7 +143,7 @@ class TrainingJobStatus(Model):
     """The newest attempts, oldest first; counters go on counting when older ones are dropped."""
     artifact: ArtifactRef | None = None
     """What was trained."""
-    metrics: dict[str, float] | None = Field(default=None, max_length=16)
+    metrics: Metrics | None = None
     """What the training measured at its end."""
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
-_RANK = re.compile(r"^\s*rank\s*:\s*(\d+)", re.MULTILINE)
-_EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)", re.MULTILINE)
+_RANK = re.compile(r"^\s*rank\s*:\s*([0-9]{1,9})\b", re.MULTILINE)
+_EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?[0-9]{1,9})\b", re.MULTILINE)
 _KILLED = re.compile(r"^\s*traceback : Signal \d+ \((\w+)\) received", re.MULTILINE)
 _FRAME = re.compile(r'^( *)File "', re.MULTILINE)
 _NAME = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Z]\w*)(?::\s*(.*))?$", re.DOTALL)
@@ -69,7 +69,7 @@ def _error_file(text: str) -> LastWords | None:
     return LastWords(
         exception=named[1] if named else None,
         message=named[2] if named else said,
-        exit_code=code if isinstance(code, int) and code > 0 else None,
+        exit_code=code if isinstance(code, int) and 0 < code < 2**31 else None,
     )
 
 

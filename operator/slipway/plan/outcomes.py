@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
 OOM_KILLED = "OOMKilled"
 
+_INDEX = re.compile(r"[0-9]{1,9}")
+"""A label may hold 63 digits, whoever set it; no Job has so many pods."""
 HEARD_WITHIN = timedelta(seconds=5)
 """By so much one watch may lag behind another without anything being wrong."""
 
@@ -139,7 +142,7 @@ def is_over(job: Object) -> bool:
 def index_of(pod: Object) -> int | None:
     meta = pod["metadata"]
     text = meta.get("labels", {}).get(INDEX_LABEL) or meta.get("annotations", {}).get(INDEX_ANNOTATION)
-    return int(text) if text is not None and text.isdigit() else None
+    return int(text) if text is not None and _INDEX.fullmatch(text) else None
 
 
 def _last_word(pod: Object) -> Report | None:

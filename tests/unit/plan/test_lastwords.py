@@ -117,3 +117,9 @@ def test_a_launcher_that_fails_itself_is_named_by_its_own_exception() -> None:
 
 def test_half_a_surrogate_pair_in_an_error_file_is_replaced():
     assert read_last_words(r'{"message": {"message": "ValueError: \ud800 boom"}}').message == "? boom"
+
+
+@pytest.mark.parametrize("digits", ["9" * 10, "9" * 23, "9" * 2000])
+def test_numbers_that_no_process_has_are_left_out(digits: str) -> None:
+    told = f"  rank      : {digits} (local_rank: 0)\n  exitcode  : -{digits} ()\n"
+    assert read_last_words(f"Root Cause (first observed failure):\n[0]:\n{told}") == LastWords()

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.plan.outcomes import PREEMPTED, UNKNOWN, job_end
+from slipway.api.status import Failure
+from slipway.plan.outcomes import INDEX_LABEL, PREEMPTED, UNKNOWN, first_failure, job_end
 from support.builders import T0, artifact, failed, job, pod, succeeded, wire_time
 
 SECOND = timedelta(seconds=1)
@@ -140,3 +141,10 @@ def test_a_report_without_a_time_zone_is_compared_as_utc() -> None:
     assert end is not None
     assert end.failure is not None
     assert end.failure.message == "early"
+
+
+@pytest.mark.parametrize("index", ["9" * 63, "-1", "1e3", "\u00b2", "\u0663", "", "0x1"])
+def test_an_index_that_no_job_has_is_none(index: str) -> None:
+    made = pod(job(), exit_code=1, message="ValueError: x")
+    made["metadata"]["labels"][INDEX_LABEL] = index
+    assert first_failure([made]) == Failure(reason="Error", exception="ValueError", message="x", exit_code=1)
