@@ -8,7 +8,8 @@ SlipwayError
     NotFound       the object is gone
     Forbidden      a right is missing                         -> back-off; the message names verb and resource
     Invalid        admission refused the object               -> a defect of ours or of the spec; back-off
-  ArtifactError  an artifact is missing, cut or altered       -> the step that reads it fails
+  ArtifactError  an artifact is cut or altered                -> the step that reads it fails
+    InputMissing   an input is no longer in the store         -> not counted; what made it runs again
   StoreError     the store refuses: key, bucket, right        -> what needs it fails; the message names the field
     StoreAway      the store does not answer                  -> tasks are tried again
   PluginError    one plugin failed or refused its model       -> Stalled=True on the objects that name it
@@ -70,6 +71,13 @@ class Invalid(ClusterError):
 
 class ArtifactError(SlipwayError):
     """An artifact is missing, incomplete, or does not have the digest that was asked for."""
+
+
+class InputMissing(ArtifactError):
+    """The store has nothing where a task's input should lie: the folder is empty, or has no manifest.
+
+    A kubelet makes an empty folder of a subPath that is not there, so a pod starts all the same and finds out here.
+    """
 
 
 class StoreError(SlipwayError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import MAX_REPORT_BYTES
 from slipway.runtime.bucket import Bucket
-from slipway.runtime.store import REPORTS_DIR
+from slipway.runtime.store import REPORTS_DIR, missing
 from slipway.sdk.artifact import Artifact, read_artifact, read_manifest
 from slipway.sdk.manifest import MANIFEST, Content, Provenance
 from slipway.sdk.write import write_artifact
@@ -47,7 +47,7 @@ class BucketStore:
                 shutil.rmtree(kept)
         found = self._download(path, digest)
         if found is None:
-            raise ArtifactError(f"there is no artifact at {self.bucket.url(path)}")
+            raise missing(self.bucket.url(path))
         return found
 
     def find(self, name: str) -> Artifact | None:

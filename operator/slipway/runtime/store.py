@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from slipway.api.errors import ArtifactError
+from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.reports import MAX_REPORT_BYTES
 from slipway.sdk.artifact import Artifact, read_artifact
-from slipway.sdk.manifest import Content, Provenance
+from slipway.sdk.manifest import MANIFEST, Content, Provenance
 from slipway.sdk.write import write_artifact
 
 REPORTS_DIR = "reports"
@@ -25,7 +25,10 @@ class Store(Protocol):
     """A namespace's store as one task sees it: it reads everywhere, and writes below the task's own folder alone."""
 
     def read(self, path: str, digest: str) -> Artifact:
-        """The artifact of that digest as a folder of this pod, verified byte by byte. path: below the store's root."""
+        """The artifact of that digest as a folder of this pod, verified byte by byte. path: below the store's root.
+
+        Raises InputMissing if the store has no manifest there.
+        """
 
     def find(self, name: str) -> Artifact | None:
         """What lies whole under a name of the task's own folder; None where nothing does. A broken one raises."""
@@ -42,6 +45,11 @@ class Store(Protocol):
         """The reports of a Job in a folder of the store, by name, as `<Job UID>-0`; of others' size none."""
 
 
+def missing(where: str) -> InputMissing:
+    """The error of an input that is not in the store."""
+    return InputMissing(f"there is no artifact at {where}: it was deleted, or the ArtifactStore is another one now")
+
+
 @dataclass(frozen=True, slots=True)
 class FolderStore:
     """A folder: a mounted claim. out: the task's own folder of it, which may be mounted elsewhere."""
@@ -53,6 +61,8 @@ class FolderStore:
         folder = self.root / path
         if not folder.resolve().is_relative_to(self.root.resolve()):
             raise ArtifactError(f"{path} leads out of the store by a link")
+        if not (folder / MANIFEST).exists():
+            raise missing(path)
         return read_artifact(folder, digest)
 
     def find(self, name: str) -> Artifact | None:
