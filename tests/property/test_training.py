@@ -94,9 +94,8 @@ def at_rest(world: Watched) -> None:
     assert row(world) in ROWS
     status = world.status(world.key)
     assert status["observedGeneration"] == world.objects[world.key]["metadata"]["generation"]
-    is_open = [attempt["job"] for attempt in status["attempts"] if "outcome" not in attempt]
     for kind in (SERVICE, NETWORK_POLICY):
-        assert set(world.names(kind, "train")) <= set(is_open)
+        assert set(world.names(kind, "train")) <= ({world.peers} if status["attempts"] else set())
     assert len(world.training_jobs()) <= 2
 
 
@@ -162,7 +161,7 @@ def foreign_services(world: Watched) -> list[Object]:
 
 
 def namesake(world: Watched) -> None:
-    """Somebody else takes, or gives back, the name of the next Service."""
+    """Somebody else takes, or gives back, the name of the Service, where it is not made yet."""
     theirs = [
         obj for key, obj in world.objects.items() if key.kind == SERVICE and "ownerReferences" not in obj["metadata"]
     ]
@@ -170,7 +169,7 @@ def namesake(world: Watched) -> None:
     if theirs or not attempts:
         toggled(world, *theirs)
         return
-    name = attempts[-1]["job"].rpartition("-")[0] + f"-{attempts[-1]['number'] + 1}"
+    name = world.peers
     if Key(SERVICE, NAMESPACE, name) not in world.objects:
         world.put(resource(SERVICE, name, uid=f"uid-of-{name}"))
 

@@ -92,13 +92,14 @@ class Agents:
 def training_task(entrypoint: dict[str, Any], data: list[dict[str, Any]], nodes: int, processes: int) -> dict[str, Any]:
     """A TrainTask whose agents meet on this machine."""
     (port,) = free_ports(1)
+    host = {"host": "127.0.0.1"} if nodes > 1 else {}
     return {
         "task": "train",
         "entrypoint": entrypoint,
         "data": data,
         "nodes": nodes,
         "processesPerNode": processes,
-        "rendezvous": {"id": f"attempt-{port}", "host": "127.0.0.1", "port": port, "timeoutSeconds": 100},
+        "rendezvous": {"id": f"attempt-{port}", "port": port, "timeoutSeconds": 100, **host},
     }
 
 

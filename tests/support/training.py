@@ -112,6 +112,11 @@ class TrainingWorld(World):
         """Names of the attempts' Jobs that exist."""
         return self.names(JOB, "train")
 
+    @property
+    def peers(self) -> str:
+        """Name of the Service and the NetworkPolicy of all attempts on several nodes."""
+        return self.attempts[-1]["job"].rpartition("-")[0]
+
     def networks(self) -> list[str]:
         """Names of the Services that exist; each must have its NetworkPolicy."""
         assert self.names(SERVICE, "train") == self.names(NETWORK_POLICY, "train")

@@ -31,6 +31,8 @@ MODELS_DIR = f"{REPOSITORY_DIR}/models"
 """Triton's --model-repository. A folder below REPOSITORY_DIR, so that Triton takes golden/ for no model."""
 
 TERMINATION_LOG = "/dev/termination-log"
+LOOPBACK = "127.0.0.1"
+"""The address at which a pod that trains alone finds itself: no Service names it."""
 
 FOLDER_ENV = {
     STORE_DIR: "SLIPWAY_STORE_DIR",
@@ -82,8 +84,8 @@ class Rendezvous(Model):
 
     id: str
     """Unique per attempt."""
-    host: str
-    """DNS name of the pod of index 0, which hosts the store."""
+    host: str | None = None
+    """DNS name of the pod of index 0, which hosts the store; absent for one pod, which keeps it in a file."""
     port: int = 29400
     timeout_seconds: int = 600
     """How long agents wait for each other, image pulls included."""

@@ -92,12 +92,12 @@ class AttemptOutcome(StrEnum):
 
 
 class Attempt(Model):
-    """One run of torchrun over all pods: an Indexed Job, a headless Service and a NetworkPolicy of one name."""
+    """One run of torchrun over all pods, as an Indexed Job."""
 
     number: int = Field(ge=1)
     """1 for the first."""
     job: Annotated[str, Field(max_length=63)]
-    """Name of the Job, the Service and the NetworkPolicy."""
+    """Name of the Job."""
     job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
     """UID of the Job, once it was created."""
     pool: Annotated[str, Field(max_length=253)] | None = None

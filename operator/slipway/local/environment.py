@@ -79,7 +79,7 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
 def _met_at(task: str, meeting: Meeting) -> str:
     """No name server knows the pods, and every agent's store listens on all addresses: each Job has a port."""
     read = parse_task(task)
-    if not isinstance(read, TrainTask):
+    if not isinstance(read, TrainTask) or read.rendezvous.host is None:
         return task
     host, port = meeting
     moved = read.rendezvous.model_copy(update={"host": host, "port": port})

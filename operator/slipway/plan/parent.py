@@ -20,6 +20,8 @@ OWNER_LABELS = {
 ROLE_LABEL = f"{GROUP}/role"
 REVISION_LABEL = f"{GROUP}/revision"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
+PEERS_LABEL = f"{GROUP}/peers"
+"""On the pods of a TrainingJob on several nodes: which Service names them, and who may reach them."""
 NAME_CONFLICT = "NameConflict"
 """Reason of a Stalled resource, a child of which cannot be: its name is somebody else's."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from slipway.api.artifacts import State
 from slipway.api.errors import SlipwayError, SpecError
 from slipway.api.reports import PEER_LOST, ErrorReport, Report
-from slipway.api.tasks import DATA_ENV, OUTPUT_ENV, Rendezvous, TrainTask
+from slipway.api.tasks import DATA_ENV, LOOPBACK, OUTPUT_ENV, Rendezvous, TrainTask
 from slipway.runtime.failures import Terminated, WorkerEnd, WorkerFailed, first_failure, is_consequence
 from slipway.runtime.pod import Pod
 from slipway.runtime.seal import seal_output
@@ -92,16 +92,16 @@ def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
 
     Raises SlipwayError when it does not within the rendezvous' time-out.
     """
-    deadline = time.monotonic() + rendezvous.timeout_seconds
-    print(f"meeting at {rendezvous.host}:{rendezvous.port}", flush=True)
+    host, deadline = rendezvous.host, time.monotonic() + rendezvous.timeout_seconds
+    print(f"meeting at {host}:{rendezvous.port}", flush=True)
     while True:
         try:
-            socket.create_connection((rendezvous.host, rendezvous.port), timeout=5).close()
+            socket.create_connection((host, rendezvous.port), timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:
                 raise SlipwayError(
-                    f"the pod of index 0 did not listen at {rendezvous.host}:{rendezvous.port} within "
+                    f"the pod of index 0 did not listen at {host}:{rendezvous.port} within "
                     f"{rendezvous.timeout_seconds} s ({error}); is it scheduled, and does its image start?"
                 ) from error
         time.sleep(pause_seconds)
@@ -121,6 +121,12 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
     from torch.distributed.launcher.api import LaunchConfig
 
     meet = task.rendezvous
+    if meet.host is None:
+        endpoint, address = str(pod.scratch / f"rendezvous-{meet.id}"), LOOPBACK
+        met: dict[str, Any] = {"store_type": "file"}
+    else:
+        endpoint, address = f"{meet.host}:{meet.port}", own_address(meet.host, pod.index)
+        met = {"is_host": pod.index == 0, "read_timeout": 60}
     return LaunchConfig(
         min_nodes=task.nodes,
         max_nodes=task.nodes,
@@ -128,10 +134,10 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
         run_id=meet.id,
         role="worker",
         rdzv_backend="c10d",
-        rdzv_endpoint=f"{meet.host}:{meet.port}",
-        rdzv_configs={"is_host": pod.index == 0, "timeout": meet.timeout_seconds, "read_timeout": 60},
+        rdzv_endpoint=endpoint,
+        rdzv_configs={"timeout": meet.timeout_seconds, **met},
         max_restarts=0,
-        local_addr=os.environ.get(LOCAL_ADDRESS_ENV) or own_address(meet.host, pod.index),
+        local_addr=os.environ.get(LOCAL_ADDRESS_ENV) or address,
         logs_specs=DefaultLogsSpecs(log_dir=str(pod.scratch / "torchrun")),
         shutdown_timeout=WORKER_GRACE_SECONDS,
     )

@@ -125,7 +125,7 @@ def without_labels(obj: Object) -> None:
 
 
 async def test_a_child_whose_label_was_taken_gets_it_back_at_once() -> None:
-    world = World(training_job(), store(), claim())
+    world = World(training_job(nodes=2), store(), claim())
     await world.begin()
     service = await world.only(SERVICE)
     world.twin.edit(Key(SERVICE, NAMESPACE, service["metadata"]["name"]), without_labels)

@@ -1,7 +1,7 @@
 """Which children of a TrainingJob have had their time.
 
-Services and NetworkPolicies serve an open attempt alone. Jobs stay for `kubectl logs`: that of the newest attempt, and
-that of the newest that failed, whose log says why; both go when the TrainingJob's TTL is over, or with itself.
+Jobs stay for `kubectl logs`: that of the newest attempt, and that of the newest that failed, whose log says why. They
+go when the TrainingJob's TTL is over, or with itself, and so do the Service and the NetworkPolicy of all attempts.
 An attempt's outcome is recorded before anything of it is deleted, so a deletion never hides an end.
 """
 
@@ -22,17 +22,10 @@ _UNTOLD = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
 
 def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tuple[Deletion, ...]:
     """What attempts have left behind. attempts: as the status has them recorded."""
-    is_open = {attempt.job for attempt in attempts[-1:] if attempt.outcome is None}
     logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _UNTOLD}
     logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
     jobs = [job for job in seen.owned(JOB, parent.uid) if (name := _attempts_job(parent, job)) and name not in logged]
-    others = [
-        obj
-        for kind in (SERVICE, NETWORK_POLICY)
-        for obj in seen.owned(kind, parent.uid)
-        if obj["metadata"]["name"] not in is_open
-    ]
-    return deletions([*others, *jobs])
+    return deletions(jobs)
 
 
 def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:

@@ -122,11 +122,16 @@ def _watched(round_: Round, attempt: Attempt, job: Object, pods: Sequence[Object
     return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at), trouble=said)
 
 
-def _network(round_: Round, attempt: Attempt) -> tuple[Object, Object]:
-    """Service and NetworkPolicy, in every round while the attempt is open. Raises SpecError (NameConflict)."""
+def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
+    """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open.
+
+    Raises SpecError (NameConflict).
+    """
+    if attempt.nodes == 1:
+        return ()
     for kind in (SERVICE, NETWORK_POLICY):
-        round_.parent.own(round_.seen, kind, attempt.job)
-    return manifests.service(round_.parent, attempt), manifests.network_policy(round_.parent, attempt)
+        round_.parent.own(round_.seen, kind, manifests.peers_name(round_.parent))
+    return manifests.service(round_.parent), manifests.network_policy(round_.parent)
 
 
 def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:

@@ -1,4 +1,6 @@
-"""The three objects of an attempt: an Indexed Job, the headless Service that names its pods, and a NetworkPolicy."""
+"""An attempt is an Indexed Job. Where a TrainingJob runs on several nodes, a headless Service names the pods of all its
+attempts, and a NetworkPolicy lets only them reach each other: both are made once, before the first Job that needs them.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.kinds import NETWORK_POLICY, SERVICE, Object
-from slipway.api.tasks import DATA_ENV, OUT_DIR, OUTPUT_ENV, STORE_DIR, DataRef, Rendezvous, TrainTask
+from slipway.api.tasks import DATA_ENV, LOOPBACK, OUT_DIR, OUTPUT_ENV, STORE_DIR, DataRef, Rendezvous, TrainTask
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
-from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL, Parent
+from slipway.plan.parent import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.storemount import StoreMount
@@ -22,9 +24,6 @@ ROLE = "train"
 RENDEZVOUS_PORT = 29400
 RENDEZVOUS_SECONDS = 600
 """How long agents wait for each other, image pulls included."""
-JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
-"""Set by the Job controller; the Job's name holds the parent's UID, so a namesake's pods are never meant."""
-
 _SHM = "/dev/shm"  # noqa: S108 - tensors pass between processes there; a runtime gives 64 MiB otherwise
 
 # torchrun guesses whether it hosts the rendezvous by asking the DNS for its own name, which may not know it yet: so
@@ -32,34 +31,43 @@ _SHM = "/dev/shm"  # noqa: S108 - tensors pass between processes there; a runtim
 _TORCHRUN = (
     '[ "$JOB_COMPLETION_INDEX" = 0 ] && host=1 || host=0; '
     'export PET_RDZV_CONF="is_host=$host,read_timeout={seconds},join_timeout={seconds}" '
-    'PET_LOCAL_ADDR="{job}-$JOB_COMPLETION_INDEX.{job}"; exec torchrun "$@"'
+    'PET_LOCAL_ADDR="{job}-$JOB_COMPLETION_INDEX.{service}"; exec torchrun "$@"'
 )
 
 
-def service(parent: Parent, attempt: Attempt) -> Object:
+def peers_name(parent: Parent) -> str:
+    """Of the Service and the NetworkPolicy; it holds the parent's UID, so a namesake's pods are never meant."""
+    return parent.child_name()
+
+
+def service(parent: Parent) -> Object:
     """`<job>-<index>.<service>` resolves to each pod, before it is ready: agents meet while none is."""
     port = {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP", "targetPort": RENDEZVOUS_PORT}
     return parent.child(
         SERVICE,
-        attempt.job,
-        _labels(attempt),
+        peers_name(parent),
+        {ROLE_LABEL: ROLE},
         spec={
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {JOB_NAME_LABEL: attempt.job},
+            "selector": _peers(parent),
             "ports": [port],
         },
     )
 
 
-def network_policy(parent: Parent, attempt: Attempt) -> Object:
-    """Only the attempt's own pods may reach its pods: who reaches the rendezvous can run code there (a pickle).
+def network_policy(parent: Parent) -> Object:
+    """Only pods of the same TrainingJob may reach its pods: who reaches the rendezvous can run code there (a pickle).
 
     All ports: gloo and NCCL take ephemeral ones.
     """
-    own = {"podSelector": {"matchLabels": {JOB_NAME_LABEL: attempt.job}}}
+    own = {"podSelector": {"matchLabels": _peers(parent)}}
     spec = {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
-    return parent.child(NETWORK_POLICY, attempt.job, _labels(attempt), spec=spec)
+    return parent.child(NETWORK_POLICY, peers_name(parent), {ROLE_LABEL: ROLE}, spec=spec)
+
+
+def _peers(parent: Parent) -> dict[str, str]:
+    return {PEERS_LABEL: peers_name(parent)}
 
 
 def training_job(
@@ -81,11 +89,11 @@ def training_job(
     command: Sequence[str]
     if spec.image is None:
         mount, grace_seconds = StoreMount(store, out), 30
-        command, env = RUNTIME_COMMAND, task_env(_task(spec, attempt, data), mount)
+        command, env = RUNTIME_COMMAND, task_env(_task(parent, spec, attempt, data), mount)
     else:
         # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
         mount, grace_seconds = StoreMount(store, f"{out}/output"), 40
-        command, env = _torchrun(spec.entrypoint, attempt), _torchrun_env(attempt, data)
+        command, env = _torchrun(parent, spec.entrypoint, attempt), _torchrun_env(parent, attempt, data)
     main = container(
         spec.image or settings.runtime_image,
         command,
@@ -97,16 +105,17 @@ def training_job(
         template=spec.pod_template,
     )
     shm = {"name": "slipway-shm", "emptyDir": {"medium": "Memory"}}
+    met: Object = {"subdomain": peers_name(parent)} if attempt.nodes > 1 else {}
     template = pod_template(
         [main],
-        labels={**parent.labels, **_labels(attempt)},
+        labels={**parent.labels, **_labels(attempt), **(_peers(parent) if met else {})},
         store=mount,
         volumes=[shm],
         placement=placement,
         template=spec.pod_template,
         restartPolicy="Never",
-        subdomain=attempt.job,
         terminationGracePeriodSeconds=grace_seconds,
+        **met,
     )
     return job(parent, attempt.job, template, role=ROLE, pods=attempt.nodes)
 
@@ -115,7 +124,7 @@ def _labels(attempt: Attempt) -> dict[str, str]:
     return {ROLE_LABEL: ROLE, ATTEMPT_LABEL: str(attempt.number)}
 
 
-def _task(spec: TrainingJobSpec, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> Model:
+def _task(parent: Parent, spec: TrainingJobSpec, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> Model:
     return TrainTask(
         entrypoint=spec.entrypoint,
         data=tuple(DataRef(name=name, artifact=ref) for name, ref in data.items()),
@@ -123,35 +132,45 @@ def _task(spec: TrainingJobSpec, attempt: Attempt, data: Mapping[str, ArtifactRe
         processes_per_node=attempt.processes_per_node,
         rendezvous=Rendezvous(
             id=attempt.job,
-            host=_host(attempt),
+            host=_host(parent, attempt),
             port=RENDEZVOUS_PORT,
             timeout_seconds=RENDEZVOUS_SECONDS,
         ),
     )
 
 
-def _host(attempt: Attempt) -> str:
-    return f"{attempt.job}-0.{attempt.job}"
+def _host(parent: Parent, attempt: Attempt) -> str | None:
+    """The pod of index 0, where the agents of several pods meet; one alone meets nobody."""
+    return f"{attempt.job}-0.{peers_name(parent)}" if attempt.nodes > 1 else None
 
 
-def _torchrun(entrypoint: Entrypoint, attempt: Attempt) -> list[str]:
+def _torchrun(parent: Parent, entrypoint: Entrypoint, attempt: Attempt) -> list[str]:
     """A recipe never gets here: it needs the runtime image (a rule of the spec)."""
-    start = _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job)
-    shell = ["/bin/sh", "-c", start, "torchrun"]
+    command = ["torchrun"]
+    if attempt.nodes > 1:
+        start = _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(parent))
+        command = ["/bin/sh", "-c", start, *command]
     if entrypoint.script is not None:
-        return [*shell, entrypoint.script.path, *entrypoint.script.args]
+        return [*command, entrypoint.script.path, *entrypoint.script.args]
     module = entrypoint.module
-    return [*shell, "-m", module.name, *module.args] if module else shell
+    return [*command, "-m", module.name, *module.args] if module else command
 
 
-def _torchrun_env(attempt: Attempt, data: Mapping[str, ArtifactRef]) -> list[Object]:
-    """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command."""
+def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> list[Object]:
+    """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command.
+
+    One pod alone keeps its rendezvous in a file, which nobody else can reach: it needs no NetworkPolicy.
+    """
     paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
+    if (host := _host(parent, attempt)) is not None:
+        meeting = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}
+    else:
+        meeting = {"PET_RDZV_CONF": "store_type=file", "PET_LOCAL_ADDR": LOOPBACK}
     values = {
         "PET_NNODES": str(attempt.nodes),
         "PET_NPROC_PER_NODE": str(attempt.processes_per_node),
         "PET_RDZV_BACKEND": "c10d",
-        "PET_RDZV_ENDPOINT": f"{_host(attempt)}:{RENDEZVOUS_PORT}",
+        **meeting,
         "PET_RDZV_ID": attempt.job,
         "PET_MAX_RESTARTS": "0",
         OUTPUT_ENV: OUT_DIR,

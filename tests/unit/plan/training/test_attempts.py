@@ -30,12 +30,28 @@ def test_the_intent_is_written_before_anything_is_made_and_the_uid_after() -> No
     name = world.attempts[0]["job"]
     assert world.writes == [
         ("status", "TrainingJob", "digits"),
-        ("apply", "Service", name),
-        ("apply", "NetworkPolicy", name),
+        ("apply", "Service", world.peers),
+        ("apply", "NetworkPolicy", world.peers),
         ("create", "Job", name),
         ("status", "TrainingJob", "digits"),
     ]
     assert world.attempts[0]["jobUID"] == world.job()["metadata"]["uid"]
+
+
+def test_all_attempts_on_several_nodes_share_one_service_and_one_policy() -> None:
+    world = TrainingWorld(nodes=2, restarts={"max": 9}).plan().fails().passes(minutes=1).fails().passes(minutes=1)
+    made = [write for write in world.writes if write[1] in ("Service", "NetworkPolicy")]
+    assert made == [("apply", "Service", world.peers), ("apply", "NetworkPolicy", world.peers)]
+    world.pods_run().succeeds()
+    assert world.networks() == [world.peers]
+
+
+def test_one_node_needs_neither_and_gets_them_with_its_second() -> None:
+    world = TrainingWorld(nodes=1).plan().pods_run()
+    assert world.networks() == []
+    world.edits(nodes=2)
+    world.fails().passes(minutes=1)
+    assert world.networks() == [world.peers]
 
 
 def test_the_pool_is_chosen_when_the_attempt_is_decided() -> None:
@@ -72,7 +88,7 @@ def test_an_intent_whose_pool_vanished_waits_for_it() -> None:
 
 def test_service_and_policy_are_kept_as_they_should_be_while_the_attempt_is_open() -> None:
     world = TrainingWorld(nodes=2).plan().pods_run()
-    name = world.attempts[0]["job"]
+    name = world.peers
     world.remove(Key(SERVICE, NAMESPACE, name))
     world.edit(Key(NETWORK_POLICY, NAMESPACE, name), lambda spec: spec.update(ingress=[{}]))
     world.plan()
@@ -260,7 +276,7 @@ def test_suspending_ends_the_attempt_uncounted_and_resuming_makes_the_next() -> 
     world = TrainingWorld(nodes=2).plan().pods_run().edits(suspend=True)
     assert row(world) == ("Suspended", set())
     assert world.attempts[0]["outcome"] == "Suspended"
-    assert world.training_jobs() == world.networks() == []
+    assert world.training_jobs() == []
     assert [event[1] for event in world.events] == ["Suspended"]
     world.edits(suspend=False)
     assert row(world) == ("Pending", {"Reconciling"})
@@ -293,7 +309,7 @@ def test_an_intent_is_cancelled_where_the_spec_changed_before_it_was_carried_out
 
 
 def test_a_cancelled_intent_whose_job_was_made_after_all_is_cleaned_up() -> None:
-    world = TrainingWorld()
+    world = TrainingWorld(nodes=2)
     world.settle(world.key, crash_after=4)  # the Job is made, its UID is not recorded
     late = world.objects.pop(Key(JOB, NAMESPACE, world.attempts[0]["job"]))  # and not seen yet
     world.edits(suspend=True)
@@ -322,11 +338,9 @@ def test_jobs_are_kept_for_their_logs_the_newest_and_the_newest_that_failed() ->
     world = TrainingWorld(restarts={"max": 9}).plan().fails().passes(minutes=1).fails().passes(minutes=1)
     first, second, third = (attempt["job"] for attempt in world.attempts)
     assert world.training_jobs() == [second, third]
-    assert first not in world.networks()
-    assert world.networks() == [third]
+    assert first not in world.training_jobs()
     world.pods_run().succeeds()
     assert world.training_jobs() == [second, third]
-    assert world.networks() == []
 
 
 def test_rereads_of_superseded_attempts_go_with_them() -> None:
@@ -350,7 +364,7 @@ def test_the_status_keeps_the_newest_32_attempts_and_counts_on() -> None:
 
 def test_the_ttl_removes_the_children_and_never_the_training_job() -> None:
     data = [{"name": "train", "dataset": "digits"}]
-    world = TrainingWorld(ttlAfterFinished="2h", data=data).plan()
+    world = TrainingWorld(ttlAfterFinished="2h", data=data, nodes=2).plan()
     world.step()
     world.plan().pods_run().succeeds()
     assert world.wake_at == world.now + timedelta(hours=2)

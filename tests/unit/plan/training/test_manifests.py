@@ -34,7 +34,7 @@ def main(job: Object) -> Object:
 
 
 def child(kind: Kind, world: TrainingWorld) -> Object:
-    return world.objects[Key(kind, NAMESPACE, world.attempts[-1]["job"])]
+    return world.objects[Key(kind, NAMESPACE, world.attempts[-1]["job"] if kind == JOB else world.peers)]
 
 
 def test_the_job_is_indexed_and_never_retries_by_itself() -> None:
@@ -46,7 +46,7 @@ def test_the_job_is_indexed_and_never_retries_by_itself() -> None:
 
 
 def test_every_child_is_controlled_by_the_training_job_and_labelled() -> None:
-    world = TrainingWorld().plan()
+    world = TrainingWorld(nodes=2).plan()
     for kind in (JOB, SERVICE, NETWORK_POLICY):
         meta = child(kind, world)["metadata"]
         (owner,) = meta["ownerReferences"]
@@ -81,13 +81,14 @@ def test_pods_are_named_by_a_headless_service_before_they_are_ready() -> None:
     service = child(SERVICE, world)
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
-    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": world.job()["metadata"]["name"]}
+    labels = world.job()["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
     assert pod_spec(world.job())["subdomain"] == service["metadata"]["name"]
 
 
-def test_only_the_attempts_own_pods_reach_its_pods() -> None:
+def test_only_pods_of_the_same_training_job_reach_its_pods() -> None:
     world = TrainingWorld(nodes=2).plan()
-    own = {"podSelector": {"matchLabels": {"batch.kubernetes.io/job-name": world.attempts[0]["job"]}}}
+    own = {"podSelector": {"matchLabels": {"slipway.dev/peers": world.peers}}}
     assert child(NETWORK_POLICY, world)["spec"] == {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
 
 
@@ -102,7 +103,11 @@ def test_the_runtime_image_gets_the_task() -> None:
     assert task.entrypoint.to_wire()["recipe"]["model"] == RECIPE["recipe"]["model"] | {
         "factory": "slipway.runtime.models:mlp"
     }
-    assert (task.rendezvous.id, task.rendezvous.host, task.rendezvous.port) == (name, f"{name}-0.{name}", 29400)
+    assert (task.rendezvous.id, task.rendezvous.host, task.rendezvous.port) == (
+        name,
+        f"{name}-0.{name.removesuffix('-1')}",
+        29400,
+    )
     assert [(ref.name, ref.artifact.digest) for ref in task.data] == [("train", DIGEST)]
 
 
@@ -135,7 +140,7 @@ def test_a_users_image_runs_plain_torchrun_as_pid_1() -> None:
         "PET_NNODES": "2",
         "PET_NPROC_PER_NODE": "2",
         "PET_RDZV_BACKEND": "c10d",
-        "PET_RDZV_ENDPOINT": f"{name}-0.{name}:29400",
+        "PET_RDZV_ENDPOINT": f"{name}-0.{name.removesuffix('-1')}:29400",
         "PET_RDZV_ID": name,
         "PET_MAX_RESTARTS": "0",
     }
@@ -153,13 +158,30 @@ def test_the_shell_tells_each_pod_who_it_is_and_becomes_torchrun(index: str, is_
         said, _ = shell.communicate(timeout=30)
     name = job["metadata"]["name"]
     conf = f"is_host={is_host},read_timeout=600,join_timeout=600"
-    assert said.strip() == f"{shell.pid}|{conf}|{name}-{index}.{name}|/src/train.py --lr 0.1"
+    service = name.removesuffix("-1")
+    assert said.strip() == f"{shell.pid}|{conf}|{name}-{index}.{service}|/src/train.py --lr 0.1"
     assert shell.returncode == 7
 
 
 def test_a_users_module_is_run_as_a_module() -> None:
     job = job_of(image="mine:1", entrypoint={"module": {"name": "mine.train", "args": ["x"]}})
-    assert main(job)["command"][3:] == ["torchrun", "-m", "mine.train", "x"]
+    assert main(job)["command"] == ["torchrun", "-m", "mine.train", "x"]
+
+
+@pytest.mark.parametrize("spec", [{}, MINE], ids=["recipe", "own image"])
+def test_one_pod_alone_meets_nobody_over_the_network(spec: dict[str, Any]) -> None:
+    world = TrainingWorld(nodes=1, processesPerNode=2, **spec).plan()
+    assert world.networks() == []
+    assert "subdomain" not in pod_spec(world.job())
+    assert "slipway.dev/peers" not in world.job()["spec"]["template"]["metadata"]["labels"]
+    env = env_of(world.job())
+    if spec:
+        assert (env["PET_RDZV_CONF"], env["PET_LOCAL_ADDR"]) == ("store_type=file", "127.0.0.1")
+        assert "PET_RDZV_ENDPOINT" not in env
+    else:
+        task = parse_task(env["SLIPWAY_TASK"])
+        assert isinstance(task, TrainTask)
+        assert task.rendezvous.host is None
 
 
 def test_a_users_image_finds_its_data_and_sees_only_its_output_folder() -> None:
