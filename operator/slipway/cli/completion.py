@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from slipway.cli.terminal import say
+
 if TYPE_CHECKING:
     from slipway.api.kinds import Kind
     from slipway.cli.ways import Way
@@ -141,7 +143,7 @@ def kubectl_complete() -> None:
     It answers a line for each completion, and cobra's directive at the end.
     """
     found = completed(sys.argv[1:])
-    print("\n".join([*found, f":{_NO_FILES if found else _FILES}"]))
+    say("\n".join([*found, f":{_NO_FILES if found else _FILES}"]))
 
 
 def completed(words: Sequence[str]) -> list[str]:

@@ -19,6 +19,8 @@ import typer
 from typer.core import TyperGroup
 
 from slipway.api.errors import ClusterError, NotFound, SlipwayError
+from slipway.cli.terminal import guarded, say
+from slipway.cli.texts import one_line
 
 FAILED = 1
 USAGE = 2
@@ -52,10 +54,14 @@ def exit_code(error: SlipwayError) -> int:
 class OneLineErrors(TyperGroup):
     """Commands whose foreseen errors are one line on standard error; a traceback is a defect of ours."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        with guarded():
+            return super().main(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except SlipwayError as error:
             for line in error.lines if isinstance(error, CommandError) else (str(error),):
-                typer.echo("error: " + " ".join(line.split()), err=True)
+                say(f"error: {one_line(line)}", err=True)
             raise typer.Exit(exit_code(error)) from error

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import typer
-
 from slipway.api.kinds import EVENT, POD, Key, Object, key_of
 from slipway.cli.localway import NAMESPACE
 from slipway.cli.options import STATE
 from slipway.cli.tables import coloured
+from slipway.cli.terminal import interactive, pinned, say, visible
+from slipway.cli.texts import one_line
 from slipway.cli.watching import Show, Transitions, picture
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.state import State
+from slipway.local.words import ending
 from slipway.plan.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 
-LOG_LINES = 20
+LOG_LINES, LOG_BYTES = 20, 1 << 14
+"""Of the end of the log of what failed."""
 
 Say = Callable[[str], None]
 
@@ -38,17 +39,17 @@ class View(NamedTuple):
 @contextmanager
 def view() -> Iterator[View]:
     """In place below the lines on a terminal; elsewhere a line for each transition."""
-    if not sys.stdout.isatty():
-        yield View(Transitions(typer.echo, _now), typer.echo)
+    if not interactive():
+        yield View(Transitions(say, _now), lambda line: say(_whole(line)))
         return
-    from rich.live import Live
+    from rich.text import Text
 
-    with Live(auto_refresh=False) as screen:
+    with pinned() as screen:
 
         def show(objects: Sequence[Object]) -> None:
             screen.update(coloured(picture(objects, single=False)), refresh=True)
 
-        yield View(show, lambda line: screen.console.print(line, highlight=False, markup=False, soft_wrap=True))
+        yield View(show, lambda line: screen.console.print(Text(_whole(line)), soft_wrap=True))
 
 
 def event_lines(change: Change) -> list[str]:
@@ -58,7 +59,7 @@ def event_lines(change: Change) -> list[str]:
         return []
     about = obj["regarding"]
     name = f"{about['kind'].lower()}/{about['name']}"
-    return [f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}"]
+    return [one_line(f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}")]
 
 
 class ContainerEnds:
@@ -96,7 +97,7 @@ async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
             log = cluster.state.log_of(key_of(pod), status["name"], status["restartCount"])
             if ended.get("exitCode") and log.exists():
-                said = log.read_text(errors="replace").splitlines()
+                said = ending(log, LOG_BYTES).splitlines()
                 lines += [f"{log}:", *(f"    {line}" for line in said[-LOG_LINES:])]
     return lines
 
@@ -114,6 +115,11 @@ def address_lines(addresses: Mapping[tuple[Key, str], str], root: Path) -> list[
         name = key.name if key.namespace == NAMESPACE else f"{key.name} --namespace {key.namespace}"
         lines += [f"    slipway predict {name}{where} --input FILE.npy", f"    slipway status {name}{where}"]
     return lines
+
+
+def _whole(line: str) -> str:
+    """The line, indented as it is, and no other one beside it."""
+    return visible(" ".join(line.splitlines()))
 
 
 def _now() -> datetime:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from slipway.api.errors import NotFound
 from slipway.api.kinds import POD, SERVICE, Key, Object, key_of
 from slipway.cli.exits import NOT_FOUND, UNAVAILABLE, CommandError
-from slipway.cli.podlogs import Line, Source
+from slipway.cli.podlogs import Line, Piece, Source, Splitter, drawn
 from slipway.cli.reach import Endpoint, service_name
 from slipway.cli.summary import reference
 from slipway.cli.ways import Rest
@@ -23,6 +25,7 @@ from slipway.local.state import State
 NAMESPACE = "default"
 """Of objects that name none."""
 EVERY_SECONDS = 0.2
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +94,20 @@ class FolderLogs:
         if not path.exists():
             return
         with path.open("rb") as file:
-            rest, first = b"", True
+            splitter = Splitter()
+            if tail is not None:
+                for piece in deque(_read(file, splitter), tail):
+                    yield Line(source.started, *piece)
             while True:
                 over = not follow or await self._has_ended(source)  # asked before the last read
-                *whole, rest = (rest + file.read()).split(b"\n")
-                if over and rest:
-                    whole.append(rest)
-                for line in _last(whole, tail) if first else whole:
-                    yield Line(source.started, line.decode("utf-8", "replace").rstrip("\r"))
+                for piece in _read(file, splitter):
+                    yield Line(source.started, *piece)
                 if over:
-                    return
-                first = False
+                    break
                 await asyncio.sleep(EVERY_SECONDS)
+            for text, more in splitter.end():
+                for piece in drawn(text, more=more):
+                    yield Line(source.started, *piece)
 
     async def _has_ended(self, source: Source) -> bool:
         if present(self.state) is None:
@@ -116,5 +121,8 @@ class FolderLogs:
         return status["restartCount"] > source.restarts or "running" not in status["state"]
 
 
-def _last(lines: Sequence[bytes], count: int | None) -> Sequence[bytes]:
-    return lines if count is None else lines[max(len(lines) - count, 0) :]
+def _read(file: BinaryIO, splitter: Splitter) -> Iterator[Piece]:
+    """What the file holds by now, from where it was read last."""
+    while chunk := file.read(_CHUNK):
+        for piece in splitter.feed(chunk):
+            yield from drawn(piece.text, more=piece.more)

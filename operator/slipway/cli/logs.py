@@ -9,6 +9,7 @@ import typer
 
 from slipway.cli import completion
 from slipway.cli.options import Context, Local, Namespace, StateFolder, state_folder
+from slipway.cli.terminal import say
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -120,16 +121,22 @@ async def pods_of(way: Way, found: Sequence[Object]) -> list[Object]:
 
 def writer(*, timestamps: bool) -> Write:
     """Writes `[prefix] text`; on a terminal each prefix has a colour of its own."""
-    import sys
-
     colours = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
     given: dict[str, str] = {}
-    coloured = sys.stdout.isatty()
 
-    def write(prefix: str, at: str, text: str) -> None:
-        colour = given.setdefault(prefix, colours[len(given) % len(colours)])
-        head = typer.style(f"[{prefix}]", fg=colour) if coloured else f"[{prefix}]"
-        typer.echo(f"{head} {at} {text}" if timestamps else f"{head} {text}")
+    unfinished: str | None = None  # whose line is, on the screen
+
+    def write(prefix: str, at: str, text: str, *, more: bool = False) -> None:
+        nonlocal unfinished
+        end = "" if more else "\n"
+        if unfinished == prefix:
+            say(text, end=end)
+        else:
+            if unfinished is not None:
+                say()
+            colour = given.setdefault(prefix, colours[len(given) % len(colours)])
+            say(f" {at} {text}" if timestamps else f" {text}", end=end, head=f"[{prefix}]", colour=colour)
+        unfinished = prefix if more else None
 
     return write
 

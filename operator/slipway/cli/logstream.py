@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 
 from slipway.api.errors import ClusterError
-from slipway.cli.podlogs import Line, Source
+from slipway.cli.podlogs import Line, Piece, Source, Splitter, drawn
 from slipway.cluster.answers import error_of
 
 _STAMPED = re.compile(r"^(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (.*)$", re.DOTALL)
@@ -27,31 +27,29 @@ class ApiServerLogs:
         query = {"container": source.container, "timestamps": "true", "follow": str(follow).lower()}
         query |= {"sinceTime": _whole_seconds(after)} if after else {}
         query |= {"tailLines": str(tail)} if tail is not None else {}
-        at = after
-        async for text in self._texts(f"read the log of pod {source.pod}", f"{self._host}{path}", query):
-            match = _STAMPED.match(text)
+        at, new, begins = after, True, True
+        async for text, more in self._pieces(f"read the log of pod {source.pod}", f"{self._host}{path}", query):
+            match = _STAMPED.match(text) if begins else None  # what goes on may look like a time of its own
             at, said = (match[1], match[2]) if match else (at, text)
-            if match is None or at > after:
-                yield Line(at, said)
+            new = at > after if match else new
+            if new:
+                for piece in drawn(said, more=more):
+                    yield Line(at, *piece)
+            begins = not more
 
-    async def _texts(self, what: str, url: str, query: Mapping[str, str]) -> AsyncIterator[str]:
-        rest = b""
+    async def _pieces(self, what: str, url: str, query: Mapping[str, str]) -> AsyncIterator[Piece]:
+        splitter = Splitter()
         try:
             async with self._session.get(url, params=query) as response:
                 if response.status > 399:
                     raise error_of(what, response.status, await response.read(), response.headers)
                 async for chunk in response.content.iter_any():
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for line in whole:
-                        yield _decoded(line)
+                    for piece in splitter.feed(chunk):
+                        yield piece
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(f"{what}: {type(error).__name__}: {error}") from error
-        if rest:
-            yield _decoded(rest)
-
-
-def _decoded(line: bytes) -> str:
-    return line.decode("utf-8", "replace").rstrip("\r")
+        for piece in splitter.end():
+            yield piece
 
 
 def _whole_seconds(at: str) -> str:

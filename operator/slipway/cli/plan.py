@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slipway.cli.options import Context, Files, Namespace, Recursive
+from slipway.cli.terminal import say
+from slipway.cli.texts import one_line
 
 if TYPE_CHECKING:
     from slipway.cli.manifests import Manifests
@@ -73,10 +75,10 @@ def plan(
     from slipway.cli.planview import complaints, show
 
     for warning in manifests.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {one_line(str(warning))}", err=True)
     show(outlook, manifests, output, live=live)
     for line in complaints(outlook, manifests, live=live):
-        typer.echo(f"error: {line}", err=True)
+        say(f"error: {one_line(line)}", err=True)
     if not outlook.good:
         raise typer.Exit(FAILED)
     raise typer.Exit(CHANGES if exit_code and outlook.differs else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cli.manifests import Manifest, Manifests
 from slipway.cli.options import Output
+from slipway.cli.terminal import console, interactive, say
+from slipway.cli.texts import one_line
 from slipway.preview.changes import manifest_of
 from slipway.preview.outlook import Outlook
 from slipway.preview.placeholders import named
@@ -31,7 +32,7 @@ _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
 def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool) -> None:
     """Print the plan. shape: tree, yaml or json."""
     if shape == "tree":
-        _print_trees(named_nodes(outlook), coloured=sys.stdout.isatty())
+        _print_trees(named_nodes(outlook), coloured=interactive())
         if live:
             _print_lines(difference_lines(outlook))
         _print_lines(summary(outlook, manifests, live=live))
@@ -65,8 +66,8 @@ def named_nodes(outlook: Outlook) -> list[Node]:
     """The story with names for what nobody can know before."""
 
     def rename(node: Node) -> Node:
-        notes = [str(named(note, outlook.names)) for note in node.notes]
-        text = str(named(node.text, outlook.names))
+        notes = [one_line(str(named(note, outlook.names))) for note in node.notes]
+        text = one_line(str(named(node.text, outlook.names)))
         return Node(text, node.style, notes, [rename(below) for below in node.below])
 
     return [rename(node) for node in tell(outlook)]
@@ -137,10 +138,10 @@ def _print_documents(outlook: Outlook) -> None:
     for change in outlook.changes:
         name = named(f"{change.key.kind} {change.key.name}", outlook.names)
         if change.after is None:
-            print(f"---\n# {name} is deleted")
+            say(f"---\n{one_line(f'# {name} is deleted')}")
             continue
         passing = ", and deleted again on the way" if change.passing else ""
-        print(f"---\n# {_DONE[change.verb]}{passing}: {name}")
+        say(f"---\n{one_line(f'# {_DONE[change.verb]}{passing}: {name}')}")
         print_data(named(manifest_of(change.after), outlook.names), Output.YAML)
 
 
@@ -158,7 +159,7 @@ def _short(value: Object | str | int | None) -> str:
 
 def _print_lines(lines: Sequence[str]) -> None:
     if lines:
-        print("\n" + "\n".join(lines))
+        say("\n" + "\n".join(one_line(line) if not line.startswith(" ") else f"    {one_line(line)}" for line in lines))
 
 
 # --- Trees -------------------------------------------------------------------------------------------------------
@@ -167,12 +168,10 @@ def _print_lines(lines: Sequence[str]) -> None:
 def _print_trees(nodes: Sequence[Node], *, coloured: bool) -> None:
     """Rich on a terminal, plain elsewhere."""
     if coloured:
-        from rich.console import Console
-
         for node in nodes:
-            Console().print(_rich(node))
+            console().print(_rich(node))
     else:
-        print("\n".join(line for node in nodes for line in plain_tree(node)))
+        say("\n".join(line for node in nodes for line in plain_tree(node)))
 
 
 def plain_tree(node: Node) -> Iterator[str]:

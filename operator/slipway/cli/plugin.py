@@ -9,6 +9,8 @@ import typer
 from slipway.cli import completion
 from slipway.cli.options import Context, Format, Output
 from slipway.cli.plugincheck import check
+from slipway.cli.terminal import say
+from slipway.cli.texts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,10 +56,10 @@ def list_plugins(
     elif manifests or broken:
         print_tables([_table(manifests, broken, f"installed in {sys.prefix}" if local else "")])
     else:
-        typer.echo("no plugins", err=True)
+        say("no plugins", err=True)
     if output is not Output.TABLE:
         for found in broken:
-            typer.echo(f"error: plugin {found.name} ({found.value}): {found.error}", err=True)
+            say(one_line(f"error: plugin {found.name} ({found.value}): {found.error}"), err=True)
     raise typer.Exit(1 if broken else 0)
 
 
@@ -96,7 +98,7 @@ def manifest(
         return
     for number, body in enumerate(manifests):
         if number:
-            print("---")
+            say("---")
         print_data(body, Output.YAML)
 
 

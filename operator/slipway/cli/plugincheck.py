@@ -9,6 +9,7 @@ import typer
 
 from slipway.cli import completion
 from slipway.cli.options import Format, Output
+from slipway.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ async def _checked(plugin: Compression[Any], wish: Wish) -> list[Finding]:
         if missing := [library for library in NEEDED if find_spec(library) is None]:
             what = f"not tried: {', '.join(missing)} cannot be imported"
             return [*found, Finding("run", "fail", what, "pip install 'slipway-operator[runtime]'")]
-        typer.echo(f"running {plugin.name} twice on each model, which takes a while", err=True)
+        say(f"running {plugin.name} twice on each model, which takes a while", err=True)
         return found + await trials.trials(plugin, Path(folder), wish)
 
 

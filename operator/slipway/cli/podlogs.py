@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -15,14 +15,26 @@ from slipway.plan.outcomes import index_of
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 
 EVERY_SECONDS = 1.0
+READ_AHEAD = 16
+"""Lines of one container that are held while others are written."""
+LONGEST_PIECE = 1 << 16
+"""Bytes of a line that are held at once."""
 REREAD = "reread"
 
 
+class Piece(NamedTuple):
+    """A line, or a piece of a long one. more: the line goes on in the next piece."""
+
+    text: str
+    more: bool = False
+
+
 class Line(NamedTuple):
-    """One line of a log. at: RFC 3339 with nine digits, so that texts sort as times do."""
+    """One line of a log, or a piece of it. at: RFC 3339 with nine digits, so that texts sort as times do."""
 
     at: str
     text: str
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +76,39 @@ class Logs(Protocol):
         ...
 
 
-Write = Callable[[str, str, str], None]
-"""Takes prefix, time and text."""
+class Splitter:
+    """Cuts a stream of bytes into lines, and a line that is longer than LONGEST_PIECE into several pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[Piece]:
+        """The lines that are whole by now, and pieces of one that is not."""
+        *whole, rest = (self._rest + chunk).split(b"\n")
+        for line in whole:
+            *pieces, last = _pieces(line)
+            yield from (Piece(piece.decode("utf-8", "replace"), more=True) for piece in pieces)
+            yield Piece(last.decode("utf-8", "replace"))
+        *pieces, self._rest = _pieces(rest)
+        yield from (Piece(piece.decode("utf-8", "replace"), more=True) for piece in pieces)
+
+    def end(self) -> Iterator[Piece]:
+        """What is left of a line without an end."""
+        if self._rest:
+            yield Piece(self._rest.decode("utf-8", "replace"))
+
+
+def drawn(text: str, *, more: bool) -> Iterator[Piece]:
+    """A piece as lines below each other, where a progress bar drew them over each other by carriage returns."""
+    *over, last = [part for part in text.split("\r") if part] or [""]
+    yield from map(Piece, over)
+    yield Piece(last, more and not text.endswith("\r"))
+
+
+class Write(Protocol):
+    """Shows a line, or a piece of one. more: another piece follows."""
+
+    def __call__(self, prefix: str, at: str, text: str, *, more: bool = False) -> None: ...
 
 
 def sources(pods: Sequence[Object], selection: Selection) -> list[Source]:
@@ -85,14 +128,28 @@ def prefix(pod: Object) -> str:
 
 
 async def printed(logs: Logs, wanted: Sequence[Source], write: Write, tail: int | None) -> None:
-    """What there is by now, all containers merged by time."""
+    """What there is by now, all containers merged by time; of each no more than some lines are held."""
+    queues: list[asyncio.Queue[Line | None]] = [asyncio.Queue(READ_AHEAD) for _ in wanted]
 
-    async def read(source: Source) -> list[tuple[str, int, str, str]]:
-        lines = logs.lines(source, follow=False, after="", tail=tail)
-        return [(line.at, number, source.prefix, line.text) async for number, line in _counted(lines)]
+    async def read(source: Source, queue: asyncio.Queue[Line | None]) -> None:
+        async for line in logs.lines(source, follow=False, after="", tail=tail):
+            await queue.put(line)
+        await queue.put(None)
 
-    for at, _, name, text in heapq.merge(*await together(read(source) for source in wanted)):
-        write(name, at, text)
+    async def merge() -> None:
+        first = [await queue.get() for queue in queues]
+        heads = [(line.at, number, line) for number, line in enumerate(first) if line]
+        heapq.heapify(heads)
+        while heads:
+            _, number, line = heapq.heappop(heads)
+            write(wanted[number].prefix, line.at, line.text, more=line.more)
+            while (following := await queues[number].get()) and line.more:
+                line = following
+                write(wanted[number].prefix, line.at, line.text, more=line.more)
+            if following:
+                heapq.heappush(heads, (following.at, number, following))
+
+    await together([merge(), *(read(source, queue) for source, queue in zip(wanted, queues, strict=True))])
 
 
 async def followed(
@@ -115,7 +172,7 @@ async def followed(
             try:
                 async for line in logs.lines(source, follow=True, after=after, tail=None if after else tail):
                     newest[source] = max(newest.get(source, ""), line.at)
-                    write(source.prefix, line.at, line.text)
+                    write(source.prefix, line.at, line.text, more=line.more)
                 return
             except (NotFound, Invalid):
                 return  # the pod, or this run of its container, is gone
@@ -154,6 +211,18 @@ def _started(pod: Object) -> Iterable[Source]:
             yield Source(meta["namespace"], meta["name"], meta["uid"], container["name"], restarts, name, started)
 
 
+def _pieces(line: bytes) -> Iterator[bytes]:
+    """The line in pieces of at most LONGEST_PIECE bytes, cut between characters."""
+    start = 0
+    while len(line) - start > LONGEST_PIECE:
+        end = start + LONGEST_PIECE
+        while end > start + LONGEST_PIECE - 3 and line[end] & 0xC0 == 0x80:  # inside of a character of UTF-8
+            end -= 1
+        yield line[start:end]
+        start = end
+    yield line[start:]
+
+
 def _label(pod: Object, name: str) -> str | None:
     value: str | None = pod["metadata"].get("labels", {}).get(name)
     return value
@@ -162,10 +231,3 @@ def _label(pod: Object, name: str) -> str | None:
 def _attempt(pod: Object) -> int | None:
     text = _label(pod, ATTEMPT_LABEL)
     return int(text) if text and text.isdigit() else None
-
-
-async def _counted(lines: AsyncIterator[Line]) -> AsyncIterator[tuple[int, Line]]:
-    number = 0
-    async for line in lines:
-        yield number, line
-        number += 1

@@ -37,7 +37,7 @@ async def reach(way: Access, deployment: Object, protocol: str) -> AsyncIterator
     port = _port(service, protocol)
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
     outer = str(service["spec"].get("clusterIP") or "None")
-    host = str(urlsplit(deployment["status"]["url"]).hostname) if inside else outer
+    host = _host(deployment["status"]["url"], deployment) if inside else outer
     if host != "None" and await _connects(host, port["port"]):
         yield Endpoint(f"{host}:{port['port']}", f"service {name}")
         return
@@ -59,7 +59,14 @@ def service_name(deployment: Object) -> str:
     if not url:
         phase, _, wrong = summary(deployment)
         raise CommandError(f"{reference(deployment)} serves nothing yet ({phase}{f', {wrong}' if wrong else ''})")
-    return str(urlsplit(url).hostname).partition(".")[0]
+    return _host(url, deployment).partition(".")[0]
+
+
+def _host(url: str, deployment: Object) -> str:
+    try:
+        return str(urlsplit(url).hostname)
+    except ValueError as error:
+        raise CommandError(f"{reference(deployment)}: status.url: {url!r} is no address: {error}") from error
 
 
 def is_ready(pod: Object) -> bool:

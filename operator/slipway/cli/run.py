@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from slipway.cli.options import STATE, STATE_ENV, Files, Recursive, Timeout, namespace_name
+from slipway.cli.terminal import say
+from slipway.cli.texts import one_line
 
 
 def run(
@@ -48,6 +50,6 @@ def run(
 
     manifests = read_manifests(files, namespace=namespace, recursive=recursive)
     for warning in manifests.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {one_line(str(warning))}", err=True)
     wish = Wish(state.absolute(), once=once, cpu=cpu, replace=replace, timeout_seconds=timeout)
     raise typer.Exit(uvloop.run(run_manifests(manifests, wish)))

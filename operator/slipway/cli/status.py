@@ -8,6 +8,8 @@ import typer
 
 from slipway.cli import completion
 from slipway.cli.options import Context, Format, Local, Namespace, Output, StateFolder, Timeout, state_folder
+from slipway.cli.terminal import interactive, say
+from slipway.cli.texts import one_line
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -93,13 +95,13 @@ async def _status(
         else:
             objects = await look()
             if rest := way.rest(objects):
-                typer.echo(rest.why, err=True)
+                say(one_line(rest.why), err=True)
         where = "any namespace" if everywhere else f"namespace {way.namespace!r}"
     if output is not Output.TABLE:
         one = target is not None and len(target.kinds) == 1
         print_data(objects[0] if one else as_list(objects), output)
     elif not objects:
-        typer.echo(f"no TrainingJob or ModelDeployment in {where}", err=True)
+        say(f"no TrainingJob or ModelDeployment in {where}", err=True)
     elif not watch:
         print_tables(picture(objects, single=bool(name), all_namespaces=everywhere))
     return verdict(objects) if watch else 0
@@ -109,14 +111,13 @@ async def _followed(
     look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool
 ) -> list[Object]:
     """Lines go to standard output; to standard error where the data follow on standard output."""
-    import sys
     from datetime import UTC, datetime
 
     from slipway.cli.watching import Transitions, live, watch
 
-    if output is Output.TABLE and sys.stdout.isatty():
+    if output is Output.TABLE and interactive():
         with live(single=single, all_namespaces=everywhere) as show:
             return await watch(look, show, timeout, stop_at_first=single)
     data = output is not Output.TABLE
-    show = Transitions(lambda line: typer.echo(line, err=data), lambda: datetime.now(UTC))
+    show = Transitions(lambda line: say(line, err=data), lambda: datetime.now(UTC))
     return await watch(look, show, timeout, stop_at_first=single)

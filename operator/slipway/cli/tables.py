@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from slipway.cli.exits import FAILED
 from slipway.cli.options import Output
+from slipway.cli.terminal import console, escaped, interactive, say, visible
+from slipway.cli.texts import one_line
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -34,6 +36,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     lines: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Each text on its own line, whatever it holds: widths are those of what is seen."""
+        seen = tuple(tuple(one_line(cell) for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", seen)
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "lines", tuple(one_line(line) for line in self.lines))
 
 
 def plain(table: Table) -> str:
@@ -76,20 +85,16 @@ def _style(column: str, cell: str) -> str:
 
 def print_tables(tables: Sequence[Table]) -> None:
     """Rich on a terminal, plain elsewhere."""
-    import sys
-
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(coloured(tables))
+    if interactive():
+        console().print(coloured(tables))
     else:
-        print("\n\n".join(plain(table) for table in tables))
+        say("\n\n".join(plain(table) for table in tables))
 
 
 def print_findings(found: Sequence[Finding], output: Output) -> int:
     """A line for each. Returns the exit code: 1 where anything fails."""
     if output is Output.TABLE:
-        said = (" ".join("; ".join(filter(None, (one.what, one.cure))).split()) for one in found)
+        said = ("; ".join(filter(None, (one.what, one.cure))) for one in found)
         rows = tuple((one.check, one.level, words) for one, words in zip(found, said, strict=True))
         print_tables([Table(("CHECK", "RESULT", "WHAT"), rows)])
     else:
@@ -100,9 +105,12 @@ def print_findings(found: Sequence[Finding], output: Output) -> int:
 def print_data(value: Any, output: Output) -> None:
     """JSON or YAML of plain data."""
     if output is Output.JSON:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        say(escaped(json.dumps(value, indent=2, ensure_ascii=False)))
     else:
         import yaml
 
         tree = json.loads(json.dumps(value))  # nothing shared, so that YAML has no anchors
-        print(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), end="")
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        if visible(text) != text:
+            text = yaml.safe_dump(tree, sort_keys=False)  # YAML's own escapes, in double quotes
+        say(text, end="")

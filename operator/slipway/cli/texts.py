@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from slipway.cli.terminal import visible
+
 
 def duration(span: timedelta) -> str:
     """The two largest units: `7s`, `1m05s`, `2h03m`, `3d04h`. Never negative."""
@@ -53,4 +55,5 @@ def short_digest(digest: str) -> str:
 
 
 def one_line(text: str | None) -> str:
-    return " ".join((text or "").split())
+    """The text on one line, and visible: it cannot pretend to be a line of ours."""
+    return visible(" ".join((text or "").split()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slipway.cli.options import Format, Output
+from slipway.cli.terminal import say
 
 
 def version(output: Format = Output.TABLE) -> None:
@@ -21,6 +22,6 @@ def version(output: Format = Output.TABLE) -> None:
 
     facts = {"slipway": version_of("slipway-operator"), "api": API_VERSION, "python": platform.python_version()}
     if output is Output.TABLE:
-        print(f"slipway {facts['slipway']} (API {facts['api']}, Python {facts['python']})")
+        say(f"slipway {facts['slipway']} (API {facts['api']}, Python {facts['python']})")
     else:
         print_data(facts, output)

@@ -14,6 +14,8 @@ from slipway.cli.details import details, overview
 from slipway.cli.exits import FAILED, TIMED_OUT, UNAVAILABLE, CommandError
 from slipway.cli.summary import reference, settled, summary
 from slipway.cli.tables import Table, coloured
+from slipway.cli.terminal import pinned
+from slipway.cli.texts import one_line
 
 if TYPE_CHECKING:
     from slipway.cli.ways import Way
@@ -104,15 +106,14 @@ class Transitions:
             self._said[name] = says
             phase, progress, wrong = says
             text = "; ".join(part for part in (progress, wrong) if part and part != "-")
-            self._write(f"{self._now():%H:%M:%S} {reference(obj)} {phase}{f': {text}' if text else ''}")
+            line = f"{self._now():%H:%M:%S} {reference(obj)} {phase}{f': {text}' if text else ''}"
+            self._write(one_line(line))
 
 
 @contextmanager
 def live(*, single: bool, all_namespaces: bool) -> Iterator[Show]:
     """Shows the whole picture in place, on a terminal."""
-    from rich.live import Live
-
-    with Live(auto_refresh=False, transient=False) as screen:
+    with pinned() as screen:
 
         def show(objects: Sequence[Object]) -> None:
             screen.update(coloured(picture(objects, single=single, all_namespaces=all_namespaces)), refresh=True)

@@ -12,15 +12,16 @@ FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
 
 def termination_message(container: object, file: Path, log: Path, exit_code: int) -> str:
     """By the container's terminationMessagePolicy; empty where it said nothing."""
-    said = _end(file, LONGEST_BYTES)
+    said = ending(file, LONGEST_BYTES)
     policy = container.get("terminationMessagePolicy") if isinstance(container, dict) else None
     if said or exit_code == 0 or policy != "FallbackToLogsOnError":
         return said
-    lines = _end(log, FALLBACK_BYTES).splitlines(keepends=True)
+    lines = ending(log, FALLBACK_BYTES).splitlines(keepends=True)
     return "".join(lines[-FALLBACK_LINES:])
 
 
-def _end(path: Path, count: int) -> str:
+def ending(path: Path, count: int) -> str:
+    """The last so many bytes of a file as text; empty where there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
