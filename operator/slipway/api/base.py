@@ -170,33 +170,6 @@ def timedelta_of(duration: str) -> timedelta:
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
-_QUANTITY = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
-
-
-_QUANTITY_LENGTH = 32
-
-
-def _quantity(value: int | str) -> int | str:
-    if not re.fullmatch(_QUANTITY, str(value)) or len(str(value)) > _QUANTITY_LENGTH:
-        raise ValueError(f"{value!r} is not a quantity such as 4, 500m or 16Gi")
-    return value
-
-
-Quantity = Annotated[
-    int | str,
-    AfterValidator(_quantity),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "x-kubernetes-int-or-string": True,
-            "pattern": _QUANTITY,
-            "minimum": 0,
-            "maxLength": _QUANTITY_LENGTH,
-        }
-    ),
-]
-"""A Kubernetes resource quantity, never negative: `4`, `500m`, `16Gi`."""
-
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 """`sha256:` and 64 lower-case hexadecimal digits."""

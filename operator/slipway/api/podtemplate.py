@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.base import Model, ObjectName, Quantity, Rule, UniqueBy, exactly_one
+from slipway.api.base import Model, ObjectName, Rule, UniqueBy, exactly_one
+from slipway.api.quantity import Quantity
 
 # A DNS subdomain and a slash, if any, then a name (the API server's own check of a qualified name).
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -117,8 +118,8 @@ class EmptyDirVolume(Model):
 
     medium: Literal["", "Memory"] | None = None
     """Memory for a tmpfs."""
-    size_limit: Annotated[str, Field(pattern=r"^[0-9]+(Ki|Mi|Gi|Ti)?$", max_length=32)] | None = None
-    """At most so much, as 1Gi."""
+    size_limit: Quantity | None = None
+    """Most bytes that the volume may hold: `1Gi`. The pod is evicted beyond it. Default: no limit of its own."""
 
 
 class Volume(Model):

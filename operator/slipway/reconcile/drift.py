@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
 from typing import Any
 
 from slipway.api.kinds import Object
-
-_QUANTITY = re.compile(r"^([0-9]+(?:[.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
-_UNITS = {"": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10) ** 3}
-_UNITS |= {unit: Decimal(10) ** (3 * power) for power, unit in enumerate("MGTPE", start=2)}
-_UNITS |= {f"{unit}i": Decimal(2) ** (10 * power) for power, unit in enumerate("KMGTPE", start=1)}
+from slipway.api.quantity import amount_of
 
 # Fields whose values (or the values below them) are quantities.
 _QUANTITIES = frozenset({"limits", "requests", "sizeLimit", "capacity", "storage", "hard"})
@@ -78,9 +72,3 @@ def _empty(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_empty(item) for item in value.values())
     return value is None or value in ("", [], 0, False)
-
-
-def amount_of(quantity: Any) -> Decimal | None:
-    """The number that a Kubernetes quantity stands for (`500m` is 0.5, `1Gi` 2**30); None where it is no quantity."""
-    match = _QUANTITY.match(str(quantity)) if isinstance(quantity, int | str) else None
-    return Decimal(match[1]) * _UNITS[match[2] or ""] if match else None
