@@ -50,6 +50,7 @@ EVERYTHING: Json = {
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "30s"}},
     "priorityClassName": "system-cluster-critical",
 }
+CRD = "CustomResourceDefinition"
 ALONE: Json = {
     "leaderElection": {"enabled": False},
     "defaults": {"compressionPlugins": False},
@@ -63,7 +64,7 @@ VALUES = pytest.mark.parametrize("values", [{}, EVERYTHING, ALONE], ids=["defaul
 def cluster(apiserver: ApiServer) -> ApiServer:
     """The server with the namespaces that the tests use; pods there must keep the restricted profile."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    for name in (NAMESPACE, "notes", *EVERYTHING["namespaces"]):
+    for name in (NAMESPACE, "notes", "team-c", *EVERYTHING["namespaces"]):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         apiserver.must("POST", "/api/v1/namespaces", body)
     make_crds(apiserver, service_monitor_crd())
@@ -128,7 +129,7 @@ def test_who_may_write_a_resource_may_read_it():
     """kubectl scale --current-replicas reads the scale before it writes it."""
     view, edit = (
         next(granted(role) for role in of_kind(rendered(), "ClusterRole") if role["metadata"]["name"] == name)
-        for name in ("slipway-view", "slipway-edit")
+        for name in (f"slipway:{NAMESPACE}:view", f"slipway:{NAMESPACE}:edit")
     )
     assert ("slipway.dev", "modeldeployments/scale") in edit
     assert {resource for resource in edit if "get" not in view.get(resource, ())} == set()
@@ -186,9 +187,39 @@ def test_of_two_operators_one_is_kept_while_nodes_are_drained():
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
-def test_the_pod_of_helm_test_stays_until_its_log_is_read():
+def test_the_pod_of_helm_test_goes_however_it_ends_and_shows_why_it_failed():
     (pod,) = of_kind(rendered(), "Pod")
-    assert pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+    annotations = pod["metadata"]["annotations"]
+    assert set(annotations["helm.sh/hook-delete-policy"].split(",")) == {
+        "before-hook-creation",
+        "hook-succeeded",
+        "hook-failed",
+    }
+    assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed"
+
+
+def test_long_names_of_two_releases_stay_two_names_and_fit_a_service():
+    names = [f"{'team-' * 9}{number}" for number in (1, 2)]
+    objects = [
+        {(obj["kind"], obj["metadata"]["name"]) for obj in rendered(None, name=name) if obj["kind"] != CRD}
+        for name in names
+    ]
+    assert objects[0] & objects[1] == set()
+    assert all(len(name) <= 63 for kind, name in objects[0] | objects[1] if kind == "Service")
+
+
+@VALUES
+def test_releases_of_one_name_share_no_object_but_the_crds(values: Json):
+    first, second = (
+        {
+            (obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"])
+            for obj in rendered({**values, "namespaces": [f"served-by-{namespace}"]}, namespace=namespace)
+            if obj["kind"] != CRD
+        }
+        for namespace in ("one", "two")
+    )
+    assert first & second == set()
+    assert len(first) == len(second) >= 3
 
 
 def test_prometheus_is_told_of_the_metrics_where_that_is_asked_for():
@@ -230,7 +261,8 @@ def test_in_namespaces_of_its_own_the_operator_may_touch_no_other():
     (role,) = [one for one in of_kind(release, "ClusterRole") if one["metadata"]["name"] in everywhere]
     assert {resource for _, resource in granted(role)} == {"compressionplugins", "gpupools"}
     bound = {obj["metadata"]["namespace"]: obj["roleRef"]["name"] for obj in of_kind(release, "RoleBinding")}
-    assert bound == {NAMESPACE: "slipway-leader-election", "blue": "slipway-namespaced", "green": "slipway-namespaced"}
+    namespaced = f"slipway:{NAMESPACE}:namespaced"
+    assert bound == {NAMESPACE: "slipway-leader-election", "blue": namespaced, "green": namespaced}
 
 
 def test_the_command_line_of_the_operator_is_one_that_it_has():
@@ -254,7 +286,7 @@ def test_the_shipped_plugins_are_what_the_operator_applies_at_its_start(cluster:
 
 def test_the_values_of_the_how_to_are_taken(cluster: ApiServer):
     blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/how-to/helm.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for values in map(yaml.safe_load, blocks):
         for obj in rendered(values):
             applied(cluster, obj, namespace=obj["metadata"].get("namespace", NAMESPACE))

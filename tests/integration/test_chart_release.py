@@ -35,10 +35,33 @@ def empty() -> Iterator[ApiServer]:
         yield server
 
 
-def release(server: ApiServer, verb: str, *arguments: str, values: Json | None = None) -> None:
-    where = ("--namespace", NAMESPACE, "--kubeconfig", str(server.kubeconfig))
-    done = helm(verb, "slipway", *arguments, *where, values=values)
+def release(
+    server: ApiServer, verb: str, *arguments: str, values: Json | None = None, namespace: str = NAMESPACE
+) -> None:
+    done = asked_of_helm(server, verb, *arguments, values=values, namespace=namespace)
     assert done.returncode == 0, done.stderr
+
+
+def asked_of_helm(
+    server: ApiServer, verb: str, *arguments: str, values: Json | None = None, namespace: str = NAMESPACE
+) -> subprocess.CompletedProcess[str]:
+    where = ("--namespace", namespace, "--kubeconfig", str(server.kubeconfig))
+    return helm(verb, "slipway", *arguments, *where, values=values)
+
+
+def everything(server: ApiServer) -> set[str]:
+    """The path of every object of every kind, but for Events, which end by themselves."""
+    versions = [group["preferredVersion"]["groupVersion"] for group in server.must("GET", "/apis")["groups"]]
+    found = set()
+    for api in ("/api/v1", *(f"/apis/{version}" for version in versions)):
+        for resource in server.must("GET", api)["resources"]:
+            if "list" in resource["verbs"] and resource["kind"] != "Event":
+                items = server.must("GET", f"{api}/{resource['name']}").get("items") or ()
+                found |= {
+                    f"{resource['name']} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
+                    for one in items
+                }
+    return found
 
 
 def test_a_release_leaves_resources_alone_from_its_first_install_to_its_next(empty: ApiServer):
@@ -100,6 +123,47 @@ def test_helm_test_names_what_a_release_lacks(empty: ApiServer, tmp_path: Path):
     assert "FAIL operator <urlopen error [Errno 111] Connection refused>" in asked.stdout
 
 
+def test_releases_of_one_name_serve_namespaces_of_their_own_and_each_leaves_alone(empty: ApiServer):
+    for namespace in ("north", "south", "team-north", "team-south"):
+        empty.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    release(empty, "upgrade", str(CHART), "--install", values={"namespaces": ["team-north"]})
+    before = everything(empty)
+    second = {"namespaces": ["team-south"], "crds": {"install": False}, "defaults": {"compressionPlugins": False}}
+    release(empty, "install", str(CHART), values=second, namespace="south")
+    together = everything(empty)
+    assert before < together
+    release(empty, "upgrade", str(CHART), values={**second, "replicas": 2}, namespace="south")
+
+    taken = asked_of_helm(
+        empty, "install", str(CHART), values={**second, "namespaces": ["team-north"]}, namespace="north"
+    )
+    assert taken.returncode != 0
+    assert "team-north" in taken.stderr
+    assert f'current value is "{NAMESPACE}"' in taken.stderr
+    assert everything(empty) - together <= {
+        "poddisruptionbudgets south/slipway",
+        "secrets north/sh.helm.release.v1.slipway.v1",
+        "secrets south/sh.helm.release.v1.slipway.v2",
+    }
+
+    release(empty, "uninstall", namespace="south")
+    asked_of_helm(empty, "uninstall", namespace="north")
+    assert everything(empty) == before
+
+
+def test_a_release_that_keeps_no_crds_leaves_nothing(tmp_path: Path):
+    values = {"crds": {"keep": False}}
+    with running() as server:
+        server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        before = everything(server)
+        release(server, "install", str(CHART), values=values)
+        with operator_of_the_release(server, tmp_path, values) as operator:
+            assert hook_asks(server, tmp_path, operator, seconds=SECONDS, values=values).returncode == 0
+        release(server, "uninstall")
+        until(lambda: all(group["name"] != "slipway.dev" for group in server.must("GET", "/apis")["groups"]))
+        assert everything(server) == before
+
+
 def install_with_store(server: ApiServer) -> None:
     """Also where a test before this one has left its release."""
     for namespace in WITH_STORE["namespaces"]:
@@ -119,9 +183,9 @@ def until(holds: Callable[[], object]) -> None:
 
 
 @contextmanager
-def operator_of_the_release(server: ApiServer, folder: Path) -> Iterator[OperatorProcess]:
+def operator_of_the_release(server: ApiServer, folder: Path, values: Json = WITH_STORE) -> Iterator[OperatorProcess]:
     """The process that the release's pod would be: with its arguments, its files and the rights of its account."""
-    objects = rendered(WITH_STORE)
+    objects = rendered(values)
     defaults = folder / "defaults"
     defaults.mkdir()
     defaults_of(objects, defaults)
@@ -134,10 +198,10 @@ def operator_of_the_release(server: ApiServer, folder: Path) -> Iterator[Operato
 
 
 def hook_asks(
-    server: ApiServer, folder: Path, operator: OperatorProcess, *, seconds: int
+    server: ApiServer, folder: Path, operator: OperatorProcess, *, seconds: int, values: Json = WITH_STORE
 ) -> subprocess.CompletedProcess[str]:
     """The hook's container, as a process of this machine."""
-    (pod,) = of_kind(rendered(WITH_STORE), "Pod")
+    (pod,) = of_kind(rendered(values), "Pod")
     (container,) = pod["spec"]["containers"]
     kubeconfig = yaml.safe_load((folder / "kubeconfig").read_text())
     (folder / "token").write_text(kubeconfig["users"][0]["user"]["token"])

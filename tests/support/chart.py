@@ -41,10 +41,12 @@ def helm(*arguments: str, values: Json | None = None) -> subprocess.CompletedPro
     return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=60)
 
 
-def rendered(values: Json | None = None, *arguments: str) -> list[Json]:
-    """The objects of a release named slipway, hooks included. arguments: of `helm template`."""
-    where = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
-    done = helm("template", "slipway", str(CHART), *where, *arguments, values=values)
+def rendered(
+    values: Json | None = None, *arguments: str, name: str = "slipway", namespace: str = NAMESPACE
+) -> list[Json]:
+    """The objects of a release, hooks included. arguments: of `helm template`."""
+    where = ("--namespace", namespace, "--kube-version", KUBERNETES)
+    done = helm("template", name, str(CHART), *where, *arguments, values=values)
     assert done.returncode == 0, done.stderr
     return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
 

@@ -55,11 +55,15 @@ def ready() -> str:
 
 def leads() -> str:
     lease = os.environ["LEASE"]
-    spec = api(f"/apis/coordination.k8s.io/v1/namespaces/{os.environ['NAMESPACE']}/leases/{lease}")["spec"]
-    renewed = datetime.fromisoformat(spec["renewTime"]).timestamp()
-    if not spec.get("holderIdentity") or time.time() > renewed + spec["leaseDurationSeconds"]:
+    spec = api(f"/apis/coordination.k8s.io/v1/namespaces/{os.environ['NAMESPACE']}/leases/{lease}").get("spec", {})
+    holder, renewed = spec.get("holderIdentity"), spec.get("renewTime")
+    if not (holder and renewed) or time.time() > _seconds(renewed) + spec["leaseDurationSeconds"]:
         raise Failed(f"nobody holds the Lease {lease}")
-    return spec["holderIdentity"]
+    return holder
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def plugin(name: str) -> str:

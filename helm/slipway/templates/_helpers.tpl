@@ -2,10 +2,24 @@
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
 {{- else if contains (include "slipway.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- include "slipway.shortened" .Release.Name -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "slipway.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- include "slipway.shortened" (printf "%s-%s" .Release.Name (include "slipway.name" .)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* A Service's name has at most 63 characters. Two long names stay two when they are cut. */}}
+{{- define "slipway.shortened" -}}
+{{- if gt (len .) 40 -}}
+{{- printf "%s-%s" (trunc 33 . | trimSuffix "-") (sha256sum . | trunc 6) -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* For objects that belong to no namespace: a release of the same name in another namespace has its own. */}}
+{{- define "slipway.clusterName" -}}
+{{- printf "%s:%s" (include "slipway.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
 {{- define "slipway.name" -}}

@@ -67,7 +67,7 @@ class Election:
         """Returns when this candidate leads. Errors of the API server are waited out."""
         told = None
         while not await self._tried():
-            holder = self._seen["spec"].get("holderIdentity") if self._seen else None
+            holder = self._seen.get("spec", {}).get("holderIdentity") if self._seen else None
             if holder != told:
                 told = holder
                 log.info("standing by", leader=holder)
@@ -129,16 +129,16 @@ class Election:
         self._seen = lease
 
     def _holder(self) -> str | None:
-        return self._seen["spec"].get("holderIdentity") or None if self._seen else None
+        return self._seen.get("spec", {}).get("holderIdentity") or None if self._seen else None
 
     def _open_to_us(self) -> bool:
         if self._seen is None or self._holder() in (None, self._identity):
             return True
-        duration = float(self._seen["spec"].get("leaseDurationSeconds") or self._terms.duration)
+        duration = float(self._seen.get("spec", {}).get("leaseDurationSeconds") or self._terms.duration)
         return self._time() - self._seen_at >= duration
 
     async def _write(self, seen: Object | None, *, holder: str) -> Object:
-        spec = seen["spec"] if seen else {}
+        spec = seen.get("spec", {}) if seen else {}
         now = self._clock().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         taken = holder != "" and spec.get("holderIdentity") != holder
         version = {f: seen["metadata"][f] for f in ("uid", "resourceVersion")} if seen else {"resourceVersion": ABSENT}
@@ -152,7 +152,7 @@ class Election:
                     "leaseDurationSeconds": int(self._terms.duration) if holder else 1,
                     "acquireTime": now if taken else spec.get("acquireTime", now),
                     "renewTime": now,
-                    "leaseTransitions": spec.get("leaseTransitions", 0) + (1 if taken and seen else 0),
+                    "leaseTransitions": spec.get("leaseTransitions", 0) + (1 if taken and spec else 0),
                 },
             }
         )

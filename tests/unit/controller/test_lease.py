@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slipway.api.errors import ClusterError
-from slipway.api.kinds import JOB, LEASE, Key
+from slipway.api.kinds import JOB, LEASE, Key, Object
 from slipway.cluster.twin import Twin
 from slipway.controller.fence import Fenced
 from slipway.controller.lease import Election, Terms
@@ -56,6 +56,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 async def test_the_first_candidate_leads_at_once(world: World) -> None:
     one = world.candidate("one")
     assert not one.holds
+    await one.acquire()
+    assert one.holds
+    assert (await world.holder(), world.elapsed, await world.transitions()) == ("one", 0.0, 0)
+
+
+@pytest.mark.parametrize("spec", [{}, {"spec": {}}], ids=["no spec", "an empty one"])
+async def test_the_empty_lease_of_a_new_release_is_taken_at_once(world: World, spec: Object) -> None:
+    meta = {"name": LEASE_KEY.name, "namespace": LEASE_KEY.namespace}
+    await world.twin.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, **spec})
+    one = world.candidate("one")
     await one.acquire()
     assert one.holds
     assert (await world.holder(), world.elapsed, await world.transitions()) == ("one", 0.0, 0)
