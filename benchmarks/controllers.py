@@ -16,9 +16,10 @@ PODS = 2
 
 
 async def make_pods(client: Client, job: Object) -> list[Object]:
-    """The pods of an Indexed Job, both at once; on a node, as if they were scheduled."""
+    """The pods of an Indexed Job, all at once; on a node, as if they were scheduled."""
     path = collection_path(POD, job["metadata"]["namespace"])
-    return list(await asyncio.gather(*(client.post(path, _pod(job, index)) for index in range(PODS))))
+    indices = range(job["spec"]["completions"])
+    return list(await asyncio.gather(*(client.post(path, _pod(job, index)) for index in indices)))
 
 
 async def run_pods(client: Client, pods: list[Object]) -> None:
@@ -40,8 +41,8 @@ async def finish(client: Client, job: Object, pods: list[Object]) -> None:
     status = {
         "startTime": now,
         "completionTime": now,
-        "succeeded": PODS,
-        "completedIndexes": "0,1",
+        "succeeded": len(pods),
+        "completedIndexes": f"0-{len(pods) - 1}" if len(pods) > 2 else "0,1" if len(pods) == 2 else "0",
         "uncountedTerminatedPods": {},
         "conditions": done,
     }

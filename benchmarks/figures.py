@@ -32,9 +32,12 @@ class Bar(NamedTuple):
 
 BARS = (
     Bar("throughput_ratio", "jobs/s over those of a client that replays the same writes", 0.75, at_least=True),
+    Bar("throughput_ratio_to_bare_job_and_service", "jobs/s over a bare Job + Service", 0.3, at_least=True),
     Bar("latency_ratio", "apply to pods, over the same writes by a bare client", 1.2),
-    Bar("latency_ratio_to_bare_job_and_service", "apply to pods, over a bare Job + Service", 2.0),
-    Bar("writes_per_job", "writes of a two-pod job's life, Events included", 10),
+    Bar("latency_ratio_to_bare_job_and_service", "apply to pods, over a bare Job + Service", 1.8),
+    Bar("writes_per_job_1_nodes", "writes of a one-pod job's life, Events included", 6),
+    Bar("writes_per_job_2_nodes", "the same with two pods", 8),
+    Bar("writes_per_job_200_nodes", "the same with 200 pods", 14),
     Bar("quiet_writes", "writes in a quiet cluster", 0),
     Bar("quiet_cpu_percent", "CPU in a quiet cluster, % of a core", 1.0),
     Bar("quiet_rss_mb", "RSS in a quiet cluster, MB", 150),

@@ -53,7 +53,7 @@ async def _fill(cluster: Filled, told: Callable[[str], None]) -> None:
                 told(f"{cluster.counts[namespace.name]} finished jobs in {namespace.name}")
 
 
-async def finish_jobs(namespace: Namespace, names: Sequence[str], *, run: bool = False) -> None:
+async def finish_jobs(namespace: Namespace, names: Sequence[str], *, nodes: int = 2, run: bool = False) -> None:
     """Apply TrainingJobs and bring them to their end. run: let the operator see the pods run in between."""
     client = namespace.client
     slots = asyncio.Semaphore(APPLIED_AT_ONCE)
@@ -61,7 +61,7 @@ async def finish_jobs(namespace: Namespace, names: Sequence[str], *, run: bool =
 
     async def apply(name: str) -> None:
         await slots.acquire()
-        await namespace.apply(name)
+        await namespace.apply(name, nodes)
 
     async def bring_to_an_end(_: str) -> None:
         job = await jobs.get()

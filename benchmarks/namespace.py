@@ -39,9 +39,9 @@ class Namespace:
             while (await self.client.get(path)).get("status", {}).get("phase") != "Ready":
                 await asyncio.sleep(0.05)
 
-    async def apply(self, name: str) -> Object:
-        """A user's TrainingJob on two nodes. Returns it as it was answered."""
-        return await self.client.post(self.path(TRAINING_JOB), as_written(training_job(name, nodes=2)))
+    async def apply(self, name: str, nodes: int = 2) -> Object:
+        """A user's TrainingJob. Returns it as it was answered."""
+        return await self.client.post(self.path(TRAINING_JOB), as_written(training_job(name, nodes=nodes)))
 
     async def job_uids(self, names: Iterable[str]) -> dict[str, str]:
         """By TrainingJob, once each status has one: then the last write before pods run was made as well."""

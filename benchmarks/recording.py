@@ -7,6 +7,7 @@ the API server, versions and the Job's UID. Texts are prepared beforehand, so th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -113,8 +114,8 @@ def _mark(uid: str) -> str:
 
 
 def training_job_of(write: Write) -> str:
-    """The name of the TrainingJob that a write was made for; children are named `<name>-<mark>-<attempt>`."""
+    """The name of the TrainingJob that a write was made for; children are named `<name>-<mark>[-...]`."""
     name = write.name or write.body["metadata"]["name"]
     if write.resource.startswith("trainingjobs"):
         return name
-    return name.split(".")[0] if write.resource == "events" else name.rsplit("-", 2)[0]
+    return name.split(".")[0] if write.resource == "events" else re.sub("-[0-9a-f]{6}(-.*)?$", "", name)

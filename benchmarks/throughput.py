@@ -49,8 +49,15 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:
                 children.append(await _children_alone(Namespace(f"children-{number}", admin), names, bare, recording))
                 told(f"{operators[-1]:.1f} jobs/s; replayed {replays[-1]:.1f}; Job + Service {children[-1]:.1f}")
     ratios = spread([one / other for one, other in zip(operators, replays, strict=True)])
+    bare_ratios = spread([one / other for one, other in zip(operators, children, strict=True)])
     rates = {"operator": spread(operators), "replay": spread(replays), "job_and_service": spread(children)}
-    return {"throughput_ratio": ratios["median"], "throughput_ratios": ratios, "jobs_per_second": rates}
+    return {
+        "throughput_ratio": ratios["median"],
+        "throughput_ratios": ratios,
+        "throughput_ratio_to_bare_job_and_service": bare_ratios["median"],
+        "throughput_ratios_to_bare_job_and_service": bare_ratios,
+        "jobs_per_second": rates,
+    }
 
 
 async def _by_operator(server: Server, namespace: Namespace, names: list[str]) -> tuple[float, dict[str, Recording]]:

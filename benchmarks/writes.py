@@ -1,4 +1,4 @@
-"""(c) The writes of a two-pod job's life, from the audit log."""
+"""(c) The writes of a job's life, from the audit log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from benchmarks.recording import training_job_of
 from benchmarks.scale import Scale
 from benchmarks.server import OPERATOR, audited_server
 
+NODES = (1, 2, 200)
+
 
 def measure(scale: Scale, told: Callable[[str], None]) -> Figures:
     return asyncio.run(_measure(scale, told))
 
 
-async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:  # noqa: ARG001 - one job at any scale
+async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:  # noqa: ARG001 - a job of each size at any scale
     """Pods appear, run, and end; refused writes count as well."""
     with audited_server() as server:
         async with client_of(server.admin) as admin:
@@ -28,9 +30,14 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:  # noq
             await namespace.create()
             with operator(server) as process:
                 await namespace.wait_for_store()
-                await finish_jobs(namespace, ["job"], run=True)
+                for nodes in NODES:
+                    await finish_jobs(namespace, [f"job-{nodes}"], nodes=nodes, run=True)
                 wait_until_settled(process.process.pid)
-            writes = [write for write in server.audit.writes(OPERATOR) if training_job_of(write) == "job"]
-    counted = by_kind(writes)
-    told(", ".join(f"{count} {what}" for what, count in counted.items()))
-    return {"writes_per_job": len(writes), "writes_by_kind": counted}
+            writes = server.audit.writes(OPERATOR)
+    figures: Figures = {}
+    for nodes in NODES:
+        own = [write for write in writes if training_job_of(write) == f"job-{nodes}"]
+        counted = by_kind(own)
+        told(f"{nodes} pods: " + ", ".join(f"{count} {what}" for what, count in counted.items()))
+        figures |= {f"writes_per_job_{nodes}_nodes": len(own), f"writes_by_kind_{nodes}_nodes": counted}
+    return figures

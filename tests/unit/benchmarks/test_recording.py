@@ -78,6 +78,7 @@ def test_every_write_is_known_by_its_training_job() -> None:
     child = {"metadata": {"name": f"job-1-{MARK}-1"}}
     event = {"metadata": {"name": "job-1.0123456789abcdef"}}
     assert training_job_of(write("create", "jobs", "", child)) == "job-1"
-    assert training_job_of(write("delete", "services", "", None, f"job-1-{MARK}-1")) == "job-1"
+    assert training_job_of(write("patch", "services", "", None, f"job-1-{MARK}")) == "job-1"
+    assert training_job_of(write("create", "jobs", "", {"metadata": {"name": f"job-1-{MARK}-12-q1"}})) == "job-1"
     assert training_job_of(write("create", "events", "", event)) == "job-1"
     assert training_job_of(write("patch", "trainingjobs/status", "", None, "job-1")) == "job-1"
