@@ -10,6 +10,8 @@ from pydantic import Field
 from slipway.api.base import Count, Digest, Reference
 
 URI_PREFIX = "store:///"
+MANIFEST = "manifest.json"
+"""The file of an artifact that is written last: a folder without it holds no artifact."""
 
 _PATH = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
 

@@ -6,6 +6,7 @@ it occurs in commands, arguments and variables.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -14,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slipway.api.kinds import Object
+from slipway.api.tasks import STORE_DIR
 from slipway.local.state import State
 
+_VIEWED = (STORE_DIR,)
+"""Below these a pod finds its inputs and nothing else of the claim they lie in."""
 LONGEST_SCRATCH = 70
 """Characters of a scratch folder's path."""
 
@@ -51,10 +55,40 @@ def mounts_of(pod: Object, container: Object, state: State, sources: Sources) ->
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
     mounts = {}
     for mount in container.get("volumeMounts", ()):
-        folder = _volume(volumes[mount["name"]], pod, state, sources) / mount.get("subPath", "")
-        folder.mkdir(parents=True, exist_ok=True)
-        mounts[mount["mountPath"].rstrip("/")] = folder
+        folder, path = _volume(volumes[mount["name"]], pod, state, sources), mount["mountPath"].rstrip("/")
+        if (root := next((root for root in _VIEWED if path.startswith(f"{root}/")), None)) is not None:
+            view = folder_of(pod, state) / "inputs" / container["name"] / Path(root).name
+            mounts[root], folder = view, _input(folder, mount["subPath"], view / Path(path).relative_to(root))
+        else:
+            folder /= mount.get("subPath", "")
+            folder.mkdir(parents=True, exist_ok=True)
+        mounts[path] = folder
     return mounts
+
+
+def _input(claim: Path, name: str, view: Path) -> Path:
+    """The view of one folder of a claim: hard links to its files, or copies where the file systems differ.
+
+    A container asks for its mounts more than once (its probes do), so a view that stands is left as it is. What is
+    missing gives an empty folder, as a kubelet makes one. Raises CannotStart for a folder outside of its claim.
+    """
+    if view.is_dir():
+        return view
+    source = claim / name
+    if not source.resolve().is_relative_to(claim.resolve()):
+        raise CannotStart(f"{name} of claim {claim.name} leads out of it by a link; put the files themselves there")
+    if source.is_dir():
+        shutil.copytree(source, view, symlinks=True, copy_function=_linked)
+    else:
+        view.mkdir(parents=True, exist_ok=True)
+    return view
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def translated(text: str, mounts: Mounts) -> str:

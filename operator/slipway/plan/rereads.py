@@ -71,8 +71,8 @@ def end_of_report(report: Report) -> JobEnd:
 
 
 def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: Settings) -> Object:
-    reader = StoreMount(store.spec)
     task = RereadTask(uri=f"{URI_PREFIX}{asked.folder}", job_uid=asked.job_uid)
+    reader = store.for_task(task)
     main = container(
         settings.runtime_image,
         RUNTIME_COMMAND,

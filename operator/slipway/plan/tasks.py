@@ -218,7 +218,7 @@ def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
 
 
 def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> Object:
-    store = StoreMount(work.store.spec, work.out)
+    store = work.store.for_task(work.task, work.out)
     main = container(
         work.image,
         RUNTIME_COMMAND,

@@ -18,12 +18,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from slipway.api.artifacts import MANIFEST as MANIFEST  # noqa: PLC0414 - exported: it is part of what this module defines
 from slipway.api.artifacts import State
 from slipway.api.base import Digest, Model, Open
 from slipway.api.entrypoint import Factory
 from slipway.api.errors import ArtifactError
-
-MANIFEST = "manifest.json"
 
 MODEL_FILE = "model.safetensors"
 """Weights of an artifact of state module."""

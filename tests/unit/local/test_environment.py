@@ -72,6 +72,41 @@ def test_volumes_are_folders_and_a_sub_path_is_a_folder_of_the_claim(tmp_path: P
     assert not mounts["/tmp"].is_relative_to(mounts[STORE_DIR])
 
 
+def viewing(tmp_path: Path, name: str) -> Path:
+    """The store as a container finds it that mounts that one folder of a claim."""
+    pod = a_pod(volumes=[{"name": "store", "persistentVolumeClaim": {"claimName": "data"}}])
+    mount = {"name": "store", "mountPath": f"{STORE_DIR}/{name}", "subPath": name, "readOnly": True}
+    container = {"name": "main", "volumeMounts": [mount]}
+    state = State(tmp_path)
+    mounts = mounts_of(pod, container, state, SOURCES)
+    assert mounts_of(pod, container, state, SOURCES) == mounts
+    assert mounts[f"{STORE_DIR}/{name}"] == mounts[STORE_DIR] / name
+    return mounts[STORE_DIR]
+
+
+def test_of_a_store_a_process_finds_its_inputs_alone(tmp_path: Path):
+    claim = State(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
+    for name in ("steps/1/artifact", "steps/2/artifact"):
+        (claim / name).mkdir(parents=True)
+        (claim / name / "manifest.json").write_text(name)
+    view = viewing(tmp_path, "steps/1")
+    assert [path.relative_to(view).as_posix() for path in view.rglob("*.json")] == ["steps/1/artifact/manifest.json"]
+    assert (view / "steps/1/artifact/manifest.json").samefile(claim / "steps/1/artifact/manifest.json")
+
+
+def test_a_missing_input_is_an_empty_folder_as_a_kubelet_makes_one(tmp_path: Path):
+    view = viewing(tmp_path, "steps/1")
+    assert list(view.rglob("*")) == [view / "steps", view / "steps/1"]
+
+
+def test_an_input_that_is_a_link_out_of_the_claim_is_refused(tmp_path: Path):
+    claim = State(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
+    claim.mkdir(parents=True)
+    (claim / "models").symlink_to(tmp_path)
+    with pytest.raises(CannotStart, match="leads out of it by a link"):
+        viewing(tmp_path, "models")
+
+
 def test_a_config_map_that_no_file_has_is_named(tmp_path: Path):
     pod = a_pod(volumes=[{"name": "code", "configMap": {"name": "other"}}])
     container = {"volumeMounts": [{"name": "code", "mountPath": "/workspace"}]}

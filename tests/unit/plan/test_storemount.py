@@ -32,20 +32,43 @@ def variables(spec: Object) -> dict[str, Object]:
     return {variable["name"]: variable for variable in spec["containers"][0]["env"]}
 
 
-def test_a_pod_on_a_claim_is_as_it_always_was() -> None:
-    """Its template is recorded in revisions and covers what lives: another one would be another revision."""
-    spec = pod(StoreMount(CLAIM, "steps/a"))
+def test_a_pod_on_a_claim_mounts_its_inputs_and_its_own_folder() -> None:
+    spec = pod(StoreMount(CLAIM, "steps/a", inputs=("models/one", "steps/b")))
     assert spec["volumes"] == [
         {"name": "slipway-store", "persistentVolumeClaim": {"claimName": "artifacts"}},
         {"name": "slipway-tmp", "emptyDir": {}},
     ]
     assert spec["containers"][0]["volumeMounts"] == [
-        {"name": "slipway-store", "mountPath": "/var/lib/slipway/store", "readOnly": True},
+        {
+            "name": "slipway-store",
+            "mountPath": "/var/lib/slipway/store/models/one",
+            "subPath": "models/one",
+            "readOnly": True,
+        },
+        {
+            "name": "slipway-store",
+            "mountPath": "/var/lib/slipway/store/steps/b",
+            "subPath": "steps/b",
+            "readOnly": True,
+        },
         {"name": "slipway-store", "mountPath": "/var/lib/slipway/out", "subPath": "steps/a"},
         {"name": "slipway-tmp", "mountPath": "/tmp"},
     ]
     assert list(variables(spec)) == ["SLIPWAY_TASK", "SLIPWAY_JOB_UID", "SLIPWAY_OUT_URI", "HOME"]
     assert "serviceAccountName" not in spec
+
+
+def test_a_pod_that_reads_and_writes_nothing_mounts_no_claim() -> None:
+    spec = pod(StoreMount(CLAIM))
+    assert [volume["name"] for volume in spec["volumes"]] == ["slipway-tmp"]
+    assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == ["slipway-tmp"]
+
+
+def test_the_folder_of_the_claim_that_a_store_keeps_to_comes_first() -> None:
+    store = CLAIM.model_validate({"persistentVolumeClaim": {"claimName": "artifacts", "subPath": "team/one"}})
+    mounts = StoreMount(store, "steps/a", inputs=("steps/b",)).mounts
+    assert [mount["subPath"] for mount in mounts] == ["team/one/steps/b", "team/one/steps/a"]
+    assert mounts[0]["mountPath"] == "/var/lib/slipway/store/steps/b"
 
 
 def test_a_pod_on_a_bucket_mounts_no_claim_and_finds_scratch_at_the_same_paths() -> None:

@@ -45,12 +45,14 @@ def serving_pod(
     A pod counts as started only when Triton answers the golden requests as the artifact does.
     """
     template = serving.pod_template
+    task = FetchTask(artifact=repository)
+    store = store.for_task(task)
     fetch = container(
         settings.runtime_image,
         RUNTIME_COMMAND,
         name=FETCH,
         pull_policy=settings.image_pull_policy,
-        env=task_env(FetchTask(artifact=repository), store),
+        env=task_env(task, store),
         mounts=[*store.mounts, _REPOSITORY],
         resources=serving.resources,
     )

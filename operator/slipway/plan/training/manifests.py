@@ -5,14 +5,26 @@ attempts, and a NetworkPolicy lets only them reach each other: both are made onc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from slipway.api.artifacts import ArtifactRef, store_path
+from slipway.api.artifacts import MANIFEST, ArtifactRef, store_path
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.entrypoint import Entrypoint
+from slipway.api.errors import InputMissing
 from slipway.api.kinds import NETWORK_POLICY, SERVICE, Object
-from slipway.api.tasks import DATA_ENV, LOOPBACK, OUT_DIR, OUTPUT_ENV, STORE_DIR, DataRef, Rendezvous, TrainTask
+from slipway.api.tasks import (
+    DATA_ENV,
+    FOLDER_ENV,
+    LOOPBACK,
+    OUT_DIR,
+    OUTPUT_ENV,
+    STORE_DIR,
+    TERMINATION_LOG,
+    DataRef,
+    Rendezvous,
+    TrainTask,
+)
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.parent import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
@@ -31,7 +43,14 @@ _SHM = "/dev/shm"  # noqa: S108 - tensors pass between processes there; a runtim
 _TORCHRUN = (
     '[ "$JOB_COMPLETION_INDEX" = 0 ] && host=1 || host=0; '
     'export PET_RDZV_CONF="is_host=$host,read_timeout={seconds},join_timeout={seconds}" '
-    'PET_LOCAL_ADDR="{job}-$JOB_COMPLETION_INDEX.{service}"; exec torchrun "$@"'
+    'PET_LOCAL_ADDR="{job}-$JOB_COMPLETION_INDEX.{service}"; '
+)
+
+# No runtime of ours looks after the inputs there: an empty folder would end in whatever the script makes of it.
+_INPUTS = (
+    'for input in {inputs}; do [ -f "$input/{manifest}" ] || {{ '
+    """printf '{{"outcome":"failed","at":"%s","error":{{"exception":"{error}","message":"{problem} %s"}}}}' """
+    '"`date -u +%Y-%m-%dT%H:%M:%SZ`" "$input" > "${{{log_env}:-{log}}}"; exit 1; }}; done; '
 )
 
 
@@ -85,15 +104,17 @@ def training_job(
     In the runtime image PID 1 runs torchrun and seals what it leaves. An image of the user's runs plain torchrun and
     sees of the attempt's folder only `output`, so that it cannot leave an artifact that was never sealed.
     """
-    out = folder(parent, attempt.number)
+    out, task = folder(parent, attempt.number), _task(parent, spec, attempt, data)
     command: Sequence[str]
     if spec.image is None:
-        mount, grace_seconds = StoreMount(store, out), 30
-        command, env = RUNTIME_COMMAND, task_env(_task(parent, spec, attempt, data), mount)
+        mount, grace_seconds = StoreMount(store).for_task(task, out), 30
+        command, env = RUNTIME_COMMAND, task_env(task, mount)
     else:
         # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
-        mount, grace_seconds = StoreMount(store, f"{out}/output"), 40
-        command, env = _torchrun(parent, spec.entrypoint, attempt), _torchrun_env(parent, attempt, data)
+        mount, grace_seconds = StoreMount(store).for_task(task, f"{out}/output"), 40
+        paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
+        command = _torchrun(parent, spec.entrypoint, attempt, paths.values())
+        env = _torchrun_env(parent, attempt, paths)
     main = container(
         spec.image or settings.runtime_image,
         command,
@@ -144,24 +165,37 @@ def _host(parent: Parent, attempt: Attempt) -> str | None:
     return f"{attempt.job}-0.{peers_name(parent)}" if attempt.nodes > 1 else None
 
 
-def _torchrun(parent: Parent, entrypoint: Entrypoint, attempt: Attempt) -> list[str]:
+def _torchrun(parent: Parent, entrypoint: Entrypoint, attempt: Attempt, inputs: Iterable[str]) -> list[str]:
     """A recipe never gets here: it needs the runtime image (a rule of the spec)."""
-    command = ["torchrun"]
+    start = _missing_inputs(inputs)
     if attempt.nodes > 1:
-        start = _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(parent))
-        command = ["/bin/sh", "-c", start, *command]
+        start += _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(parent))
+    command = ["/bin/sh", "-c", f'{start}exec torchrun "$@"', "torchrun"] if start else ["torchrun"]
     if entrypoint.script is not None:
         return [*command, entrypoint.script.path, *entrypoint.script.args]
     module = entrypoint.module
     return [*command, "-m", module.name, *module.args] if module else command
 
 
-def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> list[Object]:
+def _missing_inputs(paths: Iterable[str]) -> str:
+    """Shell code that ends the pod with a report of its own if an input is missing; none for no inputs."""
+    if not (inputs := " ".join(f"'{path}'" for path in paths)):
+        return ""
+    return _INPUTS.format(
+        inputs=inputs,
+        manifest=MANIFEST,
+        error=InputMissing.__name__,
+        problem="there is no artifact at",
+        log_env=FOLDER_ENV[TERMINATION_LOG],
+        log=TERMINATION_LOG,
+    )
+
+
+def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, str]) -> list[Object]:
     """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command.
 
     One pod alone keeps its rendezvous in a file, which nobody else can reach: it needs no NetworkPolicy.
     """
-    paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
     if (host := _host(parent, attempt)) is not None:
         meeting = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}
     else:
@@ -174,7 +208,7 @@ def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, ArtifactR
         "PET_RDZV_ID": attempt.job,
         "PET_MAX_RESTARTS": "0",
         OUTPUT_ENV: OUT_DIR,
-        DATA_ENV: json.dumps(paths, sort_keys=True),
+        DATA_ENV: json.dumps(dict(data), sort_keys=True),
         "PYTHONUNBUFFERED": "1",
     }
     return [{"name": name, "value": value} for name, value in values.items()]

@@ -51,11 +51,12 @@ def test_the_repository_is_verified_before_triton_starts_and_triton_cannot_chang
     spec = template()["spec"]
     (fetch,) = spec["initContainers"]
     mounts = {one["name"]: {**one} for one in fetch["volumeMounts"]}
+    packed = "steps/x/artifact"
     assert fetch["image"] == SETTINGS.runtime_image
     assert mounts["slipway-store"] == {
         "name": "slipway-store",
-        "mountPath": "/var/lib/slipway/store",
-        "subPath": "team",
+        "mountPath": f"/var/lib/slipway/store/{packed}",
+        "subPath": f"team/{packed}",
         "readOnly": True,
     }
     assert DIGEST in next(one["value"] for one in fetch["env"] if one["name"] == "SLIPWAY_TASK")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Kind, Object, key_of
+from slipway.api.reports import parse_report
 from slipway.api.tasks import TrainTask, parse_task
 from support.builders import DIGEST, NAMESPACE, RECIPE, SETTINGS, bucket_store, pool, stored_data
 from support.restricted import breaches
@@ -111,11 +112,13 @@ def test_the_runtime_image_gets_the_task() -> None:
     assert [(ref.name, ref.artifact.digest) for ref in task.data] == [("train", DIGEST)]
 
 
-def test_each_attempt_has_a_folder_of_its_own_and_reads_the_rest_of_the_store() -> None:
+def test_each_attempt_has_a_folder_of_its_own_and_reads_its_data_alone() -> None:
     job = job_of()
-    mounts = {mount["mountPath"]: mount for mount in main(job)["volumeMounts"]}
-    assert mounts["/var/lib/slipway/out"]["subPath"] == "training/uid-of-digits/1"
-    assert mounts["/var/lib/slipway/store"]["readOnly"] is True
+    mounts = {mount["mountPath"]: mount for mount in main(job)["volumeMounts"] if mount["name"] == "slipway-store"}
+    assert {path: (mount["subPath"], mount.get("readOnly", False)) for path, mount in mounts.items()} == {
+        "/var/lib/slipway/store/data/train": ("data/train", True),
+        "/var/lib/slipway/out": ("training/uid-of-digits/1", False),
+    }
     assert env_of(job)["SLIPWAY_OUT_URI"] == "store:///training/uid-of-digits/1"
 
 
@@ -152,7 +155,7 @@ def test_the_shell_tells_each_pod_who_it_is_and_becomes_torchrun(index: str, is_
     stub = tmp_path / "torchrun"
     stub.write_text('#!/bin/sh\necho "$$|$PET_RDZV_CONF|$PET_LOCAL_ADDR|$*"\nexit 7\n')
     stub.chmod(0o755)
-    job = job_of(nodes=2, **MINE)
+    job = job_of(nodes=2, data=[], **MINE)
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": index}
     with subprocess.Popen(main(job)["command"], env=env, stdout=subprocess.PIPE, text=True) as shell:
         said, _ = shell.communicate(timeout=30)
@@ -163,8 +166,28 @@ def test_the_shell_tells_each_pod_who_it_is_and_becomes_torchrun(index: str, is_
     assert shell.returncode == 7
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_users_image_starts_only_if_its_inputs_are_whole(whole: bool, tmp_path: Path) -> None:
+    """A kubelet makes an empty folder of a subPath that is not there."""
+    (tmp_path / "torchrun").write_text("#!/bin/sh\necho started\n")
+    (tmp_path / "torchrun").chmod(0o755)
+    (tmp_path / "train").mkdir()
+    if whole:
+        (tmp_path / "train/manifest.json").touch()
+    start = [word.replace("/var/lib/slipway/store/data", str(tmp_path)) for word in main(job_of(**MINE))["command"]]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLIPWAY_TERMINATION_LOG": str(tmp_path / "message")}
+    done = subprocess.run(start, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout.strip()) == ((0, "started") if whole else (1, ""))
+    if not whole:
+        report = parse_report((tmp_path / "message").read_bytes())
+        assert report is not None
+        assert report.error is not None
+        assert report.error.exception == "InputMissing"
+        assert report.error.message == f"there is no artifact at {tmp_path}/train"
+
+
 def test_a_users_module_is_run_as_a_module() -> None:
-    job = job_of(image="mine:1", entrypoint={"module": {"name": "mine.train", "args": ["x"]}})
+    job = job_of(data=[], image="mine:1", entrypoint={"module": {"name": "mine.train", "args": ["x"]}})
     assert main(job)["command"] == ["torchrun", "-m", "mine.train", "x"]
 
 

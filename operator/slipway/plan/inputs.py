@@ -1,0 +1,79 @@
+"""Which folders of a store a task reads: what its pods mount, and what a plugin must never be given.
+
+A pod mounts the folder that the kubelet made for the task which left an artifact, never the artifact itself: the code
+that wrote below that folder could have put a symbolic link in the artifact's place, and a kubelet follows such a link
+anywhere inside the volume (k8s.io/kubernetes pkg/volume/util/subpath). Inside the mount a link leads nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pydantic import TypeAdapter, ValidationError
+
+from slipway.api.artifacts import StoreUri, store_path
+from slipway.api.base import Digest, Model, Reference
+from slipway.api.tasks import RereadTask
+
+MAX_INPUTS = 64
+"""Artifacts that the parameters of one step may name; each is a mount of its pod."""
+
+_OWN_FOLDER = re.compile(r"(steps/[0-9a-f]{64}|training/[^/]+/[0-9]+)(/.*)?")
+_URI: TypeAdapter[str] = TypeAdapter(StoreUri)
+_DIGEST: TypeAdapter[str] = TypeAdapter(Digest)
+
+
+def inputs_of(task: Model) -> tuple[str, ...]:
+    """The folders of the store that the task reads, below the store's root, sorted; none lies inside another.
+
+    They are those of every typed reference in the task and of every `{uri, digest}` in its parameters.
+    """
+    if isinstance(task, RereadTask):
+        return (store_path(task.uri),)
+    return outermost(folder_of(store_path(uri)) for uri in _uris(task))
+
+
+def folder_of(path: str) -> str:
+    """What to mount for the artifact at a path: the folder of the task that made it, else the artifact itself."""
+    own = _OWN_FOLDER.fullmatch(path)
+    return own[1] if own else path
+
+
+def outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """The paths without those that lie inside another one, sorted."""
+    kept: list[str] = []
+    for path in sorted(set(paths), key=lambda one: one.split("/")):
+        if not kept or not is_inside(path, kept[-1]):
+            kept.append(path)
+    return tuple(kept)
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether the path is the folder or lies in it."""
+    return path == folder or path.startswith(f"{folder}/") or not folder
+
+
+def _uris(value: object) -> Iterator[str]:
+    if isinstance(value, Reference):
+        yield str(getattr(value, "uri"))  # noqa: B009 - each of ours has one; the base leaves the place open
+    elif isinstance(value, Model):
+        for name in type(value).model_fields:
+            yield from _uris(getattr(value, name))
+    elif isinstance(value, dict):
+        if _is_reference(value):
+            yield value["uri"]
+        for item in value.values():
+            yield from _uris(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _uris(item)
+
+
+def _is_reference(value: dict[str, object]) -> bool:
+    try:
+        _URI.validate_python(value.get("uri"), strict=True)
+        _DIGEST.validate_python(value.get("digest"), strict=True)
+    except ValidationError:
+        return False
+    return True
