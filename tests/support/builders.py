@@ -23,6 +23,7 @@ from slipway.api.kinds import (
     Kind,
     Object,
 )
+from slipway.plan.jobpods import name_prefix
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
 
@@ -199,7 +200,9 @@ def pod(
         status["containerStatuses"] = [{"name": container, "state": {"terminated": ended}}]
     elif phase == "Running":
         status["containerStatuses"] = [{"name": container, "ready": True, "state": {"running": {}}}]
-    made = controlled(resource(POD, f"{of['metadata']['name']}-{index}-x{index}", status=status), of)
+    spec = of["spec"].get("template", {}).get("spec", {})
+    made = controlled(resource(POD, pod_name(of, index), status=status, **spec), of)
+    made["metadata"]["namespace"] = of["metadata"]["namespace"]
     made["metadata"]["labels"] = {
         **of["spec"].get("template", {}).get("metadata", {}).get("labels", {}),
         "batch.kubernetes.io/job-completion-index": str(index),
@@ -207,6 +210,12 @@ def pod(
         "batch.kubernetes.io/controller-uid": of["metadata"]["uid"],
     }
     return made
+
+
+def pod_name(job: Object, index: int) -> str:
+    """As the Job controller and the API server make it up."""
+    indexed = job["spec"].get("completionMode", "Indexed") == "Indexed"
+    return f"{name_prefix(job['metadata']['name'], index if indexed else None)}xxxx{index % 10}"
 
 
 def artifact(name: str = "model", state: State = State.MODULE) -> Object:

@@ -101,8 +101,8 @@ class World:
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self.objects.get(Key(kind, namespace if kind.namespaced else "", name))
 
-    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
-        return [obj for obj in self._sorted(kind) if controller_uid(obj) == uid]
+    def owned(self, kind: Kind, namespace: str, uid: str) -> Sequence[Object]:
+        return [obj for obj in self._sorted(kind, namespace) if controller_uid(obj) == uid]
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
         return [obj for obj in self._sorted(kind, namespace) if carries(obj, labels)]
@@ -260,4 +260,4 @@ class World:
         return [roles.get(name, name) for verb, kind, name in self.writes if (verb, kind) == ("create", "Job")]
 
     def pods_of(self, job: Object) -> Sequence[Object]:
-        return self.owned(POD, job["metadata"]["uid"])
+        return self.owned(POD, job["metadata"]["namespace"], job["metadata"]["uid"])

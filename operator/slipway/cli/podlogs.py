@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from slipway.api.errors import ClusterError, Invalid, NotFound
 from slipway.api.kinds import Object
 from slipway.cli.together import together
-from slipway.plan.outcomes import index_of
+from slipway.plan.jobpods import index_of
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 
 EVERY_SECONDS = 1.0

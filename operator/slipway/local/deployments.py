@@ -37,7 +37,7 @@ def bring_on(deployment: Object, pods: Sequence[Object], now: datetime) -> Deplo
     old = [pod for pod in staying if pod not in new]
     room = min(wanted - len(new), wanted + (surge if old else 0) - len(staying))
     name = deployment["metadata"]["name"]
-    create = tuple(pod_of(deployment, template, f"{name}-{mark}", {HASH_LABEL: mark}, {}) for _ in range(room))
+    create = tuple(pod_of(deployment, template, f"{name}-{mark}-", {HASH_LABEL: mark}, {}) for _ in range(room))
     delete = [*_surplus(new, len(new) - wanted), *_replaceable(old, new, wanted - unavailable)]
     left = [pod for pod in staying if pod not in delete]
     status = _status(deployment, left, [pod for pod in left if pod in new], now)

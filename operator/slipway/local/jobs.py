@@ -14,7 +14,8 @@ from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.api.tasks import INDEX_ENV
 from slipway.local.manifests import is_going, is_ready, phase, pod_of
-from slipway.plan.outcomes import BY_POLICY, INDEX_ANNOTATION, INDEX_LABEL, conditions_of, index_of
+from slipway.plan.jobpods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
+from slipway.plan.outcomes import BY_POLICY, conditions_of
 
 FAILURE_TARGET, SUCCESS_CRITERIA = "FailureTarget", "SuccessCriteriaMet"
 
@@ -78,7 +79,7 @@ def _pod(job: Object, index: int | None) -> Object:
         "controller-uid": meta["uid"],
     }
     if index is None:
-        return pod_of(job, template, meta["name"], labels, {})
+        return pod_of(job, template, name_prefix(meta["name"], None), labels, {})
     variable = {
         "name": INDEX_ENV,
         "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}},
@@ -86,7 +87,8 @@ def _pod(job: Object, index: int | None) -> Object:
     containers = [{**one, "env": [*one.get("env", ()), variable]} for one in template["spec"]["containers"]]
     spec = {**template["spec"], "containers": containers, "hostname": f"{meta['name']}-{index}"}
     told = {**labels, INDEX_LABEL: str(index)}
-    return pod_of(job, {**template, "spec": spec}, f"{meta['name']}-{index}", told, {INDEX_ANNOTATION: str(index)})
+    prefix = name_prefix(meta["name"], index)
+    return pod_of(job, {**template, "spec": spec}, prefix, told, {INDEX_ANNOTATION: str(index)})
 
 
 def _failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | None:

@@ -15,12 +15,12 @@ _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def pod_of(
-    owner: Object, template: Object, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    owner: Object, template: Object, prefix: str, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Object:
-    """A pod of the template, controlled by its owner. name: to which five letters are added."""
+    """A pod of the template, controlled by its owner. prefix: of its name, to which five letters are added."""
     meta = template.get("metadata", {})
     metadata: Object = {
-        "name": f"{name}-{''.join(secrets.choice(_LETTERS) for _ in range(5))}",
+        "name": f"{prefix}{''.join(secrets.choice(_LETTERS) for _ in range(5))}",
         "namespace": owner["metadata"]["namespace"],
         "labels": {**meta.get("labels", {}), **labels},
         "annotations": {**meta.get("annotations", {}), **annotations},

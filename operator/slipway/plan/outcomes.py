@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,9 @@ from typing import Any
 from slipway.api.kinds import Object
 from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
 from slipway.api.status import Failure
+from slipway.plan.jobpods import index_of
 from slipway.plan.lastwords import read_last_words
 from slipway.plan.pods import CONTAINER
-
-INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
-INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 PREEMPTED = "Preempted"
 UNKNOWN = "Unknown"
@@ -23,8 +20,6 @@ BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
 OOM_KILLED = "OOMKilled"
 
-_INDEX = re.compile(r"[0-9]{1,9}")
-"""A label may hold 63 digits, whoever set it; no Job has so many pods."""
 HEARD_WITHIN = timedelta(seconds=5)
 """By so much one watch may lag behind another without anything being wrong."""
 
@@ -137,12 +132,6 @@ def conditions_of(obj: Object) -> dict[str, Object]:
 def is_over(job: Object) -> bool:
     """Whether the Job controller is done with it."""
     return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
-
-
-def index_of(pod: Object) -> int | None:
-    meta = pod["metadata"]
-    text = meta.get("labels", {}).get(INDEX_LABEL) or meta.get("annotations", {}).get(INDEX_ANNOTATION)
-    return int(text) if text is not None and _INDEX.fullmatch(text) else None
 
 
 def _last_word(pod: Object) -> Report | None:

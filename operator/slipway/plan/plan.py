@@ -83,3 +83,5 @@ class Settings:
     serving_image: str
     """Image with tritonserver and Python (onnxruntime and numpy) for the python backend."""
     image_pull_policy: str = "IfNotPresent"
+    image_mirrors: tuple[str, ...] = ()
+    """Registries that an admission webhook may put before the names of our pods' images."""

@@ -6,15 +6,17 @@ report whole in the store although no pod can tell. Only without a whole report 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from slipway.api.artifacts import URI_PREFIX
-from slipway.api.kinds import JOB, POD, Object
+from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
+from slipway.plan.jobpods import own_job, pods_of
 from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.plan import Plan, Settings
@@ -48,9 +50,11 @@ def follow_reread(
         return 1, Plan()
     name = f"{asked.job}-q{asked.count}"
     live = parent.own(seen, JOB, name)
+    wanted = _job(parent, name, asked, store, settings)
     if live is None:
-        return asked.count, Plan(create=(_job(parent, name, asked, store, settings),))
-    pods = seen.owned(POD, live["metadata"]["uid"])
+        return asked.count, Plan(create=(wanted,))
+    own_job(parent, live, wanted, settings)
+    pods, refused = pods_of(seen, live, settings)
     end = job_end(live, pods)
     if end is None:
         return asked.count, Plan()
@@ -60,7 +64,14 @@ def follow_reread(
         return (JobEnd(False, failure=LOST) if end.report.outcome == "none" else end.report), Plan()
     if asked.count < MAX_REREADS:
         return asked.count + 1, Plan()
-    return JobEnd(False, failure=LOST), Plan()
+    return told_of(JobEnd(False, failure=LOST), refused), Plan()
+
+
+def told_of(end: JobEnd, refused: Sequence[str]) -> JobEnd:
+    """The end, where nothing is known of it because pods are not believed, with the reason why they are not."""
+    if end.failure != LOST or not refused:
+        return end
+    return JobEnd(False, failure=Failure(reason="PodMismatch", message=f"no report is believed: {refused[0]}"[:1024]))
 
 
 def end_of_report(report: Report) -> JobEnd:

@@ -15,8 +15,11 @@ class Seen(Protocol):
         """One object, whoever owns it; namespace is "" for cluster-scoped kinds."""
         ...
 
-    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
-        """The objects whose controller has this UID, by name."""
+    def owned(self, kind: Kind, namespace: str, uid: str) -> Sequence[Object]:
+        """The objects of a namespace whose controller has this UID, by name: no owner is of another namespace.
+
+        What pods report is read from `jobpods.pods_of` alone: anybody may write an ownerReference.
+        """
         ...
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
@@ -36,11 +39,11 @@ class Snapshot:
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self._objects.get(Key(kind, namespace if kind.namespaced else "", name))
 
-    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
+    def owned(self, kind: Kind, namespace: str, uid: str) -> Sequence[Object]:
         return [
             obj
             for key, obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
-            if key.kind == kind and controller_uid(obj) == uid
+            if key.kind == kind and key.namespace == namespace and controller_uid(obj) == uid
         ]
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:

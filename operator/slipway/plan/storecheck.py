@@ -12,7 +12,7 @@ from typing import Literal
 
 from slipway.api.artifactstore import ArtifactStoreSpec, ArtifactStoreStatus
 from slipway.api.errors import StoreError
-from slipway.api.kinds import JOB, POD, Object
+from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import Resources
 from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import CheckTask
@@ -22,7 +22,16 @@ from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
-from slipway.plan.tasks import STORE_AWAY, Work, follow_task, intended, looked_at_again, succeeded, will_retry
+from slipway.plan.tasks import (
+    STORE_AWAY,
+    Work,
+    follow_task,
+    intended,
+    looked_at_again,
+    pods_of_record,
+    succeeded,
+    will_retry,
+)
 from slipway.plan.trouble import PATIENCE, missing_secret, trouble
 
 CHECK = "check-store"
@@ -62,7 +71,7 @@ def try_bucket(
             record, plan = before, Plan(wake_at=due_at)
     else:
         record, plan = follow_task(parent, before, work, seen, settings, now)
-    found = _found(spec, record, present, seen, now)
+    found = _found(parent, spec, record, present, seen, settings, now)
     plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, parent, seen))))
     return replace(found, check=record, plan=plan.plus(found.plan))
 
@@ -76,19 +85,25 @@ def _due_at(record: TaskRecord) -> datetime | None:
 
 def _over(record: TaskRecord, parent: Parent, seen: Seen) -> list[Object]:
     """Jobs that nobody needs: of earlier tries, and of one that went well. A failed one keeps its log."""
-    jobs = [job for job in seen.owned(JOB, parent.uid) if "deletionTimestamp" not in job["metadata"]]
+    jobs = [job for job in seen.owned(JOB, parent.namespace, parent.uid) if "deletionTimestamp" not in job["metadata"]]
     return [job for job in jobs if succeeded(record) or not f"{job['metadata']['name']}-".startswith(f"{record.job}-")]
 
 
 def _found(
-    spec: ArtifactStoreSpec, record: TaskRecord, present: ArtifactStoreStatus, seen: Seen, now: datetime
+    parent: Parent,
+    spec: ArtifactStoreSpec,
+    record: TaskRecord,
+    present: ArtifactStoreStatus,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
 ) -> Found:
     bucket = spec.s3.bucket if spec.s3 else ""
     if succeeded(record):
         return Found("Ready", conditions.ready("BucketAnswered", f"bucket {bucket} was listed, read and written"))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    pods, secret = seen.owned(POD, record.job_uid or ""), secret_of(spec)
+    (pods, refused), secret = pods_of_record(parent, record, seen, settings), secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
@@ -98,7 +113,7 @@ def _found(
     if now < impatient_at:
         message, wake_at = f"job/{record.job} tries bucket {bucket}", impatient_at
         return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
-    return Found("Pending", conditions.under_way("Checking", f"job/{record.job}: {trouble(pods, 1)}"))
+    return Found("Pending", conditions.under_way("Checking", f"job/{record.job}: {trouble(pods, 1, refused=refused)}"))
 
 
 def _failed(record: TaskRecord) -> Found:

@@ -7,22 +7,23 @@ as they are seen. A record that has ended never looks at its Job again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from slipway.api.base import Model
 from slipway.api.errors import StoreAway, StoreError
-from slipway.api.kinds import JOB, POD, Key, Object
+from slipway.api.kinds import JOB, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import digest_of, short
+from slipway.plan.jobpods import JobPods, own_job, pods_of
 from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
-from slipway.plan.rereads import Reread, end_of_report, follow_reread
+from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
 
@@ -95,21 +96,30 @@ def follow_task(
     if record.job_uid is None:
         if live is None:
             return record, Plan(create=(_job(parent, record, work, settings),))
+        own_job(parent, live, _job(parent, record, work, settings), settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
     if live is None:
         record, plan = _reread(parent, record, work, seen, settings, now)
         return record, plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
     if live["metadata"]["uid"] != record.job_uid:
         return _reread(parent, record, work, seen, settings, now)
-    pods = seen.owned(POD, live["metadata"]["uid"])
+    pods, refused = pods_of(seen, live, settings)
     end = job_end(live, pods)
     if end is None:
         return record, Plan()
     if (heard_at := unheard_until(live, pods, now)) is not None:
         return record, Plan(wake_at=heard_at)
     if end.silent:
-        return _reread(parent, record, work, seen, settings, now)
+        return _reread(parent, record, work, seen, settings, now, refused)
     return _ended(record, end, now), Plan()
+
+
+def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Settings) -> JobPods:
+    """The pods of the try under way, as far as they are believed; none where its Job is gone."""
+    live = seen.get(JOB, parent.namespace, record.job)
+    if live is None or live["metadata"]["uid"] != record.job_uid:
+        return JobPods((), ())
+    return pods_of(seen, live, settings)
 
 
 def succeeded(record: TaskRecord | None) -> bool:
@@ -188,15 +198,24 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
 
 
 def _reread(
-    parent: Parent, record: TaskRecord, work: Work, seen: Seen, settings: Settings, now: datetime
+    parent: Parent,
+    record: TaskRecord,
+    work: Work,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+    refused: Sequence[str] = (),
 ) -> tuple[TaskRecord, Plan]:
-    """The Job or its pods are gone before their report was read: it is read from the store."""
+    """The Job or its pods are gone before their report was read: it is read from the store.
+
+    refused: why pods that are there are not believed; told where the store has no report either.
+    """
     asked = Reread(record.job, record.job_uid or "", work.out, record.rereads, work.template)
     answer, plan = follow_reread(parent, asked, work.store, seen, settings, now)
     if isinstance(answer, int):
         return record.model_copy(update={"rereads": answer}), plan
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _ended(record, end, now), plan
+    return _ended(record, told_of(end, refused), now), plan
 
 
 def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:

@@ -15,14 +15,16 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff")
 _QUIET = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
-def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None) -> str:
+def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
     """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by the first pod that says why.
 
-    secret: that of the pods' store, where it has one.
+    secret: that of the pods' store, where it has one. refused: why other pods under the Job's UID are not believed.
     """
     running = sum(is_running(pod) for pod in pods)
     said = next((why for pod in pods if (why := missing_secret(pod, secret) or _why(pod))), None)
-    if said is None and len(pods) < wanted:
+    if said is None and refused:
+        said = refused[0]
+    elif said is None and len(pods) < wanted:
         said = f"{wanted - len(pods)} are not created; the Job's events say why"
     return f"{running} of {wanted} pods run" + (f"; {said}" if said else "")
 

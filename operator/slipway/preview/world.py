@@ -18,7 +18,8 @@ from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import OUT_URI_ENV, TASK_ENV, parse_task
 from slipway.cluster.twin import Twin
 from slipway.plan.digests import digest_of
-from slipway.plan.outcomes import INDEX_LABEL, is_over
+from slipway.plan.jobpods import INDEX_LABEL, name_prefix
+from slipway.plan.outcomes import is_over
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
 
@@ -102,16 +103,18 @@ def _ended_pod(job: Object, index: int, message: str) -> Object:
     meta = job["metadata"]
     owner = {field: job[field] for field in ("apiVersion", "kind")} | {"name": meta["name"], "uid": meta["uid"]}
     labels = {**job["spec"].get("template", {}).get("metadata", {}).get("labels", {}), INDEX_LABEL: str(index)}
+    indexed = job["spec"].get("completionMode") == "Indexed"
     ended = {"terminated": {"exitCode": 0, "reason": "Completed", "message": message}}
     return {
         "apiVersion": POD.api_version,
         "kind": POD.kind,
         "metadata": {
-            "name": f"{meta['name']}-{index}",
+            "name": f"{name_prefix(meta['name'], index if indexed else None)}00000",
             "namespace": meta["namespace"],
             "labels": labels,
             "ownerReferences": [{**owner, "controller": True}],
         },
+        "spec": job["spec"].get("template", {}).get("spec", {}),
         "status": {"phase": "Succeeded", "containerStatuses": [{"name": CONTAINER, "state": ended}]},
     }
 

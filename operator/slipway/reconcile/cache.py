@@ -34,7 +34,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
-        self._owned: dict[str, dict[Key, Object]] = {}  # controller's UID -> its children
+        self._owned: dict[tuple[str, str], dict[Key, Object]] = {}  # namespace, controller's UID -> its children
         self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
         self._strangers: dict[Key, Object] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one is alive
@@ -46,8 +46,8 @@ class Cache:
         entry = self._objects.get(kind, {}).get((namespace if kind.namespaced else "", name))
         return entry.object if entry else None
 
-    def owned(self, kind: Kind, uid: str) -> Sequence[Object]:
-        children = self._owned.get(uid, {})
+    def owned(self, kind: Kind, namespace: str, uid: str) -> Sequence[Object]:
+        children = self._owned.get((namespace, uid), {})
         return [children[key] for key in sorted((key for key in children if key.kind == kind), key=lambda key: key[1:])]
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
@@ -174,14 +174,15 @@ class Cache:
         if stands_apart(obj):
             self._strangers[key] = obj
         if uid := controller_uid(obj):
-            self._owned.setdefault(uid, {})[key] = obj
+            self._owned.setdefault((key.namespace, uid), {})[key] = obj
 
     def _unlink(self, key: Key, obj: Object) -> None:
         self._strangers.pop(key, None)
-        if (uid := controller_uid(obj)) and key in self._owned.get(uid, {}):
-            del self._owned[uid][key]
-            if not self._owned[uid]:
-                del self._owned[uid]
+        owner = (key.namespace, controller_uid(obj) or "")
+        if key in self._owned.get(owner, {}):
+            del self._owned[owner][key]
+            if not self._owned[owner]:
+                del self._owned[owner]
         for other in referenced(obj):
             if referrers := self._referrers.get(other):
                 referrers.discard(key)

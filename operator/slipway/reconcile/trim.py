@@ -10,6 +10,7 @@ from sys import intern
 from typing import Any
 
 from slipway.api.kinds import JOB, POD, PVC, Object, kind_of
+from slipway.plan.jobpods import WORKLOAD, workload_of
 
 _DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName"})
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
@@ -33,8 +34,9 @@ def trimmed(obj: Object) -> Object:
     if kind == POD:
         return _pod(obj)
     kept = {field: value for field, value in obj.items() if field != "metadata"}
-    if kind == JOB:  # created once and never compared: its pods' template is not read again
-        kept["spec"] = {field: value for field, value in obj.get("spec", {}).items() if field != "template"}
+    if kind == JOB:  # created once; of its pods' template only what they run is read again
+        spec = {field: value for field, value in obj.get("spec", {}).items() if field != "template"}
+        kept["spec"] = {**spec, WORKLOAD: workload_of(obj)}
     elif kind == PVC:
         kept["spec"] = {field: value for field, value in obj.get("spec", {}).items() if field != "dataSource"}
     kept["metadata"] = _metadata(obj["metadata"])
@@ -59,7 +61,7 @@ def _pod(obj: Object) -> Object:
         "apiVersion": POD.api_version,
         "kind": POD.kind,
         "metadata": _shared({field: meta[field] for field in _POD_METADATA if field in meta}),
-        "spec": {"nodeName": node} if node else {},
+        "spec": {WORKLOAD: workload_of(obj)} | ({"nodeName": node} if node else {}),
         "status": _shared(kept),
     }
 

@@ -15,7 +15,7 @@ from slipway.plan.outcomes import is_over
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
-from support.builders import controlled, wire_time
+from support.builders import controlled, pod_name, wire_time
 from support.faults.admin import Admin
 
 Deed = Callable[["World", Object, Sequence[Object]], Awaitable[bool]]
@@ -159,7 +159,7 @@ def pod_of(job: Object, index: int) -> Object:
         "batch.kubernetes.io/job-name": meta["name"],
         "batch.kubernetes.io/controller-uid": meta["uid"],
     }
-    named = {"name": f"{meta['name']}-{index}", "namespace": meta["namespace"], "labels": labels}
+    named = {"name": pod_name(job, index), "namespace": meta["namespace"], "labels": labels}
     pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": template["spec"]}
     running = {"phase": "Running", "containerStatuses": [_container(pod, {"running": {}}, ready=True)]}
     return controlled({**pod, "status": running}, job)

@@ -6,7 +6,8 @@ import pytest
 
 from slipway.api.kinds import Object
 from slipway.api.status import Failure
-from slipway.plan.outcomes import INDEX_LABEL, PREEMPTED, UNKNOWN, first_failure, job_end
+from slipway.plan.jobpods import INDEX_LABEL
+from slipway.plan.outcomes import PREEMPTED, UNKNOWN, first_failure, job_end
 from support.builders import T0, artifact, failed, job, pod, succeeded, wire_time
 
 SECOND = timedelta(seconds=1)

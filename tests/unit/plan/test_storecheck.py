@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.kinds import JOB, Key, Object, key_of
 from slipway.plan.store import plan_store
-from support.builders import bucket_store, failed, pod, succeeded
+from support.builders import NAMESPACE, bucket_store, failed, pod, succeeded
 from support.restricted import breaches
 from support.world import World, task_of
 
@@ -47,7 +47,7 @@ class Store(World):
         return str(self.status(self.key)["phase"]), status, reason
 
     def live(self) -> list[Object]:
-        return list(self.owned(JOB, f"uid-of-{self.key.name}"))
+        return list(self.owned(JOB, NAMESPACE, f"uid-of-{self.key.name}"))
 
 
 def test_a_pod_tries_the_bucket_before_it_is_ready() -> None:

@@ -20,6 +20,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
+from slipway.plan.jobpods import workload_of
 from slipway.plan.parent import Parent
 from slipway.plan.seen import Seen
 from slipway.reconcile.cache import TOMBSTONES, Cache
@@ -178,9 +179,9 @@ def test_children_are_found_by_their_controllers_uid_and_sorted_by_name() -> Non
         cache.put(make(JOB, name, uid=f"job-{name}", metadata=owned_by("u1")))
     cache.put(make(JOB, "c", uid="job-c", metadata=owned_by("u2")))
     cache.put(make(SERVICE, "a", uid="service", metadata=owned_by("u1")))
-    assert [obj["metadata"]["name"] for obj in cache.owned(JOB, "u1")] == ["a", "b"]
+    assert [obj["metadata"]["name"] for obj in cache.owned(JOB, "default", "u1")] == ["a", "b"]
     cache.remove(Key(JOB, "default", "a"), "job-a")
-    assert [obj["metadata"]["name"] for obj in cache.owned(JOB, "u1")] == ["b"]
+    assert [obj["metadata"]["name"] for obj in cache.owned(JOB, "default", "u1")] == ["b"]
 
 
 def test_a_child_is_shown_as_it_is_now() -> None:
@@ -188,10 +189,10 @@ def test_a_child_is_shown_as_it_is_now() -> None:
     cache.put(make(JOB, version=5, metadata=owned_by("u1"), status={"active": 1}))
     cache.put(make(JOB, version=6, metadata=owned_by("u1"), status={"active": 0}))
     cache.put(make(JOB, version=7, metadata=owned_by("u1"), status={"active": 0}))
-    child = cache.owned(JOB, "u1")[0]
+    child = cache.owned(JOB, "default", "u1")[0]
     assert (child["status"], child["metadata"]["resourceVersion"]) == ({"active": 0}, "7")
     cache.put(make(JOB, version=8, metadata=owned_by("u2"), status={"active": 0}))
-    assert cache.owned(JOB, "u1") == []
+    assert cache.owned(JOB, "default", "u1") == []
 
 
 def test_objects_are_selected_by_all_labels_within_a_namespace() -> None:
@@ -279,7 +280,7 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
     cache.put(make(POD, metadata=meta, spec=spec, status=status))
     pod = got(cache, POD)
     assert pod is not None
-    assert pod["spec"] == {"nodeName": "n"}
+    assert pod["spec"] == {"nodeName": "n", "workload": workload_of({"kind": "Pod", "spec": spec})}
     assert pod["status"] == {
         "phase": "Failed",
         "podIP": "1.2.3.4",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.kinds import JOB, POD, Key
+from slipway.api.kinds import JOB, Key
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
@@ -14,7 +14,16 @@ from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import secret_of
-from slipway.plan.tasks import TRIED_AGAIN, Work, failed_by_store, follow_task, starved, tries_of, will_retry
+from slipway.plan.tasks import (
+    TRIED_AGAIN,
+    Work,
+    failed_by_store,
+    follow_task,
+    pods_of_record,
+    starved,
+    tries_of,
+    will_retry,
+)
 from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
@@ -88,14 +97,14 @@ class Ledger:
 
     def _watch(self, record: TaskRecord, work: Work) -> None:
         """A pod that does not get to run is told of after a while; no event comes when the while is over."""
-        pods = self._seen.owned(POD, record.job_uid or "")
+        pods, refused = pods_of_record(self._parent, record, self._seen, self._settings)
         if record.state is not TaskState.RUNNING or record.started_at is None or any(is_running(pod) for pod in pods):
             return
         impatient_at = record.started_at + PATIENCE
         if self._now < impatient_at:
             self.plan = self.plan.plus(Plan(wake_at=impatient_at))
         else:
-            self._stuck[record.digest] = trouble(pods, 1, secret_of(work.store.spec))
+            self._stuck[record.digest] = trouble(pods, 1, secret_of(work.store.spec), refused)
 
 
 def _why(record: TaskRecord) -> str:
@@ -125,7 +134,9 @@ def pruned(
     by_need = sorted(revisions, key=lambda revision: revision.name != first)
     wanted = [digest for revision in by_need for digest in revision.tasks]
     stays = set(list(dict.fromkeys(wanted))[:MAX_RECORDS])
-    jobs = seen.owned(JOB, parent.uid) if any(record.digest not in stays for record in records) else ()
+    jobs = (
+        seen.owned(JOB, parent.namespace, parent.uid) if any(record.digest not in stays for record in records) else ()
+    )
     plan, ending = Plan(), []
     for record in records:
         if record.digest in stays:

@@ -24,12 +24,18 @@ def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tup
     """What attempts have left behind. attempts: as the status has them recorded."""
     logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _UNTOLD}
     logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
-    jobs = [job for job in seen.owned(JOB, parent.uid) if (name := _attempts_job(parent, job)) and name not in logged]
+    jobs = [
+        job
+        for job in seen.owned(JOB, parent.namespace, parent.uid)
+        if (name := _attempts_job(parent, job)) and name not in logged
+    ]
     return deletions(jobs)
 
 
 def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:
-    return deletions(obj for kind in (JOB, SERVICE, NETWORK_POLICY) for obj in seen.owned(kind, parent.uid))
+    return deletions(
+        obj for kind in (JOB, SERVICE, NETWORK_POLICY) for obj in seen.owned(kind, parent.namespace, parent.uid)
+    )
 
 
 def deletions(objects: Iterable[Object]) -> tuple[Deletion, ...]:

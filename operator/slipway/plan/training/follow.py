@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import JOB, NETWORK_POLICY, POD, SERVICE, Key, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.jobpods import JobPods, own_job, pods_of
 from slipway.plan.outcomes import (
     PREEMPTED,
     UNKNOWN,
@@ -27,7 +28,7 @@ from slipway.plan.outcomes import (
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, known_store, placement_of
-from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread
+from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
@@ -66,10 +67,11 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
     if attempt.job_uid is None:
         if job is None:
             return _carried_out(round_, status, attempt)
+        own_job(round_.parent, job, _job(round_, status, attempt), round_.settings)
         attempt = attempt.model_copy(update={"job_uid": job["metadata"]["uid"]})
     if job is not None and job["metadata"]["uid"] != attempt.job_uid:
         job = None
-    pods = round_.seen.owned(POD, attempt.job_uid or "")
+    pods, refused = pods_of(round_.seen, job, round_.settings) if job else JobPods((), ())
     end = _end(job, pods, round_.now) if job else None
     if end is not None:
         if job is not None and (heard_at := unheard_until(job, pods, round_.now)) is not None:
@@ -81,8 +83,8 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
     if not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted)
     if job is None or end is not None:
-        return _reread(round_, attempt)
-    return _watched(round_, attempt, job, pods)
+        return _reread(round_, attempt, refused)
+    return _watched(round_, attempt, job, JobPods(pods, refused))
 
 
 def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -91,8 +93,12 @@ def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> 
         return Followed(unwanted)
     if attempt.nodes != round_.spec.nodes:
         return Followed(ended(attempt, AttemptOutcome.CANCELLED, round_.now))
+    return Followed(attempt, Plan(apply=_network(round_, attempt), create=(_job(round_, status, attempt),)))
+
+
+def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:
     placement = placement_of(known_pool(round_.seen, attempt.pool)) if attempt.pool else Placement()
-    job = manifests.training_job(
+    return manifests.training_job(
         round_.parent,
         round_.spec,
         attempt,
@@ -101,11 +107,11 @@ def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> 
         data=data_refs(round_.spec.data, status),
         settings=round_.settings,
     )
-    return Followed(attempt, Plan(apply=_network(round_, attempt), create=(job,)))
 
 
-def _watched(round_: Round, attempt: Attempt, job: Object, pods: Sequence[Object]) -> Followed:
+def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) -> Followed:
     """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end."""
+    pods, refused = found_pods
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
@@ -118,7 +124,7 @@ def _watched(round_: Round, attempt: Attempt, job: Object, pods: Sequence[Object
         if round_.now < impatient_at:
             wake_at = earliest((wake_at, impatient_at))
         else:
-            said = trouble(pods, attempt.nodes, _secret(round_))
+            said = trouble(pods, attempt.nodes, _secret(round_), refused)
     return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at), trouble=said)
 
 
@@ -175,10 +181,10 @@ def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
     return attempt.model_copy(update={"failure": failure})
 
 
-def _reread(round_: Round, attempt: Attempt) -> Followed:
+def _reread(round_: Round, attempt: Attempt, refused: Sequence[str]) -> Followed:
     """The Job, or its pods, are gone before their report was read: the store may have it."""
     if round_.spec.image is not None:
-        return Followed(failed(attempt, attempt.failure or LOST, round_.now))
+        return _closed(round_, attempt, told_of(JobEnd(False, failure=LOST), refused))
     out = folder(round_.parent, attempt.number)
     asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, where_only(round_.spec.pod_template))
     mount = StoreMount(_store(round_))
@@ -186,7 +192,7 @@ def _reread(round_: Round, attempt: Attempt) -> Followed:
     if isinstance(answer, int):
         return Followed(attempt.model_copy(update={"rereads": answer}), plan)
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _closed(round_, attempt, end)
+    return _closed(round_, attempt, told_of(end, refused))
 
 
 def _closed(round_: Round, attempt: Attempt, end: JobEnd) -> Followed:

@@ -89,7 +89,7 @@ def test_pods_that_take_long_are_told_of_until_they_run() -> None:
     world = TrainingWorld().plan()
     assert world.wake_at == world.now + PATIENCE
     no_room = unscheduled("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: ...")
-    world.put({**no_room, "metadata": pod(world.job())["metadata"]})
+    world.put({**pod(world.job()), "status": no_room["status"]})
     world.passes(seconds=59)
     assert world.says("Ready").startswith("False Starting")
     world.passes(seconds=1)
