@@ -79,6 +79,9 @@ class InputMissing(ArtifactError):
     A kubelet makes an empty folder of a subPath that is not there, so a pod starts all the same and finds out here.
     """
 
+    digest: str | None = None
+    """The artifact's, where the task named one."""
+
 
 class StoreError(SlipwayError):
     """A store refuses what a pod asks of it; until somebody acts it always will.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainSerializer, ValidationError
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Count, ExitCode, Metrics, Model, Rank, Rule
+from slipway.api.base import Count, Digest, ExitCode, Metrics, Model, Rank, Rule
 
 MAX_REPORT_BYTES = 2048
 """The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
@@ -77,6 +77,8 @@ class ErrorReport(Model):
     """Global rank, where torchrun told it."""
     exit_code: ExitCode | None = None
     """Exit code of the worker."""
+    missing: Digest | None = None
+    """Digest of the artifact that the pod was given and did not find in the store."""
 
 
 class Report(Model):

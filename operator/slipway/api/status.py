@@ -39,7 +39,8 @@ class Failure(Model):
     """Why a pod's work ended badly: of many ranks, the first that failed."""
 
     reason: Annotated[str, Field(max_length=64)]
-    """Error, Preempted, DeadlineExceeded, OOMKilled, Lost, Signal or Unknown."""
+    """Error, Signal, OOMKilled, Evicted, Preempted, NodeLost, NotStarted, InputMissing, StartError, InvalidImageName,
+    DeadlineExceeded, Lost, Unknown, or the kubelet's own."""
     index: Rank | None = None
     """Completion index of the pod."""
     rank: Rank | None = None
@@ -50,6 +51,8 @@ class Failure(Model):
     """Message of the exception, cut where it is long; the whole is in the logs."""
     exit_code: ExitCode | None = None
     """Exit code of the process; above 128 the signal plus 128."""
+    missing: Digest | None = None
+    """Digest of the artifact that was not in the store, where that was why."""
 
 
 class TaskState(StrEnum):
@@ -72,6 +75,10 @@ class TaskRecord(Model):
     """Of everything that decides its result: inputs, plugin, image, parameters, seed."""
     tries: int = Field(default=1, ge=1)
     """The try under way or last ended; a pod that was lost or preempted makes the next."""
+    disruptions: int = Field(default=0, ge=0, le=1_000_000)
+    """Tries in a row that ended through no fault of the task's; the wait before the next try grows with them."""
+    remade: int = Field(default=0, ge=0, le=1_000)
+    """How often it was run again because the store had lost its artifact; at most 5 times within a day."""
     job: Annotated[str, Field(max_length=63)]
     """Name of the Job of the newest try."""
     job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")

@@ -12,18 +12,41 @@ from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, 
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
-from slipway.api.status import Conditions, Failure, TaskRecord
+from slipway.api.status import Conditions, Failure, ShortText, TaskRecord
+
+
+class NeverRestart(Model):
+    """Failures after which another attempt is pointless: the TrainingJob fails at once."""
+
+    exit_codes: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field(default=(), max_length=32)
+    """Exit codes, 1 to 255, of the worker that failed first: those that your script reserves. Signal N is 128 + N."""
+    exceptions: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)], ...] = Field(
+        default=(), max_length=32
+    )
+    """Class names, without their module, of the exception that the worker that failed first raised, as in ValueError.
+    ImportError, ModuleNotFoundError and SyntaxError are never retried and need not be named."""
 
 
 class Restarts(Model):
-    """How often, and how soon, a failed attempt is followed by another."""
+    """When, and how often, an attempt that ended without success is followed by another."""
 
     max: int = Field(default=3, ge=0, le=1000)
-    """Failed attempts that are followed by another."""
+    """Failures that are followed by another attempt. Failures that no attempt can cure are not retried at all."""
     backoff: Duration = "10s"
-    """Wait before the first restart; it doubles with each, up to an hour."""
+    """Wait before the first restart; it doubles with each failure, up to an hour."""
     ignore_preemption: bool = True
-    """An attempt that ended by preemption or eviction is not counted, and restarts at once."""
+    """True: an attempt that ended by preemption, eviction, drain or the loss of a Node does not count as a failure.
+    An eviction that the pod itself caused (disk, memory) always counts."""
+    max_disruptions: int = Field(default=500, ge=0, le=100_000)
+    """Attempts in a row that may end by preemption, eviction, drain or the loss of a Node. The wait after each doubles
+    from 10s to 5m. Raise it on Nodes that are taken away very often."""
+    reset_after: Duration = "10m"
+    """An attempt whose pods all ran for this long sets the count of disruptions, and so the wait, back to the start."""
+    pending_timeout: Duration = "7d"
+    """Time limit for all pods of an attempt to run, over the attempts that are made again because they did not. Lower
+    it where a job that waits for resources should give up sooner."""
+    never: NeverRestart = Field(default_factory=NeverRestart)
+    """Failures that deserve no other attempt."""
 
 
 class TrainingJobSpec(Model):
@@ -89,6 +112,12 @@ class AttemptOutcome(StrEnum):
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
     """Closed before it was carried out, or ended by the deadline."""
+    NODE_LOST = "NodeLost"
+    """A Node that one of its pods ran on does not answer any more."""
+    NOT_STARTED = "NotStarted"
+    """Its pods never all ran."""
+    INPUT_MISSING = "InputMissing"
+    """An artifact that it was given is not in the store."""
 
 
 class Attempt(Model):
@@ -112,6 +141,10 @@ class Attempt(Model):
     """When it was decided."""
     running_at: Moment | None = None
     """When all its pods first ran."""
+    pending_reason: ShortText | None = None
+    """Why its pods do not all run, as it was last told; absent once they do."""
+    pending_observed_at: Moment | None = None
+    """When pendingReason was written; it is updated after 1 minute at the earliest, later on after up to 10."""
     ended_at: Moment | None = None
     """When its end was recorded."""
     outcome: AttemptOutcome | None = None
@@ -135,6 +168,10 @@ class TrainingJobStatus(Model):
     """When the end was recorded."""
     restarts: int = Field(default=0, ge=0)
     """Failed attempts that counted."""
+    disruptions: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Attempts in a row that ended by a disruption or a lost Node; see spec.restarts.resetAfter."""
+    pending_since: Moment | None = None
+    """Since when the pods have not all run; absent while they do, and while no attempt is wanted."""
     workers: Annotated[str, Field(max_length=32)] | None = None
     """Pods of the running attempt, as 2/2; absent until all of them run."""
     tasks: tuple[TaskRecord, ...] = Field(default=(), max_length=16)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.plan.retry import SCRIPT_NOT_FOUND
+
 _SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
 _RANK = re.compile(r"^\s*rank\s*:\s*([0-9]{1,9})\b", re.MULTILINE)
 _EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?[0-9]{1,9})\b", re.MULTILINE)
@@ -20,6 +22,10 @@ _FRAME = re.compile(r'^( *)File "', re.MULTILINE)
 _NAME = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Z]\w*)(?::\s*(.*))?$", re.DOTALL)
 _RAISED = re.compile(r"^(?:\w+\.)*([A-Z]\w*(?:Error|Exception|Exit|Interrupt))(?:: (.*))?$", re.MULTILINE)
 _LAUNCHER = "ChildFailedError"
+_NO_SCRIPT = re.compile(
+    r"^\S*python[0-9.]*: (can't open file .*|No module named .*|Error while finding module specification .*)$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def read_last_words(text: str) -> LastWords:
     if killed := _KILLED.search(own):
         raised: tuple[str, str | None] | None = (killed[1], f"killed by {killed[1]}")
     else:
-        raised = _last_raised(own) or _worker_raised(text)
+        raised = _last_raised(own) or _worker_raised(text) or _script_not_found(text)
     exception, message = raised or (None, None if summary else text.strip() or None)
     code = _number(_EXIT_CODE, own) if summary else None
     return LastWords(
@@ -91,6 +97,12 @@ def _worker_raised(text: str) -> tuple[str, str | None] | None:
     """The exception of a script without `@record`: only the log's own lines tell it."""
     found = [(m[1], m[2]) for m in _RAISED.finditer(text) if m[1] != _LAUNCHER]
     return found[-1] if found else None
+
+
+def _script_not_found(text: str) -> tuple[str, str | None] | None:
+    """What Python says of a script or module that is not there: it raises nothing."""
+    found = _NO_SCRIPT.search(text)
+    return (SCRIPT_NOT_FOUND, found[1]) if found else None
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:

@@ -7,19 +7,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from slipway.api.errors import InputMissing
 from slipway.api.kinds import Object
 from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
 from slipway.api.status import Failure
 from slipway.plan.jobpods import index_of
 from slipway.plan.lastwords import read_last_words
 from slipway.plan.pods import CONTAINER
+from slipway.plan.retry import (
+    EVICTED,
+    INPUT_MISSING,
+    LOST_PODS,
+    OOM_KILLED,
+    PREEMPTED,
+    START_ERROR,
+    UNKNOWN,
+    is_own_eviction,
+)
 
-PREEMPTED = "Preempted"
-UNKNOWN = "Unknown"
 BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
-OOM_KILLED = "OOMKilled"
-
+_BY_KUBELET = "TerminationByKubelet"
+"""The DisruptionTarget of a pod that the kubelet ends: node pressure, a shutdown, room for a critical pod."""
+_NOT_STARTED = ("StartError", "ContainerCannotRun")
+"""What containerd and dockershim call a container whose process could not be started."""
 HEARD_WITHIN = timedelta(seconds=5)
 """By so much one watch may lag behind another without anything being wrong."""
 
@@ -55,16 +66,19 @@ def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
     failed = conditions.get("Failed")
     if failed is not None and failed.get("reason") == BY_POLICY:  # tells it all
         return failed_end(failed, pods)
-    if not all(_is_over(pod) for pod in pods):
+    if not all(has_ended(pod) for pod in pods):
         return None
     if "Complete" in conditions:
-        return JobEnd(True, report=next((r for pod in pods if (r := _last_word(pod))), None))
+        return JobEnd(True, report=success_report(pods))
     return None if failed is None else failed_end(failed, pods)
 
 
 def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
     """The end that a Job's condition Failed, or FailureTarget before it, tells of."""
     if condition.get("reason") == BY_POLICY:
+        found = disruption(pods)
+        if found is not None and found.reason == EVICTED:
+            return JobEnd(False, failure=found)
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
 
@@ -94,7 +108,8 @@ def first_failure(pods: Sequence[Object]) -> Failure | None:
 def disruption(pods: Sequence[Object]) -> Failure | None:
     """The disruption (preemption, eviction, a taint) that ended the work; None where a pod had failed before it.
 
-    The other pods fail of it before the disrupted one has ended, so the Job's own reason tells of them.
+    The other pods fail of it before the disrupted one has ended, so the Job's own reason tells of them. An eviction for
+    what the pod itself used is told as such (EVICTED).
     """
     disrupted = [(_time(c.get("lastTransitionTime")), index_of(pod), c) for pod in pods if (c := _target(pod))]
     if not disrupted:
@@ -102,6 +117,9 @@ def disruption(pods: Sequence[Object]) -> Failure | None:
     at, index, condition = min(disrupted, key=lambda found: found[0])
     if any(failed_at < at for failed_at, failure in _failures(pods) if not _consequence(failure)):
         return None
+    message = str(condition.get("message", ""))
+    if condition.get("reason") == _BY_KUBELET and is_own_eviction(message):
+        return Failure(reason=EVICTED, index=index, message=message[:1024])
     told = ": ".join(str(condition[part]) for part in ("reason", "message") if condition.get(part))
     return Failure(reason=PREEMPTED, index=index, message=told[:1024] or None)
 
@@ -114,13 +132,15 @@ def is_consequence(failure: Failure) -> bool:
 def failure_of_report(report: Report, index: int | None) -> Failure:
     """A reported error as the status keeps it. The report's outcome is `failed`."""
     error = report.error
+    lacks_input = error is not None and error.rank is None and error.exception == InputMissing.__name__
     return Failure(
-        reason="Error",
+        reason=INPUT_MISSING if lacks_input else "Error",
         index=index,
         rank=error.rank if error else None,
         exception=error.exception if error else None,
         message=error.message if error else None,
         exit_code=error.exit_code if error else None,
+        missing=error.missing if error else None,
     )
 
 
@@ -132,6 +152,30 @@ def conditions_of(obj: Object) -> dict[str, Object]:
 def is_over(job: Object) -> bool:
     """Whether the Job controller is done with it."""
     return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
+
+
+def has_ended(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def has_started(pod: Object) -> bool:
+    """Whether its main container ever ran, as far as the pod tells."""
+    state = main_state(pod)
+    return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Running", "Succeeded")
+
+
+def main_state(pod: Object) -> Object:
+    """The state of the container that works: waiting, running or terminated; empty before the kubelet has told it."""
+    for status in pod.get("status", {}).get("containerStatuses") or ():
+        if status["name"] == CONTAINER:
+            state: Object = status.get("state", {})
+            return state
+    return {}
+
+
+def success_report(pods: Sequence[Object]) -> Report | None:
+    """What index 0 has reported on success, whatever became of the others."""
+    return next((report for pod in pods if (report := _last_word(pod))), None)
 
 
 def _last_word(pod: Object) -> Report | None:
@@ -165,12 +209,12 @@ def _failure(pod: Object) -> tuple[datetime, Failure] | None:
     status = pod.get("status", {})
     ended = _terminated(pod)
     index = index_of(pod)
-    if ended is None:
-        if status.get("phase") != "Failed":
-            return None
-        why = str(status.get("reason") or "Lost")[:64]
+    if status.get("phase") == "Failed" and (ended is None or status.get("reason")):  # a reason is the kubelet's own
+        why = str(status.get("reason") or LOST_PODS)[:64]
         said = str(status.get("message", "")) or _init_failure(status)
-        return _LAST, Failure(reason=why, index=index, message=said[:1024] or None)
+        return _time((ended or {}).get("finishedAt")), Failure(reason=why, index=index, message=said[:1024] or None)
+    if ended is None:
+        return None
     if int(ended.get("exitCode", 0)) == 0:
         return None
     report = parse_report(ended.get("message"))
@@ -195,6 +239,9 @@ def _init_failure(status: Mapping[str, Any]) -> str:
 def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:
     """The failure of a container that ended without a report of ours."""
     code = int(str(ended["exitCode"]))
+    if ended.get("reason") in _NOT_STARTED:
+        said = shorten(str(ended.get("message") or ""), 1024)
+        return Failure(reason=START_ERROR, index=index, message=said or None, exit_code=code)
     words = read_last_words(str(ended.get("message") or ""))
     reason = OOM_KILLED if ended.get("reason") == OOM_KILLED else "Signal" if code > 128 else "Error"
     return Failure(
@@ -220,13 +267,6 @@ def _target(pod: Object) -> Object | None:
     return conditions_of(pod).get("DisruptionTarget")
 
 
-def _is_over(pod: Object) -> bool:
-    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-
-
 def _terminated(pod: Object) -> Object | None:
-    for status in pod.get("status", {}).get("containerStatuses", ()):
-        if status["name"] == CONTAINER:
-            ended: Object | None = status.get("state", {}).get("terminated")
-            return ended
-    return None
+    ended: Object | None = main_state(pod).get("terminated")
+    return ended

@@ -24,6 +24,11 @@ USER_ID = 65532
 """The non-root user and group of all pods, and the group that owns the store's files."""
 RUNTIME_COMMAND = ("python", "-m", "slipway.runtime")
 
+NODE_TOLERATION_SECONDS = 30
+"""How long a pod of a Job stays on a Node that does not answer; Kubernetes' default is 300, with nothing trained.
+The Node has been silent for 40 to 50 s by then; a kubelet that is restarted comes back sooner."""
+_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
 _DISRUPTED = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
@@ -112,7 +117,8 @@ def pod_template(
         **spec,
     }
     selector = {**place.node_selector, **extra.get("nodeSelector", {})}
-    tolerations = [*(t.to_wire() for t in place.tolerations), *extra.get("tolerations", [])]
+    given = [*(t.to_wire() for t in place.tolerations), *extra.get("tolerations", [])]
+    tolerations = given if spec.get("restartPolicy") != "Never" else [*given, *_short_of_nodes(given)]
     optional = {
         "initContainers": list(init_containers),
         "nodeSelector": selector,
@@ -149,6 +155,19 @@ def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1
             "template": template,
         },
     )
+
+
+def _short_of_nodes(given: Iterable[Object]) -> list[Object]:
+    """Tolerations of a Node that does not answer, so that its pod is deleted and replaced soon.
+
+    Not where the user tolerates that taint by its name: of several that match, the shortest would hold.
+    """
+    named = {toleration.get("key") for toleration in given}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_TOLERATION_SECONDS}
+        for key in _NODE_TAINTS
+        if key not in named
+    ]
 
 
 def _env(own: Iterable[Object], given: list[Object]) -> list[Object]:

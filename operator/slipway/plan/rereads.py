@@ -17,12 +17,14 @@ from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
 from slipway.plan.jobpods import own_job, pods_of
+from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
-from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
+from slipway.plan.trouble import never_runs
 
 MAX_REREADS = 3
 LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
@@ -48,7 +50,7 @@ def follow_reread(
     """A report that was found, an end without one, or (as an int) the count to record while it is being read."""
     if asked.count == 0:
         return 1, Plan()
-    name = f"{asked.job}-q{asked.count}"
+    name = reread_name(asked.job, asked.count)
     live = parent.own(seen, JOB, name)
     wanted = _job(parent, name, asked, store, settings)
     if live is None:
@@ -57,7 +59,7 @@ def follow_reread(
     pods, refused = pods_of(seen, live, settings)
     end = job_end(live, pods)
     if end is None:
-        return asked.count, Plan()
+        return _going_on(asked, live, pods, now)
     if (heard_at := unheard_until(live, pods, now)) is not None:
         return asked.count, Plan(wake_at=heard_at)
     if end.report is not None:
@@ -72,6 +74,19 @@ def told_of(end: JobEnd, refused: Sequence[str]) -> JobEnd:
     if end.failure != LOST or not refused:
         return end
     return JobEnd(False, failure=Failure(reason="PodMismatch", message=f"no report is believed: {refused[0]}"[:1024]))
+
+
+def reread_name(job: str, count: int) -> str:
+    """Of the Job that reads the report of that Job, at the count-th try."""
+    return f"{job}-q{count}"
+
+
+def _going_on(asked: Reread, job: Object, pods: Sequence[Object], now: datetime) -> tuple[JobEnd | int, Plan]:
+    """The pod that reads may itself be lost with its Node, or never run."""
+    if lost_pod(pods, now) is None and never_runs(pods) is None:
+        return asked.count, Plan(wake_at=lost_after(pods, now))
+    gone = Plan(delete=() if "deletionTimestamp" in job["metadata"] else (deletion(job),))
+    return (asked.count + 1 if asked.count < MAX_REREADS else JobEnd(False, failure=LOST)), gone
 
 
 def end_of_report(report: Report) -> JobEnd:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from slipway.api.artifactstore import ArtifactStoreSpec, ArtifactStoreStatus
-from slipway.api.errors import StoreError
+from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import Resources
 from slipway.api.status import TaskRecord, TaskState
@@ -23,16 +23,16 @@ from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
-    STORE_AWAY,
     Work,
     follow_task,
     intended,
     looked_at_again,
     pods_of_record,
     succeeded,
+    why_waiting,
     will_retry,
 )
-from slipway.plan.trouble import PATIENCE, missing_secret, trouble
+from slipway.plan.trouble import missing_secret
 
 CHECK = "check-store"
 FOLDER = "check"
@@ -103,24 +103,22 @@ def _found(
         return Found("Ready", conditions.ready("BucketAnswered", f"bucket {bucket} was listed, read and written"))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    (pods, refused), secret = pods_of_record(parent, record, seen, settings), secret_of(spec)
+    pods, secret = pods_of_record(parent, record, seen, settings).believed, secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
         said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}
         return Found(present.phase, said)
-    impatient_at = (record.started_at or now) + PATIENCE
-    if now < impatient_at:
-        message, wake_at = f"job/{record.job} tries bucket {bucket}", impatient_at
-        return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
-    return Found("Pending", conditions.under_way("Checking", f"job/{record.job}: {trouble(pods, 1, refused=refused)}"))
+    why, wake_at = why_waiting(parent, record, seen, settings, now, secret)
+    message = f"job/{record.job}: {why}" if why else f"job/{record.job} tries bucket {bucket}"
+    return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
 
 
 def _failed(record: TaskRecord) -> Found:
     failure = record.failure
     kind = failure.exception if failure else None
     said = failure.message if failure and failure.message else f"job/{record.job} failed; its log says why"
-    if kind == STORE_AWAY:
+    if kind == StoreAway.__name__:
         return Found("Pending", conditions.under_way("StoreAway", said))
     if will_retry(record):
         return Found("Pending", conditions.under_way("Checking", said))

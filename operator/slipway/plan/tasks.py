@@ -11,39 +11,50 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
-from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, Key, Object
 from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import digest_of, short
 from slipway.plan.jobpods import JobPods, own_job, pods_of
-from slipway.plan.outcomes import OOM_KILLED, PREEMPTED, UNKNOWN, JobEnd, job_end, unheard_until
+from slipway.plan.lostnodes import lost_after, lost_pod
+from slipway.plan.outcomes import JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
-from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of
+from slipway.plan.rereads import Reread, end_of_report, follow_reread, reread_name, told_of
+from slipway.plan.retry import OOM_KILLED, UNKNOWN, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
+from slipway.plan.trouble import PATIENCE, is_running, never_runs, trouble
 
-MAX_TRIES = 4
-"""A task whose pod was lost or preempted is tried so often; one that failed by itself only with more memory."""
 SMALL = Resources(cpu="500m", memory="1Gi")
 """Of tasks without a module in memory: they prepare, judge and pack."""
 RETRY_AFTER = timedelta(seconds=10)
-BLAMELESS = frozenset(
-    {PREEMPTED, UNKNOWN, "Lost", "Evicted", "UnexpectedAdmissionError", "NodeAffinity", "NodeShutdown", "Terminated"}
-    | {f"OutOf{resource}" for resource in ("cpu", "memory", "pods", "ephemeral-storage")}
+LONGEST_WAIT = timedelta(minutes=16)
+POLICY = RetryPolicy(
+    limits={
+        "failures": Limit(0, RETRY_AFTER, LONGEST_WAIT),  # the same inputs fail the same way
+        "disruptions": Limit(None, RETRY_AFTER, LONGEST_WAIT),
+        "refusals": Limit(None, LOOK_AGAIN_AFTER, LONGEST_WAIT),
+        "inputs": Limit(None, LOOK_AGAIN_AFTER, LONGEST_WAIT),
+    },
+    counted_as={
+        Cause.UNTOLD: "disruptions",
+        Cause.STORE_AWAY: "disruptions",
+        Cause.STORE_REFUSED: "refusals",
+    },
+    reset_after=timedelta(minutes=10),
 )
-"""Reasons of failures that say nothing about the task itself: the kubelet's own, of pods that it would not run."""
-STORE_AWAY = StoreAway.__name__
-"""The exception of a pod that did not reach its store: another try may."""
-_MOST_DOUBLINGS = 4
+"""Of every task. What is mended where no watch sees it (a Secret, a policy of a bucket, a deleted artifact) is tried
+again for as long as the task is wanted, and so is a task that is taken away."""
+_SEEN_NOWHERE = ("refusals", "inputs")
 _MARK = 8
 """Digits of the task's digest in the name of its first tries."""
 TRIED_AGAIN = "then it is tried again by itself, within 16 minutes"
-"""What follows on the cure of a task that `failed_by_store`."""
+"""What follows on the cure of a task that is `tried_again`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +117,7 @@ def follow_task(
     pods, refused = pods_of(seen, live, settings)
     end = job_end(live, pods)
     if end is None:
-        return record, Plan()
+        return _going_on(record, live, pods, now)
     if (heard_at := unheard_until(live, pods, now)) is not None:
         return record, Plan(wake_at=heard_at)
     if end.silent:
@@ -157,9 +168,7 @@ def tries_of(parent: Parent, digest: str, jobs: Iterable[Object]) -> list[Object
 
 def will_retry(record: TaskRecord) -> bool:
     """Whether a failed try is going to be followed by another: it was lost through no fault of its own."""
-    failure = record.failure
-    lost = failure is not None and (failure.reason in BLAMELESS or failure.exception == STORE_AWAY)
-    return record.state == TaskState.FAILED and lost and record.tries < MAX_TRIES
+    return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) == "disruptions"
 
 
 def starved(record: TaskRecord) -> bool:
@@ -167,34 +176,121 @@ def starved(record: TaskRecord) -> bool:
     return record.failure is not None and record.failure.reason == OOM_KILLED
 
 
-def failed_by_store(record: TaskRecord) -> bool:
-    """Whether a try ended for what is mended where no watch sees it: a Secret, a policy of a bucket, its service."""
-    return record.failure is not None and record.failure.exception in (StoreError.__name__, STORE_AWAY)
+def tried_again(record: TaskRecord) -> bool:
+    """Whether a try ended for what is mended where no watch sees it, so that it is tried again from time to time."""
+    return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) in _SEEN_NOWHERE
+
+
+def lacks_input(record: TaskRecord) -> bool:
+    """Whether a try ended for want of an artifact that it was given."""
+    return record.state is TaskState.FAILED and POLICY.cause(record.failure) is Cause.INPUT_MISSING
+
+
+def retry_at(record: TaskRecord) -> datetime | None:
+    """When a try that has failed is followed by another; None where none follows by itself."""
+    if record.state is not TaskState.FAILED or record.ended_at is None:
+        return None
+    tally = Tally(record.tries, record.disruptions, inputs=record.tries, refusals=record.tries)
+    return POLICY.retry_at(tally, POLICY.cause(record.failure), record.ended_at)
 
 
 def looked_at_again(record: TaskRecord) -> datetime | None:
-    """When a try that failed for good is made again after all: LOOK_AGAIN_AFTER its end, and each time after twice
-    as long, 16 times at most. None where it has no end.
+    """When a try that failed for whatever reason is made again after all, less and less often.
+
+    None where it has no end.
     """
-    if record.ended_at is None:
-        return None
-    return record.ended_at + LOOK_AGAIN_AFTER * (1 << min(record.tries - 1, _MOST_DOUBLINGS))
+    return None if record.ended_at is None else record.ended_at + POLICY.limits["refusals"].wait(record.tries)
+
+
+def why_waiting(
+    parent: Parent, record: TaskRecord, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
+) -> tuple[str | None, datetime | None]:
+    """Why a task does not go on, or when to look for that: pods that take a while to run need no explanation.
+
+    secret: that of its store, where it has one.
+    """
+    if will_retry(record):
+        at = retry_at(record)
+        failure = record.failure
+        said = (
+            ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)
+            if failure
+            else ""
+        )
+        return f"try {record.tries} ended: {said}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
+    if record.state is not TaskState.RUNNING or record.started_at is None:
+        return None, None
+    reader = seen.get(JOB, parent.namespace, reread_name(record.job, record.rereads)) if record.rereads else None
+    pods, refused = pods_of(seen, reader, settings) if reader else pods_of_record(parent, record, seen, settings)
+    if any(is_running(pod) for pod in pods):
+        return None, None
+    created = reader["metadata"].get("creationTimestamp") if reader else None
+    patient_until = (datetime.fromisoformat(created) if created else record.started_at) + PATIENCE
+    if now < patient_until:
+        return None, patient_until
+    return trouble(pods, 1, secret, refused), None
+
+
+def remade(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> TaskRecord:
+    """The record of a task that has succeeded, as one whose artifact is to be made again: the store has lost it."""
+    forgiven = record.ended_at is None or now - record.ended_at >= REMADE_FORGIVEN_AFTER
+    again = intended(parent, work, record.tries + 1, now)
+    return again.model_copy(update={"remade": 1 if forgiven else record.remade + 1})
+
+
+def may_be_remade(record: TaskRecord, now: datetime) -> bool:
+    """Whether a lost artifact is made again: not where whatever deletes it keeps doing so."""
+    return record.remade < MAX_REMADE or (
+        record.ended_at is not None and now - record.ended_at >= REMADE_FORGIVEN_AFTER
+    )
+
+
+MAX_REMADE = 5
+REMADE_FORGIVEN_AFTER = timedelta(days=1)
+
+
+def artifacts_read(task: Model) -> tuple[ArtifactRef, ...]:
+    """The artifacts that a task reads."""
+    found: list[ArtifactRef] = []
+    for name in type(task).model_fields:
+        value = getattr(task, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, ArtifactRef):
+                found.append(one)
+            elif isinstance(one, Model):
+                found += artifacts_read(one)
+    return tuple(found)
+
+
+def missing_inputs(record: TaskRecord, work: Work) -> frozenset[str]:
+    """Digests of the inputs that a try did not find; all of them where it does not say which."""
+    given = frozenset(ref.digest for ref in artifacts_read(work.task))
+    told = record.failure.missing if record.failure else None
+    return given & {told} if told in given else given
 
 
 def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: datetime) -> tuple[TaskRecord, Plan]:
     if record.state is TaskState.SUCCEEDED or record.ended_at is None:
         return record, Plan()
-    again = intended(parent, work, record.tries + 1, now)
+    again = intended(parent, work, record.tries + 1, now).model_copy(
+        update={"disruptions": record.disruptions, "remade": record.remade}
+    )
     if starved(record) and record.memory != work.memory:
         return again, Plan()
-    if will_retry(record):
-        retry_at: datetime | None = record.ended_at + RETRY_AFTER
-    else:
-        retry_at = looked_at_again(record) if failed_by_store(record) else None
-    if retry_at is None or now < retry_at:
-        return record, Plan(wake_at=retry_at)
-    over = parent.own(seen, JOB, record.job) if failed_by_store(record) else None  # there is no end to these tries
+    due_at = retry_at(record)
+    if due_at is None or now < due_at:
+        return record, Plan(wake_at=due_at)
+    over = parent.own(seen, JOB, record.job)  # there is no end to these tries
     return again, Plan(delete=(deletion(over),) if over and "deletionTimestamp" not in over["metadata"] else ())
+
+
+def _going_on(record: TaskRecord, job: Object, pods: Sequence[Object], now: datetime) -> tuple[TaskRecord, Plan]:
+    """The Job is not over; where its pod is lost with its Node, or can never run, it never will be."""
+    failure = lost_pod(pods, now) or never_runs(pods)
+    if failure is None:
+        return record, Plan(wake_at=lost_after(pods, now))
+    gone = () if "deletionTimestamp" in job["metadata"] else (deletion(job),)
+    return _ended(record, JobEnd(False, failure=failure), now), Plan(delete=gone)
 
 
 def _reread(
@@ -231,8 +327,16 @@ def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
             }
         )
     failure = end.failure or Failure(reason=UNKNOWN)
+    ran = now - record.started_at if record.started_at else timedelta(0)
+    cause = POLICY.cause(failure)
+    tally = POLICY.counted(Tally(disruptions=record.disruptions), cause, ran)
     return record.model_copy(
-        update={"state": TaskState.FAILED, "ended_at": now.replace(microsecond=0), "failure": failure}
+        update={
+            "state": TaskState.FAILED,
+            "ended_at": now.replace(microsecond=0),
+            "failure": failure,
+            "disruptions": tally.disruptions if POLICY.counter(cause) == "disruptions" else 0,
+        }
     )
 
 

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from slipway.api.kinds import Object
+from slipway.api.reports import shorten
+from slipway.api.status import Failure
+from slipway.plan.jobpods import index_of
+from slipway.plan.outcomes import has_ended, main_state
+from slipway.plan.retry import INVALID_IMAGE_NAME
 
 PATIENCE = timedelta(seconds=60)
 """Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
 
+REFRESHED_AFTER = timedelta(seconds=60), timedelta(minutes=10)
+"""The shortest and the longest time between two texts about the same pods."""
+_EXACT = 4
+"""Of so many pods each one is counted; of more, quarters: a text for every pod would be a write for every pod."""
+
 _PULLS = ("ErrImagePull", "ImagePullBackOff")
-_QUIET = frozenset({"ContainerCreating", "PodInitializing", ""})
+_CREATING = "ContainerCreating: its image, volumes or network are not ready; the pod's events say which"
 
 
 def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
-    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by the first pod that says why.
+    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by what most pods say.
 
     secret: that of the pods' store, where it has one. refused: why other pods under the Job's UID are not believed.
     """
     running = sum(is_running(pod) for pod in pods)
-    said = next((why for pod in pods if (why := missing_secret(pod, secret) or _why(pod))), None)
-    if said is None and refused:
-        said = refused[0]
-    elif said is None and len(pods) < wanted:
-        said = f"{wanted - len(pods)} are not created; the Job's events say why"
-    return f"{running} of {wanted} pods run" + (f"; {said}" if said else "")
+    said = Counter(why for pod in pods if (why := missing_secret(pod, secret) or _why(pod)) is not None)
+    why = min(said, key=lambda text: (text == _CREATING, -said[text], text), default=None)
+    if why is None and refused:
+        why = refused[0]
+    elif why is None and len(pods) < wanted:
+        why = f"{_at_least(wanted - len(pods), wanted)} are not created; the Job's events say why"
+    return f"{_at_least(running, wanted)} of {wanted} pods run" + (f"; {why}" if why else "")
+
+
+def refresh_at(since: datetime, told_at: datetime) -> datetime:
+    """When a text about pods that do not run may be replaced by another: the longer it lasts, the less often."""
+    shortest, longest = REFRESHED_AFTER
+    return told_at + min(max((told_at - since) / 2, shortest), longest)
+
+
+def never_runs(pods: Sequence[Object]) -> Failure | None:
+    """The failure of a pod that waits for what can never come: its image's name is none."""
+    for pod in pods:
+        waits = main_state(pod).get("waiting") or {}
+        if waits.get("reason") == INVALID_IMAGE_NAME:
+            said = str(waits.get("message") or "the image's name is not valid")
+            return Failure(reason=INVALID_IMAGE_NAME, index=index_of(pod), message=shorten(said, 1024))
+    return None
 
 
 def missing_secret(pod: Object, secret: str | None) -> str | None:
@@ -48,6 +76,8 @@ def is_running(pod: Object) -> bool:
 
 def _why(pod: Object) -> str | None:
     status = pod.get("status", {})
+    if has_ended(pod):
+        return None
     for container in status.get("initContainerStatuses", ()):  # a webhook's: we make none in a Job
         if (why := _waits(container)) is not None:
             return f"init container {container['name']}: {why}"
@@ -56,15 +86,18 @@ def _why(pod: Object) -> str | None:
             return why
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason', 'Unschedulable')}: {_without_counts(condition.get('message', ''))}"
+            said = _without_counts(condition.get("message", ""))
+            return str(condition.get("reason", "Unschedulable")) + (f": {said}" if said else "")
     return None
 
 
 def _waits(container: Object) -> str | None:
     waits = container.get("state", {}).get("waiting") or {}
     reason, message = str(waits.get("reason", "")), waits.get("message", "")
-    if reason in _QUIET:
+    if reason in ("", "PodInitializing"):
         return None
+    if reason == "ContainerCreating":
+        return _CREATING
     if reason in _PULLS:  # the two alternate, and so do their messages
         return f"ImagePullBackOff: {container.get('image', '')}"
     return f"{reason}: {message}" if message else reason
@@ -77,3 +110,11 @@ def _without_counts(message: str) -> str:
     """
     causes = re.sub(r"^\d+/\d+ nodes are available: ", "", message).split(". ")[0].rstrip(".")
     return re.sub(r"(^|, )\d+ ", r"\1", causes)
+
+
+def _at_least(count: int, of: int) -> str:
+    """The count; of many pods, the quarter that is reached."""
+    if of <= _EXACT or count in (0, of):
+        return str(count)
+    quarter = of * (4 * count // of) // 4
+    return f"at least {quarter}" if quarter else f"fewer than {-(-of // 4)}"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slipway.api.errors import SlipwayError
+from slipway.api.errors import InputMissing, SlipwayError
 from slipway.api.reports import PEER_LOST, ErrorReport, Report, shorten
 
 _LOST_CONNECTION = (
@@ -66,7 +66,8 @@ def failed(error: BaseException) -> Report:
         message = "the pod was asked to end: preemption, eviction, deletion, suspension or a deadline"
         what = ErrorReport(exception=name, message=message, exit_code=128 + error.number)
     else:
-        what = ErrorReport(exception=type(error).__name__[:128], message=_text(error), exit_code=1)
+        lacks = error.digest if isinstance(error, InputMissing) else None
+        what = ErrorReport(exception=type(error).__name__[:128], message=_text(error), exit_code=1, missing=lacks)
     return Report(outcome="failed", at=datetime.now(UTC), error=what)
 
 

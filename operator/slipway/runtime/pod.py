@@ -10,7 +10,7 @@ from typing import Self
 
 from slipway.api.artifacts import URI_PREFIX, ArtifactRef, State, store_path
 from slipway.api.artifactstore import S3Store
-from slipway.api.errors import ArtifactError
+from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import (
     FOLDER_ENV,
@@ -80,13 +80,18 @@ class Pod:
     def read(self, ref: ArtifactRef, state: State | None = None) -> Artifact:
         """The artifact that the reference names, verified byte by byte.
 
-        Raises ArtifactError where it is missing, differs, or is not of the state asked for, and StoreError.
+        Raises InputMissing with its digest, ArtifactError where it differs or is not of the state asked for, and
+        StoreError.
         """
         try:
             path = store_path(ref.uri)
         except ValueError as error:
             raise ArtifactError(str(error)) from error
-        artifact = self.store.read(path, ref.digest)
+        try:
+            artifact = self.store.read(path, ref.digest)
+        except InputMissing as error:
+            error.digest = ref.digest
+            raise
         if state is not None and artifact.state is not state:
             raise ArtifactError(f"{ref.uri} is of state {artifact.state}, and {state} is needed")
         return artifact

@@ -39,6 +39,10 @@ LOCAL_ADDRESS_ENV = "PET_LOCAL_ADDR"
 """torchrun's own variable: the address of this node where it is not the pod's name. Agents are ranked by it."""
 
 
+class RendezvousTimeout(SlipwayError):
+    """The agents of an attempt did not meet in time: not all of its pods run, or they do not reach each other."""
+
+
 def run(task: TrainTask, pod: Pod) -> Report:
     """Raises WorkerFailed, Terminated, SpecError for a recipe that cannot work, ArtifactError for data and output."""
     check(task)
@@ -90,7 +94,7 @@ def worker_environment(data: dict[str, Path], output: Path, threads: str | None)
 def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
     """Wait until the pod of index 0 listens, so that a signal is heard meanwhile (torch's own connect is deaf to it).
 
-    Raises SlipwayError when it does not within the rendezvous' time-out.
+    Raises RendezvousTimeout when it does not within the rendezvous' time-out.
     """
     host, deadline = rendezvous.host, time.monotonic() + rendezvous.timeout_seconds
     print(f"meeting at {host}:{rendezvous.port}", flush=True)
@@ -100,7 +104,7 @@ def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                raise SlipwayError(
+                raise RendezvousTimeout(
                     f"the pod of index 0 did not listen at {host}:{rendezvous.port} within "
                     f"{rendezvous.timeout_seconds} s ({error}); is it scheduled, and does its image start?"
                 ) from error
@@ -144,7 +148,7 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
 
 
 def launch(task: TrainTask, pod: Pod) -> None:
-    """Run the workers to their end. Raises WorkerFailed, Terminated, or SlipwayError where the agents do not meet."""
+    """Run the workers to their end. Raises WorkerFailed, Terminated, or RendezvousTimeout."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError, RendezvousTimeoutError
@@ -166,7 +170,7 @@ def launch(task: TrainTask, pod: Pod) -> None:
     except SignalException as error:
         raise Terminated(error.sigval) from None
     except RendezvousTimeoutError as error:
-        raise SlipwayError(
+        raise RendezvousTimeout(
             f"{task.nodes} pods did not meet within {task.rendezvous.timeout_seconds} s; "
             "are all of them scheduled, and may they reach each other?"
         ) from error

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slipway.api.entrypoint import Entrypoint
+from slipway.api.errors import SpecError
 from slipway.api.tasks import TASK_ENV, TrainTask, parse_task
 from slipway.runtime.failures import record
 
@@ -34,12 +35,13 @@ ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 
 def run_entrypoint(entrypoint: Entrypoint) -> None:
-    """Raises whatever the code raises; FileNotFoundError names a script that is not in the image."""
+    """Raises whatever the code raises; SpecError for a script that is not in the image."""
     if (script := entrypoint.script) is not None:
         if not Path(script.path).is_file():
-            raise FileNotFoundError(
-                "spec.entrypoint.script.path: "
-                f"{script.path} is not in the image; build it in, or mount it by podTemplate"
+            raise SpecError(
+                "spec.entrypoint.script.path",
+                f"{script.path} is not in the image",
+                "build it in, or mount it by podTemplate",
             )
         sys.argv = [script.path, *script.args]
         sys.path[0] = str(Path(script.path).parent)

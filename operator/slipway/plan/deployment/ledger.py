@@ -15,16 +15,20 @@ from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import secret_of
 from slipway.plan.tasks import (
+    RETRY_AFTER,
     TRIED_AGAIN,
     Work,
-    failed_by_store,
     follow_task,
-    pods_of_record,
+    lacks_input,
+    may_be_remade,
+    missing_inputs,
+    remade,
     starved,
+    tried_again,
     tries_of,
+    why_waiting,
     will_retry,
 )
-from slipway.plan.trouble import PATIENCE, is_running, trouble
 
 MAX_RECORDS = 64
 """As in the schema of status.tasks."""
@@ -42,7 +46,8 @@ class Ledger:
         self._parent, self._seen, self._settings, self._now = parent, seen, settings, now
         self._records = {record.digest: record for record in records}
         self._followed: dict[str, tuple[Work, str]] = {}
-        self._stuck: dict[str, str] = {}
+        self._waits: dict[str, str] = {}
+        self._remaking: set[str] = set()
         self.plan = Plan()
 
     @property
@@ -64,7 +69,14 @@ class Ledger:
             )
             self._records[digest] = record
             self.plan = self.plan.plus(plan)
-            self._watch(record, work)
+            if lacks_input(record):
+                self._remake_inputs(record, work)
+            why, wake_at = why_waiting(
+                self._parent, record, self._seen, self._settings, self._now, secret_of(work.store.spec)
+            )
+            self.plan = self.plan.plus(Plan(wake_at=wake_at))
+            if why is not None:
+                self._waits[digest] = why
         return self._records[digest]
 
     def artifact(self, work: Work, label: str, state: State) -> ArtifactRef | None:
@@ -82,7 +94,7 @@ class Ledger:
         """Why the first task that is given up failed; None where none is."""
         for digest, (work, label) in self._followed.items():
             record = self._records[digest]
-            if record.state is TaskState.FAILED and not will_retry(record):
+            if record.state is TaskState.FAILED and not will_retry(record) and digest not in self._remaking:
                 return f"{label} failed{_why(record)}; {_cure(record, work)}"
         return None
 
@@ -90,36 +102,56 @@ class Ledger:
     def running(self) -> tuple[str, ...]:
         """Labels of the tasks under way, with why their pods do not run where that has lasted."""
         return tuple(
-            label + (f" ({why})" if (why := self._stuck.get(digest)) else "")
+            label + (f" ({why})" if (why := self._waits.get(digest)) else "")
             for digest, (_, label) in self._followed.items()
             if self._records[digest].state is not TaskState.SUCCEEDED
         )
 
-    def _watch(self, record: TaskRecord, work: Work) -> None:
-        """A pod that does not get to run is told of after a while; no event comes when the while is over."""
-        pods, refused = pods_of_record(self._parent, record, self._seen, self._settings)
-        if record.state is not TaskState.RUNNING or record.started_at is None or any(is_running(pod) for pod in pods):
+    def _remake_inputs(self, record: TaskRecord, work: Work) -> None:
+        """Run the tasks again whose artifacts this one did not find; theirs may be missing in turn, and so follow.
+
+        What is not made by a task of ours (a model, stored data) is only told of.
+        """
+        lost = missing_inputs(record, work)
+        makers = [
+            (digest, maker)
+            for digest, (maker, _) in self._followed.items()
+            if (made := self._records[digest]).artifact is not None
+            and made.artifact.digest in lost
+            and may_be_remade(made, self._now)
+        ]
+        due_at = (record.ended_at or self._now) + RETRY_AFTER
+        if not makers:
             return
-        impatient_at = record.started_at + PATIENCE
-        if self._now < impatient_at:
-            self.plan = self.plan.plus(Plan(wake_at=impatient_at))
-        else:
-            self._stuck[record.digest] = trouble(pods, 1, secret_of(work.store.spec), refused)
+        self._remaking.add(record.digest)
+        if self._now < due_at:
+            self._waits[record.digest] = f"{_words(record)}; what made it runs again at {due_at:%H:%M:%S} UTC"
+            self.plan = self.plan.plus(Plan(wake_at=due_at))
+            return
+        for digest, maker in makers:
+            self._records[digest] = remade(self._parent, self._records[digest], maker, self._now)
 
 
 def _why(record: TaskRecord) -> str:
     failure = record.failure
     if failure is None:
         return ""
-    what = ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)
     exit_code = f" (exit code {failure.exit_code})" if failure.exit_code not in (None, 0, 1) else ""
-    return f": {what}{exit_code}"
+    return f": {_words(record)}{exit_code}"
+
+
+def _words(record: TaskRecord) -> str:
+    failure = record.failure
+    parts = (failure.exception or failure.reason, failure.message) if failure else ()
+    return ": ".join(part for part in parts if part)
 
 
 def _cure(record: TaskRecord, work: Work) -> str:
     if starved(record) and work.resources_field is not None:
         return f"raise {work.resources_field}.memory above {work.memory}"
-    if failed_by_store(record):
+    if lacks_input(record):
+        return f"put it back into the store; {TRIED_AGAIN}"
+    if tried_again(record):
         return TRIED_AGAIN
     return f"see the logs of job/{record.job}"
 

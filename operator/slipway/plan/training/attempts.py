@@ -6,8 +6,9 @@ from datetime import datetime
 
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
-from slipway.plan.outcomes import PREEMPTED
 from slipway.plan.parent import Parent
+from slipway.plan.retry import cause_of
+from slipway.plan.training.retry import OUTCOMES
 
 KEPT = 32
 """Attempts that the status keeps; numbers and counters go on."""
@@ -37,7 +38,8 @@ def opened(
         processes_per_node=processes,
         started_at=now,
     )
-    return with_attempt(status, attempt).model_copy(update={"started_at": status.started_at or now})
+    since = {"started_at": status.started_at or now, "pending_since": status.pending_since or now}
+    return with_attempt(status, attempt).model_copy(update=since)
 
 
 def ended(attempt: Attempt, outcome: AttemptOutcome, now: datetime, failure: Failure | None = None) -> Attempt:
@@ -45,8 +47,7 @@ def ended(attempt: Attempt, outcome: AttemptOutcome, now: datetime, failure: Fai
 
 
 def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:
-    preempted = failure.reason == PREEMPTED
-    return ended(attempt, AttemptOutcome.PREEMPTED if preempted else AttemptOutcome.FAILED, now, failure)
+    return ended(attempt, OUTCOMES.get(cause_of(failure), AttemptOutcome.FAILED), now, failure)
 
 
 def job_name(parent: Parent, number: int) -> str:
@@ -61,12 +62,21 @@ def folder(parent: Parent, number: int) -> str:
 
 def cause(attempt: Attempt) -> str:
     """Why an attempt ended, for people: `attempt 2 failed: rank 1 (pod 1): ValueError: boom (exit code 1)`."""
-    if attempt.outcome is AttemptOutcome.PREEMPTED:
-        said = f": {attempt.failure.message}" if attempt.failure and attempt.failure.message else ""
-        return f"attempt {attempt.number} was preempted{said}"
-    if attempt.outcome is not AttemptOutcome.FAILED or attempt.failure is None:
+    failure = attempt.failure
+    if attempt.outcome in _ENDED_SO:
+        said = f": {failure.message}" if failure and failure.message else ""
+        return f"attempt {attempt.number} {_ENDED_SO[attempt.outcome]}{said}"
+    if attempt.outcome is not AttemptOutcome.FAILED or failure is None:
         return f"attempt {attempt.number}: {outcome_reason(attempt)}"
-    return f"attempt {attempt.number} failed: {told(attempt.failure)}"
+    return f"attempt {attempt.number} failed: {told(failure)}"
+
+
+_ENDED_SO = {
+    AttemptOutcome.PREEMPTED: "was preempted",
+    AttemptOutcome.NODE_LOST: "lost a Node",
+    AttemptOutcome.NOT_STARTED: "did not start",
+    AttemptOutcome.INPUT_MISSING: "did not find an input",
+}
 
 
 def told(failure: Failure) -> str:

@@ -9,33 +9,36 @@ from datetime import datetime, timedelta
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Object
-from slipway.api.reports import Report
+from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
-from slipway.plan.jobpods import JobPods, own_job, pods_of
+from slipway.plan.jobpods import JobPods, index_of, own_job, pods_of
+from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import (
-    PREEMPTED,
-    UNKNOWN,
     JobEnd,
     conditions_of,
     disruption,
     failed_end,
     failure_of_report,
+    has_ended,
+    has_started,
     is_consequence,
     job_end,
+    success_report,
     unheard_until,
 )
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, known_store, placement_of
 from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of
+from slipway.plan.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
-from slipway.plan.training.retry import deadline
+from slipway.plan.training.retry import deadline, pending_deadline
 from slipway.plan.training.round import Round
 from slipway.plan.training.works import data_refs, where_only
-from slipway.plan.trouble import PATIENCE, is_running, trouble
+from slipway.plan.trouble import PATIENCE, is_running, never_runs, refresh_at, trouble
 
 STUCK_AFTER = timedelta(seconds=120)
 """A failing Job waits for its last pod; one on a lost node may never end, and the others have told enough by then."""
@@ -43,12 +46,11 @@ STUCK_AFTER = timedelta(seconds=120)
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The attempt as it is now. report: what it left, once it succeeded; trouble: why its pods do not run."""
+    """The attempt as it is now. report: what it left, once it succeeded."""
 
     attempt: Attempt
     plan: Plan = field(default_factory=Plan)
     report: Report | None = None
-    trouble: str | None = None
 
 
 def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -73,17 +75,19 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
         job = None
     pods, refused = pods_of(round_.seen, job, round_.settings) if job else JobPods((), ())
     end = _end(job, pods, round_.now) if job else None
+    if job is not None and end is None and (cut := _cut_short(pods, round_.now)) is not None:
+        return _closed(round_, attempt, cut, pods)
     if end is not None:
         if job is not None and (heard_at := unheard_until(job, pods, round_.now)) is not None:
             return Followed(attempt, Plan(wake_at=heard_at))
         if round_.spec.image is not None or _tells_all(end, attempt, pods):
-            return _closed(round_, attempt, end)
+            return _closed(round_, attempt, end, pods)
         attempt = _remembering(attempt, end.failure)
     completed = end is not None and end.succeeded  # only its report is still to be read
     if not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted)
     if job is None or end is not None:
-        return _reread(round_, attempt, refused)
+        return _reread(round_, attempt, JobPods(pods, refused))
     return _watched(round_, attempt, job, JobPods(pods, refused))
 
 
@@ -115,17 +119,30 @@ def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) 
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
-        attempt = attempt.model_copy(update={"running_at": round_.now})
+        now_runs = {"running_at": round_.now, "pending_reason": None, "pending_observed_at": None}
+        attempt = attempt.model_copy(update=now_runs)
     failing = conditions_of(job).get("FailureTarget")
-    wake_at = _stuck_at(failing) if failing else None
-    said = None
+    wake_at = earliest((_stuck_at(failing) if failing else None, lost_after(pods, round_.now)))
     if attempt.running_at is None:
-        impatient_at = attempt.started_at + PATIENCE
-        if round_.now < impatient_at:
-            wake_at = earliest((wake_at, impatient_at))
-        else:
-            said = trouble(pods, attempt.nodes, _secret(round_), refused)
-    return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at), trouble=said)
+        attempt, look_at = _pending(round_, attempt, JobPods(pods, refused))
+        wake_at = earliest((wake_at, look_at))
+    return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at))
+
+
+def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, datetime | None]:
+    """The attempt with why its pods do not all run, and when to look again though nothing happens.
+
+    Written seldom, and not for every pod that comes to run: each change is a write of the status.
+    """
+    reason = shorten(trouble(found.believed, attempt.nodes, _secret(round_), found.refused), 256)
+    if reason == attempt.pending_reason:
+        return attempt, None
+    due_at = attempt.started_at + PATIENCE
+    if attempt.pending_observed_at is not None:
+        due_at = refresh_at(attempt.started_at, attempt.pending_observed_at)
+    if round_.now < due_at:
+        return attempt, due_at
+    return attempt.model_copy(update={"pending_reason": reason, "pending_observed_at": round_.now}), None
 
 
 def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
@@ -145,6 +162,10 @@ def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Att
     limit = deadline(round_.spec, status)
     if limit is not None and round_.now >= limit:
         return ended(attempt, AttemptOutcome.CANCELLED, round_.now, Failure(reason="DeadlineExceeded"))
+    give_up_at = pending_deadline(round_.spec, status)
+    if attempt.running_at is None and give_up_at is not None and round_.now >= give_up_at:
+        why = attempt.pending_reason or f"its {attempt.nodes} pods did not all run"
+        return failed(attempt, Failure(reason=NOT_STARTED, message=why), round_.now)
     if round_.spec.suspend:
         outcome = AttemptOutcome.SUSPENDED if attempt.job_uid else AttemptOutcome.CANCELLED
         return ended(attempt, outcome, round_.now)
@@ -155,8 +176,29 @@ def _end(job: Object, pods: Sequence[Object], now: datetime) -> JobEnd | None:
     end = job_end(job, pods)
     failing = conditions_of(job).get("FailureTarget")
     if end is None and failing is not None and now >= _stuck_at(failing):
-        return failed_end(failing, pods)
+        return _stuck_end(failing, pods)
     return end
+
+
+def _stuck_end(failing: Object, pods: Sequence[Object]) -> JobEnd:
+    """The end of a Job one pod of which never ends. Where the others only tell of its loss, that is the cause."""
+    end = failed_end(failing, pods)
+    stuck = next((pod for pod in pods if not has_ended(pod)), None)
+    if stuck is None or (end.failure is not None and end.failure.reason != UNKNOWN and not is_consequence(end.failure)):
+        return end
+    said = f"; the others: {end.failure.exception}" if end.failure and end.failure.exception else ""
+    message = f"pod {stuck['metadata']['name']} does not end, though its Job has failed{said}"
+    return JobEnd(False, failure=Failure(reason=NODE_LOST, index=index_of(stuck), message=message))
+
+
+def _cut_short(pods: Sequence[Object], now: datetime) -> JobEnd | None:
+    """The end of a Job that will not end by itself: of a lost Node, or of pods that can never run."""
+    failure = lost_pod(pods, now) or never_runs(pods)
+    if failure is None:
+        return None
+    if (report := success_report(pods)) is not None:  # index 0 reports when all others are done
+        return JobEnd(True, report=report)
+    return JobEnd(False, failure=failure)
 
 
 def _stuck_at(failing: Object) -> datetime:
@@ -181,10 +223,10 @@ def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
     return attempt.model_copy(update={"failure": failure})
 
 
-def _reread(round_: Round, attempt: Attempt, refused: Sequence[str]) -> Followed:
+def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
     """The Job, or its pods, are gone before their report was read: the store may have it."""
     if round_.spec.image is not None:
-        return _closed(round_, attempt, told_of(JobEnd(False, failure=LOST), refused))
+        return _closed(round_, attempt, told_of(JobEnd(False, failure=LOST), found.refused), found.believed)
     out = folder(round_.parent, attempt.number)
     asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, where_only(round_.spec.pod_template))
     mount = StoreMount(_store(round_))
@@ -192,16 +234,41 @@ def _reread(round_: Round, attempt: Attempt, refused: Sequence[str]) -> Followed
     if isinstance(answer, int):
         return Followed(attempt.model_copy(update={"rereads": answer}), plan)
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _closed(round_, attempt, told_of(end, refused))
+    return _closed(round_, attempt, told_of(end, found.refused), found.believed)
 
 
-def _closed(round_: Round, attempt: Attempt, end: JobEnd) -> Followed:
+def _closed(round_: Round, attempt: Attempt, end: JobEnd, pods: Sequence[Object]) -> Followed:
     report = end.report
     if end.succeeded and (report is None or report.outcome == "succeeded"):
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
     if report is not None and report.outcome == "failed":
-        return Followed(failed(attempt, failure_of_report(report, 0), round_.now))
-    return Followed(failed(attempt, _worst(attempt.failure, end.failure), round_.now))
+        failure = failure_of_report(report, 0)
+    else:
+        failure = _worst(attempt.failure, end.failure)
+    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), round_.now))
+
+
+_MET_NOBODY = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})
+"""Exceptions of an agent that waited for the others: our own, and torch's where the image is the user's."""
+
+
+def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Object]) -> Failure:
+    """The failure; where pods never ran, that is why. No worker starts before all agents have met.
+
+    A worker that failed (its rank is known) shows that they had, and an OOMKilled or evicted agent failed by itself.
+    """
+    if attempt.running_at is not None or failure.rank is not None or failure.reason not in ("Error", "Lost", UNKNOWN):
+        return failure
+    if cause_of(failure) not in (Cause.OWN, Cause.UNTOLD):
+        return failure
+    waits = any(not has_started(pod) for pod in pods)
+    missing = attempt.pending_reason is not None and len(pods) < attempt.nodes
+    if not waits and not missing and not (failure.exception in _MET_NOBODY and len(pods) < attempt.nodes):
+        return failure
+    started = sum(has_started(pod) for pod in pods)
+    why = attempt.pending_reason or trouble(pods, attempt.nodes)
+    message = why if started < attempt.nodes else f"{started} of {attempt.nodes} pods started"
+    return Failure(reason=NOT_STARTED, index=failure.index, message=message)
 
 
 def _worst(before: Failure | None, failure: Failure | None) -> Failure:
@@ -209,7 +276,9 @@ def _worst(before: Failure | None, failure: Failure | None) -> Failure:
 
     A disruption is the cause of whatever failed after it; anything else is told only where the end itself tells less.
     """
-    if before is not None and (before.reason == PREEMPTED or failure in (None, LOST)):
+    if failure is not None and failure.reason == NODE_LOST:
+        return failure
+    if before is not None and (before.reason in (PREEMPTED, EVICTED) or failure in (None, LOST)):
         return before
     return failure or LOST
 

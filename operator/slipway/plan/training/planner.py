@@ -7,7 +7,7 @@ an attempt is open           its Job is not made            make it, or cancel i
                              suspended, or too late         close it
 the newest succeeded         the image is the user's        seal, then finish
                              it is ours                     finish
-the newest ended otherwise,  too late, or restarts spent    finish as failed
+the newest ended otherwise,  too late, or no retry is left  finish as failed
 or there is none             suspended                      rest
                              the back-off is not over       wait
                              store, pool or data missing    wait; prepare the data
@@ -30,17 +30,15 @@ from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed
 from slipway.plan.plan import Happening, Plan, Settings, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
+from slipway.plan.retry import Cause, why_never
 from slipway.plan.seen import Seen
 from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
 from slipway.plan.training.cleanup import everything, superseded
-from slipway.plan.training.follow import Followed, follow
-from slipway.plan.training.retry import counts, deadline, exhausted, retry_at
+from slipway.plan.training.follow import follow
+from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
 from slipway.plan.training.works import SEAL, known_tasks, prepare, seal
-
-_BLAMED = (AttemptOutcome.FAILED, AttemptOutcome.PREEMPTED)
-"""Outcomes after which the next attempt is a restart."""
 
 
 def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
@@ -63,7 +61,7 @@ def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime) ->
     return replace(
         plan,
         delete=(*plan.delete, *superseded(parent, present.attempts, seen)),
-        wake_at=earliest((plan.wake_at, _deadline_ahead(round_, decision.status))),
+        wake_at=earliest((plan.wake_at, *_deadlines_ahead(round_, decision.status))),
     )
 
 
@@ -85,37 +83,39 @@ def _follow(round_: Round, status: TrainingJobStatus, before: Attempt) -> Decisi
     found = follow(round_, status, before)
     attempt = found.attempt
     status = with_attempt(status, attempt)
+    if attempt.running_at is not None or attempt.outcome is AttemptOutcome.SUCCEEDED:
+        status = status.model_copy(update={"pending_since": None})
     if attempt.outcome is None:
-        return Decision(status, _state_of(status, found), found.plan)
+        return Decision(status, _state_of(status, attempt), found.plan)
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         if found.report is not None:
             made = {"artifact": found.report.artifact, "metrics": found.report.metrics}
             status = status.model_copy(update=made)
         after = _unless_stuck(status, round_.now, lambda: _conclude(round_, status, attempt))
         return replace(after, plan=found.plan.plus(after.plan))
-    if counts(attempt, round_.spec.restarts):
-        status = status.model_copy(update={"restarts": status.restarts + 1})
+    status = counted(status, attempt, round_.spec.restarts)
     after = _between(round_, status)
     return replace(after, plan=found.plan.plus(after.plan), events=(*_told(attempt, after), *after.events))
 
 
-def _state_of(status: TrainingJobStatus, found: Followed) -> states.State:
-    if found.attempt.running_at is not None:
-        return states.running(found.attempt)
-    return states.starting(found.attempt, _restart_of(status), found.trouble)
+def _state_of(status: TrainingJobStatus, attempt: Attempt) -> states.State:
+    if attempt.running_at is not None:
+        return states.running(attempt)
+    return states.starting(attempt, _restart_of(status), attempt.pending_reason)
 
 
 def _restart_of(status: TrainingJobStatus) -> Attempt | None:
     """The failed attempt that the newest one follows; None where it is the first, or follows a suspension."""
     before = status.attempts[-2] if len(status.attempts) > 1 else None
-    return before if before is not None and before.outcome in _BLAMED else None
+    restarts = before is not None and before.outcome in BLAMED and before.outcome is not AttemptOutcome.NOT_STARTED
+    return before if restarts else None
 
 
 def _told(attempt: Attempt, after: Decision) -> tuple[Happening, ...]:
     """The Event of an attempt's end. A last failure is told by the end of the whole job."""
     if attempt.outcome is AttemptOutcome.SUSPENDED:
         return (Happening("Normal", "Suspended", f"attempt {attempt.number} was ended; it does not count"),)
-    if attempt.outcome in _BLAMED and after.status.finished_at is None:
+    if attempt.outcome in BLAMED and after.status.finished_at is None:
         return (Happening("Warning", f"Attempt{attempt.outcome}", cause(attempt)),)
     return ()
 
@@ -129,24 +129,63 @@ def _between(round_: Round, status: TrainingJobStatus) -> Decision:
     if round_.spec.suspend:
         return Decision(status, states.suspended())
     before = newest(status)
-    if before is not None and round_.now < (at := retry_at(before, status, round_.spec.restarts)):
-        return Decision(status, states.restarting(before, at), Plan(wake_at=at))
+    at = retry_at(before, status, round_.spec.restarts) if before is not None else None
+    if before is not None and at is not None and round_.now < at:
+        return Decision(status, _until(before, at, round_.spec), Plan(wake_at=at))
     return _unless_stuck(status, round_.now, lambda: _open(round_, status))
+
+
+def _until(before: Attempt, at: datetime, spec: TrainingJobSpec) -> states.State:
+    """The state between two attempts. Stored data that is missing is the user's to put back."""
+    missing = before.failure.missing if before.failure else None
+    source = next((one for one in spec.data if one.stored is not None and one.stored.digest == missing), None)
+    if before.outcome is not AttemptOutcome.INPUT_MISSING or source is None:
+        return states.restarting(before, at)
+    told = f"{cause(before)}; put it back, attempt {before.number + 1} starts at {at:%H:%M:%S} UTC"
+    return states.stalled("InputMissing", f"spec.data[{source.name}].stored: {told}")
 
 
 def _given_up(round_: Round, status: TrainingJobStatus) -> Decision | None:
     spec = round_.spec
-    blamed = next((attempt for attempt in reversed(status.attempts) if attempt.outcome in _BLAMED), None)
+    blamed = next((attempt for attempt in reversed(status.attempts) if attempt.outcome in BLAMED), None)
     why = f"; {cause(blamed)}" if blamed else ""
     limit = deadline(spec, status)
     if limit is not None and round_.now >= limit:
         message = f"spec.activeDeadline ({spec.active_deadline}) is over{why}"
         return Decision(_ended(status, round_.now), states.stalled("DeadlineExceeded", message))
-    if exhausted(status, spec.restarts):
-        spent = f"spec.restarts.max ({spec.restarts.max}) is spent; mend the cause and create the TrainingJob anew"
-        message = f"{cause(blamed)}; {spent}" if blamed else spent
-        return Decision(_ended(status, round_.now), states.stalled("RestartsExhausted", message))
+    limit = pending_deadline(spec, status)
+    if limit is not None and round_.now >= limit:
+        message = f"the pods did not all run within spec.restarts.pendingTimeout ({spec.restarts.pending_timeout}){why}"
+        return Decision(_ended(status, round_.now), states.stalled("PendingTimeout", message))
+    if (spent := _spent(spec, status)) is not None:
+        reason, limit_told = spent
+        message = f"{cause(blamed)}; {limit_told}" if blamed else limit_told
+        return Decision(_ended(status, round_.now), states.stalled(reason, f"{message}; {_AGAIN}"))
     return None
+
+
+_AGAIN = "fix the cause, then delete and re-create the TrainingJob"
+
+
+def _spent(spec: TrainingJobSpec, status: TrainingJobStatus) -> tuple[str, str] | None:
+    """Reason and words where no other attempt follows; None where one does."""
+    restarts, policy, tally = spec.restarts, policy_of(spec.restarts), tally_of(status)
+    if tally.failures > restarts.max:
+        return "RestartsExhausted", f"restart limit reached (spec.restarts.max: {restarts.max})"
+    attempt = newest(status)
+    if attempt is None or attempt.outcome not in BLAMED or attempt.failure is None:
+        return None
+    found = policy.cause(attempt.failure)
+    if not policy.spent(tally, found):
+        return None
+    if found is Cause.INCURABLE:
+        return "NotRetried", f"not retried, because {why_never(attempt.failure, policy.never)}"
+    if found is Cause.INPUT_MISSING:
+        return "InputMissing", f"{tally.inputs} attempts in a row did not find it"
+    return (
+        "DisruptionsExhausted",
+        f"disruption limit reached (spec.restarts.maxDisruptions: {restarts.max_disruptions})",
+    )
 
 
 def _open(round_: Round, status: TrainingJobStatus) -> Decision:
@@ -200,7 +239,7 @@ def _conclude(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Dec
         stuck = _stuck(progress.status, progress.error, round_.now)
         return replace(stuck, plan=progress.plan.plus(stuck.plan))
     if progress.pending:
-        return Decision(progress.status, states.sealing(attempt), progress.plan)
+        return Decision(progress.status, states.sealing(attempt, progress.pending), progress.plan)
     sealed = known_tasks(progress.status)[SEAL]
     made = {"artifact": sealed.artifact, "metrics": sealed.metrics}
     return _succeeded(progress.status.model_copy(update=made), round_.now)
@@ -213,7 +252,7 @@ def _succeeded(status: TrainingJobStatus, now: datetime) -> Decision:
 
 
 def _ended(status: TrainingJobStatus, now: datetime) -> TrainingJobStatus:
-    return status.model_copy(update={"finished_at": now})
+    return status.model_copy(update={"finished_at": now, "pending_since": None})
 
 
 def _after_the_end(obj: Object, round_: Round, present: TrainingJobStatus, finished_at: datetime) -> Plan:
@@ -275,10 +314,11 @@ def _stalled_now(present: TrainingJobStatus, state: states.State) -> tuple[Happe
     return (Happening("Warning", verdict.reason, verdict.message),)
 
 
-def _deadline_ahead(round_: Round, status: TrainingJobStatus) -> datetime | None:
-    """When the deadline needs a round of its own; None once training is over, and for one that changes nothing more."""
+def _deadlines_ahead(round_: Round, status: TrainingJobStatus) -> tuple[datetime, ...]:
+    """Deadlines that need a round of their own; none once training is over, and none that is past."""
     attempt = newest(status)
     if status.finished_at is not None or (attempt and attempt.outcome is AttemptOutcome.SUCCEEDED):
-        return None
-    limit = deadline(round_.spec, status)
-    return limit if limit is not None and limit > round_.now else None
+        return ()
+    reread = attempt is not None and attempt.rereads > 0  # its pods are gone: they wait for nothing any more
+    limits = (deadline(round_.spec, status), None if reread else pending_deadline(round_.spec, status))
+    return tuple(limit for limit in limits if limit is not None and limit > round_.now)

@@ -6,12 +6,12 @@ Every state says all six conditions: a condition that comes and goes would forge
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.trainingjob import Attempt
+from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
 from slipway.plan.training.attempts import cause, outcome_reason
@@ -54,14 +54,16 @@ def running(attempt: Attempt) -> State:
     return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
 
 
-def sealing(attempt: Attempt) -> State:
-    """Training is over; a pod makes the artifact of what a user's image left."""
-    message = f"attempt {attempt.number} succeeded; its output is being sealed"
+def sealing(attempt: Attempt, tasks: Sequence[str]) -> State:
+    """Training is over; a pod makes the artifact of what a user's image left. tasks: as they are told of."""
+    message = f"attempt {attempt.number} succeeded; its output is being sealed: {', '.join(tasks)}"
     return _state("Running", conditions.under_way("Sealing", message), running=Verdict(True, "Sealing", message))
 
 
 def restarting(before: Attempt, at: datetime) -> State:
     message = f"{cause(before)}; attempt {before.number + 1} starts at {at:%H:%M:%S} UTC"
+    if before.outcome is AttemptOutcome.NOT_STARTED:
+        return _state("Pending", conditions.under_way("PodsNotRunning", message))
     return _state("Restarting", conditions.under_way("BackOff", message), running=_not_running(before))
 
 

@@ -13,11 +13,22 @@ from slipway.api.errors import SpecError
 from slipway.api.podtemplate import PodTemplate
 from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import PrepareTask, SealTask
-from slipway.api.trainingjob import Attempt, TrainingJobStatus
+from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.plan import Plan
-from slipway.plan.storemount import StoreMount
-from slipway.plan.tasks import SMALL, TRIED_AGAIN, Work, failed_by_store, follow_task, succeeded, will_retry
-from slipway.plan.training.attempts import folder, told
+from slipway.plan.storemount import StoreMount, secret_of
+from slipway.plan.tasks import (
+    SMALL,
+    TRIED_AGAIN,
+    Work,
+    follow_task,
+    may_be_remade,
+    remade,
+    succeeded,
+    tried_again,
+    why_waiting,
+    will_retry,
+)
+from slipway.plan.training.attempts import folder, newest, told
 from slipway.plan.training.round import Round
 
 SEAL = "seal"
@@ -26,7 +37,8 @@ SEAL = "seal"
 class Progress(NamedTuple):
     """The ledger with the tasks as they are now, and what brings them on.
 
-    pending: names of those not done. error: why one of them never will be.
+    pending: those not done by name, with why their pods do not run where that has lasted. error: why one of them
+    never will be.
     """
 
     status: TrainingJobStatus
@@ -94,14 +106,32 @@ def _brought_on(round_: Round, before: Progress, work: Work, blame: _Blame) -> P
     record = known_tasks(before.status).get(work.name)
     if record is not None and record.state is TaskState.FAILED and record.digest != work.digest:
         record = None  # a new runtime image may do what the old one could not
-    record, plan = follow_task(round_.parent, record, work, round_.seen, round_.settings, round_.now)
+    if record is not None and _was_lost(record, before.status) and may_be_remade(record, round_.now):
+        record, plan = remade(round_.parent, record, work, round_.now), Plan()
+    else:
+        record, plan = follow_task(round_.parent, record, work, round_.seen, round_.settings, round_.now)
     done = succeeded(record) and record.artifact is not None
+    why, wake_at = why_waiting(
+        round_.parent, record, round_.seen, round_.settings, round_.now, secret_of(work.store.spec)
+    )
+    label = record.name + (f" ({why})" if why else "")
     return Progress(
         with_task(before.status, record),
-        before.plan.plus(plan),
-        before.pending if done else (*before.pending, record.name),
+        before.plan.plus(plan).plus(Plan(wake_at=wake_at)),
+        before.pending if done else (*before.pending, label),
         before.error or (None if done else _error(record, blame)),
     )
+
+
+def _was_lost(record: TaskRecord, status: TrainingJobStatus) -> bool:
+    """Whether the newest attempt did not find in the store what this task had made before."""
+    attempt = newest(status)
+    if attempt is None or attempt.outcome is not AttemptOutcome.INPUT_MISSING or not succeeded(record):
+        return False
+    told_missing = attempt.failure.missing if attempt.failure else None
+    named = record.artifact is not None and told_missing in (None, record.artifact.digest)
+    older = record.ended_at is None or attempt.ended_at is None or record.ended_at <= attempt.ended_at
+    return named and older
 
 
 def _error(record: TaskRecord, blame: _Blame) -> SpecError | None:
@@ -109,7 +139,7 @@ def _error(record: TaskRecord, blame: _Blame) -> SpecError | None:
     if record.state not in (TaskState.SUCCEEDED, TaskState.FAILED) or will_retry(record):
         return None
     why = told(record.failure) if record.failure else "it left no artifact"
-    cure = TRIED_AGAIN if failed_by_store(record) else blame.cure
+    cure = TRIED_AGAIN if tried_again(record) else blame.cure
     return SpecError(blame.field, f"task {record.name} failed: {why}", cure, reason=blame.reason)
 
 

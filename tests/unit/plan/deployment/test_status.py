@@ -251,22 +251,20 @@ def test_a_task_that_the_store_refused_is_tried_again_less_and_less_often_and_le
     assert row(world) == TABLE["ready"]
 
 
-def test_a_task_that_did_not_reach_the_store_is_tried_again_also_after_its_four_quick_tries():
+def test_a_task_that_did_not_reach_the_store_is_tried_again_less_and_less_often_and_says_so():
     world = world_with()
     world.behaviour = raising("compare", "no answer", exception="StoreAway")
-    world.run(DIGITS)
-    assert [one["tries"] for one in world.status(DIGITS)["tasks"] if one["name"] == "compare"] == [4]
     waits = []
-    for _ in range(3):
-        waits.append((world.wake_at - world.now) // timedelta(minutes=1))
-        world.now = world.wake_at
+    for _ in range(7):
         world.run(DIGITS)
-    assert waits == [8, 16, 16]
-    assert row(world) == TABLE["failed"]
-    assert "no answer; then it is tried again by itself" in message(world)
+        waits.append((world.wake_at - world.now).total_seconds())
+        assert row(world) == TABLE["evaluating"]
+        assert "comparison of the two models (try " in message(world)
+        assert "ended: StoreAway: no answer; try " in message(world)
+        world.now = world.wake_at
+    assert waits == [40, 80, 160, 320, 640, 960, 960]
 
     world.behaviour = does_its_work
-    world.now = world.wake_at
     world.run(DIGITS)
     assert row(world) == TABLE["ready"]
 

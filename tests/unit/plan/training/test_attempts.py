@@ -137,11 +137,13 @@ def test_restarts_back_off_twice_as_long_each_time_up_to_an_hour() -> None:
     assert world.attempts[-1]["number"] == 13
 
 
-def test_a_preempted_attempt_is_not_counted_and_followed_at_once() -> None:
+def test_a_preempted_attempt_is_not_counted_and_followed_after_a_while() -> None:
     world = TrainingWorld(nodes=2, restarts={"max": 0}).plan().pods_run()
     world.pod_is(1, exit_code=143).job_says("Failed", "PodFailurePolicy")
     assert world.attempts[0]["outcome"] == "Preempted"
     assert world.status(world.key)["restarts"] == 0
+    assert len(world.attempts) == 1
+    world.passes(seconds=10)
     assert len(world.attempts) == 2
     assert row(world) == ("Restarting", {"Reconciling"})
     assert world.says("Running").startswith("False Preempted: attempt 1 was preempted")
@@ -181,7 +183,11 @@ def test_a_job_that_cannot_end_because_a_node_is_lost_is_given_up_after_a_while(
     assert world.wake_at == world.now + timedelta(seconds=120)
     world.passes(seconds=120)
     assert world.phase == "Restarting"
-    assert world.attempts[0]["failure"]["exception"] == "PeerLost"
+    assert world.attempts[0]["outcome"] == "NodeLost"
+    assert world.attempts[0]["failure"]["message"].endswith(
+        "-1-xxxx1 does not end, though its Job has failed; the others: PeerLost"
+    )
+    assert world.status(world.key)["restarts"] == 0
 
 
 # --- Reports of pods that are gone -------------------------------------------------------------------------------

@@ -226,7 +226,7 @@ def test_the_users_output_is_sealed_from_the_folder_it_was_left_in() -> None:
 def test_the_pool_says_where_and_with_which_devices() -> None:
     job = job_of(pool(), pools=["h100"], resources={"cpu": 4, "memory": "16Gi"})
     assert pod_spec(job)["nodeSelector"] == {"accelerator": "h100"}
-    assert pod_spec(job)["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert pod_spec(job)["tolerations"][:1] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     bounded = {"memory": "16Gi", "nvidia.com/gpu": "1"}
     assert main(job)["resources"] == {"requests": {"cpu": "4", **bounded}, "limits": bounded}
 
@@ -267,15 +267,42 @@ def test_tasks_beside_the_training_get_none_of_its_variables_and_volumes() -> No
     assert pod_spec(prepare)["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def leaves_lost_nodes(seconds: int) -> list[Object]:
+    """Tolerations of a Node that does not answer."""
+    taints = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+    common = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+    return [{"key": taint, **common} for taint in taints]
+
+
+@pytest.mark.parametrize("data", [{}, {"data": [{"name": "train", "dataset": "digits"}]}], ids=["training", "task"])
+def test_pods_leave_a_node_that_does_not_answer_after_half_a_minute(data: dict[str, Any]) -> None:
+    world = TrainingWorld(**data).plan()
+    assert pod_spec(world.running_jobs()[0])["tolerations"] == leaves_lost_nodes(30)
+
+
+@pytest.mark.parametrize(
+    "given", [[{"operator": "Exists"}], [{"key": "spot", "operator": "Exists"}]], ids=["all", "one"]
+)
+def test_they_leave_it_so_soon_too_where_other_taints_are_tolerated(given: list[Object]) -> None:
+    spec = pod_spec(job_of(podTemplate={"tolerations": given}))
+    assert spec["tolerations"] == [*given, *leaves_lost_nodes(30)]
+
+
+def test_a_toleration_of_that_taint_by_its_name_is_the_users() -> None:
+    spec = pod_spec(job_of(podTemplate={"tolerations": leaves_lost_nodes(600)}))
+    assert spec["tolerations"] == leaves_lost_nodes(600)
+
+
 @pytest.mark.parametrize("spec", [{}, {"data": [{"name": "train", "dataset": "digits"}]}], ids=["training", "task"])
 def test_what_reads_a_lost_report_runs_where_its_writer_ran(spec: dict[str, Any]) -> None:
     where = {
         "imagePullSecrets": [{"name": "registry"}],
-        "tolerations": [{"operator": "Exists"}],
+        "tolerations": [{"key": "spot", "operator": "Exists"}, *leaves_lost_nodes(30)],
         "nodeSelector": {"zone": "a"},
         "serviceAccountName": "trainer",
     }
-    template = {**where, "env": [{"name": "TOKEN", "value": "x"}]}
+    tolerations = [{"key": "spot", "operator": "Exists"}]
+    template = {**where, "tolerations": tolerations, "env": [{"name": "TOKEN", "value": "x"}]}
     world = TrainingWorld(podTemplate=template, **spec).plan()
     (lost,) = world.running_jobs()
     world.remove(key_of(lost))

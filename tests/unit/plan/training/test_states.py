@@ -121,7 +121,9 @@ def test_given_up_when_the_restarts_are_spent() -> None:
     said = world.says("Failed")
     assert said.startswith("True RestartsExhausted")
     assert "rank 1 (pod 1): ValueError: second (exit code 1)" in said
-    assert "spec.restarts.max (1)" in said
+    assert said.endswith(
+        "restart limit reached (spec.restarts.max: 1); fix the cause, then delete and re-create the TrainingJob"
+    )
     assert world.status(world.key)["restarts"] == 2
     assert [event[1] for event in world.events] == ["AttemptFailed", "AttemptStarted", "RestartsExhausted"]
 

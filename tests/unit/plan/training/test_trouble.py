@@ -36,7 +36,11 @@ def unscheduled(message: str) -> Object:
     [
         ([], "0 of 2 pods run; 2 are not created; the Job's events say why"),
         ([pod(job(), 0)], "1 of 2 pods run; 1 are not created; the Job's events say why"),
-        ([pod(job(), 0), waiting("ContainerCreating")], "1 of 2 pods run"),
+        (
+            [pod(job(), 0), waiting("ContainerCreating")],
+            "1 of 2 pods run; ContainerCreating: its image, volumes or network are not ready;"
+            " the pod's events say which",
+        ),
         ([pod(job(), 0), waiting("ImagePullBackOff", "Back-off")], "1 of 2 pods run; ImagePullBackOff: mine:1"),
         ([pod(job(), 0), waiting("ErrImagePull", "rpc error")], "1 of 2 pods run; ImagePullBackOff: mine:1"),
         (
