@@ -111,6 +111,9 @@ class ControlPlane:
             "flex-volume-plugin-dir": self.state.volume_plugins,
             "leader-elect": "false",
             "secure-port": "0",
+            # Sooner than by default (50 s): kubelets renew their Leases every 2 s (config/kubelet.yaml).
+            "node-monitor-period": "1s",
+            "node-monitor-grace-period": "20s",
             # The first look at a new claim may come too early to see the volumes; the next one comes soon.
             "pvclaimbinder-sync-period": "1s",
         }

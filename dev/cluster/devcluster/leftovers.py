@@ -37,14 +37,20 @@ def mounts_below(folder: Path) -> Iterator[str]:
             yield target
 
 
-def remove_control_groups() -> None:
-    """Delete the pods' empty groups; those of a running pod, of whatever cluster, cannot be deleted."""
-    for top in [*Path("/sys/fs/cgroup").glob("*/kubepods"), Path("/sys/fs/cgroup/kubepods")]:
+def remove_control_groups(*names: str) -> None:
+    """Delete the empty groups below these names; those of a running pod, of whatever cluster, cannot be deleted."""
+    for top in [hierarchy / name for hierarchy in control_groups() for name in names]:
         for folder, _, _ in os.walk(top, topdown=False):
             try:
                 os.rmdir(folder)
             except OSError:
                 continue
+
+
+def control_groups() -> list[Path]:
+    """The roots of the hierarchies: one (cgroup v2), or one for each controller."""
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return [Path(target) for _, target, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
 
 
 def remove_log_links(state: State) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from devcluster import binaries, leftovers, needs, network, paths, volumes
 from devcluster.controlplane import Addresses, ControlPlane
-from devcluster.node import NAME, Node
+from devcluster.node import CGROUP_OF_THE_SECOND, NAMES, Node
 from devcluster.paths import State
 
 # One such cluster a machine: its network's names and addresses are fixed. This link names its state folder.
 _RUNNING = Path("/run/slipway-dev-cluster")
 _ADDRESSES = Addresses(network.NODE_ADDRESS, api_port=6443, etcd_port=12379, etcd_peer_port=12380)
+_OF_A_NODE = ("kubelet", "kube-proxy", "containerd")
 # In the order in which they are stopped: nothing restarts what the one before it has ended.
 _PROCESSES = (
     "kubelet",
@@ -31,6 +32,7 @@ def up(arguments: Sequence[str] | None = None) -> int:
     """Bring the cluster up, or whatever part of it is not running."""
     parser = argparse.ArgumentParser(prog="up", description=up.__doc__)
     _add_state(parser)
+    parser.add_argument("--nodes", type=int, choices=(1, 2), default=1, help="2: with a second node; default: 1")
     parser.add_argument("--replace", action="store_true", help="end another checkout's cluster on this machine first")
     options = parser.parse_args(arguments)
     started = time.monotonic()
@@ -45,6 +47,7 @@ def up(arguments: Sequence[str] | None = None) -> int:
     node = Node(plane)
     plane.credentials()
     node.configure()
+    node.connect()
     containerd = node.start_containerd()
     plane.start_etcd()
     apiserver = plane.start_apiserver()
@@ -55,11 +58,13 @@ def up(arguments: Sequence[str] | None = None) -> int:
     kubelet = node.start_kubelet()
     plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={paths.SOURCES / 'manifests'}")
     dns = node.start_dns()
-    volumes.provide(plane.kubectl, state.volumes, NAME)
+    volumes.provide(plane.kubectl, state.volumes, NAMES)
     node.wait(kubelet)
     proxy = node.start_proxy()
     node.wait_for_services(proxy, dns)
     plane.wait_for_controllers(controllers)
+    if options.nodes == 2:
+        _second_up(plane)
     print(f"the cluster is up after {time.monotonic() - started:.0f} s: export KUBECONFIG={state.kubeconfig}")
     return 0
 
@@ -72,6 +77,59 @@ def down(arguments: Sequence[str] | None = None) -> int:
     needs.root()
     _end(state)
     return 0
+
+
+def node(arguments: Sequence[str] | None = None) -> int:
+    """Start and end the second node, or let it die."""
+    parser = argparse.ArgumentParser(prog="node", description=node.__doc__)
+    _add_state(parser)
+    actions = {
+        "up": (_second_up, "start it, mend its cable, or whatever part of it does not run"),
+        "cut": (lambda _: network.unplug(), "unplug its cable: its pods go on and nobody hears of them"),
+        "kill": (_second_kill, "end its kubelet, its containers and all else at once, as a power cut does"),
+        "down": (_second_down, "end it and delete its Node"),
+    }
+    told = "; ".join(f"{action}: {help_}" for action, (_, help_) in actions.items())
+    parser.add_argument("action", choices=actions, help=told)
+    options = parser.parse_args(arguments)
+    needs.root()
+    state = State(options.state.absolute())
+    if not _alive(state):
+        raise SystemExit(f"no cluster of {state.root} runs: start it by `{paths.SOURCES / 'up'}`")
+    actions[options.action][0](ControlPlane(state, _ADDRESSES))
+    return 0
+
+
+def _second(plane: ControlPlane) -> Node:
+    return Node(plane, NAMES[1], network.SECOND)
+
+
+def _second_up(plane: ControlPlane) -> None:
+    second = _second(plane)
+    second.configure()
+    second.connect()
+    containerd = second.start_containerd()
+    second.import_images(containerd)
+    kubelet = second.start_kubelet()
+    second.start_proxy()
+    second.wait(kubelet)
+
+
+def _second_kill(plane: ControlPlane) -> None:
+    second = _second(plane)
+    for name in _OF_A_NODE:
+        second.process(name).kill()
+    leftovers.kill_containers(second.state)
+
+
+def _second_down(plane: ControlPlane) -> None:
+    _second_kill(plane)
+    second = _second(plane)
+    plane.kubectl.attempt("delete", "node", second.name, "--ignore-not-found", "--wait=false")
+    leftovers.unmount(second.state)
+    leftovers.remove_control_groups(CGROUP_OF_THE_SECOND)
+    network.down_second()
+    leftovers.remove_state(second.state)
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +160,13 @@ def _give_way(state: State, replace: bool) -> None:
 
 def _end(state: State) -> None:
     plane = ControlPlane(state, _ADDRESSES)
+    _second_kill(plane)
     for name in _PROCESSES:
         if name == "containerd":
             leftovers.kill_containers(state)
         plane.process(name).stop()
     leftovers.unmount(state)
-    leftovers.remove_control_groups()
+    leftovers.remove_control_groups("kubepods", CGROUP_OF_THE_SECOND)
     leftovers.remove_log_links(state)
     network.down(state.root / "ip_forward.before")
     leftovers.remove_state(state)

@@ -1,22 +1,23 @@
-"""The node's processes: containerd, kubelet, kube-proxy and CoreDNS."""
+"""A node's processes: containerd, kubelet and kube-proxy; the first one has CoreDNS as well."""
 
 import http.client
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from devcluster import binaries, hostfiles, images, network, paths
+from devcluster import binaries, hostfiles, images, leftovers, network, paths
 from devcluster.controlplane import SERVICE_RANGE, ControlPlane
-from devcluster.kubectl import Kubectl
+from devcluster.network import FIRST, Network
+from devcluster.paths import State
 from devcluster.process import Process, wait_for
 
-NAME = "slipway-dev"
+NAMES = ("slipway-dev", "slipway-dev-2")
 LABELS = {"accelerator": "fake"}
 GPUS = 3
+CGROUP_OF_THE_SECOND = "slipway-dev-2"
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,33 @@ class Node:
     """Starts them in order; each is started only where it does not run."""
 
     plane: ControlPlane
+    name: str = NAMES[0]
+    network: Network = FIRST
+
+    @property
+    def state(self) -> State:
+        """Its own files; certificates, logs and pidfiles are with those of the cluster."""
+        return self.plane.state if self.name == NAMES[0] else State(self.plane.state.root / "node2")
+
+    def process(self, name: str) -> Process:
+        return self.plane.process(name if self.name == NAMES[0] else f"{name}-2")
 
     def configure(self) -> None:
-        """Render the configuration files and make the bridge."""
-        state = self.plane.state
-        kubelet = self.plane.authority.server("kubelet", addresses=[network.NODE_ADDRESS], names=[NAME])
+        """Render the configuration files."""
+        state, authority = self.state, self.plane.authority
+        of_the_second = "" if self.name == NAMES[0] else "-2"
+        kubelet = authority.server(f"kubelet{of_the_second}", addresses=[self.network.address], names=[self.name])
         values = {
             "state": state.root,
             "pause_image": images.PAUSE,
             "host_files": hostfiles.HANDLER,
             "bridge": network.BRIDGE,
-            "pod_range": network.POD_RANGE,
-            "node_address": network.NODE_ADDRESS,
-            "ca": self.plane.authority.certificate,
+            "pod_range": self.network.pod_range,
+            "cluster_range": network.CLUSTER_RANGE,
+            "node_address": self.network.address,
+            "dns_address": network.NODE_ADDRESS,
+            "cgroup_root": f"/{CGROUP_OF_THE_SECOND}" if of_the_second else "/",
+            "ca": authority.certificate,
             "kubelet_certificate": kubelet.certificate,
             "kubelet_key": kubelet.key,
             "proxy_kubeconfig": self.plane.kubeconfig_of("system:kube-proxy"),
@@ -48,16 +63,25 @@ class Node:
             _write(folder / template.name, Template(template.read_text()).substitute(values))
         paths.POD_ENVIRONMENT.mkdir(parents=True, exist_ok=True)
         _write(self._config("host-files.json"), hostfiles.base_specification())
-        network.up(state.config / "nftables.conf", SERVICE_RANGE, state.root / "ip_forward.before")
+
+    def connect(self) -> None:
+        """Make the node's network."""
+        if self.name == NAMES[0]:
+            network.up(self._config("nftables.conf"), SERVICE_RANGE, self.state.root / "ip_forward.before")
+            return
+        network.up_second(SERVICE_RANGE)
+        for top in leftovers.control_groups():
+            (top / CGROUP_OF_THE_SECOND).mkdir(exist_ok=True)
 
     def start_containerd(self) -> Process:
-        process = self.plane.process("containerd")
+        process = self.process("containerd")
         path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-        process.start(["containerd", f"--config={self._config('containerd.toml')}"], environment={"PATH": path})
+        command = self.network.enter("containerd", f"--config={self._config('containerd.toml')}")
+        process.start(command, environment={"PATH": path})
         return process
 
     def import_images(self, containerd: Process) -> None:
-        state = self.plane.state
+        state = self.state
         archive = state.images / "images.tar"
         pause = Path(binaries.program(binaries.PAUSE, "pause"))
         images.write_archive([*images.pod_images(), images.pause_image(pause)], archive)
@@ -73,20 +97,20 @@ class Node:
 
     def start_kubelet(self) -> Process:
         labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
-        user = self.plane.kubeconfig_of(f"system:node:{NAME}", ["system:nodes"])
+        user = self.plane.kubeconfig_of(f"system:node:{self.name}", ["system:nodes"])
         flags = [
             f"--config={self._config('kubelet.yaml')}",
             f"--kubeconfig={user}",
-            f"--root-dir={self.plane.state.kubelet}",
+            f"--root-dir={self.state.kubelet}",
             f"--cert-dir={self.plane.state.certificates}",
-            f"--hostname-override={NAME}",
-            f"--node-ip={network.NODE_ADDRESS}",
+            f"--hostname-override={self.name}",
+            f"--node-ip={self.network.address}",
             f"--node-labels={labels}",
         ]
         return self._start("kubelet", binaries.KUBERNETES, flags)
 
     def start_proxy(self) -> Process:
-        flags = [f"--config={self._config('kube-proxy.yaml')}", f"--hostname-override={NAME}"]
+        flags = [f"--config={self._config('kube-proxy.yaml')}", f"--hostname-override={self.name}"]
         return self._start("kube-proxy", binaries.KUBERNETES, flags)
 
     def start_dns(self) -> Process:
@@ -94,16 +118,16 @@ class Node:
 
     def wait(self, kubelet: Process) -> None:
         """Until the node is ready and shows its GPUs."""
-        wait_for("the node", self._registered, kubelet, seconds=60)
+        wait_for(f"node {self.name}", self._registered, kubelet, seconds=60)
         # No device plugin: the kubelet carries along what stands in the status.
         amounts = [
             {"op": "add", "path": f"/status/{where}/nvidia.com~1gpu", "value": str(GPUS)}
             for where in ("capacity", "allocatable")
         ]
         self.plane.kubectl(
-            "patch", "node", NAME, "--subresource=status", "--type=json", f"--patch={json.dumps(amounts)}"
+            "patch", "node", self.name, "--subresource=status", "--type=json", f"--patch={json.dumps(amounts)}"
         )
-        wait_for("the node's readiness", self._ready, kubelet, seconds=60)
+        wait_for(f"readiness of node {self.name}", self._ready, kubelet, seconds=60)
 
     def wait_for_services(self, proxy: Process, dns: Process) -> None:
         """Until names and the addresses of Services work."""
@@ -111,19 +135,19 @@ class Node:
         wait_for("CoreDNS", lambda: _answers(network.NODE_ADDRESS, 8181, "/ready"), dns, seconds=30)
 
     def _start(self, name: str, module: binaries.Module, flags: list[str]) -> Process:
-        process = self.plane.process(name)
-        process.start([binaries.program(module, name), *flags])
+        process = self.process(name)
+        process.start(self.network.enter(binaries.program(module, name), *flags))
         return process
 
     def _config(self, name: str) -> Path:
-        return self.plane.state.config / name
+        return self.state.config / name
 
     def _registered(self) -> bool:
-        return self.plane.kubectl.attempt("get", "node", NAME).returncode == 0
+        return self.plane.kubectl.attempt("get", "node", self.name).returncode == 0
 
     def _ready(self) -> bool:
-        conditions = _conditions(self.plane.kubectl)
-        return ("Ready", "True") in conditions
+        conditions = json.loads(self.plane.kubectl("get", "node", self.name, "--output=json"))["status"]["conditions"]
+        return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
 def _answers(host: str, port: int, path: str) -> bool:
@@ -141,12 +165,6 @@ def _write(file: Path, text: str) -> None:
     """kube-proxy ends when its configuration is written, be it the same."""
     if not file.exists() or file.read_text() != text:
         file.write_text(text)
-
-
-def _conditions(kubectl: Kubectl) -> Iterator[tuple[str, str]]:
-    for node in kubectl.objects("nodes"):
-        for condition in node["status"]["conditions"]:
-            yield condition["type"], condition["status"]
 
 
 def _succeeds(command: list[str]) -> bool:

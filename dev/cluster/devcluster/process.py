@@ -53,9 +53,15 @@ class Process:
         pid = self.pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            if not wait_until(lambda: self.pid() is None, seconds=grace_seconds, every=0.02):
-                os.kill(pid, signal.SIGKILL)
-                wait_until(lambda: self.pid() is None, seconds=5, every=0.02)
+            wait_until(lambda: self.pid() is None, seconds=grace_seconds, every=0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: self.pid() is None, seconds=5, every=0.02)
         self.pidfile.unlink(missing_ok=True)
 
     def tail(self, lines: int = 15) -> str:

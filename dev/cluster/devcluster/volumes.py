@@ -1,10 +1,12 @@
 """Volumes that many pods may write to at once, made beforehand: folders of the host as `local` volumes.
 
-Of the kinds that need no driver only `local` has its files given to the pod's fsGroup by the kubelet.
+Of the kinds that need no driver only `local` has its files given to the pod's fsGroup by the kubelet. All nodes are on
+this machine, so each of them has the folders.
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ COUNT = 16
 _GROUP = 65532
 
 
-def provide(kubectl: Kubectl, folder: Path, node: str) -> None:
+def provide(kubectl: Kubectl, folder: Path, nodes: Sequence[str]) -> None:
     """Make the volumes that are missing and renew those that their claim has left: a released one never binds again."""
     known = {
         volume["metadata"]["name"]: volume["status"].get("phase") for volume in kubectl.objects("persistentvolumes")
@@ -27,7 +29,7 @@ def provide(kubectl: Kubectl, folder: Path, node: str) -> None:
     for name in wanted:
         _empty(folder / name)
     if wanted:
-        kubectl.apply(*(_volume(name, folder / name, node) for name in wanted))
+        kubectl.apply(*(_volume(name, folder / name, nodes) for name in wanted))
 
 
 def _empty(folder: Path) -> None:
@@ -39,8 +41,8 @@ def _empty(folder: Path) -> None:
     folder.chmod(0o2775)
 
 
-def _volume(name: str, folder: Path, node: str) -> dict[str, Any]:
-    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+def _volume(name: str, folder: Path, nodes: Sequence[str]) -> dict[str, Any]:
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
