@@ -73,6 +73,8 @@ def row_cells(path: str, schema: Schema, *, required: bool = False) -> str:
 def _type(schema: Schema) -> str:
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity"
+    if choices := schema.get("anyOf"):
+        return " or ".join(f"`{choice['const']}`" if "const" in choice else _type(choice) for choice in choices)
     if schema["type"] == "array":
         return f"list of {_type(schema['items'])}"
     if "additionalProperties" in schema:

@@ -68,6 +68,14 @@ def random_features(data: Arrays, width: int = 256) -> bytes:
     return mlp_graph([(weight, bias), (readout.astype(np.float32), zero)], data.inputs.shape[1:])
 
 
+def saturating(activations: NDArray[np.uint8], weights: NDArray[np.int8]) -> NDArray[np.int32]:
+    """The product as `pmaddubsw` gives it: two neighbours are added in 16 bits, which saturate; [N, K] by [K, M]."""
+    products = activations.astype(np.int32)[:, :, None] * weights.astype(np.int32)[None]
+    pairs = np.clip(products[:, 0::2] + products[:, 1::2], -(2**15), 2**15 - 1)
+    total: NDArray[np.int32] = pairs.sum(axis=1, dtype=np.int32)
+    return total
+
+
 def content_of(shape: tuple[int, ...], classes: int) -> Content:
     """The manifest of the graphs above."""
     return Content(

@@ -108,7 +108,7 @@ def main(store: Path) -> dict[str, Any]:
         "convnet-pruned-onnx": run("convnet-pruned-onnx", "export-onnx", left["convnet-pruned"]),
         "graph-int8": run("graph-int8", "quantize-int8", graph),
     }
-    left["mlp-pruned-int8"] = run("mlp-pruned-int8", "quantize-int8", left["mlp-pruned-onnx"])
+    left["mlp-pruned-int8"] = run("mlp-pruned-int8", "quantize-int8", left["mlp-pruned-onnx"], reduce_range=False)
     left["convnet-pruned-int8"] = run(
         "convnet-pruned-int8", "quantize-int8", left["convnet-pruned-onnx"], activation_type="uint8", reduce_range=True
     )

@@ -165,6 +165,10 @@ class GateResult(Model):
     """Baseline and candidate are one artifact, so there is no loss to bound."""
     data: Digest
     """Of the evaluation data source that was counted on."""
+    saturation: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Difference between the candidate's scores and those of exact sums, as a share of their size: 0 is none. Set where
+    the candidate was evaluated on a processor whose int8 kernels saturate (x86 without VNNI). From 0.01 on, quantize
+    with 7-bit weights."""
 
 
 class Revision(Model):

@@ -18,6 +18,10 @@ from slipway.api.base import Count, Digest, ExitCode, Metrics, Model, Rank, Rule
 MAX_REPORT_BYTES = 2048
 """The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
 
+SATURATION = "saturation"
+"""Metric of an evaluation on a processor whose int8 kernels saturate: how far the scores of the model lie from those of
+exact sums, as a share of their size, from 0 to 1. Absent where the kernels are exact."""
+
 PEER_LOST = "PeerLost"
 """The exception of a rank that lost its connection to another: a consequence, so any other failure is told first."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slipway.api.artifacts import State
 from slipway.api.errors import ContractError, PluginError
 from slipway.api.tasks import CompressTask
+from slipway.runtime import kernels
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.onnxfile import stripped
 from slipway.runtime.pod import ARTIFACT, Pod
@@ -20,7 +21,9 @@ from slipway.sdk.manifest import CODE_DIR, MODEL_FILE, ONNX_FILE, Content, Modul
 from slipway.sdk.plugin import Arrays, Compression
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 
 class PodContext:
@@ -54,6 +57,13 @@ class PodContext:
 
     def data(self) -> Arrays:
         return read_arrays(self._dataset)
+
+    @property
+    def int8_saturates(self) -> bool:
+        return kernels.int8_saturates()
+
+    def kernel_error(self, graph: bytes, samples: NDArray[np.float32]) -> float:
+        return kernels.kernel_error(graph, samples)
 
     def load_module(self, model: Artifact) -> torch.nn.Module:
         from slipway.runtime.modules import load_module

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
-from slipway.api.reports import Report
+from slipway.api.reports import SATURATION, Report
 from slipway.api.tasks import EvaluateTask
+from slipway.runtime import kernels
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.pod import Pod
 from slipway.runtime.predictions import Predictions, write_predictions
@@ -29,9 +30,12 @@ def run(task: EvaluateTask, pod: Pod) -> Report:
     model = pod.read(task.model, State.ONNX)
     data = pod.read(task.data.artifact, State.DATASET)
     arrays = read_arrays(data)
-    predicted = predict(open_session(model.file(ONNX_FILE)), arrays)
+    graph = model.file(ONNX_FILE)
+    predicted = predict(open_session(graph), arrays)
     predictions = Predictions(predicted, arrays.targets, data.digest)
     metrics = {"accuracy": predictions.accuracy, "samples": float(len(predicted))}
+    if kernels.int8_saturates():
+        metrics[SATURATION] = round(kernels.saturation(graph, arrays.inputs), 6)
     provenance = Provenance(task=task.task, parents=(model.digest, data.digest), metrics=metrics)
     return pod.succeeded(write_predictions(pod.store, pod.own_artifact, predictions, provenance), metrics)
 

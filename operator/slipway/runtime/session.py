@@ -14,18 +14,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Raises ArtifactError for a file that onnxruntime cannot load."""
+def open_session(graph: Path | bytes, *, fused: bool = True, precise: bool = False) -> onnxruntime.InferenceSession:
+    """Load the graph. Raises ArtifactError for what onnxruntime cannot load.
+
+    fused: False runs every node by itself. precise: no kernel whose sums of 8-bit products may saturate, which is
+    slower. Both only to compare with: Triton does neither.
+    """
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # a pod calls nobody
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    given, name = (graph, "the graph") if isinstance(graph, bytes) else (str(graph), str(graph))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors share no base class but this
-        raise ArtifactError(f"onnxruntime cannot load {path}: {error}") from error
+        raise ArtifactError(f"onnxruntime cannot load {name}: {error}") from error
 
 
 def tensors(arguments: list[Any]) -> tuple[Tensor, ...]:

@@ -11,7 +11,9 @@ from safetensors.numpy import save
 
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import ArtifactError
+from slipway.api.reports import SATURATION
 from slipway.api.tasks import DataRef, EvaluateTask
+from slipway.runtime import kernels
 from slipway.runtime.predictions import read_predictions
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from support.graphs import content_of, identity_graph, mlp_graph
@@ -30,7 +32,8 @@ def model_in(store: Path, graph: bytes) -> ArtifactRef:
     return put(store, "model", content_of((3,), 3), {ONNX_FILE: graph})
 
 
-def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path):
+def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "int8_saturates", lambda: False)
     predicted = TARGETS.copy()
     predicted[[0, 64, 149]] = (predicted[[0, 64, 149]] + 1) % 3  # one wrong in each batch of 64
     task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, np.eye(3)[predicted]))
@@ -40,6 +43,15 @@ def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path)
     assert kept.predicted.tolist() == predicted.tolist()
     assert kept.targets.tolist() == TARGETS.tolist()
     assert kept.data == task.data.artifact.digest
+
+
+def test_a_processor_whose_kernels_saturate_reports_how_far_the_scores_are_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kernels, "int8_saturates", lambda: True)
+    monkeypatch.setattr(kernels, "saturation", lambda _graph, samples: len(samples) / 1000)
+    task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, np.eye(3)[TARGETS]))
+    assert do(tmp_path, "evaluate", task).metrics == {"accuracy": 1.0, "samples": 150.0, SATURATION: 0.15}
 
 
 def test_data_of_another_shape_is_refused(tmp_path: Path):

@@ -18,6 +18,9 @@ from slipway.api.reports import PairedCounts
 _HALVINGS = 60
 """Bisection of an interval of length 2 ends below 2e-18: less than a double resolves."""
 
+SATURATED = 0.01
+"""Share of the scores' size from which saturation, and not the rounding of fused kernels, explains a loss."""
+
 
 def drop_bound(n: int, lost: int, gained: int, confidence: float) -> float:
     """Upper confidence bound, in [-1, 1], of the probability of `lost` less that of `gained`; 1 where n is 0.
@@ -52,11 +55,14 @@ def _score(n: int, lost: int, gained: int, drop: float) -> float:
     return distance / sqrt(variance) if variance > 0 else (0.0 if distance == 0 else -inf)
 
 
-def judge(counts: PairedCounts, gate: Gate, *, same_model: bool, data: str) -> GateResult:
+def judge(
+    counts: PairedCounts, gate: Gate, *, same_model: bool, data: str, saturation: float | None = None
+) -> GateResult:
     """What the gate decides on these counts.
 
     same_model: baseline and candidate are one artifact, so the drop is zero, not merely estimated as zero.
     data: digest of the evaluation data that was counted on.
+    saturation: what the candidate's evaluation measured of it; None where the kernels are exact.
     """
     bound = 0.0 if same_model else drop_bound(counts.n, counts.lost, counts.gained, gate.confidence)
     of = max(counts.n, 1)
@@ -70,20 +76,27 @@ def judge(counts: PairedCounts, gate: Gate, *, same_model: bool, data: str) -> G
         counts=counts,
         same_model=same_model,
         data=data,
+        saturation=None if saturation is None else min(max(saturation, 0.0), 1.0),
     )
 
 
 def rejudged(result: GateResult, gate: Gate) -> GateResult:
     """The same counts under the gate as the spec has it now."""
-    return judge(result.counts, gate, same_model=result.same_model, data=result.data)
+    return judge(result.counts, gate, same_model=result.same_model, data=result.data, saturation=result.saturation)
 
 
 def refusal(result: GateResult) -> str:
     """Why the gate refuses, with every figure that it was decided on."""
     counts = result.counts
+    cure = "compress less, or evaluate on more samples"
+    if result.saturation is not None and result.saturation >= SATURATED:
+        cure = (
+            f"8-bit sums saturate on the processor that evaluated it (x86 without VNNI) and change its scores by"
+            f" {result.saturation:.1%}: use 7-bit weights (params.reduce_range: true of quantize-int8)"
+        )
     return (
         f"accuracy {result.accuracy_candidate:.4f} against {result.accuracy_baseline:.4f} of the uncompressed model"
         f" on n={counts.n} held-out samples ({counts.lost} lost, {counts.gained} gained): with confidence"
         f" {result.confidence:g} the drop may be as large as {result.drop_bound:.4f}, and"
-        f" spec.evaluation.gate.maxDrop is {result.max_drop:g}; compress less, or evaluate on more samples"
+        f" spec.evaluation.gate.maxDrop is {result.max_drop:g}; {cure}"
     )

@@ -11,7 +11,8 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.datasource import DataSource
 from slipway.api.modeldeployment import Evaluation, GateResult, ModelDeploymentSpec, Revision
-from slipway.api.status import TaskState
+from slipway.api.reports import SATURATION
+from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import CompareTask, CompressTask, DataRef, EvaluateTask, PackageTask, PrepareTask
 from slipway.plan.deployment.gate import judge, refusal, rejudged
 from slipway.plan.deployment.ledger import Ledger
@@ -150,20 +151,29 @@ class Pipeline:
         candidate = self._predictions("candidate", revision.model, data)
         if baseline is None or candidate is None:
             return None
-        work = self._decide("compare", CompareTask(baseline=baseline, candidate=candidate))
+        predictions, scored = candidate
+        work = self._decide("compare", CompareTask(baseline=baseline[0], candidate=predictions))
         record = self.ledger.follow(work, "comparison of the two models")
         if record.state is not TaskState.SUCCEEDED:
             return None
         if record.counts is None:
             raise Stuck("StepFailed", f"the comparison of the two models left no counts; see job/{record.job}")
         same = revision.baseline is not None and revision.baseline == revision.model
-        return judge(record.counts, evaluation.gate, same_model=same, data=digest)
+        saturation = (scored.metrics or {}).get(SATURATION)
+        return judge(record.counts, evaluation.gate, same_model=same, data=digest, saturation=saturation)
 
-    def _predictions(self, role: str, model: ArtifactRef | None, data: DataRef | None) -> ArtifactRef | None:
+    def _predictions(
+        self, role: str, model: ArtifactRef | None, data: DataRef | None
+    ) -> tuple[ArtifactRef, TaskRecord] | None:
+        """The model's answers to the data, and the record of the task that gathered them."""
         if model is None or data is None:
             return None
-        work = self._decide(f"evaluate-{role}", EvaluateTask(model=model, data=data))
-        return self.ledger.artifact(work, f"evaluation of the {role}", State.PREDICTIONS)
+        work, label = (
+            self._decide(f"evaluate-{role}", EvaluateTask(model=model, data=data)),
+            f"evaluation of the {role}",
+        )
+        predictions = self.ledger.artifact(work, label, State.PREDICTIONS)
+        return (predictions, self.ledger.follow(work, label)) if predictions else None
 
     def _refused(self, gate: GateResult | None) -> Standing | None:
         """None where the candidate may serve."""

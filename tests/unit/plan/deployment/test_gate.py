@@ -116,6 +116,23 @@ def test_a_changed_gate_is_recomputed_from_the_counts():
     assert rejudged(mild, Gate(max_drop=0.01)) == strict
 
 
+@pytest.mark.parametrize(("measured", "kept"), [(0.25, 0.25), (-1.0, 0.0), (2.0**70, 1.0), (None, None)])
+def test_the_saturation_that_was_measured_is_kept_in_bounds_and_by_a_changed_gate(measured, kept):
+    result = judge(COUNTS, Gate(), same_model=False, data=DIGEST, saturation=measured)
+    assert (result.saturation, rejudged(result, Gate(max_drop=0.5)).saturation) == (kept, kept)
+
+
+def test_a_refusal_names_saturation_where_it_was_seen_and_nowhere_else():
+    counts = PairedCounts(n=540, baseline_right=527, lost=184, gained=0)
+    cause = (
+        "8-bit sums saturate on the processor that evaluated it (x86 without VNNI) and change its scores by 35.4%: use"
+        " 7-bit weights (params.reduce_range: true of quantize-int8)"
+    )
+    for measured, told in ((0.354, True), (0.009, False), (0.0, False), (None, False)):
+        message = refusal(judge(counts, Gate(), same_model=False, data=DIGEST, saturation=measured))
+        assert message.endswith(cause if told else "; compress less, or evaluate on more samples")
+
+
 def test_a_refusal_tells_every_figure_it_was_decided_on():
     result = judge(
         PairedCounts(n=540, baseline_right=524, lost=18, gained=2), Gate(max_drop=0.02), same_model=False, data=DIGEST

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, JOB, SERVICE, TRAINING_JOB, Key, key_of
+from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, JOB, SERVICE, TRAINING_JOB, Key, Object, key_of
 from slipway.plan.deployment import plan_deployment
 from slipway.plan.parent import ROLE_LABEL
 from support.builders import (
@@ -169,6 +169,26 @@ def test_a_gate_that_refuses_the_first_revision_leaves_nothing_to_serve():
     for figure in ("0.9407", "0.9704", "n=540", "0.0453", "maxDrop is 0.02"):
         assert figure in message(world)
     assert "package" not in world.jobs()
+
+
+def test_a_gate_that_refuses_a_candidate_whose_sums_saturate_names_the_cause():
+    """The figure comes from the pod that evaluated the candidate, and stays with what the gate decided."""
+    world = world_with()
+    counts = counting(lost=184, n=540)
+
+    def off_by_a_third(wanted: Object, job: Object) -> Object | None:
+        report = counts(wanted, job)
+        if job["metadata"]["labels"]["slipway.dev/role"] != "evaluate-candidate" or report is None:
+            return report
+        return {**report, "metrics": {**report["metrics"], "saturation": 0.354}}
+
+    world.behaviour = off_by_a_third
+    world.run(DIGITS)
+    assert reason(world) == "GateRefused"
+    assert "saturate on the processor that evaluated it" in message(world)
+    assert "change its scores by 35.4%: use 7-bit weights" in message(world)
+    assert "compress less" not in message(world)
+    assert world.status(DIGITS)["revisions"][-1]["gate"]["saturation"] == 0.354
 
 
 def test_a_gate_that_refuses_leaves_the_running_revision_alone():
