@@ -31,7 +31,12 @@ from support.chart import (
 from support.places import Json
 
 EVERYTHING: Json = {
-    "image": {"pullSecrets": [{"name": "registry"}], "pullPolicy": "Always"},
+    "image": {
+        "pullSecrets": [{"name": "registry"}],
+        "pullPolicy": "Always",
+        "digests": {"operator": f"sha256:{'a' * 64}", "runtime": f"sha256:{'b' * 64}"},
+        "mirrors": ["mirror.example/cache"],
+    },
     "replicas": 2,
     "namespaces": ["team-a", "team-b"],
     "log": {"format": "console", "level": "debug"},
@@ -327,3 +332,35 @@ def test_the_manifests_of_the_notes_can_be_pasted(cluster: ApiServer, values: Js
 )
 def test_a_wrong_value_is_refused_by_name(values: Json, named: str):
     assert named in refusal(values)
+
+
+DIGEST_A, DIGEST_B = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("image", "digest", "said"),
+    [
+        ("slipway/runtime:1.2", "", "slipway/runtime:1.2"),
+        ("slipway/runtime:1.2", DIGEST_A, f"slipway/runtime@{DIGEST_A}"),
+        ("slipway/runtime", DIGEST_A, f"slipway/runtime@{DIGEST_A}"),
+        ("registry.example:5000/slipway/runtime:1.2", DIGEST_A, f"registry.example:5000/slipway/runtime@{DIGEST_A}"),
+        ("registry.example:5000/slipway/runtime", DIGEST_A, f"registry.example:5000/slipway/runtime@{DIGEST_A}"),
+        (f"slipway/runtime:1.2@{DIGEST_B}", DIGEST_A, f"slipway/runtime@{DIGEST_A}"),
+        (f"slipway/runtime@{DIGEST_B}", "", f"slipway/runtime@{DIGEST_B}"),
+    ],
+)
+def test_a_digest_takes_the_place_of_the_tag(image: str, digest: str, said: str) -> None:
+    names = ("operator", "runtime", "serving")
+    values = {"image": {**dict.fromkeys(names, image), "digests": dict.fromkeys(names, digest)}}
+    (deployment,) = of_kind(rendered(values), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert {container["image"], env["SLIPWAY_RUNTIME_IMAGE"], env["SLIPWAY_SERVING_IMAGE"]} == {said}
+
+
+def test_mirrors_of_images_are_handed_to_the_operator() -> None:
+    for mirrors in ([], ["mirror.example/a", "mirror.example/b"]):
+        (deployment,) = of_kind(rendered({"image": {"mirrors": mirrors}}), "Deployment")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        env = {one["name"]: one.get("value") for one in container["env"]}
+        assert env.get("SLIPWAY_IMAGE_MIRRORS", "").split() == mirrors

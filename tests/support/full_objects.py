@@ -127,6 +127,7 @@ def model_deployments() -> list[Json]:
         "model": {"trainingJob": "digits"},
         "store": "default",
         "compression": {
+            "conversion": "export-onnx",
             "steps": [{"plugin": "prune-structured", "params": {"ratio": 0.5}}],
             "data": train,
             "seed": 1,

@@ -92,6 +92,17 @@ stores.yaml: |
 {{- toJson $names -}}
 {{- end -}}
 
+{{/* An image of the values, by its digest where one is given. Called with (list $ "operator"). */}}
+{{- define "slipway.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index $root.Values.image (index . 1) -}}
+{{- with index ($root.Values.image.digests | default dict) (index . 1) -}}
+{{- printf "%s@%s" (regexReplaceAll "(:[^/:@]+)?(@sha256:[0-9a-f]{64})?$" $image "") . -}}
+{{- else -}}
+{{- $image -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "slipway.leaseName" -}}
 {{- include "slipway.fullname" . }}-operator
 {{- end -}}

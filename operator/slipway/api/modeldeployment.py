@@ -61,6 +61,9 @@ class Compression(Model):
 
     steps: tuple[CompressionStep, ...] = Field(default=(), max_length=16)
     """The steps."""
+    conversion: ObjectName | None = None
+    """Name of the CompressionPlugin that converts models, the baseline's too, to the format that serves. Absent: the
+    operator's own, which runs in its runtime image. Set it to use another one; none is ever chosen by itself."""
     data: DataSource | None = None
     """Data to calibrate and fine-tune with. Absent: the train data of the TrainingJob."""
     resources: Resources = Field(default_factory=Resources)

@@ -25,6 +25,14 @@ def operator(
     image_pull_policy: Annotated[
         str, typer.Option("--image-pull-policy", envvar="SLIPWAY_IMAGE_PULL_POLICY", help="Of both images.")
     ] = "IfNotPresent",
+    image_mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image-mirror",
+            envvar="SLIPWAY_IMAGE_MIRRORS",
+            help="Registry that an admission webhook puts before the images of pods; may be repeated.",
+        ),
+    ] = None,
     namespace: Annotated[
         list[str] | None, typer.Option("--namespace", "-n", help="Serve it; may be repeated. Default: all.")
     ] = None,
@@ -66,7 +74,7 @@ def operator(
     raise typer.Exit(
         run_operator(
             Options(
-                Settings(runtime_image, serving_image, image_pull_policy),
+                Settings(runtime_image, serving_image, image_pull_policy, tuple(image_mirror or ())),
                 namespaces=tuple(namespace or ()),
                 workers=workers,
                 elect=leader_election,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from slipway.api.errors import Forbidden, NotFound
 from slipway.api.kinds import (
@@ -61,7 +62,7 @@ async def settings_of(cluster: Cluster, objects: Sequence[Object], given: tuple[
     if known is None:
         what = "the operator's images cannot be found in the cluster; give --runtime-image and --serving-image"
         raise CommandError(what, USAGE)
-    return Settings(runtime or known.runtime_image, serving or known.serving_image, known.image_pull_policy)
+    return replace(known, runtime_image=runtime or known.runtime_image, serving_image=serving or known.serving_image)
 
 
 async def _operators(cluster: Cluster) -> Settings | None:
@@ -75,7 +76,8 @@ async def _operators(cluster: Cluster) -> Settings | None:
             env = {one["name"]: one.get("value") for one in container.get("env", ())}
             if all(env.get(name) for name in _IMAGES):
                 policy = env.get("SLIPWAY_IMAGE_PULL_POLICY") or "IfNotPresent"
-                return Settings(env[_IMAGES[0]], env[_IMAGES[1]], policy)
+                mirrors = (env.get("SLIPWAY_IMAGE_MIRRORS") or "").split()
+                return Settings(env[_IMAGES[0]], env[_IMAGES[1]], policy, tuple(mirrors))
     return None
 
 

@@ -10,7 +10,7 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
-from slipway.plan.deployment.steps import SERVED, Step, plan_steps, plugins_in
+from slipway.plan.deployment.steps import SERVED, Offer, Step, plan_steps, plugins_in
 from slipway.plan.references import NotYet, known_pool, placement_of
 from slipway.plan.seen import Seen
 
@@ -40,13 +40,14 @@ def shape_of(spec: TrainingJobSpec, attempt: Attempt) -> str:
     return f"{pods} x {each} ({why}) = {ranks}; {asks}"
 
 
-def conversions_of(deployment: ModelDeployment, seen: Seen) -> Mapping[str, tuple[Step, str]]:
+def conversions_of(deployment: ModelDeployment, seen: Seen, runtime_image: str) -> Mapping[str, tuple[Step, str]]:
     """The steps by the names of their tasks, and why those stand there that nobody asked for."""
     spec, status = deployment.spec, deployment.status
     state = (status.model.state if status.model else None) or State.MODULE
     reasons: dict[str, tuple[Step, str]] = {}
     try:
-        steps = plan_steps(spec.compression.steps, state, plugins_in(seen), has_data=True)
+        offer = Offer(plugins_in(seen), spec.compression.conversion, runtime_image)
+        steps = plan_steps(spec.compression.steps, state, offer, has_data=True)
     except (SpecError, NotYet):
         return {}
     left_by = "the model"

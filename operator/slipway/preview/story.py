@@ -121,7 +121,7 @@ def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
         yield Node(f"takes the model of TrainingJob {source.training_job}{waits}")
     elif source.stored:
         yield Node(f"takes the model {source.stored.uri} from the store")
-    conversions = conversions_of(deployment, outlook.cache)
+    conversions = conversions_of(deployment, outlook.cache, outlook.settings.runtime_image)
     tasks = _tasks(outlook, key, deployment.status.tasks, conversions)
     yield from tasks
     compared = any(node.text.startswith("compare:") for node in tasks)

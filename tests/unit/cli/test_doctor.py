@@ -15,7 +15,7 @@ from typer.testing import Result
 from slipway.api.crds import RESOURCES, crd
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, POD, Object
 from slipway.local.supply import installed_plugins
-from support.builders import T0, claim, pool, resource, store, wire_time
+from support.builders import DIGEST, T0, claim, pool, resource, store, wire_time
 from support.kubehttp import KubeHttp
 
 Slipway = Callable[..., Result]
@@ -55,9 +55,12 @@ class Patient:
         return KubeHttp([list(self.objects.values())], answers=self.answers)
 
 
-def operator(*args: str, ready: int = 1) -> Object:
+def operator(*args: str, ready: int = 1, runtime: str = f"r@{DIGEST}") -> Object:
     labels = {"app.kubernetes.io/part-of": "slipway"}
-    images = [{"name": "SLIPWAY_RUNTIME_IMAGE", "value": "r:1"}, {"name": "SLIPWAY_SERVING_IMAGE", "value": "s:1"}]
+    images = [
+        {"name": "SLIPWAY_RUNTIME_IMAGE", "value": runtime},
+        {"name": "SLIPWAY_SERVING_IMAGE", "value": f"s@{DIGEST}"},
+    ]
     pod = {"serviceAccountName": "slipway", "containers": [{"name": "operator", "args": list(args), "env": images}]}
     made = resource(DEPLOYMENT, "slipway", status={"readyReplicas": ready}, replicas=1, template={"spec": pod})
     made["metadata"] |= {"namespace": "slipway-system", "labels": labels}
@@ -198,6 +201,9 @@ ILL = {
     ),
     "a bucket that is away": (set_object("store", bucket("Reconciling")), "stores", "warn", "StoreRefused"),
     "an image that nobody can pull": (set_object("pod", stuck_pod()), "images", "fail", "r:2 (ImagePullBackOff)"),
+    "an image by its tag alone": (
+        set_object("operator", operator(runtime="r:1")), "images", "warn", "r:1: named by a tag",
+    ),
     "another version of a plugin": (
         set_object("quantize-int8", other_version()), "plugins", "warn", "quantize-int8 is 0.9 in the cluster and 1.",
     ),

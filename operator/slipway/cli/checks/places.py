@@ -10,6 +10,8 @@ from slipway.api.findings import Finding
 from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, POD, PVC, Object
 from slipway.cli.checks.asking import Asked, counted
+from slipway.cli.exits import CommandError
+from slipway.cli.present import settings_of
 from slipway.cli.together import together
 from slipway.plan.store import SHARED_MODE
 from slipway.preview.outlook import verdict_of
@@ -112,7 +114,23 @@ async def names(asked: Asked) -> list[Finding]:
 
 
 async def images(asked: Asked) -> list[Finding]:
-    """Whether any pod of ours waits for its image."""
+    """Whether any pod of ours waits for its image, and whether the operator's are named by digest."""
+    return [await _pulled(asked), *await _tagged(asked)]
+
+
+async def _tagged(asked: Asked) -> list[Finding]:
+    try:
+        known = await settings_of(asked.way.cluster, (), (None, None))
+    except CommandError:  # another check says that there is no operator
+        return []
+    tagged = [image for image in (known.runtime_image, known.serving_image) if "@sha256:" not in image]
+    if not tagged:
+        return []
+    what = f"{', '.join(tagged)}: named by a tag, which may come to name other bits under the results that are there"
+    return [Finding("images", "warn", what, "set image.digests of the chart")]
+
+
+async def _pulled(asked: Asked) -> Finding:
     pods = await asked.list(POD, labels=dict(MANAGED))
     waiting = [
         (pod["metadata"]["name"], one["image"], state["reason"])
@@ -123,7 +141,7 @@ async def images(asked: Asked) -> list[Finding]:
     ]
     if not waiting:
         told = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
-        return [Finding("images", "ok", f"{told}; --deep pulls the runtime image")]
+        return Finding("images", "ok", f"{told}; --deep pulls the runtime image")
     pod, image, reason = waiting[0]
     cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
-    return [Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)]
+    return Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)

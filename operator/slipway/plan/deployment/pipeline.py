@@ -18,7 +18,7 @@ from slipway.plan.deployment.gate import judge, refusal, rejudged
 from slipway.plan.deployment.ledger import Ledger
 from slipway.plan.deployment.source import Source, data_digest, step_data
 from slipway.plan.deployment.standing import Stage, Standing, Stuck
-from slipway.plan.deployment.steps import Plugins, Step, conversion, plan_steps
+from slipway.plan.deployment.steps import Offer, Plugins, Step, conversion, plan_steps
 from slipway.plan.plan import Settings
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import SMALL, Work
@@ -57,8 +57,9 @@ class Pipeline:
         Raises SpecError, NotYet and Stuck.
         """
         data = step_data(self.spec, self.source)
-        steps = plan_steps(self.spec.compression.steps, self.source.state, plugins, has_data=data is not None)
-        baseline, candidate = self._compressed(steps, data, plugins)
+        offer = Offer(plugins, self.spec.compression.conversion, self.settings.runtime_image)
+        steps = plan_steps(self.spec.compression.steps, self.source.state, offer, has_data=data is not None)
+        baseline, candidate = self._compressed(steps, data, offer)
         # From the records, in each round: as long as it is not packed, all its tasks are followed and so kept.
         revision = revision.model_copy(update={"baseline": baseline, "model": candidate, "gate": None})
         gate = self._proven(revision, self.spec.evaluation)
@@ -82,12 +83,12 @@ class Pipeline:
     # --- Steps --------------------------------------------------------------------------------------------------
 
     def _compressed(
-        self, steps: list[Step], data: DataSource | None, plugins: Plugins
+        self, steps: list[Step], data: DataSource | None, offer: Offer
     ) -> tuple[ArtifactRef | None, ArtifactRef | None]:
         """The uncompressed and the compressed model as ONNX, each as far as it is there."""
         baseline: ArtifactRef | None = self.source.model
         if self.source.state is not State.ONNX:
-            step = conversion(self.source.state, plugins, role="convert-baseline", of="the baseline")
+            step = conversion(self.source.state, offer, role="convert-baseline", of="the baseline")
             baseline = self._step(step, self.source.model, None)
         candidate: ArtifactRef | None = self.source.model
         for step in steps:

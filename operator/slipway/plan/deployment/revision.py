@@ -24,11 +24,13 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
 
     Defaults are left out, so a field that a later version adds changes no digest. Replicas are left out: they are
     applied live. So are the steps' resources, which decide no result, and the evaluation: it proves a revision and
-    makes none. Without steps nothing of the compression matters.
+    makes none. Without steps nothing of the compression matters but the conversion.
     """
     made: dict[str, object] = {"version": PROJECTION, "model": model_digest}
     if spec.compression.steps:
         made["compression"] = _set_fields(spec.compression, without="resources")
+    elif spec.compression.conversion is not None:
+        made["compression"] = {"conversion": spec.compression.conversion}
     made["serving"] = _set_fields(spec.serving, without="replicas")
     made["store"] = spec.store  # its claim is mounted in the pods
     return digest_of(made)

@@ -20,12 +20,27 @@ from slipway.plan.deployment.params import check_params
 from slipway.plan.references import NotYet
 from slipway.plan.seen import Seen
 
-STEPS = "spec.compression.steps"
+STEPS, CONVERSION = "spec.compression.steps", "spec.compression.conversion"
 SERVED = State.ONNX
 """What a model must be to be evaluated, packed and served."""
 
+SHIPPED_CONVERSION = "export-onnx"
+"""Name of the conversion that comes with the operator."""
+
 Plugins = Mapping[str, CompressionPluginSpec | None]
 """By name; None for one whose object cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What there is to build steps from.
+
+    conversion: the name that the spec chooses; None for the operator's own. runtime_image: that of the operator.
+    """
+
+    plugins: Plugins
+    conversion: str | None = None
+    runtime_image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +69,14 @@ def _spec_of(obj: Mapping[str, Any]) -> CompressionPluginSpec | None:
         return None
 
 
-def plan_steps(steps: tuple[CompressionStep, ...], state: State, plugins: Plugins, *, has_data: bool) -> list[Step]:
+def plan_steps(steps: tuple[CompressionStep, ...], state: State, offer: Offer, *, has_data: bool) -> list[Step]:
     """The steps from a model of that state to one that can be served.
 
     has_data: whether there is anything to calibrate or fine-tune with. Raises SpecError for what the spec cannot
-    have (IllegalOrder, InvalidParams, DataMissing, PluginInvalid), and NotYet (PluginNotFound) only where all else is
-    good.
+    have (IllegalOrder, InvalidParams, DataMissing, PluginInvalid, ConversionNotChosen), and NotYet (PluginNotFound)
+    only where all else is good.
     """
+    plugins = offer.plugins
     missing = [step.plugin for step in steps if step.plugin not in plugins]
     known = [(index, step, _usable(index, step, plugins)) for index, step in enumerate(steps) if step.plugin in plugins]
     for index, step, plugin in known:
@@ -70,7 +86,7 @@ def plan_steps(steps: tuple[CompressionStep, ...], state: State, plugins: Plugin
             raise SpecError("spec.compression.data", problem, "name the data to use", reason="DataMissing")
     if missing:
         raise NotYet("PluginNotFound", f'{STEPS}: there is no CompressionPlugin "{missing[0]}"; apply its manifest')
-    return _ordered(known, state, plugins)
+    return _ordered(known, state, offer)
 
 
 def _usable(index: int, step: CompressionStep, plugins: Plugins) -> CompressionPluginSpec:
@@ -81,9 +97,7 @@ def _usable(index: int, step: CompressionStep, plugins: Plugins) -> CompressionP
     return plugin
 
 
-def _ordered(
-    known: list[tuple[int, CompressionStep, CompressionPluginSpec]], state: State, plugins: Plugins
-) -> list[Step]:
+def _ordered(known: list[tuple[int, CompressionStep, CompressionPluginSpec]], state: State, offer: Offer) -> list[Step]:
     planned: list[Step] = []
     left_by = "the model"
     for index, step, plugin in known:
@@ -96,25 +110,49 @@ def _ordered(
                     f"put {step.plugin} before {left_by}" if planned else "start from a model of that state",
                     reason="IllegalOrder",
                 )
-            planned.append(conversion(state, plugins, role="convert"))
+            planned.append(conversion(state, offer, role="convert"))
         role = f"step-{index}-{step.plugin.replace('.', '-')}"[:63].rstrip("-")
         planned.append(Step(role, f"{STEPS}[{index}] ({step.plugin} {plugin.version})", plugin, step.params))
         state, left_by = State(plugin.produces), f"{step.plugin} ({STEPS}[{index}])"
     if state is not SERVED:
-        planned.append(conversion(state, plugins, role="convert"))
+        planned.append(conversion(state, offer, role="convert"))
     return planned
 
 
-def conversion(state: State, plugins: Plugins, *, role: str, of: str = "") -> Step:
-    """The plugin that converts a model of that state to one that can be served: the first by name.
+def conversion(state: State, offer: Offer, *, role: str, of: str = "") -> Step:
+    """The plugin that converts a model of that state to one that can be served.
 
-    of: what is converted, where it is not what the steps work on.
+    It is the one that the spec names, or the operator's own, which runs in the runtime image: what makes the baseline
+    decides what every gate compares with, so that nobody else's is chosen by itself, whatever its name.
 
-    Raises NotYet (PluginNotFound) where no plugin does.
+    of: what is converted, where it is not what the steps work on. Raises SpecError (ConversionNotChosen) and NotYet
+    (PluginNotFound).
     """
-    for name, plugin in sorted(plugins.items()):
-        if plugin and plugin.conversion and plugin.consumes == state and plugin.produces == SERVED:
-            label = f"conversion{f' of {of}' if of else ''} to {SERVED} ({name} {plugin.version})"
-            return Step(role, label, plugin, {}, conversion=True)
-    message = f"no CompressionPlugin converts a model of state {state} to {SERVED}; apply one, as export-onnx"
+    able = {
+        name: plugin
+        for name, plugin in sorted(offer.plugins.items())
+        if plugin and plugin.conversion and plugin.consumes == state and plugin.produces == SERVED
+    }
+    name = _chosen(state, able, offer)
+    label = f"conversion{f' of {of}' if of else ''} to {SERVED} ({name} {able[name].version})"
+    return Step(role, label, able[name], {}, conversion=True)
+
+
+def _chosen(state: State, able: Mapping[str, CompressionPluginSpec], offer: Offer) -> str:
+    wanted = offer.conversion
+    if wanted is not None and wanted in able:
+        return wanted
+    if wanted in offer.plugins:
+        problem = f"CompressionPlugin {wanted} is no conversion of a model of state {state} to {SERVED}"
+        raise SpecError(CONVERSION, problem, f"name one of: {', '.join(able) or 'none'}", reason="ConversionNotChosen")
+    if wanted is not None:
+        raise NotYet("PluginNotFound", f'{CONVERSION}: there is no CompressionPlugin "{wanted}"; apply its manifest')
+    own = [name for name, plugin in able.items() if plugin.image in (None, offer.runtime_image)]
+    if len(own) == 1 or SHIPPED_CONVERSION in own:
+        return SHIPPED_CONVERSION if SHIPPED_CONVERSION in own else own[0]
+    if able:
+        whose = "several of the operator's own image convert" if own else "only plugins of other images convert"
+        problem = f"is missing, and {whose} a model of state {state} to {SERVED}: {', '.join([*(own or able)][:8])}"
+        raise SpecError(CONVERSION, problem, "name the one to use", reason="ConversionNotChosen")
+    message = f"no CompressionPlugin converts a model of state {state} to {SERVED}; apply one, as {SHIPPED_CONVERSION}"
     raise NotYet("PluginNotFound", message)

@@ -6,21 +6,24 @@ import pytest
 
 from slipway.api.artifacts import State
 from slipway.api.errors import SpecError
+from slipway.api.kinds import JOB
 from slipway.api.modeldeployment import CompressionStep
 from slipway.plan.deployment.params import check_params
-from slipway.plan.deployment.steps import plan_steps, plugins_in
+from slipway.plan.deployment.steps import Offer, plan_steps, plugins_in
 from slipway.plan.references import NotYet
 from slipway.plan.seen import Snapshot
-from support.builders import export_plugin, plugin, plugins, prune_plugin, quantize_plugin
+from support.builders import SETTINGS, export_plugin, plugin, plugins, prune_plugin, quantize_plugin
+from support.deployments import DIGITS, world_with
 
 PRUNE = ("prune-structured", {"ratio": 0.5})
 QUANTIZE = ("quantize-int8", {})
 
 
-def planned(*steps, state=State.MODULE, offered=None, has_data=True):
+def planned(*steps, state=State.MODULE, offered=None, has_data=True, conversion=None):
     wanted = tuple(CompressionStep(plugin=name, params=params) for name, params in steps)
     known = plugins_in(Snapshot(plugins() if offered is None else offered))
-    return plan_steps(wanted, state, known, has_data=has_data)
+    offer = Offer(known, conversion, SETTINGS.runtime_image)
+    return plan_steps(wanted, state, offer, has_data=has_data)
 
 
 def roles(*steps, **options):
@@ -161,3 +164,77 @@ def test_a_missing_conversion_is_waited_for():
         planned(PRUNE, offered=[prune_plugin()])
     assert caught.value.reason == "PluginNotFound"
     assert "converts a model of state module to onnx" in caught.value.message
+
+
+def another(name, **spec):
+    """A conversion of a third party."""
+    return plugin(name, "module", "onnx", **{"conversion": True, "image": "third.example/party:1", **spec})
+
+
+@pytest.mark.parametrize(
+    ("offered", "conversion", "chosen"),
+    [
+        ([export_plugin(), another("aaa")], None, "export-onnx"),
+        ([export_plugin(), another("aaa", image=None)], None, "export-onnx"),
+        ([export_plugin(), another("aaa"), another("zzz")], None, "export-onnx"),
+        ([plugin("mine", "module", "onnx", conversion=True), another("aaa")], None, "mine"),
+        ([plugin("mine", "module", "onnx", conversion=True, image=SETTINGS.runtime_image)], None, "mine"),
+        ([export_plugin(), another("aaa")], "aaa", "aaa"),
+        ([another("aaa")], "aaa", "aaa"),
+    ],
+)
+def test_the_operators_own_conversion_is_used_unless_the_spec_names_another(offered, conversion, chosen):
+    step = planned(offered=offered, conversion=conversion)[0]
+    assert (step.conversion, step.plugin.entry_point) == (True, chosen)
+
+
+@pytest.mark.parametrize(
+    ("offered", "conversion", "said"),
+    [
+        (
+            [another("aaa")],
+            None,
+            "is missing, and only plugins of other images convert a model of state module to onnx: aaa",
+        ),
+        ([another("aaa"), another("bbb")], None, "only plugins of other images convert"),
+        ([export_plugin(image="third.example/party:1")], None, "only plugins of other images convert"),
+        (
+            [plugin("a", "module", "onnx", conversion=True), plugin("b", "module", "onnx", conversion=True)],
+            None,
+            "several of the operator's own image convert a model of state module to onnx: a, b",
+        ),
+        ([export_plugin(), quantize_plugin()], "quantize-int8", "CompressionPlugin quantize-int8 is no conversion"),
+        ([export_plugin(), another("aaa", conversion=False)], "aaa", "name one of: export-onnx"),
+    ],
+)
+def test_a_conversion_that_nobody_chose_is_never_the_baselines(offered, conversion, said):
+    with pytest.raises(SpecError) as refused:
+        planned(offered=offered, conversion=conversion)
+    assert refused.value.reason == "ConversionNotChosen"
+    assert refused.value.field == "spec.compression.conversion"
+    assert said in str(refused.value)
+
+
+def test_a_conversion_that_is_named_before_it_is_there_is_waited_for():
+    with pytest.raises(NotYet, match='no CompressionPlugin "later"'):
+        planned(offered=[export_plugin()], conversion="later")
+
+
+def test_a_third_partys_plugin_takes_no_baseline_of_anybody_by_its_name():
+    world = world_with(another("aaa", image="evil.example/aaa:1"))
+    world.run(DIGITS)
+    jobs = [obj for key, obj in world.objects.items() if key.kind == JOB]
+    images = {obj["spec"]["template"]["spec"]["containers"][0]["image"] for obj in jobs}
+    assert jobs
+    assert images == {SETTINGS.runtime_image}
+    assert world.status(DIGITS)["phase"] == "Ready"
+
+
+def test_another_conversion_makes_another_revision_also_without_steps():
+    world = world_with(another("aaa"), steps=(), evaluation=None)
+    world.run(DIGITS)
+    first = world.status(DIGITS)["serving"]
+    world.edit(DIGITS, lambda spec: spec.update(compression={"conversion": "aaa"}))
+    world.run(DIGITS)
+    status = world.status(DIGITS)
+    assert (status["phase"], status["serving"] != first) == ("Ready", True)
