@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from slipway.api.kinds import JOB, SERVICE, TRAINING_JOB, Object
 from slipway.plan.parent import Parent
-from slipway.plan.plan import Happening, Plan, Settings
+from slipway.plan.plan import Happening, Plan, Refusal, Settings
 from slipway.plan.seen import Seen
 
 
-def plan_stub(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
+def plan_stub(obj: Object, seen: Seen, settings: Settings, now: datetime, _refusals: Sequence[Refusal] = ()) -> Plan:
     """Pending -> (Service, Job) -> Running -> Succeeded or Failed, as the Job's conditions say."""
     parent = Parent.of(obj)
     status = obj.get("status", {})

@@ -24,6 +24,10 @@ from slipway.api.podtemplate import PodTemplate, Resources
 from slipway.api.reports import PairedCounts
 from slipway.api.status import Conditions, TaskRecord
 
+MAX_REPLICAS = 1000
+MAX_REVISIONS = 8
+"""Revisions that a status holds."""
+
 
 class StoredModel(Reference):
     """A model that already lies in the store."""
@@ -97,7 +101,7 @@ class Serving(Model):
 
     max_batch_size: int = Field(default=64, ge=1, le=4096)
     """Requests are batched up to so many samples."""
-    replicas: int = Field(default=1, ge=0, le=1000)
+    replicas: int = Field(default=1, ge=0, le=MAX_REPLICAS)
     """Triton pods."""
     resources: Resources = Field(default_factory=Resources)
     """What each pod asks for."""
@@ -229,7 +233,7 @@ class ModelDeploymentStatus(Model):
     """Of the revision under work."""
     accuracy: Annotated[str, Field(max_length=32)] | None = None
     """Accuracy of the served revision on the evaluation data, as 0.9704."""
-    revisions: tuple[Revision, ...] = Field(default=(), max_length=8)
+    revisions: tuple[Revision, ...] = Field(default=(), max_length=MAX_REVISIONS)
     """The revision under work and those that served, newest last."""
     candidate: Annotated[str, Field(max_length=63)] | None = None
     """Name of the revision that the spec wants."""

@@ -32,7 +32,8 @@ class Condition(Model):
     """When the status last flipped; a new message alone does not move it."""
 
 
-Conditions = Annotated[tuple[Condition, ...], Field(max_length=16), UniqueBy("type")]
+MAX_CONDITIONS = 16
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=MAX_CONDITIONS), UniqueBy("type")]
 
 
 class Failure(Model):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
+from slipway.api.errors import SpecError
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.status import Condition, TaskRecord, TaskState
 from slipway.api.trainingjob import TrainingJob
 from slipway.cli.exits import CommandError
 from slipway.cli.texts import one_line, size
+from slipway.plan.parse import parsed
 
 Resource = TrainingJob | ModelDeployment
 _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}
@@ -20,10 +20,11 @@ _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPL
 def typed(obj: Object) -> Resource:
     """The object as its model. Raises CommandError for one that this version cannot read."""
     try:
-        return _MODELS[obj["kind"]].model_validate(obj)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise CommandError(f"{reference(obj)}: this version of slipway cannot read {where}; upgrade it") from error
+        return parsed(_MODELS[obj["kind"]], obj)
+    except SpecError as error:
+        raise CommandError(
+            f"{reference(obj)}: this version of slipway cannot read {error.field}; upgrade it"
+        ) from error
 
 
 def reference(obj: Object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from slipway.local.state import State
 from slipway.local.volumes import Sources
 from slipway.local.watches import TwinWatches
 from slipway.plan.outcomes import is_over
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan, Refusal, Settings
 from slipway.plan.seen import Seen, controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
@@ -196,8 +196,8 @@ def _is_active(key: Key | None, active: Collection[Key]) -> bool:
 def _resting(planner: Planner, active: Collection[Key]) -> Planner:
     """The planner, for what is active; the rest wants nothing."""
 
-    def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime) -> Plan:
+    def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime, refusals: Sequence[Refusal]) -> Plan:
         key = key_of(obj)
-        return planner(obj, seen, settings, moment) if _is_active(key, active) else Plan()
+        return planner(obj, seen, settings, moment, refusals) if _is_active(key, active) else Plan()
 
     return plan

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from slipway.api.status import Condition
+from slipway.api.status import MAX_CONDITIONS, Condition
 
 Truth = Literal["True", "False", "Unknown"]
 
@@ -24,10 +24,13 @@ def with_verdicts(
 ) -> tuple[Condition, ...]:
     """The conditions by type, in the order of the verdicts; lastTransitionTime moves only where the status flips.
 
-    Conditions without a verdict are dropped: every round says all that holds.
+    Every round says all that is ours to say. Conditions of other types stay as they are, behind ours, as many as there
+    is room for: another version or another controller says them.
     """
     before = {condition.type: condition for condition in present}
-    return tuple(_condition(before.get(kind), kind, verdict, generation, now) for kind, verdict in verdicts.items())
+    ours = tuple(_condition(before.get(kind), kind, verdict, generation, now) for kind, verdict in verdicts.items())
+    others = tuple(condition for kind, condition in before.items() if kind not in verdicts)
+    return (*ours, *others)[:MAX_CONDITIONS]
 
 
 def _condition(before: Condition | None, kind: str, verdict: Verdict, generation: int, now: datetime) -> Condition:

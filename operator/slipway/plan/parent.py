@@ -80,20 +80,39 @@ class Parent:
             **body,
         }
 
-    def own(self, seen: Seen, kind: Kind, name: str) -> Object | None:
+    def own(self, seen: Seen, kind: Kind, name: str, uid: str | None = None) -> Object | None:
         """Our child of that name, None where there is none.
 
-        Raises SpecError (reason NameConflict) where the name is somebody else's: never taken over.
+        uid: of the one that we are known to have made. It is followed although it lost its ownerReference, and what
+        else has its name by now does not matter.
+        Raises SpecError (reason NameConflict) where the name is another's: never taken over.
         """
         obj = seen.get(kind, self.namespace, name)
-        if obj is not None and controller_uid(obj) != self.uid:
-            raise SpecError(
-                "metadata.name",
-                f"{kind} {name} exists and belongs to somebody else",
-                f"delete that {kind}, or give this {self.kind} another name",
-                reason=NAME_CONFLICT,
-            )
+        if uid is not None:
+            return obj if obj is not None and obj["metadata"]["uid"] == uid else None
+        self.refuse_foreign(seen, kind, name)
         return obj
+
+    def refuse_foreign(self, seen: Seen, kind: Kind, name: str) -> None:
+        """Raises SpecError (reason NameConflict) where an object of that name is not our child."""
+        if (error := self.conflict(seen, kind, name)) is not None:
+            raise error
+
+    def conflict(self, seen: Seen, kind: Kind, name: str) -> SpecError | None:
+        """What stands under the name of a child of ours and is none, as an error to raise or to tell."""
+        obj = seen.get(kind, self.namespace, name)
+        if obj is None or controller_uid(obj) == self.uid:
+            return None
+        others = (one for one in obj["metadata"].get("ownerReferences", ()) if one.get("controller"))
+        owner = next(
+            (f"its controller is {one.get('kind')} {one.get('name')}" for one in others), "it has no controller"
+        )
+        return SpecError(
+            "metadata.name",
+            f"{kind} {name} exists and belongs to somebody else: {owner}",
+            f"delete {kind} {name}, or restore its ownerReference, or give this {self.kind} another name",
+            reason=NAME_CONFLICT,
+        )
 
 
 def deletion(obj: Object) -> Deletion:

@@ -9,23 +9,56 @@ from pydantic import ValidationError
 from slipway.api.base import Model
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
+from slipway.api.lenient import read_status
 
 M = TypeVar("M", bound=Model)
+S = TypeVar("S", bound=Model)
 
 
 def parsed(model: type[M], obj: Object) -> M:
-    """The object as `model`, which has a spec and may have a status.
+    """The object as `model`, which has a spec and may have a status; of a status as much as this version can read.
 
-    Raises SpecError for a spec that cannot be read (an older CRD let it in), and ValidationError for a status: that
-    is never guessed at, for it is what says what was done already.
+    Raises SpecError for a spec that cannot be read: an older or a newer CRD let it in.
     """
+    present = {part: obj[part] for part in ("spec", "status") if obj.get(part)}
     try:
-        return model.model_validate({part: obj[part] for part in ("spec", "status") if obj.get(part)})
+        return model.model_validate(present)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        if first["loc"] and first["loc"][0] == "status":
-            raise
-        raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), "correct the field") from error
+    if first["loc"] and first["loc"][0] == "status":
+        status = read_status(model.model_fields["status"].annotation, obj["status"])  # type: ignore[arg-type]
+        return parsed(model, {"spec": obj.get("spec"), "status": status.to_wire()})
+    raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), _CURE)
+
+
+def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:
+    """An object that another one names. field: which of its fields does. Raises SpecError, which names both."""
+    try:
+        return parsed(model, obj)
+    except SpecError as error:
+        named = f"{obj['kind']} {obj['metadata']['name']}"
+        problem = f"{named} cannot be used: {error.field}: {error.problem}"
+        cure = f"correct {named}, or upgrade Slipway where a newer version wrote it"
+        raise SpecError(field, problem, cure, reason=reason) from error
+
+
+def whole_status(obj: Object, before: S, after: S) -> Object:
+    """The new status of an object in wire form. before: the present one, as it was read.
+
+    What this version does not know, and what it changes nothing of, stays as another version wrote it.
+    """
+    present: Object = obj.get("status") or {}
+    wire = after.to_wire()
+    if wire == present:
+        return wire
+    known = before.to_wire()
+    wanted = {name: value for name, value in present.items() if name not in known and name not in wire}
+    for name, value in wire.items():
+        wanted[name] = present[name] if name in present and known.get(name) == value else value
+    return wanted
+
+
+_CURE = "correct the field, or upgrade Slipway where a newer version defines it"
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

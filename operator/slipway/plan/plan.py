@@ -1,11 +1,14 @@
 """What a planner answers: which writes lead from what is to what should be, and when to look again.
 
-A planner is `plan_<kind>(parent, seen, settings, now) -> Plan`: pure, total, and silent where nothing is to be done.
-The executor (reconcile/) carries a plan out in this order: apply, create, delete, status, events. A crash between any
-two of them is harmless, because
+A planner is `plan_<kind>(parent, seen, settings, now, refusals) -> Plan`: pure, total, and silent where nothing is to
+be done. The executor (reconcile/) carries a plan out in this order: apply, create, delete, status, events. A crash
+between any two of them is harmless, because
 - what is created was written into the status, as an intent, in an earlier round;
 - what is applied or deleted is decided anew from what is seen;
 - events follow a status that was written, so a transition is told at most once.
+
+A write that the API server refuses stops the rest of its own part of the plan and nothing else: the other parts are
+carried out, and the planner hears of the refusal before the status is written.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
-from slipway.api.kinds import Key, Object
+from slipway.api.kinds import Key, Object, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,20 @@ class Deletion:
     key: Key
     uid: str
     resource_version: str
+
+
+class Refusal(NamedTuple):
+    """A write of an earlier round that the API server did not take, as the planner is told of it.
+
+    verb: create, apply or delete. message: the API server's words. since: when it was first refused.
+    passing: the API server was away or failed (5xx, 429, no answer), which says nothing about the object.
+    """
+
+    verb: str
+    key: Key
+    message: str
+    since: datetime
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,11 @@ class Plan:
     wake_at: when to plan again even if nothing happens.
     gone: what the plan takes to be gone for good. No watch shows an object that lost our label, so each is looked for
     once more before anything is written, and the plan is dropped where one lives.
+    parts: keys of objects whose writes belong together and to nothing else; all other writes are one part as well.
+    Within a part the order is apply, create, delete, and a refusal stops the rest of it (no Job without its
+    NetworkPolicy); parts neither wait for nor stop each other.
+    defect: what a part of the planner raised that should never raise. The rest is planned all the same; the loop logs
+    the defect and plans again after a back-off.
     """
 
     status: Object | None = None
@@ -55,6 +77,13 @@ class Plan:
     events: tuple[Happening, ...] = ()
     wake_at: datetime | None = None
     gone: tuple[Key, ...] = ()
+    parts: tuple[frozenset[Key], ...] = ()
+    defect: Exception | None = None
+
+    def apart(self) -> Self:
+        """The same plan, whose writes of children are a part of their own in every plan that it is added to."""
+        written = [*(key_of(obj) for obj in (*self.apply, *self.create)), *(one.key for one in self.delete)]
+        return replace(self, parts=(*self.parts, frozenset(written))) if written else self
 
     def plus(self, other: Plan) -> Self:
         """Both plans' writes; the other's status wins where it has one, the earlier time to wake."""
@@ -67,6 +96,8 @@ class Plan:
             events=self.events + other.events,
             wake_at=earliest((self.wake_at, other.wake_at)),
             gone=self.gone + other.gone,
+            parts=self.parts + other.parts,
+            defect=self.defect or other.defect,
         )
 
 

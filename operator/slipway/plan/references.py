@@ -9,7 +9,7 @@ from slipway.api.errors import SpecError
 from slipway.api.gpupool import GPUPool, GPUPoolSpec
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
 from slipway.api.status import Condition
-from slipway.plan.parse import parsed
+from slipway.plan.parse import read_by
 from slipway.plan.pods import Placement
 from slipway.plan.seen import Seen
 
@@ -29,12 +29,13 @@ class NotYet(Exception):
 def ready_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
     """The store that new work may use.
 
-    Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreFailed) for one that somebody has to mend.
+    Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreInvalid, StoreFailed) for one that somebody has
+    to mend.
     """
     obj = seen.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         raise NotYet("StoreNotFound", f'spec.store: there is no ArtifactStore "{name}" in this namespace; create it')
-    store = parsed(ArtifactStore, obj)
+    store = read_by(ArtifactStore, obj, "spec.store", "StoreInvalid")
     verdict = condition(store.status.conditions, "Ready")
     stalled = condition(store.status.conditions, "Stalled")
     if stalled is not None and stalled.status == "True":
@@ -47,20 +48,23 @@ def ready_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
 
 
 def known_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
-    """The store that work under way uses: it need only exist. Raises NotYet: StoreNotFound."""
+    """The store that work under way uses: it need only exist.
+
+    Raises NotYet (StoreNotFound) and SpecError (StoreInvalid).
+    """
     obj = seen.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         message = f'spec.store: ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
         raise NotYet("StoreNotFound", message)
-    return parsed(ArtifactStore, obj).spec
+    return read_by(ArtifactStore, obj, "spec.store", "StoreInvalid").spec
 
 
 def known_pool(seen: Seen, name: str) -> GPUPoolSpec:
-    """Raises NotYet: PoolNotFound."""
+    """Raises NotYet (PoolNotFound) and SpecError (PoolInvalid)."""
     obj = seen.get(GPU_POOL, "", name)
     if obj is None:
         raise NotYet("PoolNotFound", f'there is no GPUPool "{name}"; create it')
-    return parsed(GPUPool, obj).spec
+    return read_by(GPUPool, obj, "spec.pools", "PoolInvalid").spec
 
 
 def placement_of(pool: GPUPoolSpec) -> Placement:

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from slipway.api.artifactstore import ArtifactStore, ArtifactStoreStatus, ClaimStore
 from slipway.api.errors import SpecError
 from slipway.api.kinds import PVC, Object
+from slipway.api.lenient import read_status
 from slipway.plan import conditions
 from slipway.plan.conditions import with_verdicts
 from slipway.plan.parent import Parent
-from slipway.plan.parse import parsed
-from slipway.plan.plan import Happening, Plan, Settings
+from slipway.plan.parse import parsed, whole_status
+from slipway.plan.plan import Happening, Plan, Refusal, Settings
 from slipway.plan.references import LOOK_AGAIN_AFTER, condition
+from slipway.plan.refused import blocked, refused
 from slipway.plan.seen import Seen
 from slipway.plan.storecheck import Found, try_bucket
 
 SHARED_MODE = "ReadWriteMany"
 
 
-def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
-    """Say whether pods can use the store."""
+def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
+    """Say whether pods can use the store. refusals: what the API server did not take of its children."""
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
-    present = ArtifactStoreStatus.model_validate(obj.get("status", {}))
+    present = read_status(ArtifactStoreStatus, obj.get("status") or {})
     try:
         found = _look(parsed(ArtifactStore, obj), present, parent, seen, settings, now)
     except SpecError as error:
         again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
         found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
+    verdicts = blocked(found.verdicts, refused(refusals, present.conditions, now))
     status = ArtifactStoreStatus(
         observed_generation=parent.generation,
         phase=found.phase,
-        conditions=with_verdicts(present.conditions, found.verdicts, parent.generation, now),
+        conditions=with_verdicts(present.conditions, verdicts, parent.generation, now),
         check=found.check,
     )
-    wire = status.to_wire()
-    return replace(found.plan, status=None if wire == obj.get("status") else wire, events=_events(present, found))
+    whole = whole_status(obj, present, status)
+    return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
 
 
 def _look(

@@ -103,7 +103,7 @@ def follow_task(
         return intended(parent, work, 1, now), Plan()
     if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return _retried(parent, record, work, seen, now)
-    live = parent.own(seen, JOB, record.job)
+    live = parent.own(seen, JOB, record.job, record.job_uid)
     if record.job_uid is None:
         if live is None:
             return record, Plan(create=(_job(parent, record, work, settings),))
@@ -280,7 +280,7 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
     due_at = retry_at(record)
     if due_at is None or now < due_at:
         return record, Plan(wake_at=due_at)
-    over = parent.own(seen, JOB, record.job)  # there is no end to these tries
+    over = parent.own(seen, JOB, record.job, record.job_uid)  # there is no end to these tries
     return again, Plan(delete=(deletion(over),) if over and "deletionTimestamp" not in over["metadata"] else ())
 
 

@@ -72,7 +72,7 @@ class Rehearsal:
             parent = self.cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
                 continue
-            plan = self.planners[key.kind](parent, self.cache, self.settings, self.clock.now)
+            plan = self.planners[key.kind](parent, self.cache, self.settings, self.clock.now, ())
             wrote = await self._carry_out(plan, parent) or wrote
             wishes.append(plan.wake_at)
         return wrote, earliest(wishes)

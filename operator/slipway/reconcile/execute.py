@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -22,6 +22,38 @@ from slipway.reconcile.events import event_of
 
 log = structlog.get_logger(__name__)
 
+STATUS = "patch the status of"
+"""The verb of a status write; the others are create, apply and delete."""
+
+
+class Refused(NamedTuple):
+    """A write that the API server did not take. body: what was asked for: another body is another write."""
+
+    verb: str
+    key: Key
+    body: Object | Deletion
+    error: ClusterError
+
+
+Held = Mapping[tuple[str, Key], Refused]
+"""Refused writes by verb and object: what asks for the same again is refused without a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a plan; true where anything was written or learned: then plan again.
+
+    refused: every write of the plan that was not taken, in this round or before (Held). whole: the plan was carried
+    out to its end, so what is not in `refused` is refused no longer.
+    """
+
+    changed: bool
+    refused: tuple[Refused, ...] = ()
+    whole: bool = False
+
+    def __bool__(self) -> bool:
+        return self.changed
+
 
 @dataclass(frozen=True, slots=True)
 class Executor:
@@ -34,44 +66,52 @@ class Executor:
     cache: Cache
     instance: str
 
-    async def carry_out(self, plan: Plan, parent: Object, now: datetime) -> bool:
-        """Make the writes of one round. True where anything was written or learned: then plan again.
+    async def carry_out(self, plan: Plan, parent: Object, now: datetime, held: Held | None = None) -> Outcome:
+        """Make the writes of one round, each part of the plan by itself.
 
         parent: as the plan was made from. Where a write meets another version than the plan was made from, the object
-        is read again and the rest of the plan is dropped: the next round decides on what really is.
-        Raises ClusterError for everything else that the API server refuses.
+        is read again and the rest of the plan is dropped: the next round decides on what really is. Where a child is
+        refused that was not refused before, the status waits for the next round, which can tell of it.
+        Raises ClusterError for a read that fails.
         """
         for key in plan.gone:
             if await self._lives(key):
-                return True
+                return Outcome(True)
         drifted = [
             (rendered, live)
             for rendered in plan.apply
             if (live := self.cache.get(*key_of(rendered))) is None or not covers(live, rendered)
         ]
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
-            return True
-        applied = await _together(
-            *(self._current(key_of(rendered), parent, partial(self._apply, rendered)) for rendered, _ in drifted)
-        )
-        if not all(applied):
-            return True
-        # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
-        wrote = any(self.cache.get(*key_of(rendered)) is not live for rendered, live in drifted)
-        for obj in plan.create:
-            await self._create(obj)
-            wrote = True
-        for deletion in plan.delete:
-            if not await self._current(deletion.key, parent, partial(self._delete, deletion)):
-                return True
-            wrote = True
-        if patch := status_patch(parent.get("status") or {}, plan.status):
-            if not await self._current(key_of(parent), parent, partial(self._patch_status, parent, patch)):
-                return True
-            wrote = True
+            return Outcome(True)
+        tried = _Tried(plan.parts, held or {})
+        try:
+            await _together(
+                *(
+                    self._write(tried, "apply", key_of(rendered), parent, rendered, partial(self._apply, rendered))
+                    for rendered, _ in drifted
+                )
+            )
+            # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
+            wrote = any(self.cache.get(*key_of(rendered)) is not live for rendered, live in drifted)
+            for obj in plan.create:
+                wrote |= await self._write(tried, "create", key_of(obj), parent, obj, partial(self._create, obj))
+            for deletion in plan.delete:
+                delete = partial(self._delete, deletion)
+                wrote |= await self._write(tried, "delete", deletion.key, parent, deletion, delete)
+            if tried.news:
+                return Outcome(True, tuple(tried.refused), whole=True)
+            if patch := status_patch(parent.get("status") or {}, plan.status):
+                if not await self._write(
+                    tried, STATUS, key_of(parent), parent, patch, partial(self._patch_status, parent, patch)
+                ):
+                    return Outcome(wrote, tuple(tried.refused), whole=True)
+                wrote = True
+        except Conflict:
+            return Outcome(True, tuple(tried.refused))
         for happening in plan.events:
             await self.tell(happening, parent, now)
-        return wrote
+        return Outcome(wrote, tuple(tried.refused), whole=True)
 
     async def tell(self, happening: Happening, parent: Object, now: datetime) -> None:
         """Post an Event on the parent, as well as it goes."""
@@ -103,17 +143,31 @@ class Executor:
         known = self.cache.get(*key)
         return known is not None and known["metadata"]["resourceVersion"] == parent["metadata"]["resourceVersion"]
 
-    async def _current(self, key: Key, parent: Object, write: Callable[[], Awaitable[None]]) -> bool:
-        """Make the write. False where it was decided on what is no longer so; the cache then knows better.
+    async def _write(
+        self,
+        tried: _Tried,
+        verb: str,
+        key: Key,
+        parent: Object,
+        body: Object | Deletion,
+        call: Callable[[], Awaitable[None]],
+    ) -> bool:
+        """Make one write; False where it is refused, or waits for one of its part that is.
 
-        Where the object was old the parent may be too, and what is wanted of the object with it: both are read again.
+        Raises Conflict where it was decided on what is no longer so; the cache then knows better. Where the object was
+        old the parent may be too, and what is wanted of the object with it: both are read again.
         """
+        if not tried.may(verb, key, body):
+            return False
         try:
-            await write()
+            await call()
         except Conflict as conflict:
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(parent))):
                 await self._refresh(old)
+            raise
+        except ClusterError as error:
+            tried.refuse(Refused(verb, key, body, error))
             return False
         return True
 
@@ -164,16 +218,42 @@ class Executor:
             self.cache.remove(key, meta["uid"])
 
 
-async def _together(*writes: Awaitable[bool]) -> list[bool]:
-    """What is applied waits for no answer of each other. Each gets its own; then the first refusal is raised."""
-    if len(writes) == 1:
-        return [await writes[0]]
-    made: list[bool] = []
+@dataclass(slots=True)
+class _Tried:
+    """What became of the writes of one round so far. news: a child was refused that was not refused before."""
+
+    parts: Sequence[frozenset[Key]]
+    held: Held
+    refused: list[Refused] = field(default_factory=list)
+    news: bool = False
+
+    def may(self, verb: str, key: Key, body: Object | Deletion) -> bool:
+        """Whether to try the write: nothing of its part was refused, nor the same write a moment ago."""
+        if verb != STATUS and any(one.verb != STATUS and self._together(one.key, key) for one in self.refused):
+            return False
+        known = self.held.get((verb, key))
+        if known is None or known.body != body:
+            return True
+        self.refused.append(known)
+        return False
+
+    def refuse(self, refused: Refused) -> None:
+        self.refused.append(refused)
+        self.news |= refused.verb != STATUS
+
+    def _together(self, one: Key, other: Key) -> bool:
+        """Whether the writes of two objects are of one part."""
+        return self._part(one) == self._part(other)
+
+    def _part(self, key: Key) -> int | None:
+        return next((number for number, keys in enumerate(self.parts) if key in keys), None)
+
+
+async def _together(*writes: Awaitable[bool]) -> None:
+    """What is applied waits for no answer of each other. Each gets its own; then the first error is raised."""
     for answer in await asyncio.gather(*writes, return_exceptions=True):
         if isinstance(answer, BaseException):
             raise answer
-        made.append(answer)
-    return made
 
 
 def status_patch(present: Object, wanted: Object | None) -> Object:
@@ -182,15 +262,15 @@ def status_patch(present: Object, wanted: Object | None) -> Object:
 
 
 def _merge_patch(present: Object, wanted: Object) -> Object:
-    patch: dict[str, Any] = {field: None for field in present if field not in wanted}
-    for field, value in wanted.items():
-        if field in present and present[field] == value:
+    patch: dict[str, Any] = {name: None for name in present if name not in wanted}
+    for name, value in wanted.items():
+        if name in present and present[name] == value:
             continue
-        before = present.get(field)
+        before = present.get(name)
         if isinstance(value, dict) and isinstance(before, dict):
-            patch[field] = _merge_patch(before, value)
+            patch[name] = _merge_patch(before, value)
         else:
-            patch[field] = value
+            patch[name] = value
     return patch
 
 

@@ -8,7 +8,7 @@ Level-triggered: it never asks what happened, only what is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import perf_counter
 from typing import Literal, Protocol
@@ -17,17 +17,18 @@ import structlog
 
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import Key, Kind, Object
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan, Refusal, Settings
 from slipway.plan.seen import Seen
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.refusals import REFUSALS, Refusals
+from slipway.reconcile.refusals import Refusals
 
 log = structlog.get_logger(__name__)
 
-Planner = Callable[[Object, Seen, Settings, datetime], Plan]
-"""Pure: the parent as the API server holds it, what is seen besides, the settings and the time give the writes."""
+Planner = Callable[[Object, Seen, Settings, datetime, Sequence[Refusal]], Plan]
+"""Pure: the parent as the API server holds it, what is seen besides, the settings, the time, and what the API server
+refused of the plan before give the writes."""
 
 Result = Literal["success", "error", "requeue", "requeue_after"]
 
@@ -88,6 +89,7 @@ class Reconciler:
             self._timed.reconciled(key, result, perf_counter() - started)
 
     async def _attempt(self, key: Key) -> Result:
+        self._refusals.begin(key, self._queue.now())
         try:
             settled, wake_at = await self.reconcile(key)
         except ClusterError as error:
@@ -103,36 +105,50 @@ class Reconciler:
             wait = self._queue.retry(key)
             log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
             return "requeue"
+        if wake_at is not None:
+            seconds = (wake_at - self._clock()).total_seconds()
+            self._queue.add_after(key, min(max(seconds, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS))
+        if errors := self._refusals.errors(key):
+            self._try_again(key, errors)
+            return "error"
         self._queue.forget(key)
         self._refusals.over(key)
-        if wake_at is None:
-            return "success"
-        seconds = (wake_at - self._clock()).total_seconds()
-        self._queue.add_after(key, min(max(seconds, SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS))
-        return "requeue_after"
+        return "success" if wake_at is None else "requeue_after"
+
+    def _try_again(self, key: Key, errors: Sequence[ClusterError]) -> None:
+        """Come back for what was refused: after the next back-off where it was just tried, else when that is over."""
+        due = self._refusals.due(key)
+        if due is not None:
+            self._queue.add_after(key, due - self._queue.now())
+            return
+        wait = self._queue.retry(key, max(error.retry_after_seconds or 0.0 for error in errors))
+        self._refusals.wait(key, self._queue.now() + wait)
+        for error in errors:
+            log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
 
     async def reconcile(self, key: Key) -> tuple[bool, datetime | None]:
         """Plan and carry out until nothing is left to do. Returns whether that came to be, and when to plan again.
 
-        A resource that is gone or being deleted is left alone: its children go by their ownerReferences.
-        Raises ClusterError, and whatever a planner raises.
+        A resource that is gone or being deleted is left alone: its children go by their ownerReferences. What the API
+        server refuses is kept, and given to the planner with every round until it is taken.
+        Raises ClusterError for a read that fails, and whatever a planner raises.
         """
         planner = self._planners[key.kind]
         for _ in range(MAX_ROUNDS):
             self._queue.observed(key)
             parent = self._cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
+                self._refusals.over(key)
                 return True, None
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
-                plan = planner(parent, self._cache, self._settings, now)
-                try:
-                    wrote = await self._executor.carry_out(plan, parent, now)
-                except REFUSALS as refusal:
-                    if (news := self._refusals.news(key, refusal)) is not None:
-                        await self._executor.tell(news, parent, now)
-                    raise
-                if not wrote:
+                plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key))
+                outcome = await self._executor.carry_out(plan, parent, now, self._refusals.held(key))
+                for news in self._refusals.learn(key, outcome, now):
+                    await self._executor.tell(news, parent, now)
+                if not outcome.changed:
+                    if plan.defect is not None:
+                        raise plan.defect
                     return True, plan.wake_at
             self._wake_referrers(key, parent)
         return False, None

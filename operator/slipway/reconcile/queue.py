@@ -78,6 +78,10 @@ class WorkQueue:
         """Keys that wait for a worker now."""
         return len(self._ready)
 
+    def now(self) -> float:
+        """The moment by which it delays keys."""
+        return self._time()
+
     @property
     def working(self) -> int:
         """Keys that a worker has."""

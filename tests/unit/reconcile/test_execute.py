@@ -14,7 +14,7 @@ from slipway.cluster.twin import Twin
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Happening, Plan
 from slipway.reconcile.cache import Cache
-from slipway.reconcile.execute import Executor, status_patch
+from slipway.reconcile.execute import Executor, Outcome, status_patch
 from support.calls import Interfered, fail
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -46,7 +46,7 @@ class World:
     def child(self, kind: Kind, name: str = "child", **spec: Any) -> Object:
         return Parent.of(self.parent).child(kind, name, spec=spec)
 
-    async def carry_out(self, plan: Plan) -> bool:
+    async def carry_out(self, plan: Plan) -> Outcome:
         return await self.executor.carry_out(plan, self.parent, NOW)
 
     def known(self, kind: Kind, name: str = "child") -> Object | None:
@@ -169,8 +169,9 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
     plan = Plan(apply=(world.child(SERVICE, ports=[{"port": 80}]),))
     assert await world.carry_out(plan)  # it did not know of it, and knows now
     assert world.known(SERVICE) is not None
-    with pytest.raises(AlreadyExists, match="somebody else"):
-        await world.carry_out(plan)
+    (refused,) = (await world.carry_out(plan)).refused
+    assert isinstance(refused.error, AlreadyExists)
+    assert "somebody else" in str(refused.error)
     assert await world.live(SERVICE) == stored
 
 
@@ -262,10 +263,13 @@ async def test_a_long_event_is_cut_to_the_bytes_that_the_api_takes(world: World,
     assert (await world.twin.list(EVENT))[0]["note"] == letter * kept
 
 
-async def test_a_refusal_is_not_swallowed(world: World) -> None:
+async def test_a_refusal_is_answered_and_the_status_waits_for_it(world: World) -> None:
     world.calls.interfere = fail(1, ClusterError("503"))
-    with pytest.raises(ClusterError, match="503"):
-        await world.carry_out(Plan(create=(world.child(JOB),), status={"phase": "Running"}))
+    plan = Plan(create=(world.child(JOB),), status={"phase": "Running"})
+    outcome = await world.carry_out(plan)
+    assert outcome, "the planner hears of it before the status is written"
+    ((verb, key, body, error),) = outcome.refused
+    assert (verb, key.kind, body, str(error)) == ("create", JOB, plan.create[0], "503")
     assert world.parent["status"] == {"observedGeneration": -1}
 
 

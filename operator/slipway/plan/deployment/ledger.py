@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.kinds import JOB, Key
+from slipway.api.errors import SpecError
+from slipway.api.kinds import JOB, Key, Object
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
@@ -48,6 +49,8 @@ class Ledger:
         self._followed: dict[str, tuple[Work, str]] = {}
         self._waits: dict[str, str] = {}
         self._remaking: set[str] = set()
+        self.conflicts: list[SpecError] = []
+        """What stands under the names of the Jobs; the other tasks go on."""
         self.plan = Plan()
 
     @property
@@ -64,11 +67,17 @@ class Ledger:
         digest = work.digest
         if digest not in self._followed:
             self._followed[digest] = (work, label)
-            record, plan = follow_task(
-                self._parent, self._records.get(digest), work, self._seen, self._settings, self._now
-            )
+            before = self._records.get(digest)
+            try:
+                record, plan = follow_task(self._parent, before, work, self._seen, self._settings, self._now)
+            except SpecError as error:
+                if before is None:
+                    raise
+                self.conflicts.append(error)
+                return before
             self._records[digest] = record
-            self.plan = self.plan.plus(plan)
+            self.plan = self.plan.plus(plan.apart())
+            self._find_conflict(record)
             if lacks_input(record):
                 self._remake_inputs(record, work)
             why, wake_at = why_waiting(
@@ -106,6 +115,13 @@ class Ledger:
             for digest, (_, label) in self._followed.items()
             if self._records[digest].state is not TaskState.SUCCEEDED
         )
+
+    def _find_conflict(self, record: TaskRecord) -> None:
+        """A Job that lost its ownerReference is followed to its end all the same."""
+        live = self._seen.get(JOB, self._parent.namespace, record.job)
+        if record.state is TaskState.RUNNING and live is not None and live["metadata"]["uid"] == record.job_uid:
+            conflict = self._parent.conflict(self._seen, JOB, record.job)
+            self.conflicts += [conflict] if conflict else []
 
     def _remake_inputs(self, record: TaskRecord, work: Work) -> None:
         """Run the tasks again whose artifacts this one did not find; theirs may be missing in turn, and so follow.
@@ -157,13 +173,18 @@ def _cure(record: TaskRecord, work: Work) -> str:
 
 
 def pruned(
-    parent: Parent, records: Sequence[TaskRecord], revisions: Iterable[Revision], first: str | None, seen: Seen
+    parent: Parent,
+    records: Sequence[TaskRecord],
+    revisions: Iterable[Revision],
+    needed: tuple[str | None, ...],
+    seen: Seen,
 ) -> tuple[tuple[TaskRecord, ...], Plan]:
     """The records of the given revisions; what is left over loses its Jobs first and then its record.
 
-    first: the revision whose records go last where there are too many.
+    needed: the revisions whose records are the last to go where there are too many, the most needed first.
     """
-    by_need = sorted(revisions, key=lambda revision: revision.name != first)
+    order = {name: at for at, name in reversed(list(enumerate(needed)))}
+    by_need = sorted(revisions, key=lambda revision: order.get(revision.name, len(needed)))
     wanted = [digest for revision in by_need for digest in revision.tasks]
     stays = set(list(dict.fromkeys(wanted))[:MAX_RECORDS])
     jobs = (
@@ -177,8 +198,15 @@ def pruned(
         if live:
             ending.append(record)
             gone = tuple(deletion(job) for job in live if "deletionTimestamp" not in job["metadata"])
-            plan = plan.plus(Plan(delete=gone))
+            plan = plan.plus(Plan(delete=gone).apart())
         else:  # forgotten, it could never be ended any more
             plan = plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
     staying = [record for record in records if record.digest in stays]
+    # Where there is no room, what is being deleted already goes by itself; the others would be forgotten.
+    going = {record.digest for record in ending if _all_going(tries_of(parent, record.digest, jobs))}
+    ending.sort(key=lambda record: record.digest in going)
     return tuple([*staying, *ending][:MAX_RECORDS]), plan
+
+
+def _all_going(jobs: Iterable[Object]) -> bool:
+    return all("deletionTimestamp" in job["metadata"] for job in jobs)

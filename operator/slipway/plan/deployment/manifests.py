@@ -144,9 +144,14 @@ def controller_revision(parent: Parent, revision: Revision, template: Object) ->
     )
 
 
-def deployment(parent: Parent, record: Object, replicas: int) -> Object:
-    """The Deployment of a recorded revision (a ControllerRevision); only the number of replicas is of today."""
-    name = record["metadata"]["name"]
+def is_selected(parent: Parent, revision: str, live: Object) -> bool:
+    """Whether the pods of a Deployment, whoever owns it, are those that the revision's traffic goes to."""
+    labels = live["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
+    return _selector(parent, revision).items() <= labels.items()
+
+
+def deployment(parent: Parent, name: str, template: Object, replicas: int) -> Object:
+    """The Deployment of a revision, of its recorded pod template; only the number of replicas is of today."""
     return parent.child(
         DEPLOYMENT,
         name,
@@ -157,7 +162,7 @@ def deployment(parent: Parent, record: Object, replicas: int) -> Object:
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
             "revisionHistoryLimit": 1,
-            "template": record["data"]["template"],
+            "template": template,
         },
     )
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+
+from pydantic import ValidationError
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import SERVICE, Object
-from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec, ModelDeploymentStatus, Revision
+from slipway.api.kinds import DEPLOYMENT, SERVICE, Object
+from slipway.api.lenient import read_status
+from slipway.api.modeldeployment import (
+    MAX_REPLICAS,
+    ModelDeployment,
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+    Revision,
+    Serving,
+)
+from slipway.api.status import TaskState
 from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
 from slipway.plan.deployment.revision import new_revision, relocated, replaced, revision_digest
@@ -17,41 +30,83 @@ from slipway.plan.deployment.standing import Standing, Stuck
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.parent import NAME_CONFLICT, Parent
-from slipway.plan.parse import parsed
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.parse import parsed, whole_status
+from slipway.plan.plan import Plan, Refusal, Settings
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
 from slipway.plan.seen import Seen
 
 
-def plan_deployment(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
-    """Choose the next writes for one ModelDeployment."""
+def plan_deployment(
+    obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()
+) -> Plan:
+    """Choose the next writes for one ModelDeployment. refusals: what the API server did not take of its children.
+
+    What serves is kept up by the status and the children; the spec, its source and its steps decide what comes next.
+    """
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
-    before = ModelDeploymentStatus.model_validate(obj.get("status") or {})
+    before = read_status(ModelDeploymentStatus, obj.get("status") or {})
+    ledger = Ledger(parent, before.tasks, seen, settings, now)
+    status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, seen, settings, now)
     try:
         spec = parsed(ModelDeployment, obj).spec
-    except SpecError as error:
-        return _answer(parent, before, before, _standing_of(error), before.ready_replicas, now)
-    ledger = Ledger(parent, before.tasks, seen, settings, now)
-    service_is_ours = True
-    try:
-        parent.own(seen, SERVICE, parent.name)
+        if all(record.state is TaskState.INTENDED for record in before.tasks) and before.serving is None:
+            # Nothing is begun that could not be served; what is under way goes on.
+            parent.refuse_foreign(seen, SERVICE, parent.name)
         status, standing = _wanted(parent, spec, before, ledger, seen, settings, now)
-    except SpecError as error:  # nothing is begun that could not be served
-        status, standing, service_is_ours = before, _standing_of(error), False
-    fleet = Fleet(parent, spec, _store(parent, spec, seen), seen, settings, now)
+    except SpecError as error:
+        standing = _standing_of(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
+        defect = error
+        said = f"planning this ModelDeployment failed, which is a defect of Slipway: {type(error).__name__}: {error}"
+        standing = Standing.stuck("InternalError", f"{said}; report it with the operator's log")
     traffic = Traffic(status.revisions, status.candidate, status.serving)
-    rollout = fleet.roll_out(traffic, cleared=standing is None, service_is_ours=service_is_ours)
-    records, ending = pruned(parent, ledger.records, rollout.traffic.revisions, status.candidate, seen)
+    rollout = fleet.roll_out(traffic, cleared=standing is None)
+    needed = (status.candidate, rollout.traffic.serving)
+    records, ending = pruned(parent, ledger.records, rollout.traffic.revisions, needed, seen)
     status = status.model_copy(
         update={"tasks": records, "revisions": rollout.traffic.revisions, "serving": rollout.traffic.serving}
     )
-    plan = ledger.plan.plus(rollout.plan).plus(ending)
+    plan = ledger.plan.plus(rollout.plan).plus(ending).plus(Plan(defect=defect))
     reached = standing or rollout.standing or Standing("RollingOut", "RollingOut", "")
-    if (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
+    if (conflicts := [*ledger.conflicts, *rollout.conflicts]) and not reached.stalled:
+        reached = replace(reached, reason=NAME_CONFLICT, message=_all_of(conflicts), stalled=True)
+    if conflicts or (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
-    return plan.plus(_answer(parent, before, status, reached, rollout.ready_replicas, now))
+    after = told(parent, status, reached, rollout.ready_replicas, refusals, now)
+    events = tuple(happenings(before, after))
+    return plan.plus(Plan(status=whole_status(obj, before, after), events=events))
+
+
+def _fleet(
+    parent: Parent, obj: Object, status: ModelDeploymentStatus, seen: Seen, settings: Settings, now: datetime
+) -> Fleet:
+    """What serves, by the fields of the spec that it needs, each read by itself: the rest may be unreadable.
+
+    Where spec.serving is unreadable, the number of replicas is that of the live Deployment, and no pod is rendered.
+    """
+    spec = obj.get("spec")
+    spec = spec if isinstance(spec, dict) else {}
+    store_name = spec.get("store", "default")
+    store = _store(parent, store_name, seen) if isinstance(store_name, str) else None
+    try:
+        serving = Serving.model_validate(spec.get("serving") or {})
+    except ValidationError:
+        live = seen.get(DEPLOYMENT, parent.namespace, status.serving or "") or {}
+        known = live.get("spec", {}).get("replicas", 1)
+        serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
+    recorded = (obj.get("status") or {}).get("revisions")
+    names = (one.get("name") for one in recorded if isinstance(one, dict)) if isinstance(recorded, list) else ()
+    read = {revision.name for revision in status.revisions}
+    unread = frozenset(name for name in names if isinstance(name, str) and name not in read)
+    return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread)
+
+
+def _all_of(conflicts: Sequence[SpecError]) -> str:
+    """The first ones; each is told when those before it are gone."""
+    told = list(dict.fromkeys(str(conflict) for conflict in conflicts))
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
 
 
 def _wanted(
@@ -102,9 +157,9 @@ def _made(
     return pipeline.prove(revision) if revision.repository else pipeline.make(revision, plugins_in(seen))
 
 
-def _store(parent: Parent, spec: ModelDeploymentSpec, seen: Seen) -> ArtifactStoreSpec | None:
+def _store(parent: Parent, name: str, seen: Seen) -> ArtifactStoreSpec | None:
     try:
-        return known_store(seen, parent.namespace, spec.store)
+        return known_store(seen, parent.namespace, name)
     except (NotYet, SpecError):
         return None
 
@@ -113,15 +168,3 @@ def _standing_of(error: SpecError | NotYet | Stuck) -> Standing:
     if isinstance(error, NotYet):
         return Standing.waiting(error.reason, error.message)
     return Standing.stuck(error.reason, error.message if isinstance(error, Stuck) else str(error))
-
-
-def _answer(
-    parent: Parent,
-    before: ModelDeploymentStatus,
-    status: ModelDeploymentStatus,
-    standing: Standing,
-    ready_replicas: int,
-    now: datetime,
-) -> Plan:
-    after = told(parent, status, standing, ready_replicas, now)
-    return Plan(status=after.to_wire(), events=tuple(happenings(before, after)))

@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from slipway.api.artifactstore import ArtifactStoreSpec
-from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Object
-from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
+from slipway.api.errors import SpecError
+from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Kind, Object, kind_of
+from slipway.api.modeldeployment import MAX_REVISIONS, Revision, Serving
 from slipway.plan.deployment import manifests
 from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
 from slipway.plan.deployment.standing import Standing
 from slipway.plan.deployment.trouble import creation_trouble, pod_trouble
 from slipway.plan.parent import REVISION_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings, earliest
-from slipway.plan.seen import Seen
+from slipway.plan.seen import Seen, controller_uid
 from slipway.plan.storemount import StoreMount, secret_of
+
+MAX_DRAINING = 4
+"""With what is wanted, what serves and the retired ones that are kept, these fit into the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +39,52 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One round: the traffic as it should be recorded, the writes, and where the wanted revision stands."""
+    """One round: the traffic as it should be recorded, the writes, and where the wanted revision stands.
+
+    conflicts: objects under the names of children that are not ours. All that does not need those names goes on.
+    """
 
     traffic: Traffic
     plan: Plan
     standing: Standing | None
     ready_replicas: int
+    conflicts: tuple[SpecError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """The serving side of one deployment as it is seen.
 
-    cleared: the wanted revision is packed and has passed its gate. store: None where it is not known.
+    It needs the status, the children and these fields of the spec alone: what serves is kept up whatever else of the
+    spec, of its source or of its steps is wrong. store: None where it is not known, and no pod can be rendered anew.
+    unread: names of revisions in the status that this version cannot read: their children are left alone.
     """
 
     parent: Parent
-    spec: ModelDeploymentSpec
+    serving: Serving
+    store_name: str
     store: ArtifactStoreSpec | None
     seen: Seen
     settings: Settings
     now: datetime
+    unread: frozenset[str] = frozenset()
 
-    def roll_out(self, traffic: Traffic, cleared: bool, *, service_is_ours: bool) -> Rollout:
-        """Keep what serves, bring up what is cleared, hand over, take down what has drained."""
-        plan = Plan()
-        if service_is_ours:
-            plan = plan.plus(Plan(apply=(manifests.service(self.parent, traffic.serving),)))
-        after = self._handed_over(self._retired(traffic), cleared and service_is_ours)
+    def roll_out(self, traffic: Traffic, cleared: bool) -> Rollout:
+        """Keep what serves, bring up what is cleared, hand over, take down what has drained.
+
+        cleared: the wanted revision is packed and has passed its gate.
+        """
+        service, conflicts = self._applied(manifests.service(self.parent, traffic.serving))
+        plan = service
+        after = self._handed_over(self._retired(traffic), cleared and not conflicts)
         stay = kept(after.revisions, after.candidate, after.serving, self.now)
         for revision in traffic.revisions:
             if revision.name in stay:
-                plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)))
-        if any(obj["kind"] == DEPLOYMENT.kind for obj in plan.apply):
-            plan = plan.plus(Plan(apply=(manifests.disruption_budget(self.parent),)))
+                plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)).apart())
+                conflicts += self._conflicts_of(revision.name)
+        if traffic.serving is not None or any(obj["kind"] == DEPLOYMENT.kind for obj in plan.apply):
+            budget, taken = self._applied(manifests.disruption_budget(self.parent))
+            plan, conflicts = plan.plus(budget), conflicts + taken
         remaining, cleaning = self._cleaned(after, stay)
         plan = plan.plus(cleaning)
         after = replace(after, revisions=remaining)
@@ -78,28 +94,50 @@ class Fleet:
             if revision.retired_at is not None and drains(revision, after.serving, self.now)
         )
         standing = self._standing(traffic, after) if cleared else None
-        return Rollout(after, plan.plus(Plan(wake_at=wake_at)), standing, self._ready(after.serving))
+        return Rollout(after, plan.plus(Plan(wake_at=wake_at)), standing, self._ready(after.serving), conflicts)
+
+    # --- Names ----------------------------------------------------------------------------------------------------
+
+    def _applied(self, rendered: Object) -> tuple[Plan, tuple[SpecError, ...]]:
+        """A plan to apply the child, or why its name cannot be had."""
+        conflict = self.parent.conflict(self.seen, kind_of(rendered), rendered["metadata"]["name"])
+        return (Plan(), (conflict,)) if conflict else (Plan(apply=(rendered,)).apart(), ())
+
+    def _conflicts_of(self, revision: str) -> tuple[SpecError, ...]:
+        found = (self.parent.conflict(self.seen, kind, revision) for kind in (DEPLOYMENT, CONTROLLER_REVISION))
+        return tuple(conflict for conflict in found if conflict)
+
+    def _ours(self, kind: Kind, name: str) -> Object | None:
+        """Our child of that name; None also where the name is another's."""
+        found = self.seen.get(kind, self.parent.namespace, name)
+        return found if found is not None and controller_uid(found) == self.parent.uid else None
 
     # --- Pods ---------------------------------------------------------------------------------------------------
 
     def _replicas(self, revision: Revision, traffic: Traffic, cleared: bool) -> int:
         wanted = revision.name == traffic.serving or (cleared and revision.name == traffic.candidate)
-        most, draining = self.spec.serving.replicas, drains(revision, traffic.serving, self.now)
+        most, draining = self.serving.replicas, drains(revision, traffic.serving, self.now)
         if wanted or (draining and revision.retired_at is None):
             return most
         if not draining:
             return 0
         live = self._deployment(revision.name)  # what is down stays down, also where the clock is set back
-        return min(most, int(live["spec"].get("replicas", 0))) if live else 0
+        return min(most, int(live["spec"].get("replicas") or 0)) if live else 0
 
     def _keep(self, revision: Revision, replicas: int) -> Plan:
         """The revision's frozen record, then its Deployment from that record; nothing of one that has no pods."""
+        if self.parent.conflict(self.seen, DEPLOYMENT, revision.name):
+            return Plan()
         live = self._deployment(revision.name)
-        record = self.parent.own(self.seen, CONTROLLER_REVISION, revision.name)
-        if record is not None and self._outdated(revision, record):
-            return Plan(delete=(deletion(record),))
+        record = self._ours(CONTROLLER_REVISION, revision.name)
+        if record is not None and (_template_of(record) is None or self._outdated(revision, record)):
+            return Plan(delete=(deletion(record),)) if "deletionTimestamp" not in record["metadata"] else Plan()
         if record is not None:
-            return Plan(apply=(manifests.deployment(self.parent, record, replicas),)) if live or replicas else Plan()
+            return (
+                Plan(apply=(self._deployed(revision, _template_of(record), replicas),)) if live or replicas else Plan()
+            )
+        if live is not None and self.parent.conflict(self.seen, CONTROLLER_REVISION, revision.name):
+            return Plan(apply=(self._deployed(revision, live["spec"]["template"], replicas),))
         if not replicas or revision.repository is None:
             return Plan()
         if live is not None and revision.serving_since is not None:
@@ -108,11 +146,14 @@ class Fleet:
         elif self.store is not None:
             mount = StoreMount(self.store)
             template = manifests.serving_pod(
-                self.parent, revision, revision.repository, self.spec.serving, mount, self.settings
+                self.parent, revision, revision.repository, self.serving, mount, self.settings
             )
         else:
             return Plan()
         return Plan(create=(manifests.controller_revision(self.parent, revision, template),))
+
+    def _deployed(self, revision: Revision, template: Object | None, replicas: int) -> Object:
+        return manifests.deployment(self.parent, revision.name, template or {}, replicas)
 
     def _outdated(self, revision: Revision, record: Object) -> bool:
         """Nobody's model yet, and rendered with other images: an operator with the right ones may mend it."""
@@ -121,18 +162,23 @@ class Fleet:
         return known and revision.serving_since is None and record["data"].get("images") != images
 
     def _deployment(self, name: str) -> Object | None:
-        return self.parent.own(self.seen, DEPLOYMENT, name)
+        return self._ours(DEPLOYMENT, name)
 
     def _ready(self, name: str | None) -> int:
-        live = self._deployment(name) if name else None
-        return int((live or {}).get("status", {}).get("readyReplicas", 0))
+        """Ready pods of a revision. They serve whoever owns their Deployment, where the Service selects them."""
+        live = self.seen.get(DEPLOYMENT, self.parent.namespace, name) if name else None
+        if name is None or live is None:
+            return 0
+        if self._deployment(name) is None and not manifests.is_selected(self.parent, name, live):
+            return 0
+        return int((live.get("status") or {}).get("readyReplicas") or 0)
 
     def _all_ready(self, name: str) -> bool:
         """At least one replica, and each that is wanted, of the newest template, is ready."""
         live = self._deployment(name)
         if live is None:
             return False
-        wanted, status = self.spec.serving.replicas, live.get("status", {})
+        wanted, status = self.serving.replicas, live.get("status", {})
         return (
             wanted >= 1
             and live["spec"].get("replicas") == wanted
@@ -160,8 +206,13 @@ class Fleet:
         return replace(traffic, revisions=revisions)
 
     def _handed_over(self, traffic: Traffic, cleared: bool) -> Traffic:
+        """One after another: while the Service does not select what serves, or many drain, the next one waits."""
         name = traffic.candidate
         if not cleared or name is None or name == traffic.serving or not self._all_ready(name):
+            return traffic
+        selected = manifests.selected_revision(self.seen.get(SERVICE, self.parent.namespace, self.parent.name))
+        draining = sum(drains(revision, traffic.serving, self.now) for revision in traffic.revisions)
+        if traffic.serving is not None and (selected != traffic.serving or draining >= MAX_DRAINING):
             return traffic
         since = {"serving_since": self.now.replace(microsecond=0), "retired_at": None}
         revisions = tuple(
@@ -170,16 +221,24 @@ class Fleet:
         return replace(traffic, revisions=revisions, serving=name)
 
     def _cleaned(self, traffic: Traffic, stay: frozenset[str]) -> tuple[tuple[Revision, ...], Plan]:
-        """Without the revisions that are not kept: their children go first, then their place in the status."""
-        remaining: list[Revision] = []
-        gone: list[Object] = []
-        for revision in traffic.revisions:
-            kinds = () if revision.name in stay else (DEPLOYMENT, CONTROLLER_REVISION)
-            owned = [obj for kind in kinds if (obj := self.parent.own(self.seen, kind, revision.name)) is not None]
-            gone += [obj for obj in owned if "deletionTimestamp" not in obj["metadata"]]
-            if revision.name in stay or owned:
-                remaining.append(revision)
-        return tuple(remaining), Plan(delete=tuple(deletion(obj) for obj in gone))
+        """Without the revisions that are not kept: their children go first, then their place in the status.
+
+        What a finalizer holds needs no place where there is none left: its deletion is asked for by what is seen.
+        """
+        prefix, plan = self.parent.child_name(""), Plan()
+        leaving: set[str] = set()
+        for kind in (DEPLOYMENT, CONTROLLER_REVISION):
+            for obj in self.seen.owned(kind, self.parent.namespace, self.parent.uid):
+                name = obj["metadata"]["name"]
+                if name in stay or name in self.unread or not name.startswith(prefix):
+                    continue
+                leaving.add(name)
+                if "deletionTimestamp" not in obj["metadata"]:
+                    plan = plan.plus(Plan(delete=(deletion(obj),)).apart())
+        held = [r.name for r in traffic.revisions if r.name in leaving and r.name not in stay]
+        room = MAX_REVISIONS - sum(revision.name in stay for revision in traffic.revisions)
+        shown = stay | frozenset(held[-room:] if room > 0 else ())
+        return tuple(revision for revision in traffic.revisions if revision.name in shown), plan
 
     # --- How far ------------------------------------------------------------------------------------------------
 
@@ -188,7 +247,7 @@ class Fleet:
         name = after.candidate or ""
         revision = find(after.revisions, name)
         selected = manifests.selected_revision(self.seen.get(SERVICE, self.parent.namespace, self.parent.name))
-        replicas = self.spec.serving.replicas
+        replicas = self.serving.replicas
         if replicas == 0:
             return Standing("Ready" if name == before.serving else "RollingOut", "ScaledToZero", _SCALED_TO_ZERO)
         if name == before.serving == selected and self._all_ready(name):
@@ -196,7 +255,7 @@ class Fleet:
             return Standing("Ready", "RevisionServes", f"revision {name} serves{accuracy}")
         live = self._deployment(name)
         if live is None and self.store is None:
-            message = f'spec.store: there is no ArtifactStore "{self.spec.store}"; create it'
+            message = f'spec.store: there is no ArtifactStore "{self.store_name}"; create it'
             return Standing.waiting("StoreNotFound", message)
         progress = f"revision {name}: {self._ready(name)} of {replicas} replicas are ready"
         if live is None or self._all_ready(name):
@@ -211,6 +270,12 @@ class Fleet:
 
 
 _SCALED_TO_ZERO = "spec.serving.replicas is 0: nothing serves, and a new revision takes over when it is at least 1"
+
+
+def _template_of(record: Object) -> Object | None:
+    """The pod template of a ControllerRevision; None where somebody put something else there."""
+    template = (record.get("data") or {}).get("template")
+    return template if isinstance(template, dict) else None
 
 
 def _too_slow(live: Object) -> bool:

@@ -13,7 +13,7 @@ from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.standing import Stuck
 from slipway.plan.digests import digest_of
 from slipway.plan.parent import Parent
-from slipway.plan.parse import parsed
+from slipway.plan.parse import read_by
 from slipway.plan.references import NotYet, condition
 from slipway.plan.seen import Seen
 
@@ -47,7 +47,13 @@ def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeployme
     name = spec.model.training_job or ""
     named = f"trainingJob/{name}"
     obj = seen.get(TRAINING_JOB, parent.namespace, name)
-    job = parsed(TrainingJob, obj) if obj else None
+    known = Source(status.model, named, status.train_data) if status.model and status.model_from == named else None
+    try:
+        job = read_by(TrainingJob, obj, "spec.model.trainingJob", "TrainingJobInvalid") if obj else None
+    except SpecError:
+        if known is not None:
+            return known
+        raise
     if job is not None and job.spec.store != spec.store:
         problem = f"is {spec.store}, and TrainingJob {name} keeps its model in {job.spec.store}"
         raise SpecError("spec.store", problem, f"set it to {job.spec.store}")
@@ -63,8 +69,8 @@ def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeployme
             raise Stuck("TrainingJobFailed", f"TrainingJob {name} is done and left {left}, not a model")
         train = next((data for data in job.spec.data if data.name == "train"), None)
         return Source(model, named, _plain(train) if train else None)
-    if status.model is not None and status.model_from == named:
-        return Source(status.model, named, status.train_data)
+    if known is not None:
+        return known
     if job is None:
         raise NotYet("ModelNotReady", f'spec.model: there is no TrainingJob "{name}" in this namespace yet')
     phase = job.status.phase or "Pending"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
@@ -11,20 +11,32 @@ from slipway.plan.deployment.manifests import pod_selector, service_url
 from slipway.plan.deployment.revision import find
 from slipway.plan.deployment.standing import Standing
 from slipway.plan.parent import Parent
-from slipway.plan.plan import Happening
+from slipway.plan.plan import Happening, Refusal
 from slipway.plan.references import condition
+from slipway.plan.refused import blocked, refused
+
+_ELSEWHERE = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound")
+"""Reasons of waiting for something that no refused child keeps from coming."""
 
 
 def told(
-    parent: Parent, status: ModelDeploymentStatus, standing: Standing, ready_replicas: int, now: datetime
+    parent: Parent,
+    status: ModelDeploymentStatus,
+    standing: Standing,
+    ready_replicas: int,
+    refusals: Sequence[Refusal],
+    now: datetime,
 ) -> ModelDeploymentStatus:
-    """The status with everything that is derived: from the revisions in it, and from where the wanted one stands."""
+    """The status with everything that is derived: from the revisions in it, from where the wanted one stands, and from
+    what the API server does not take.
+    """
     candidate, serving = find(status.revisions, status.candidate), find(status.revisions, status.serving)
     sizes = Sizes(
         float_bytes=candidate.baseline.size_bytes if candidate and candidate.baseline else None,
         compressed_bytes=candidate.model.size_bytes if candidate and candidate.model else None,
     )
-    verdicts = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
+    here = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
+    verdicts = blocked(here, refused(refusals, status.conditions, now), unless=_ELSEWHERE)
     update = {
         "observed_generation": parent.generation,
         "phase": _phase(standing, status.serving),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Object
+from slipway.api.kinds import JOB, Key, Object, kind_of
 from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
@@ -46,11 +46,15 @@ STUCK_AFTER = timedelta(seconds=120)
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The attempt as it is now. report: what it left, once it succeeded."""
+    """The attempt as it is now. report: what it left, once it succeeded.
+
+    conflict: an object under the name of a child that is none, while the attempt goes on.
+    """
 
     attempt: Attempt
     plan: Plan = field(default_factory=Plan)
     report: Report | None = None
+    conflict: SpecError | None = None
 
 
 def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -58,7 +62,7 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
 
     What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
     """
-    job = round_.parent.own(round_.seen, JOB, attempt.job)
+    job = round_.parent.own(round_.seen, JOB, attempt.job, attempt.job_uid)
     found = _follow(round_, status, attempt, job)
     if job is not None or attempt.job_uid is None:
         return found
@@ -84,7 +88,9 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
             return _closed(round_, attempt, end, pods)
         attempt = _remembering(attempt, end.failure)
     completed = end is not None and end.succeeded  # only its report is still to be read
-    if not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
+    # A Job that lost its ownerReference cannot be ended by us: closed, it would train on unseen.
+    ours = job is None or round_.parent.conflict(round_.seen, JOB, attempt.job) is None
+    if ours and not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted)
     if job is None or end is not None:
         return _reread(round_, attempt, JobPods(pods, refused))
@@ -97,7 +103,10 @@ def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> 
         return Followed(unwanted)
     if attempt.nodes != round_.spec.nodes:
         return Followed(ended(attempt, AttemptOutcome.CANCELLED, round_.now))
-    return Followed(attempt, Plan(apply=_network(round_, attempt), create=(_job(round_, status, attempt),)))
+    network = _network(round_, attempt)
+    for obj in network:
+        round_.parent.refuse_foreign(round_.seen, kind_of(obj), obj["metadata"]["name"])
+    return Followed(attempt, Plan(apply=network, create=(_job(round_, status, attempt),)).apart())
 
 
 def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:
@@ -126,7 +135,14 @@ def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) 
     if attempt.running_at is None:
         attempt, look_at = _pending(round_, attempt, JobPods(pods, refused))
         wake_at = earliest((wake_at, look_at))
-    return Followed(attempt, Plan(apply=_network(round_, attempt), wake_at=wake_at))
+    conflict = round_.parent.conflict(round_.seen, JOB, attempt.job)
+    network: list[Object] = []
+    for obj in _network(round_, attempt):
+        taken = round_.parent.conflict(round_.seen, kind_of(obj), obj["metadata"]["name"])
+        network += [] if taken else [obj]
+        conflict = conflict or taken
+    plan = Plan(apply=tuple(network)).apart().plus(Plan(wake_at=wake_at))
+    return Followed(attempt, plan, conflict=conflict)
 
 
 def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, datetime | None]:
@@ -146,14 +162,9 @@ def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, 
 
 
 def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
-    """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open.
-
-    Raises SpecError (NameConflict).
-    """
+    """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open."""
     if attempt.nodes == 1:
         return ()
-    for kind in (SERVICE, NETWORK_POLICY):
-        round_.parent.own(round_.seen, kind, manifests.peers_name(round_.parent))
     return manifests.service(round_.parent), manifests.network_policy(round_.parent)
 
 

@@ -16,7 +16,7 @@ or there is none             suspended                      rest
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -24,12 +24,14 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import timedelta_of
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
+from slipway.api.lenient import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
-from slipway.plan.conditions import with_verdicts
+from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.parent import Parent
-from slipway.plan.parse import parsed
-from slipway.plan.plan import Happening, Plan, Settings, earliest
+from slipway.plan.parse import parsed, whole_status
+from slipway.plan.plan import Happening, Plan, Refusal, Settings, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
+from slipway.plan.refused import CHILD_REFUSED, blocked, refused
 from slipway.plan.retry import Cause, why_never
 from slipway.plan.seen import Seen
 from slipway.plan.training import states
@@ -41,28 +43,25 @@ from slipway.plan.training.round import Decision, Round
 from slipway.plan.training.works import SEAL, known_tasks, prepare, seal
 
 
-def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime) -> Plan:
-    """Choose the next writes of one TrainingJob. Raises ValidationError for a status that is not one of ours."""
+def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
+    """Choose the next writes of one TrainingJob. refusals: what the API server did not take of its children."""
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
     now = now.replace(microsecond=0)
-    present = TrainingJobStatus.model_validate(obj.get("status", {}))
+    present = read_status(TrainingJobStatus, obj.get("status") or {})
     try:
         spec = parsed(TrainingJob, obj).spec
     except SpecError as error:
         finished = present.finished_at is not None
-        return Plan() if finished else _written(obj, parent, present, _stuck(present, error, now), now)
+        return Plan() if finished else _written(obj, parent, present, _stuck(present, error, now), now, refusals)
     round_ = Round(parent, spec, seen, settings, now)
     if present.finished_at is not None:
-        return _after_the_end(obj, round_, present, present.finished_at)
+        return _after_the_end(obj, round_, present, present.finished_at, refusals)
     decision = _unless_stuck(present, now, lambda: _decide(round_, present))
-    plan = _written(obj, parent, present, decision, now)
-    return replace(
-        plan,
-        delete=(*plan.delete, *superseded(parent, present.attempts, seen)),
-        wake_at=earliest((plan.wake_at, *_deadlines_ahead(round_, decision.status))),
-    )
+    plan = _written(obj, parent, present, decision, now, refusals)
+    left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
+    return plan.plus(left).plus(Plan(wake_at=earliest(_deadlines_ahead(round_, decision.status))))
 
 
 def _decide(round_: Round, status: TrainingJobStatus) -> Decision:
@@ -86,7 +85,11 @@ def _follow(round_: Round, status: TrainingJobStatus, before: Attempt) -> Decisi
     if attempt.running_at is not None or attempt.outcome is AttemptOutcome.SUCCEEDED:
         status = status.model_copy(update={"pending_since": None})
     if attempt.outcome is None:
-        return Decision(status, _state_of(status, attempt), found.plan)
+        state = _state_of(status, attempt)
+        if found.conflict is None:
+            return Decision(status, state, found.plan)
+        state = states.obstructed(state, found.conflict.reason, str(found.conflict))
+        return Decision(status, state, found.plan.plus(Plan(wake_at=round_.now + LOOK_AGAIN_AFTER)))
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         if found.report is not None:
             made = {"artifact": found.report.artifact, "metrics": found.report.metrics}
@@ -255,12 +258,21 @@ def _ended(status: TrainingJobStatus, now: datetime) -> TrainingJobStatus:
     return status.model_copy(update={"finished_at": now, "pending_since": None})
 
 
-def _after_the_end(obj: Object, round_: Round, present: TrainingJobStatus, finished_at: datetime) -> Plan:
+def _after_the_end(
+    obj: Object, round_: Round, present: TrainingJobStatus, finished_at: datetime, refusals: Sequence[Refusal]
+) -> Plan:
     """What is recorded stands, whatever became of the children; they go when their time is over."""
     generation = round_.parent.generation
-    conditions = tuple(known.model_copy(update={"observed_generation": generation}) for known in present.conditions)
+    verdicts = {
+        one.type: Verdict(one.status == "True", one.reason, one.message)
+        for one in present.conditions
+        if one.status != "Unknown"
+    }
+    if (verdict := refused(refusals, present.conditions, round_.now)) is not None:
+        verdicts[CHILD_REFUSED] = verdict
+    conditions = with_verdicts(present.conditions, verdicts, generation, round_.now)
     status = present.model_copy(update={"observed_generation": generation, "conditions": conditions})
-    plan = _status(obj, status)
+    plan = _status(obj, present, status)
     ttl = round_.spec.ttl_after_finished
     over_at = finished_at + timedelta_of(ttl) if ttl is not None else None
     if over_at is not None and round_.now >= over_at:
@@ -286,24 +298,34 @@ def _stuck(status: TrainingJobStatus, error: SpecError, now: datetime) -> Decisi
     return Decision(status, states.stalled(error.reason, str(error)), Plan(wake_at=now + LOOK_AGAIN_AFTER))
 
 
-def _written(obj: Object, parent: Parent, present: TrainingJobStatus, decision: Decision, now: datetime) -> Plan:
+def _written(
+    obj: Object,
+    parent: Parent,
+    present: TrainingJobStatus,
+    decision: Decision,
+    now: datetime,
+    refusals: Sequence[Refusal],
+) -> Plan:
     state, attempt = decision.state, newest(decision.status)
     runs = attempt is not None and attempt.outcome is None and attempt.running_at is not None
+    # What is waited for, or all that is wanted, is there: nothing that was refused keeps it from going on.
+    elsewhere = ("Running", "BackOff", "StoreNotFound", "StoreNotReady", "PoolNotFound")
+    verdicts = blocked(state.verdicts, refused(refusals, present.conditions, now), unless=elsewhere)
     status = decision.status.model_copy(
         update={
             "observed_generation": parent.generation,
             "phase": state.phase,
-            "conditions": with_verdicts(present.conditions, state.verdicts, parent.generation, now),
+            "conditions": with_verdicts(present.conditions, verdicts, parent.generation, now),
             "workers": f"{attempt.nodes}/{attempt.nodes}" if attempt and runs else None,
         }
     )
-    plan = decision.plan.plus(_status(obj, status))
+    plan = decision.plan.plus(_status(obj, present, status))
     return replace(plan, events=(*decision.events, *_stalled_now(present, state)))
 
 
-def _status(obj: Object, status: TrainingJobStatus) -> Plan:
-    wire = status.to_wire()
-    return Plan(status=None if wire == obj.get("status") else wire)
+def _status(obj: Object, present: TrainingJobStatus, status: TrainingJobStatus) -> Plan:
+    whole = whole_status(obj, present, status)
+    return Plan(status=None if whole == obj.get("status") else whole)
 
 
 def _stalled_now(present: TrainingJobStatus, state: states.State) -> tuple[Happening, ...]:

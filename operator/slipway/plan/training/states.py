@@ -81,6 +81,11 @@ def stalled(reason: str, message: str) -> State:
     return _state("Failed", conditions.stalled(reason, message), failed=Verdict(True, reason, message))
 
 
+def obstructed(state: State, reason: str, message: str) -> State:
+    """The state of a job that goes on as far as it can while somebody must act."""
+    return State(state.phase, {**state.verdicts, **conditions.stalled(reason, message)})
+
+
 def _state(
     phase: Phase,
     three: Mapping[str, Verdict],

@@ -105,8 +105,7 @@ def test_what_the_pod_template_adds_is_there_and_overrides_no_label_of_ours():
 
 
 def test_a_deployment_is_made_of_its_frozen_record_and_todays_replicas():
-    record = manifests.controller_revision(PARENT, REVISION, template())
-    made = manifests.deployment(PARENT, record, 3)
+    made = manifests.deployment(PARENT, REVISION.name, template(), 3)
     assert made["spec"]["template"] == template()
     assert made["spec"]["replicas"] == 3
     assert made["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
