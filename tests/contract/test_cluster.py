@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -360,6 +361,76 @@ async def test_an_empty_status_patch_writes_nothing(side: Side) -> None:
     assert version(await side.cluster.patch_status(key_of(made), version(first), {"phase": "Pending"})) == version(
         first
     )
+
+
+ATTEMPT = {"number": 1, "job": "j", "nodes": 1, "processesPerNode": 1, "startedAt": "2026-01-02T03:04:05Z"}
+CONDITION = {"type": "Ready", "status": "True", "reason": "Fine", "lastTransitionTime": "2026-01-02T03:04:05Z"}
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"phase": "Progressing"}, "phase"),
+        ({"attempts": [{**ATTEMPT, "number": number} for number in range(1, 34)]}, "attempts"),
+        ({"attempts": [{**ATTEMPT, "job": "j" * 64}]}, "attempts[0].job"),
+        ({"attempts": [{**ATTEMPT, "startedAt": "yesterday"}]}, "attempts[0].startedAt"),
+        ({"attempts": [{field: value for field, value in ATTEMPT.items() if field != "job"}]}, "attempts[0].job"),
+        ({"restarts": -1}, "restarts"),
+        ({"restarts": 1.5}, "restarts"),
+        ({"restarts": 2**63}, "restarts"),
+        ({"restarts": "1"}, "restarts"),
+        ({"conditions": [{**CONDITION, "reason": "Not one word"}]}, "conditions[0].reason"),
+        ({"conditions": [{**CONDITION, "reason": "Fine\n"}]}, "conditions[0].reason"),
+        ({"conditions": [{**CONDITION, "message": "m" * 2049}]}, "conditions[0].message"),
+        ({"conditions": [CONDITION, {**CONDITION, "status": "False"}]}, "conditions[1]"),
+        ({"progress": 0.5}, "progress"),
+        ({"conditions": [{**CONDITION, "severity": "Error"}]}, "severity"),
+        ({"artifact": {"uri": "store:///a", "digest": "sha256:A", "state": "onnx"}}, "artifact.digest"),
+        ({"metrics": {f"m{number}": 1.0 for number in range(17)}}, "metrics"),
+    ],
+    ids=str,
+)
+async def test_a_status_that_the_schema_refuses_is_invalid_and_changes_nothing(
+    side: Side, patch: Object, field: str
+) -> None:
+    made = await side.cluster.create(side.training_job())
+    with pytest.raises(Invalid, match=re.escape(field)):
+        await side.cluster.patch_status(key_of(made), version(made), patch)
+    assert version(await side.cluster.get(key_of(made))) == version(made)
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**70), "\ud800"], ids=repr)
+async def test_what_json_cannot_hold_is_invalid_in_every_write(side: Side, value: object) -> None:
+    made = await side.cluster.create(side.training_job())
+    with pytest.raises(Invalid, match="no JSON"):
+        await side.cluster.patch_status(key_of(made), version(made), {"restarts": value})
+    odd = side.service(name="odd")
+    odd["spec"]["sessionAffinity"] = value
+    for write in (side.cluster.create, side.cluster.apply):
+        with pytest.raises(Invalid, match="no JSON"):
+            await write(odd)
+
+
+async def test_nan_is_null_on_the_wire_and_so_takes_a_field_away(side: Side) -> None:
+    made = await side.cluster.create(side.training_job())
+    first = await side.cluster.patch_status(key_of(made), version(made), {"metrics": {"loss": 0.5, "accuracy": 0.9}})
+    second = await side.cluster.patch_status(key_of(made), version(first), {"metrics": {"loss": float("nan")}})
+    assert second["status"]["metrics"] == {"accuracy": 0.9}
+
+
+async def test_a_whole_number_is_an_integer_however_it_is_written(side: Side) -> None:
+    made = await side.cluster.create(side.training_job())
+    patched = await side.cluster.patch_status(key_of(made), version(made), {"restarts": 2.0})
+    assert patched["status"]["restarts"] == 2
+
+
+async def test_counts_that_contradict_each_other_are_invalid(side: Side) -> None:
+    """A rule of the schema, in CEL."""
+    made = await side.cluster.create(side.training_job())
+    counts = {"n": 3, "baselineRight": 2, "lost": 3, "gained": 3}
+    task = {"name": "t", "digest": "sha256:" + "a" * 64, "job": "j", "counts": counts}
+    with pytest.raises(Invalid, match="the counts contradict each other"):
+        await side.cluster.patch_status(key_of(made), version(made), {"tasks": [task]})
 
 
 async def test_the_status_of_what_is_gone_is_not_found(side: Side) -> None:

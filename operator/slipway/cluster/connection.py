@@ -24,6 +24,7 @@ from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME
 
 from slipway.api.errors import ClusterError
 from slipway.cluster.answers import error_of
+from slipway.cluster.wire import encode
 
 Told = Callable[[str, int], None]
 """Hears of every answer: HTTP method, and status code (0 where none came)."""
@@ -94,6 +95,7 @@ class Connection:
         seconds: float = CALL_SECONDS,
     ) -> Any:
         """One request and its JSON answer. what: the call for people, shown in errors."""
+        data = None if body is None else encode(what, body)
         headers = {"Content-Type": content_type, "Accept": accept}
         code = 0
         try:
@@ -103,7 +105,7 @@ class Connection:
                 method,
                 f"{self.host}{path}?{urlencode(query)}" if query else f"{self.host}{path}",
                 headers=headers,
-                data=None if body is None else orjson.dumps(body),
+                data=data,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS)),
                 server_hostname=self.configuration.tls_server_name,
             ) as response:

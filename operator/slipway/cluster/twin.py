@@ -2,7 +2,8 @@
 
 What it keeps of the real thing: resourceVersion, generation, UID, creationTimestamp, conflicts, server-side apply with
 one manager, the status subresource, finalizers, and background collection of what an owner leaves behind.
-What it leaves out: admission, defaults of specs, validation. Anything else it refuses with Unsupported.
+Writes pass the wire (JSON, its size), and statuses the schema of their CRD.
+What it leaves out: admission, defaults and validation of specs. Anything else it refuses with Unsupported.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from slipway.api.kinds import (
 )
 from slipway.cluster.ownership import applied_onto, copied, merge_patched, still_owned
 from slipway.cluster.port import ABSENT
+from slipway.cluster.statusschema import check_status
+from slipway.cluster.wire import received
 
 _KNOWN = frozenset((*WATCHED, EVENT, LEASE))
 _WITH_GENERATION = frozenset((*RECONCILED, *REFERENCED, JOB, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET))
@@ -113,6 +116,7 @@ class Twin:
 
     async def create(self, obj: Object) -> Object:
         key = _key_of(obj)
+        obj = received(f"create {key.kind} {key.name}", obj)
         if "resourceVersion" in obj["metadata"]:
             raise Invalid(f"create {key.kind} {key.name}: resourceVersion should not be set on objects to be created")
         if key in self._objects:
@@ -121,6 +125,7 @@ class Twin:
 
     async def apply(self, obj: Object) -> Object:
         key = _key_of(obj)
+        obj = received(f"apply {key.kind} {key.name}", obj)
         meta = obj["metadata"]
         live = self._objects.get(key)
         version, uid = meta.get("resourceVersion"), meta.get("uid")
@@ -143,10 +148,15 @@ class Twin:
 
     async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
         live = self._live(key)
+        call = f"patch the status of {key.kind} {key.name}"
         if key.kind in _WITHOUT_STATUS:
-            raise NotFound(f"patch the status of {key.kind} {key.name}: it has none")
+            raise NotFound(f"{call}: it has none")
+        patch = received(call, patch)
         self._at(live, resource_version)
-        return self._store(key, {**live, "status": merge_patched(live.get("status"), patch)})
+        patched = {**live, "status": merge_patched(live.get("status"), patch)}
+        check_status(call, key.kind, patch, patched["status"])
+        received(call, patched)
+        return self._store(key, patched)
 
     async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
         live = self._live(key)
