@@ -35,10 +35,7 @@ SERVINGS: dict[str, dict[str, Any]] = {
         "resources": {"cpu": "1500m", "memory": "2048Mi"},
         "podTemplate": {
             "labels": {"team": "vision"},
-            "annotations": {"note": "x"},
-            "env": [{"name": "LEVEL", "value": "1"}],
-            "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "1024Mi"}}],
-            "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+            "annotations": {"prometheus.io/scrape": "true"},
             "nodeSelector": {"zone": "a"},
             "tolerations": [{"key": "spot", "operator": "Exists"}],
         },

@@ -30,7 +30,7 @@ from support.builders import (
     trained,
 )
 from support.deployments import DIGITS, counting, service_target
-from support.full_objects import pod_template
+from support.full_objects import pod_settings
 from support.restricted import breaches
 from support.world import World, does_its_work
 
@@ -139,7 +139,7 @@ def scale(replicas: int) -> Callable[[Object], None]:
 
 
 def add_to_pods(spec: Object) -> None:
-    spec.setdefault("serving", {}).update(podTemplate=pod_template())
+    spec.setdefault("serving", {}).update(podTemplate=pod_settings())
 
 
 def behave(name: str, behaviour: Callable[[Object, Object], Object | None]) -> Act:

@@ -138,7 +138,7 @@ def model_deployments() -> list[Json]:
             "maxBatchSize": 64,
             "replicas": 2,
             "resources": {"cpu": "2", "memory": "4Gi"},
-            "podTemplate": pod_template(),
+            "podTemplate": pod_settings(),
         },
     }
     status = {
@@ -188,6 +188,13 @@ def model_deployments() -> list[Json]:
     }
     other_status = {**status, "modelFrom": "stored", "trainData": stored_data}
     return [_object("ModelDeployment", spec, status), _object("ModelDeployment", {**spec, **stored}, other_status)]
+
+
+def pod_settings() -> Json:
+    """That of pods that serve."""
+    template = pod_template()
+    fields = ("labels", "nodeSelector", "tolerations", "serviceAccountName", "imagePullSecrets", "priorityClassName")
+    return {**{field: template[field] for field in fields}, "annotations": {"prometheus.io/scrape": "true"}}
 
 
 def pod_template() -> Json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from slipway.api.podtemplate import LABEL_KEY
+from slipway.api.podtemplate import FREE_ANNOTATIONS, LABEL_KEY
 from support.full_objects import DIGEST, OTHER_DIGEST
 from support.refusals import Case, Spot, spots
 
@@ -95,8 +95,82 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             ("/repository/models/", "/repository-of-mine"),
             ("/tmp", "/tmp/cache"),
             ("/tmp/", "/tmp2"),
-            ("/dev/shm", "/dev/shm2"),
+            ("/dev/shm", "/shm"),
         ],
+    ),
+    "/usr, /lib, /etc, /proc, /opt/slipway and other folders of the system cannot be covered": _many(
+        "mountPath",
+        [
+            ("/proc", "/process"),
+            ("/sys/kernel", "/system"),
+            ("/dev/null", "/devices"),
+            ("/run/secrets", "/running"),
+            ("/var/run/secrets/kubernetes.io/serviceaccount", "/var/cache"),
+            ("/bin", "/binaries"),
+            ("/lib64/", "/library"),
+            ("/usr", "/usr/share/data"),
+            ("/usr/", "/users"),
+            ("/usr/bin", "/usr/binaries"),
+            ("/usr/lib/python3", "/usr/src"),
+            ("/usr/local", "/usr/local/data"),
+            ("/usr/local/lib/python3.11", "/usr/local/src"),
+            ("/opt", "/opt/data"),
+            ("/opt/slipway/venv", "/opt/slipways"),
+            ("/etc", "/etc/ssl/certs"),
+            ("/var", "/var/data"),
+            ("/var/lib", "/var/lib/data"),
+        ],
+    ),
+    "labels of Kubernetes (kubernetes.io, k8s.io, job-name, ...) and of injectors of code are refused": _many(
+        "labels",
+        [
+            ({name: "x"}, {good: "x"})
+            for name, good in (
+                ("batch.kubernetes.io/job-name", "example.com/job-name"),
+                ("batch.kubernetes.io/controller-uid", "kueue.x-k8s.io/queue-name"),
+                ("job-name", "job"),
+                ("controller-uid", "uid"),
+                ("pod-template-hash", "hash"),
+                ("app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"),
+                ("app.kubernetes.io/name", "app.kubernetes.io/component"),
+                ("app.kubernetes.io/instance", "app.kubernetes.io/version"),
+                ("kubernetes.io/x", "mykubernetes.io/x"),
+                ("node.k8s.io/x", "x-k8s.io/x"),
+                ("x.slipway.dev/role", "slipway.development/role"),
+                ("admission.datadoghq.com/enabled", "tags.datadoghq.com/env"),
+            )
+        ],
+    ),
+    "annotations of Kubernetes, of Slipway and of injectors of code are refused": _many(
+        "annotations",
+        [
+            ({name: "x"}, {good: "x"})
+            for name, good in (
+                ("container.apparmor.security.beta.kubernetes.io/main", "k8s.v1.cni.cncf.io/networks"),
+                ("seccomp.security.alpha.kubernetes.io/pod", "example.com/note"),
+                ("batch.kubernetes.io/job-completion-index", "index"),
+                ("slipway.dev/role", "cluster-autoscaler.kubernetes.io/safe-to-evict"),
+                ("instrumentation.opentelemetry.io/inject-python", "opentelemetry.io/note"),
+                ("vault.hashicorp.com/agent-inject", "hashicorp.com/note"),
+                ("inject.istio.io/templates", "sidecar.istio.io/inject"),
+            )
+        ],
+    ),
+    "keys: at most 63 characters": [({"a" * 64: "x"}, {"a" * 63: "x"})],
+    f"keys must match {FREE_ANNOTATIONS}": [
+        ({name: "x"}, {good: "x"})
+        for name, good in (
+            ("example.com/note", "note"),
+            ("sidecar.istio.io/userVolume", "sidecar.istio.io/inject"),
+            ("sidecar.istio.io/proxyImage", "linkerd.io/inject"),
+            ("instrumentation.opentelemetry.io/inject-python", "karpenter.sh/do-not-disrupt"),
+            ("kubernetes.io/x", "cluster-autoscaler.kubernetes.io/safe-to-evict"),
+            ("k8s.v1.cni.cncf.io/networks", "prometheus.io/scrape"),
+            ("-a", "a.b"),
+        )
+    ],
+    "priority classes that start with system- are the cluster's own": _many(
+        "priorityClassName", [("system-node-critical", "batch"), ("system-x", "my-system-x")]
     ),
     "without a key the operator must be Exists": [
         (_with(key=None, operator="Equal"), _with(key=None, operator="Exists", value=None)),

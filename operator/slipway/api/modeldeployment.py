@@ -20,7 +20,7 @@ from slipway.api.base import (
     exactly_one,
 )
 from slipway.api.datasource import DataSource
-from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import PairedCounts
 from slipway.api.status import Conditions, TaskRecord
 
@@ -105,8 +105,8 @@ class Serving(Model):
     """Triton pods."""
     resources: Resources = Field(default_factory=Resources)
     """What each pod asks for."""
-    pod_template: PodTemplate = Field(default_factory=PodTemplate)
-    """What to add to the pods."""
+    pod_template: PodSettings = Field(default_factory=PodSettings)
+    """Where the pods run and what they are called. What answers requests takes no variables and no volumes."""
 
 
 # CEL compares no two objects of different places, so DataSource.same_as is spelt out.

@@ -7,7 +7,7 @@ field, so the API server refuses it by name under strict validation.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.
 LabelKey = Annotated[str, Field(pattern=LABEL_KEY, max_length=317)]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
 
+AnnotationValue = Annotated[str, Field(max_length=4096)]
+
 # One part of a path that is neither `.` nor `..`, in a syntax that has no look-ahead (RE2).
 _PART = r"([^/:.][^/:]*|[.][^/:.][^/:]*|[.][.][^/:]+)"
 MountPath = Annotated[str, Field(pattern=rf"^(/{_PART})+/?$", max_length=512)]
@@ -26,6 +28,26 @@ SubPath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$", max_length=512)
 
 
 _OPERATORS_PATHS = re.compile("^/(var/lib/slipway/|repository/|tmp/+$|dev/shm/)")
+_SYSTEM_PATHS = (
+    "^/((proc|sys|dev|run|bin|sbin|lib|lib32|lib64|opt/slipway|var/run|usr/(s?bin|lib|lib64|local/(s?bin|lib)))/"
+    "|(etc|opt|usr|usr/local|var|var/lib)/+$)"
+)
+"""Where the image, the container runtime and the kubelet keep what every process of the pod runs by."""
+_TAKEN_NAMES = (
+    "^(([a-z0-9.-]+[.])?(kubernetes|k8s)[.]io/.*|([a-z0-9.-]+[.])?slipway[.]dev/.*"
+    "|job-name|controller-uid|pod-template-hash|controller-revision-hash"
+    "|(instrumentation[.]opentelemetry|sidecar[.]opentelemetry|inject[.]istio)[.]io/.*|admission[.]datadoghq[.]com/.*"
+    "|vault[.]hashicorp[.]com/.*)$"
+)
+"""What controllers select by, and at whose word known injectors put containers or variables into pods."""
+_DESCRIPTIVE = [f"app.kubernetes.io/{word}" for word in ("component", "part-of", "version")]
+_AUTOSCALERS = ["cluster-autoscaler.kubernetes.io/safe-to-evict"]
+FREE_ANNOTATIONS = (
+    "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?|prometheus[.]io/[a-z_-]+|(sidecar[.]istio|linkerd)[.]io/inject"
+    "|cluster-autoscaler[.]kubernetes[.]io/safe-to-evict|karpenter[.]sh/do-not-disrupt)$"
+)
+"""Without a prefix a name is its user's own (a rule of Kubernetes): no webhook goes by it."""
+FreeAnnotation = Annotated[str, Field(pattern=FREE_ANNOTATIONS, max_length=63)]
 
 
 class KeySelector(Model):
@@ -166,6 +188,12 @@ class VolumeMount(Model):
             lambda m: not _OPERATORS_PATHS.match(m.mount_path + "/"),
             field=".mountPath",
         ),
+        Rule(
+            f"!(self.mountPath + '/').matches('{_SYSTEM_PATHS}')",
+            "/usr, /lib, /etc, /proc, /opt/slipway and other folders of the system cannot be covered",
+            lambda m: not re.match(_SYSTEM_PATHS, m.mount_path + "/"),
+            field=".mountPath",
+        ),
     )
 
 
@@ -205,21 +233,42 @@ class Toleration(Model):
     )
 
 
-class PodTemplate(Model):
-    """What users may add to the pods of a resource."""
+_FREE_NAMES = (
+    Rule(
+        "!has(self.labels) || self.labels.all(k, !k.startsWith('slipway.dev/'))",
+        "labels under slipway.dev/ are set by the operator",
+        lambda t: not any(k.startswith("slipway.dev/") for k in t.labels or {}),
+        field=".labels",
+    ),
+    Rule(
+        f"!has(self.labels) || self.labels.all(k, !k.matches('{_TAKEN_NAMES}') || k in {_DESCRIPTIVE})",
+        "labels of Kubernetes (kubernetes.io, k8s.io, job-name, ...) and of injectors of code are refused",
+        lambda t: not any(re.match(_TAKEN_NAMES, k) and k not in _DESCRIPTIVE for k in t.labels or {}),
+        field=".labels",
+    ),
+    Rule(
+        "!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')",
+        "priority classes that start with system- are the cluster's own",
+        lambda t: not (t.priority_class_name or "").startswith("system-"),
+        field=".priorityClassName",
+    ),
+)
+
+
+class PodSettings(Model):
+    """What users may set of pods that decide or serve: where they run, what they are called, what pulls their image.
+
+    It holds nothing that reaches what runs inside: no variables, volumes or mounts, and few annotations, since webhooks
+    put code into pods at the word of an annotation.
+    """
 
     labels: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=32)
-    """Labels of the pods. Labels under slipway.dev/ are the operator's."""
-    annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=32)
-    """Annotations of the pods."""
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), UniqueBy("name")] | None = None
-    """Environment variables."""
-    env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
-    """Secrets and ConfigMaps whose keys become environment variables."""
-    volumes: Annotated[tuple[Volume, ...], Field(max_length=16), UniqueBy("name")] | None = None
-    """Volumes."""
-    volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32), UniqueBy("mountPath")] | None = None
-    """Where the volumes appear."""
+    """Labels of the pods. Labels of Kubernetes, of Slipway and of injectors of code are refused."""
+    annotations: dict[FreeAnnotation, Annotated[str, Field(max_length=4096)]] | None = Field(
+        default=None, max_length=32
+    )
+    """Annotations of the pods: names without a prefix, and prometheus.io/*, sidecar.istio.io/inject, linkerd.io/inject,
+    cluster-autoscaler.kubernetes.io/safe-to-evict and karpenter.sh/do-not-disrupt."""
     node_selector: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=16)
     """Labels that a Node must have, besides those of the pool."""
     tolerations: tuple[Toleration, ...] | None = Field(default=None, max_length=16)
@@ -229,14 +278,32 @@ class PodTemplate(Model):
     image_pull_secrets: tuple[LocalObject, ...] | None = Field(default=None, max_length=8)
     """Secrets to pull images with."""
     priority_class_name: ObjectName | None = None
-    """The pods' priority class."""
+    """The pods' priority class; those of the cluster itself (system-*) are refused."""
 
-    rules = (
+    rules: ClassVar[tuple[Rule, ...]] = _FREE_NAMES
+
+
+class PodTemplate(PodSettings):
+    """What users may add to the pods that run their own code."""
+
+    annotations: dict[LabelKey, AnnotationValue] | None = Field(default=None, max_length=32)
+    """Annotations of the pods. Annotations of Kubernetes, of Slipway and of injectors of code are refused."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64), UniqueBy("name")] | None = None
+    """Environment variables."""
+    env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
+    """Secrets and ConfigMaps whose keys become environment variables. The operator's own variables go before them."""
+    volumes: Annotated[tuple[Volume, ...], Field(max_length=16), UniqueBy("name")] | None = None
+    """Volumes. The claim and the Secret of an ArtifactStore are refused."""
+    volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32), UniqueBy("mountPath")] | None = None
+    """Where the volumes appear."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *_FREE_NAMES,
         Rule(
-            "!has(self.labels) || self.labels.all(k, !k.startsWith('slipway.dev/'))",
-            "labels under slipway.dev/ are set by the operator",
-            lambda t: not any(k.startswith("slipway.dev/") for k in t.labels or {}),
-            field=".labels",
+            f"!has(self.annotations) || self.annotations.all(k, !k.matches('{_TAKEN_NAMES}') || k in {_AUTOSCALERS})",
+            "annotations of Kubernetes, of Slipway and of injectors of code are refused",
+            lambda t: not any(re.match(_TAKEN_NAMES, k) and k not in _AUTOSCALERS for k in t.annotations or {}),
+            field=".annotations",
         ),
         Rule(
             "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes)"
@@ -246,6 +313,12 @@ class PodTemplate(Model):
             field=".volumeMounts",
         ),
     )
+
+    @property
+    def settings(self) -> PodSettings:
+        """Without what is meant for the user's own code: for pods of Slipway's that run beside it."""
+        ours = PodSettings.model_fields.keys() - {"annotations"}
+        return PodSettings.model_construct(**{name: getattr(self, name) for name in ours})
 
 
 class Resources(Model):

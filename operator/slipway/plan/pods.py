@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import PodTemplate, Resources, Toleration
+from slipway.api.podtemplate import PodSettings, Resources, Toleration
 from slipway.api.tasks import JOB_UID_ENV, OUT_URI_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.storemount import StoreMount
@@ -62,7 +62,7 @@ def container(
     mounts: Iterable[Object] = (),
     resources: Resources | None = None,
     devices: Mapping[str, int] | None = None,
-    template: PodTemplate | None = None,
+    template: PodSettings | None = None,
 ) -> Object:
     """A container under the restricted profile; what the template adds comes after our own."""
     extra = template.to_wire() if template else {}
@@ -95,7 +95,7 @@ def pod_template(
     volumes: Iterable[Object] = (),
     init_containers: Iterable[Object] = (),
     placement: Placement | None = None,
-    template: PodTemplate | None = None,
+    template: PodSettings | None = None,
     **spec: object,
 ) -> Object:
     """A pod template under the restricted profile. spec: further fields of the PodSpec."""

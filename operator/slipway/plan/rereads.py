@@ -12,7 +12,7 @@ from datetime import datetime
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
@@ -41,7 +41,7 @@ class Reread:
     job_uid: str
     folder: str
     count: int
-    template: PodTemplate | None = None
+    template: PodSettings | None = None
 
 
 def follow_reread(

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Key, Object
-from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import digest_of, short
 from slipway.plan.jobpods import JobPods, own_job, pods_of
@@ -71,7 +71,7 @@ class Work:
     image: str
     store: StoreMount
     resources: Resources = field(default_factory=Resources)
-    template: PodTemplate | None = None
+    template: PodSettings | None = None
     placement: Placement | None = None
     folder: str | None = None
     resources_field: str | None = None

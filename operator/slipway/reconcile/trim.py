@@ -12,7 +12,10 @@ from typing import Any
 from slipway.api.kinds import JOB, POD, PVC, Object, kind_of
 from slipway.plan.jobpods import WORKLOAD, workload_of
 
-_DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName"})
+_DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName", "annotations", "finalizers"})
+"""Anybody who may write an object may put 256 KiB of annotations into it, and nothing here reads one."""
+_LABELS = ("slipway.dev/", "batch.kubernetes.io/", "app.kubernetes.io/managed-by")
+"""Prefixes of the labels that are read."""
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
 _POD_STATUS = (
     "phase",
@@ -25,7 +28,6 @@ _POD_STATUS = (
     "startTime",
 )
 _CONTAINER_STATUS = ("name", "image", "ready", "restartCount", "started", "state", "lastState")
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def trimmed(obj: Object) -> Object:
@@ -45,8 +47,8 @@ def trimmed(obj: Object) -> Object:
 
 def _metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
     kept = {field: value for field, value in meta.items() if field not in _DROPPED_METADATA}
-    if _LAST_APPLIED in kept.get("annotations", ()):
-        kept["annotations"] = {name: text for name, text in kept["annotations"].items() if name != _LAST_APPLIED}
+    if "labels" in kept:
+        kept["labels"] = {name: text for name, text in (kept["labels"] or {}).items() if name.startswith(_LABELS)}
     return kept
 
 
@@ -60,7 +62,7 @@ def _pod(obj: Object) -> Object:
     return {
         "apiVersion": POD.api_version,
         "kind": POD.kind,
-        "metadata": _shared({field: meta[field] for field in _POD_METADATA if field in meta}),
+        "metadata": _shared(_metadata({field: meta[field] for field in _POD_METADATA if field in meta})),
         "spec": {WORKLOAD: workload_of(obj)} | ({"nodeName": node} if node else {}),
         "status": _shared(kept),
     }

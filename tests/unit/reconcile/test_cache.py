@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from itertools import permutations
 from typing import Any
+
+import pytest
 
 from slipway.api.kinds import (
     ARTIFACT_STORE,
@@ -197,10 +200,14 @@ def test_a_child_is_shown_as_it_is_now() -> None:
 
 def test_objects_are_selected_by_all_labels_within_a_namespace() -> None:
     cache = Cache()
-    cache.put(make(COMPRESSION_PLUGIN, "b", uid="1", metadata={"labels": {"x": "1", "y": "2"}}))
-    cache.put(make(COMPRESSION_PLUGIN, "a", uid="2", metadata={"labels": {"x": "1"}}))
-    assert [obj["metadata"]["name"] for obj in cache.select(COMPRESSION_PLUGIN, "", {"x": "1"})] == ["a", "b"]
-    assert [obj["metadata"]["name"] for obj in cache.select(COMPRESSION_PLUGIN, "", {"y": "2"})] == ["b"]
+    cache.put(make(COMPRESSION_PLUGIN, "b", uid="1", metadata={"labels": {"slipway.dev/x": "1", "slipway.dev/y": "2"}}))
+    x = {"slipway.dev/x": "1"}
+    cache.put(make(COMPRESSION_PLUGIN, "a", uid="2", metadata={"labels": x}))
+    assert [obj["metadata"]["name"] for obj in cache.select(COMPRESSION_PLUGIN, "", {"slipway.dev/x": "1"})] == [
+        "a",
+        "b",
+    ]
+    assert [obj["metadata"]["name"] for obj in cache.select(COMPRESSION_PLUGIN, "", {"slipway.dev/y": "2"})] == ["b"]
     assert cache.select(COMPRESSION_PLUGIN, "default", {}) == []
 
 
@@ -292,3 +299,14 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
 def test_all_that_planners_make_carries_the_label_that_watches_select_by() -> None:
     parent = Parent.of(make(TRAINING_JOB))
     assert MANAGED.items() <= parent.labels.items()
+
+
+@pytest.mark.parametrize("kind", [TRAINING_JOB, JOB, SERVICE, POD])
+def test_of_what_anybody_may_write_about_an_object_nothing_is_kept(kind: Kind) -> None:
+    cache = Cache()
+    written = {"annotations": {"x": "y" * 255_000}, "finalizers": ["a/b"], "labels": {"team": "z", **MANAGED}}
+    cache.put(make(kind, metadata=written, spec={}))
+    kept = got(cache, kind)
+    assert kept is not None
+    assert kept["metadata"].get("labels") == MANAGED
+    assert len(json.dumps(kept)) < 1000

@@ -37,7 +37,7 @@ from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline, pending_deadline
 from slipway.plan.training.round import Round
-from slipway.plan.training.works import data_refs, where_only
+from slipway.plan.training.works import data_refs
 from slipway.plan.trouble import PATIENCE, is_running, never_runs, refresh_at, trouble
 
 STUCK_AFTER = timedelta(seconds=120)
@@ -239,7 +239,7 @@ def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
     if round_.spec.image is not None:
         return _closed(round_, attempt, told_of(JobEnd(False, failure=LOST), found.refused), found.believed)
     out = folder(round_.parent, attempt.number)
-    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, where_only(round_.spec.pod_template))
+    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, round_.spec.pod_template.settings)
     mount = StoreMount(_store(round_))
     answer, plan = follow_reread(round_.parent, asked, mount, round_.seen, round_.settings, round_.now)
     if isinstance(answer, int):

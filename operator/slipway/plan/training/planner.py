@@ -23,7 +23,7 @@ from datetime import datetime
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import timedelta_of
 from slipway.api.errors import SpecError
-from slipway.api.kinds import Object
+from slipway.api.kinds import ARTIFACT_STORE, Object
 from slipway.api.lenient import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict, with_verdicts
@@ -38,6 +38,7 @@ from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
 from slipway.plan.training.cleanup import everything, superseded
 from slipway.plan.training.follow import follow
+from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
 from slipway.plan.training.works import SEAL, known_tasks, prepare, seal
@@ -196,6 +197,7 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     spec = round_.spec
     store = ready_store(round_.seen, round_.parent.namespace, spec.store)
     _refuse_unshared(spec, store)
+    refuse_stores(spec.pod_template, round_.seen.select(ARTIFACT_STORE, round_.parent.namespace, {}))
     name = spec.pools[0] if spec.pools else None
     pool = known_pool(round_.seen, name) if name else None
     progress = prepare(round_, store, status)

@@ -10,7 +10,6 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.datasource import NamedDataSource
 from slipway.api.errors import SpecError
-from slipway.api.podtemplate import PodTemplate
 from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
@@ -150,11 +149,6 @@ def _work(round_: Round, name: str, task: Model, store: ArtifactStoreSpec, out: 
         image=round_.settings.runtime_image,
         store=StoreMount(store),
         resources=SMALL,
-        template=where_only(round_.spec.pod_template),
+        template=round_.spec.pod_template.settings,
         folder=out,
     )
-
-
-def where_only(template: PodTemplate) -> PodTemplate:
-    """The template without what is meant for the training code: its variables and volumes."""
-    return template.model_copy(update={"env": None, "env_from": None, "volumes": None, "volume_mounts": None})

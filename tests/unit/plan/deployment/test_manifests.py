@@ -34,13 +34,7 @@ def triton(**serving):
     "serving",
     [
         {},
-        {"podTemplate": {"env": [{"name": "A", "value": "1"}], "labels": {"team": "vision"}}},
-        {
-            "podTemplate": {
-                "volumes": [{"name": "extra", "emptyDir": {}}],
-                "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
-            }
-        },
+        {"podTemplate": {"labels": {"team": "vision"}, "annotations": {"prometheus.io/scrape": "true"}}},
     ],
 )
 def test_serving_pods_keep_the_restricted_profile(serving):

@@ -45,7 +45,7 @@ def test_replicas_defaults_and_the_gate_make_no_new_revision(spec):
         {"compression": {"steps": [PRUNE, QUANTIZE], "data": {"stored": {"uri": "store:///d", "digest": OTHER}}}},
         {"serving": {"maxBatchSize": 8}},
         {"serving": {"resources": {"cpu": "2"}}},
-        {"serving": {"podTemplate": {"env": [{"name": "A", "value": "1"}]}}},
+        {"serving": {"podTemplate": {"labels": {"a": "1"}}}},
         {"store": "other"},
     ],
     ids=["model", "order", "params", "seed", "data", "batch size", "resources", "pod template", "store"],
