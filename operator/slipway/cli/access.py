@@ -12,10 +12,17 @@ from pathlib import Path
 import aiohttp
 from kubernetes.aio import config
 
+from slipway.api.errors import SlipwayError
+from slipway.cli.exits import USAGE, CommandError
+from slipway.cli.manifests.problems import Place, Problem
+from slipway.cli.manifests.sources import MAX_BYTES
+from slipway.cli.manifests.yamltree import documents
+from slipway.cli.userfiles import UnreadableError, decoded, read_bytes
 from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
 
+DEFAULT = Path("~/.kube/config")
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -42,10 +49,32 @@ class Access:
 
 @asynccontextmanager
 async def access(context: str | None, namespace: str | None) -> AsyncIterator[Access]:
-    """Raises ClusterError where no credentials are found."""
+    """Raises ClusterError where no credentials are found, CommandError for a kubeconfig that is none."""
     logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)  # it warns of what the error tells
-    async with await Connection.open(context=context) as connection:
-        yield Access(ApiServer(connection), connection, namespace or own_namespace(context))
+    check_kubeconfig()
+    try:
+        connection, own = await Connection.open(context=context), own_namespace(context)
+    except SlipwayError:
+        raise
+    except Exception as error:  # the client trusts the shape of the file, and stumbles over any other
+        what = f"the kubeconfig ({os.environ.get('KUBECONFIG') or DEFAULT}) is none: {type(error).__name__}: {error}"
+        raise CommandError(what, USAGE) from error
+    async with connection:
+        yield Access(ApiServer(connection), connection, namespace or own)
+
+
+def check_kubeconfig() -> None:
+    """Raises CommandError for a kubeconfig that would take all memory, by file and line; the client reads any."""
+    for name in os.environ.get("KUBECONFIG", str(DEFAULT)).split(os.pathsep):
+        path = Path(name).expanduser()
+        if not path.exists() or path.is_fifo():  # a pipe can be read only once
+            continue
+        try:
+            _, faults = documents(decoded(read_bytes(path, MAX_BYTES)))
+        except UnreadableError as error:
+            raise CommandError(str(Problem(Place(str(path), error.line, 1), error.what)), USAGE) from error
+        if faults:
+            raise CommandError(str(Problem(Place(str(path), faults[0].line, faults[0].column), faults[0].what)), USAGE)
 
 
 def own_namespace(context: str | None) -> str:

@@ -69,15 +69,19 @@ def contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 
     import os
     from pathlib import Path
 
-    import yaml
+    from slipway.cli.manifests.sources import MAX_BYTES
+    from slipway.cli.manifests.yamltree import documents
+    from slipway.cli.userfiles import UnreadableError, decoded, read_bytes
 
     found: list[str] = []
     for path in os.environ.get("KUBECONFIG", str(Path.home() / ".kube" / "config")).split(os.pathsep):
         try:
-            body = yaml.safe_load(Path(path).read_text()) or {}
-        except (OSError, ValueError, yaml.YAMLError):
+            read, _ = documents(decoded(read_bytes(Path(path), MAX_BYTES, pipes=False)))
+        except UnreadableError:
             continue
-        found += [str(one["name"]) for one in body.get("contexts") or ()]
+        bodies = [document.value for document in read if isinstance(document.value, dict)]
+        contexts = [one for body in bodies for one in body.get("contexts") or () if isinstance(one, dict)]
+        found += [str(one["name"]) for one in contexts if "name" in one]
     return found
 
 

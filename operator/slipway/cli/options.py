@@ -80,8 +80,6 @@ Timeout = Annotated[
 ]
 Files = Annotated[
     list[str],
-    typer.Option(
-        "--filename", "-f", metavar="FILE", help="A file, a folder, a kustomization that only lists, or - for stdin."
-    ),
+    typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder, a kustomization, or - for stdin."),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Folders with all that is below them.")]

@@ -60,7 +60,7 @@ def plan(
     Examples:
       slipway plan -f training.yaml -f deployment.yaml -f store.yaml
       slipway plan -f manifests/ -R -o yaml
-      kustomize build overlays/prod | slipway plan -f -
+      slipway plan -f overlays/prod                      a kustomization, as kubectl builds it
       slipway plan -f manifests/ --live --exit-code      in CI: 0 nothing changes, 6 something does, 1 it would fail
     """
     import asyncio

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NEEDED = ("torch", "onnx", "onnxruntime", "numpy", "safetensors", "sklearn", "tritonclient")
 TIMEOUT_SECONDS = 600.0
+SHOWN = 80
+"""Characters of a parameter in a message."""
 DIGIT = (28, 28)
 """Shape of a sample of the built-in data."""
 
@@ -90,10 +92,9 @@ async def _checked(plugin: Compression[Any], wish: Wish) -> list[Finding]:
 
 def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
     """Raises CommandError for what is no NAME=VALUE, and for what the plugin refuses."""
-    import yaml
-
     from slipway.api.errors import PluginError
     from slipway.cli.exits import USAGE, CommandError
+    from slipway.cli.manifests.yamltree import documents
     from slipway.sdk.plugin import parameters
 
     params: dict[str, Any] = {}
@@ -107,10 +108,11 @@ def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise typer.BadParameter(f"--param {word}: {part} has a value of its own already")
-        try:
-            inner[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(f"--param {word}: {text!r} is no YAML") from error
+        read, faults = documents(text)
+        if faults or len(read) > 1:
+            why = f"{text[:SHOWN]!r} is no YAML: {faults[0].what}" if faults else "write one value"
+            raise typer.BadParameter(f"--param {word[:SHOWN]}: {why}")
+        inner[last] = read[0].value if read else None
     try:
         parameters(plugin, params)
     except PluginError as error:

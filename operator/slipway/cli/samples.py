@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 from slipway.api.tasks import OUT_URI_ENV, PrepareTask
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
+from slipway.cli.userfiles import UnreadableError, check_size, decoded, read_bytes, too_large
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+MAX_ARRAY_BYTES, MAX_JSON_BYTES = 4 << 30, 100_000_000
+"""Of a file, and of what is packed in it."""
+_BROKEN = (ValueError, TypeError, OSError, EOFError, OverflowError, MemoryError, BadZipFile, NotImplementedError)
 
 
 class Samples(NamedTuple):
@@ -29,25 +37,44 @@ def read_file(path: Path) -> Samples:
     """
     import numpy as np
 
-    if not path.exists():
-        raise CommandError(f"{path}: no such file", NOT_FOUND)
     try:
-        match path.suffix.lower():
-            case ".npy":
-                named: Any = {"inputs": np.load(path, allow_pickle=False)}
-            case ".npz":
-                named = dict(np.load(path, allow_pickle=False))
-            case ".json":
-                body = json.loads(path.read_text())
-                named = body if isinstance(body, dict) else {"inputs": body}
-            case _:
-                raise CommandError(f"{path}: give a file that ends in .npy, .npz or .json", USAGE)
+        named = _arrays(path)
+        if "inputs" not in named:
+            raise CommandError(f"{path}: it holds no 'inputs'")
         targets = np.asarray(named["targets"], dtype=np.int64) if "targets" in named else None
         return Samples(np.asarray(named["inputs"], dtype=np.float32), targets)
-    except KeyError as error:
-        raise CommandError(f"{path}: it holds no {error.args[0]!r}") from error
-    except (ValueError, TypeError, OSError) as error:
-        raise CommandError(f"{path}: {error}") from error
+    except UnreadableError as error:
+        raise CommandError(f"{path}: {error.what}", NOT_FOUND if error.absent else USAGE) from error
+    except _BROKEN as error:
+        raise CommandError(f"{path}: {str(error) or type(error).__name__}") from error
+    except RecursionError as error:
+        raise CommandError(f"{path}: it is nested too deep; write lists of the model's own shape") from error
+
+
+def _arrays(path: Path) -> Mapping[str, Any]:
+    """What the file holds, by name. No pickle is read, and nothing that is larger than it may be."""
+    import numpy as np
+
+    match path.suffix.lower():
+        case ".npy":
+            check_size(path, MAX_ARRAY_BYTES)
+            try:
+                return {"inputs": np.load(path, allow_pickle=False, mmap_mode="r")}  # held to the length of the file
+            except ValueError as error:
+                if "Python objects" in str(error):
+                    raise ValueError("it holds Python objects, which are not loaded (allow_pickle=False)") from error
+                raise
+        case ".npz":
+            check_size(path, MAX_ARRAY_BYTES)
+            with ZipFile(path) as archive:
+                if (size := sum(one.file_size for one in archive.infolist())) > MAX_ARRAY_BYTES:
+                    raise too_large(MAX_ARRAY_BYTES, size)
+            with np.load(path, allow_pickle=False) as found:
+                return {name: found[name] for name in ("inputs", "targets") if name in found}
+        case ".json":
+            body = json.loads(decoded(read_bytes(path, MAX_JSON_BYTES)))
+            return body if isinstance(body, dict) else {"inputs": body}
+    raise CommandError(f"{path}: give a file that ends in .npy, .npz or .json", USAGE)
 
 
 def built_in(dataset: str, split: str) -> Samples:

@@ -93,8 +93,8 @@ FILES = {
     "kustomizations in a circle": of(
         "plan -f a", 2, "kustomizations list each other", **{"a/kustomization_yaml": "resources: [../a]\n"}
     ),
-    "what only kustomize does": of(
-        "plan -f a", 2, "patches:", "kustomize build a", **{"a/kustomization_yaml": "patches: [{path: x.yaml}]\n"}
+    "what kustomize runs programs for": of(
+        "plan -f a", 2, "helmCharts:", "kubectl kustomize a", **{"a/kustomization_yaml": "helmCharts: [{name: x}]\n"}
     ),
     "--exit-code without --live": of(f"{PLAN} --exit-code", 2, "--exit-code and --context need --live", a_yaml=JOB),
     "a shape that no plan has": of(f"{PLAN} -o table", 2, "table", a_yaml=JOB),
@@ -198,10 +198,11 @@ def test_there_are_at_least_thirty_mistakes() -> None:
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_path: Path) -> bytes:
+    def refused(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    (tmp_path / "a.yaml").write_text(JOB)
+    monkeypatch.setattr("slipway.cli.userfiles.os.open", refused)
     result = CliRunner().invoke(app, ["plan", "-f", str(tmp_path / "a.yaml")])
     assert (result.exit_code, result.stderr) == (
         2,

@@ -282,7 +282,7 @@ def test_a_folder_is_read_by_name_and_with_what_is_below_it_only_where_asked(tmp
     [
         ("none.yaml", "there is no such file or folder", 3),
         ("empty", "holds no file that ends with .yaml, .yml, .json; with -R the folders below are read too", 2),
-        ("latin.yaml", "is no text in UTF-8 (byte 0); convert it", 2),
+        ("latin.yaml:1:1", "is no text in UTF-8 (byte 0); convert it", 2),
         ("comments.yaml", "holds no object", 2),
     ],
 )
@@ -291,7 +291,7 @@ def test_what_cannot_be_read_is_told_by_its_name(tmp_path: Path, name: str, said
     (tmp_path / "latin.yaml").write_bytes("é".encode("latin-1"))
     (tmp_path / "comments.yaml").write_text("# nothing\n---\n")
     with pytest.raises(BadManifests) as raised:
-        read_manifests([str(tmp_path / name)])
+        read_manifests([str(tmp_path / name.partition(":")[0])])
     assert (raised.value.lines, raised.value.exit_code) == ((f"{tmp_path / name}: {said}",), code)
 
 
@@ -327,17 +327,36 @@ def test_the_config_map_of_the_example_is_made_as_kustomize_makes_it() -> None:
     assert found["ConfigMap", "digits-train"]["data"] == {"train.py": (EXAMPLES / "digits/train.py").read_text()}
 
 
-def test_what_only_kustomize_does_is_named_with_the_command_that_does_it(tmp_path: Path) -> None:
-    folder = kustomization(tmp_path / "k", "namePrefix: a-\nresources: [https://example.org/x.yaml, none.yaml, 7]\n")
+def test_what_reaches_beyond_its_folders_is_named_with_the_command_that_does_it_knowingly(tmp_path: Path) -> None:
+    folder = kustomization(
+        tmp_path / "k", "generators: [g.yaml]\nresources: [https://example.org/x.yaml, none.yaml, 7]\n"
+    )
     with pytest.raises(BadManifests) as raised:
         read_manifests([str(folder)])
-    build = f"write `kustomize build {folder} | slipway ... -f -`"
+    build = f"write `kubectl kustomize {folder} | slipway ... -f -`"
     assert [line.removeprefix(f"{folder}/kustomization.yaml:") for line in raised.value.lines] == [
-        f"2:1: namePrefix: only resources, namespace and configMapGenerator are read; {build}",
-        f"3:13: resources: https://example.org/x.yaml lies elsewhere; {build}",
+        f"2:1: generators: it may run programs or fetch charts; {build}",
+        f"3:13: resources: https://example.org/x.yaml lies elsewhere, and nothing is fetched; {build}",
         "3:41: resources: there is no none.yaml beside it",
         "3:52: resources: each is the path of a file or folder",
     ]
+
+
+def test_patches_images_and_prefixes_are_those_of_kustomize_and_errors_name_the_file_of_the_object(
+    tmp_path: Path,
+) -> None:
+    base = kustomization(tmp_path / "base", "resources: [job.yaml]\n")
+    (base / "job.yaml").write_text(JOB)
+    patch = 'patches: [{patch: \'[{"op":"add","path":"/spec/nodes","value":3}]\', target: {kind: TrainingJob}}]\n'
+    overlay = kustomization(tmp_path / "overlay", f"namePrefix: prod-\nresources: [../base]\n{patch}")
+    (found,) = read_manifests([str(overlay)]).items
+    assert (found.object["metadata"]["name"], found.object["spec"]["nodes"]) == ("prod-digits", 3)
+    assert "annotations" not in found.object["metadata"]
+    assert str(found.place_of("spec.entrypoint")) == f"{base / 'job.yaml'}:6:3"
+    (base / "job.yaml").write_text(job(node="2"))
+    with pytest.raises(BadManifests) as raised:
+        read_manifests([str(overlay)])
+    assert raised.value.lines[0].startswith(f"{base / 'job.yaml'}:7:3: spec.node: there is no such field")
 
 
 def test_kustomizations_that_list_each_other_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from slipway.api.kinds import Object
 from slipway.cli.manifests.problems import BadManifests, Place, Problem
 from slipway.cli.manifests.reading import Manifest, Reader
 from slipway.cli.manifests.sources import find_sources
-from slipway.cli.manifests.yamltree import documents
+from slipway.cli.manifests.yamltree import Fault, documents
 
 __all__ = ["BadManifests", "Manifest", "Manifests", "Place", "Problem", "read_manifests"]
 
@@ -28,7 +28,7 @@ class Manifests(NamedTuple):
 def read_manifests(
     names: Sequence[str], *, namespace: str | None = None, default_namespace: str = "default", recursive: bool = False
 ) -> Manifests:
-    """Read what -f names: files, folders, kustomizations that only list, `-` for standard input.
+    """Read what -f names: files, folders, kustomizations, `-` for standard input.
 
     namespace: what -n names; objects may name no other. default_namespace: of objects that name none, without -n.
     Raises BadManifests with all that is wrong, in all of them.
@@ -36,11 +36,15 @@ def read_manifests(
     found = find_sources(names, recursive=recursive)
     problems, items, warnings = list(found.problems), [], []
     for source in found.sources:
-        reader = Reader(
-            source.file, namespace or default_namespace, forced=namespace is not None, override=source.namespace
-        )
-        read, faults = documents(source.text)
-        for document in read:
+        reader = Reader(source.file, namespace or default_namespace, forced=namespace is not None)
+        faults: Sequence[Fault] = ()
+        if source.documents is None:
+            read, faults = documents(source.text)
+            made = [(source.file, document) for document in read]
+        else:
+            made = list(source.documents)
+        for file, document in made:
+            reader.file = file
             reader.read(document)
         problems += [Problem(Place(source.file, fault.line, fault.column), fault.what) for fault in faults]
         problems += reader.problems

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from slipway.cli.exits import NOT_FOUND, USAGE, CommandError
 
+SHOWN = 100
+"""Problems that are told at once."""
+
 
 class Place(NamedTuple):
     """A character of a file; lines and columns count from 1, and line 0 is the file as a whole."""
@@ -36,7 +39,9 @@ class BadManifests(CommandError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Sequence[Problem] = sorted(dict.fromkeys(problems), key=_position)
         code = NOT_FOUND if all(problem.absent for problem in self.problems) else USAGE
-        lines = [str(problem) for problem in self.problems]
+        lines = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"and {len(self.problems) - SHOWN:,} more; correct these first")
         super().__init__("; ".join(lines), code, lines)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -32,6 +33,8 @@ _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creati
 _METADATA = (*_TEXTS, "labels", "annotations", "finalizers", "ownerReferences", "generation", "managedFields")
 _KEPT = ("name", "namespace", "labels", "annotations")
 _HEAD = ("apiVersion", "kind", "metadata", "status")
+MAX_COMPLAINTS = 50
+"""Of one object: what a misspelt field was meant to be takes its time to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,6 @@ class Reader:
     file: str
     namespace: str
     forced: bool = False
-    override: str | None = None
-    """The namespace of a kustomization, whatever the objects say."""
     manifests: list[Manifest] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -157,8 +158,6 @@ class Reader:
 
     def _namespace(self, meta: Mapping[str, Any], at: Spot) -> str:
         own = meta.get("namespace")
-        if self.override is not None:
-            return self.override
         if own is None or not isinstance(own, str):
             return self.namespace
         if not NAMESPACE.fullmatch(own):
@@ -183,7 +182,7 @@ class Reader:
         try:
             return read_written(model, json.dumps(body))
         except ValidationError as error:
-            for complaint in complaints(error, body, spot, _schema(model)):
+            for complaint in islice(complaints(error, body, spot, _schema(model)), MAX_COMPLAINTS):
                 self._blame(spot.at(complaint.at), str(complaint))
         except ValueError as error:
             self._blame(spot, str(error))

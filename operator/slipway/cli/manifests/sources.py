@@ -1,27 +1,36 @@
-"""From what -f names to texts: files, folders, kustomizations that only list, and standard input."""
+"""From what -f names to texts: files, folders, kustomizations, and standard input. All of it is bounded."""
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slipway.cli.manifests.problems import Place, Problem
+from slipway.cli.userfiles import UnreadableError, decoded, read_bytes, read_stdin
+
+if TYPE_CHECKING:
+    from slipway.cli.manifests.yamltree import Document
 
 SUFFIXES = (".yaml", ".yml", ".json")
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 STDIN = "-"
+MAX_BYTES = 10_000_000
+"""Of one file: some ten times what an API server stores of one object."""
+MAX_FILES, MAX_TOTAL_BYTES, MAX_ENTRIES = 2_000, 100_000_000, 200_000
+"""Of one command: files, their bytes, and entries of the folders in which they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One text. generated: objects that no file holds, as kustomize makes them; then there is no text."""
+    """One text, or what kustomize made: documents with the places where they come from."""
 
     file: str
     text: str = ""
-    namespace: str | None = None
-    """Of all its objects, whatever they say: a kustomization's."""
+    documents: tuple[tuple[str, Document], ...] | None = None
+    """Each with its file."""
 
 
 @dataclass(slots=True)
@@ -30,20 +39,29 @@ class Found:
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    _seen: set[Path] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
+    _bytes: int = 0
 
-    def add(self, path: Path, namespace: str | None = None) -> None:
-        if path.resolve() in self._seen:
+    def add(self, path: Path) -> None:
+        real = os.path.realpath(path)
+        if real in self._seen:
             return
-        self._seen.add(path.resolve())
+        self._seen.add(real)
         text = read_text(path)
         if isinstance(text, Problem):
             self.problems.append(text)
-        else:
-            self.sources.append(Source(str(path), text, namespace))
+            return
+        self._bytes += len(text)
+        if len(self._seen) > MAX_FILES or self._bytes > MAX_TOTAL_BYTES:
+            raise TooMuchError
+        self.sources.append(Source(str(path), text))
 
     def blame(self, file: str | Path, what: str, *, absent: bool = False) -> None:
         self.problems.append(Problem(Place(str(file)), what, absent))
+
+
+class TooMuchError(Exception):
+    """More than one command reads."""
 
 
 def find_sources(names: Sequence[str], *, recursive: bool = False) -> Found:
@@ -51,12 +69,23 @@ def find_sources(names: Sequence[str], *, recursive: bool = False) -> Found:
     found = Found()
     for name in dict.fromkeys(names):
         if name == STDIN:
-            found.sources.append(Source("<stdin>", sys.stdin.read()))
+            _add_stdin(found)
         elif name.startswith(("http://", "https://")):
             found.blame(name, f"only files are read; write `curl -sL {name} | slipway ... -f -`")
         else:
-            _add(found, Path(name), recursive=recursive)
+            try:
+                _add(found, Path(name), recursive=recursive)
+            except TooMuchError:
+                limit = f"{MAX_FILES:,} files or {MAX_TOTAL_BYTES / 1e6:g} MB"
+                found.blame(name, f"holds more than the {limit} that one command reads; name the files that you mean")
     return found
+
+
+def _add_stdin(found: Found) -> None:
+    try:
+        found.sources.append(Source("<stdin>", decoded(read_stdin(MAX_BYTES))))
+    except UnreadableError as error:
+        found.problems.append(Problem(Place("<stdin>", error.line, 1 if error.line else 0), error.what))
 
 
 def _add(found: Found, path: Path, *, recursive: bool) -> None:
@@ -71,7 +100,7 @@ def _add(found: Found, path: Path, *, recursive: bool) -> None:
     try:
         files = sorted(_files(path, recursive=recursive))
     except OSError as error:
-        found.blame(path, f"cannot be read: {_said(error)}")
+        found.blame(path, f"cannot be read: {(error.strerror or str(error)).lower()}")
         return
     for file in files:
         found.add(file)
@@ -84,25 +113,25 @@ def kustomization_in(folder: Path) -> Path | None:
     return next((path for name in KUSTOMIZATIONS if (path := folder / name).is_file()), None)
 
 
-def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            if recursive:
-                yield from _files(path, recursive=True)
-        elif path.suffix in SUFFIXES:
-            yield path
+def _files(top: Path, *, recursive: bool) -> Iterator[Path]:
+    """Links to folders are not followed, as kubectl does not: they may lead back."""
+    left, entries, files = [top], 0, 0
+    while left:
+        with os.scandir(left.pop()) as folder:
+            for entry in folder:
+                entries += 1
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive:
+                        left.append(Path(entry.path))
+                elif Path(entry.name).suffix in SUFFIXES and not entry.is_dir():
+                    files += 1
+                    yield Path(entry.path)
+                if entries > MAX_ENTRIES or files > MAX_FILES:
+                    raise TooMuchError
 
 
 def read_text(path: Path) -> str | Problem:
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        return Problem(Place(str(path)), "there is no such file or folder", absent=True)
-    except UnicodeDecodeError as error:
-        return Problem(Place(str(path)), f"is no text in UTF-8 (byte {error.start}); convert it")
-    except OSError as error:
-        return Problem(Place(str(path)), f"cannot be read: {_said(error)}")
-
-
-def _said(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        return decoded(read_bytes(path, MAX_BYTES))
+    except UnreadableError as error:
+        return Problem(Place(str(path), error.line, 1 if error.line else 0), error.what, error.absent)

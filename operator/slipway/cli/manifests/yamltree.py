@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -13,8 +14,10 @@ import yaml
 
 from slipway.cli.manifests.scalars import LONGEST, OCTAL, number, plain_value
 
-MAX_VALUES = 200_000
+MAX_DEPTH, MAX_DOCUMENTS, MAX_FAULTS = 100, 10_000, 100
+MAX_VALUES, MAX_CHARACTERS = 200_000, 20_000_000
 """In one file, aliases followed: a few lines of them can stand for more than any memory holds."""
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; write it flatter"
 _PLAIN = "plain"
 _LONG = "tag:yaml.org,2002:"
 _MARKER = re.compile(r"^---[ \t\r]*(#.*)?$", re.MULTILINE)
@@ -65,34 +68,67 @@ def documents(text: str) -> tuple[list[Document], list[Fault]]:
     """All documents of a file that can be read, and what is wrong with the others."""
     found: list[Document] = []
     faults: list[Fault] = []
-    if text.lstrip().startswith("{"):
+    if text.startswith("{", _after_blanks(text, 0)):
         try:
             return _read_json(text), []
         except _Unreadable as error:
             return [], [error.fault]
+    budget = Budget()
     for above, part in _parts(text):
-        reading = _Reading(above)
+        reading = _Reading(above, budget)
         try:
             found += _read_yaml(part, reading)
+            if len(found) > MAX_DOCUMENTS:
+                raise _Unreadable(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))  # noqa: TRY301
+        except _TooMuch as error:
+            return found, [*faults, *reading.faults, error.fault]
         except _Unreadable as error:
             faults.append(error.fault)
         faults += reading.faults
+        if len(faults) > MAX_FAULTS:
+            break
     return found, faults
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
     """The text between lines of `---`, as kubectl splits it, each with the number of lines above."""
-    start = 0
+    start = above = 0
     for marker in _MARKER.finditer(text):
-        yield text.count("\n", 0, start), text[start : marker.start()]
+        part = text[start : marker.start()]
+        if not part.isspace():
+            yield above, part
+        above += part.count("\n")
         start = marker.end()
-    yield text.count("\n", 0, start), text[start:]
+    yield above, text[start:]
 
 
 class _Unreadable(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.what)
         self.fault = fault
+
+
+class _TooMuch(_Unreadable):
+    """The file holds more than is read: nothing of what follows is looked at."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What of a file may still be read, aliases followed."""
+
+    values: int = MAX_VALUES
+    characters: int = MAX_CHARACTERS
+
+    def spend(self, node: Any, reading: _Reading) -> None:
+        """Raises _TooMuch where nothing is left."""
+        self.values -= 1
+        if self.values < 0:
+            raise _TooMuch(reading.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
+        if isinstance(node, yaml.ScalarNode):
+            self.characters -= len(node.value)
+            if self.characters < 0:
+                what = f"more than {MAX_CHARACTERS:,} characters, aliases followed; write them out"
+                raise _TooMuch(reading.fault(node, what))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -106,6 +142,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def _read_yaml(text: str, reading: _Reading) -> list[Document]:
     try:
+        _check_events(text, reading)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -123,13 +160,27 @@ def _read_yaml(text: str, reading: _Reading) -> list[Document]:
         raise _Unreadable(reading.fault(node, "the YAML is nested too deep")) from error
 
 
+def _check_events(text: str, reading: _Reading) -> None:
+    """libyaml composes nodes by recursion in C, which no bound of Python's stops: what is too deep is found before."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _Unreadable(reading.fault(event, f"the YAML {_TOO_DEEP}"))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if count > 2 * MAX_VALUES:
+            raise _TooMuch(reading.fault(event, f"more than {MAX_VALUES:,} values; split the file"))
+
+
 class _Reading:
     """Turns nodes into values. faults: what is wrong with single values, all of it."""
 
-    def __init__(self, above: int) -> None:
+    def __init__(self, above: int, budget: Budget) -> None:
         self.above = above
         self.faults: list[Fault] = []
-        self._count = 0
+        self._budget = budget
         self._open: set[int] = set()
 
     def fault(self, node: Any, what: str) -> Fault:
@@ -137,9 +188,9 @@ class _Reading:
 
     def read(self, node: Any, key: Any = None) -> tuple[Any, Spot]:
         """key: the node of the key that it stands under."""
-        self._count += 1
-        if self._count > MAX_VALUES:
-            raise _Unreadable(self.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
+        self._budget.spend(node, self)
+        if len(self.faults) > MAX_FAULTS:
+            raise _TooMuch(self.fault(node, f"more than {MAX_FAULTS} things are wrong before it; correct these first"))
         if id(node) in self._open:
             raise _Unreadable(self.fault(node, "an alias stands inside of what it stands for; write it out"))
         shown, own = (key or node).start_mark, node.start_mark
@@ -219,13 +270,14 @@ class _Reading:
 
 def octal(spot: Spot) -> bool:
     """Whether the scalar is written as people write decimals, and is another number: YAML 1.1 takes it for octal."""
-    return spot.text is not None and bool(OCTAL.fullmatch(spot.text)) and int(spot.text, 8) != int(spot.text)
+    text = spot.text
+    return text is not None and len(text) <= LONGEST and bool(OCTAL.fullmatch(text)) and int(text, 8) != int(text)
 
 
 def _fault_of(error: yaml.YAMLError, text: str, above: int) -> Fault:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position)
-        what = f"the character {error.character!r:.20} is not allowed in YAML; remove it"
+        what = f"the character {_character(error)} is not allowed in YAML; remove it"
         return Fault(above + line + 1, 1, what)
     mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
     if mark is None:
@@ -237,6 +289,12 @@ def _fault_of(error: yaml.YAMLError, text: str, above: int) -> Fault:
     context = getattr(error, "context", None)
     said = f"{problem} {context}" if context else problem
     return Fault(above + mark.line + 1, mark.column + 1, f"this is no YAML: {said}; {_cure(problem)}")
+
+
+def _character(error: Any) -> str:
+    """By its number where it is not to be seen; PyYAML has it as a text or as a number."""
+    found = error.character
+    return f"U+{ord(found) if isinstance(found, str) else found:04X}"
 
 
 def _cure(problem: str) -> str:
@@ -255,47 +313,90 @@ def _shown(tag: str) -> str:
 
 # --- JSON --------------------------------------------------------------------------------------------------------
 
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _after_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start
+
 
 def _read_json(text: str) -> list[Document]:
     """One value after another, as kubectl takes them. Places are found by reading the same text as YAML."""
+    repeated: list[str] = []
+
+    def unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and not repeated:
+            names = Counter(name for name, _ in pairs)
+            repeated.extend(name for name, count in names.items() if count > 1)
+        return found
+
+    _check_nesting(text)
     decoder = json.JSONDecoder(
-        object_pairs_hook=_unrepeated, parse_float=number, parse_int=_integer, parse_constant=_refused
+        object_pairs_hook=unrepeated, parse_float=_finite, parse_int=_integer, parse_constant=_refused
     )
-    found, end = [], 0
-    while rest := text[end:].lstrip():
-        start = len(text) - len(rest)
-        above = text.count("\n", 0, start)
+    found: list[Document] = []
+    budget, end, above = Budget(), 0, 0
+    while (start := _after_blanks(text, end)) < len(text):
+        above += text.count("\n", end, start)
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, stop = decoder.raw_decode(text, start)
         except json.JSONDecodeError as error:
             what = f"this is no JSON: {error.msg[:1].lower()}{error.msg[1:]}"
             raise _Unreadable(Fault(error.lineno, error.colno, what)) from error
         except ValueError as error:
             raise _Unreadable(Fault(above + 1, 1, str(error))) from error
-        except RecursionError as error:
-            raise _Unreadable(Fault(above + 1, 1, "the JSON is nested too deep")) from error
-        found.append(Document(value, _spots(text[start:end], above)))
+        reading = _Reading(above, budget)
+        spot = _spots(text[start:stop], reading)
+        if repeated:
+            twice = (fault for fault in reading.faults if "stands twice" in fault.what)
+            what = f"the field {repeated[0]!r:.80} stands twice; keep one"
+            raise _Unreadable(next(twice, Fault(above + 1, 1, what)))
+        found.append(Document(value, spot))
+        if len(found) > MAX_DOCUMENTS:
+            raise _Unreadable(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))
+        above += text.count("\n", start, stop)
+        end = stop
     return found
 
 
-def _spots(text: str, above: int) -> Spot:
+def _check_nesting(text: str) -> None:
+    """Raises _Unreadable for what is too deep, or too much, before anything is made of it."""
+    depth = 0
+    for count, token in enumerate(_NESTING.finditer(text)):
+        if token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+        if depth > MAX_DEPTH or count > 2 * MAX_VALUES:
+            line = text.count("\n", 0, token.start()) + 1
+            column = token.start() - text.rfind("\n", 0, token.start())
+            what = f"the JSON {_TOO_DEEP}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values; split the file"
+            raise _Unreadable(Fault(line, column, what))
+
+
+def _spots(text: str, reading: _Reading) -> Spot:
     """Where the values of a JSON text stand; of one that is no YAML, where it begins."""
     try:
-        (document,) = _read_yaml(text.replace("\t", " "), _Reading(above))
+        (document,) = _read_yaml(text.replace("\t", " "), reading)
+    except _TooMuch:
+        raise
     except (_Unreadable, ValueError):
-        return Spot(above + 1, 1, above + 1, 1)
+        return Spot(reading.above + 1, 1, reading.above + 1, 1)
     return document.spot
 
 
-def _unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
-    names = [name for name, _ in pairs]
-    if again := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"the field {again!r} stands twice; keep one")
-    return dict(pairs)
-
-
 def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= LONGEST else number(text)
+    return int(text) if len(text) <= LONGEST else _finite(text)
+
+
+def _finite(text: str) -> int | float:
+    value = number(text)
+    if not isfinite(value):
+        raise ValueError(f"{text[:40]} is no number that JSON knows; write a finite one")
+    return value
 
 
 def _refused(text: str) -> Any:
