@@ -16,6 +16,8 @@ from slipway.api.base import Model
 M = TypeVar("M", bound=Model)
 
 EPOCH = "1970-01-01T00:00:00Z"
+NO_DIGEST = "sha256:" + "0" * 64
+"""Of no content that could be."""
 _ROUNDS = 100
 _TEXTS = frozenset({"message", "reason", "exception"})
 """Fields whose beginning says enough; of any other text a beginning would be another value."""
@@ -27,7 +29,7 @@ _ABSENT = object()
 # can want: what serves is kept by its name. An artifact without a digest is none.
 _STAND_INS: Mapping[str, Mapping[str, object]] = {
     "attempts": {"startedAt": EPOCH, "nodes": 1, "processesPerNode": 1},
-    "revisions": {"createdAt": EPOCH, "digest": "sha256:" + "0" * 64},
+    "revisions": {"createdAt": EPOCH, "digest": NO_DIGEST},
     "conditions": {"lastTransitionTime": EPOCH, "reason": "Unknown"},
 }
 

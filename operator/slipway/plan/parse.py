@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from slipway.api.base import Model
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.api.lenient import read_status
+from slipway.plan.plan import STATUS, Refusal
 
 M = TypeVar("M", bound=Model)
 S = TypeVar("S", bound=Model)
@@ -42,15 +44,19 @@ def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:
         raise SpecError(field, problem, cure, reason=reason) from error
 
 
-def whole_status(obj: Object, before: S, after: S) -> Object:
+def whole_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] = ()) -> Object:
     """The new status of an object in wire form. before: the present one, as it was read.
 
-    What this version does not know, and what it changes nothing of, stays as another version wrote it.
+    What this version does not know, and what it changes nothing of, stays as another version wrote it. Only fields
+    that this version does not have stay where the API server refused that: its CRD may know no more than we do.
     """
     present: Object = obj.get("status") or {}
     wire = after.to_wire()
     if wire == present:
         return wire
+    fields = {field.alias or name for name, field in type(after).model_fields.items()}
+    if any(refusal.verb == STATUS and not refusal.passing for refusal in refusals):
+        return {**{name: value for name, value in present.items() if name not in fields}, **wire}
     known = before.to_wire()
     wanted = {name: value for name, value in present.items() if name not in known and name not in wire}
     for name, value in wire.items():

@@ -30,10 +30,14 @@ class Deletion:
     resource_version: str
 
 
+STATUS = "patch the status of"
+"""The verb of a Refusal of the parent's own status; the others are create, apply and delete."""
+
+
 class Refusal(NamedTuple):
     """A write of an earlier round that the API server did not take, as the planner is told of it.
 
-    verb: create, apply or delete. message: the API server's words. since: when it was first refused.
+    verb: create, apply, delete or STATUS. message: the API server's words. since: when it was first refused.
     passing: the API server was away or failed (5xx, 429, no answer), which says nothing about the object.
     """
 

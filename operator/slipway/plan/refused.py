@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from slipway.api.status import Condition
 from slipway.plan.conditions import Verdict
-from slipway.plan.plan import Refusal
+from slipway.plan.plan import STATUS, Refusal
 
 CHILD_REFUSED = "ChildRefused"
 """Type of the condition, and the reason of Ready and Reconciling where it keeps a resource from going on."""
@@ -32,7 +32,7 @@ def refused(refusals: Sequence[Refusal], present: Iterable[Condition], now: date
     known = next((one for one in present if one.type == CHILD_REFUSED), None)
     before = known if known is not None and known.status == "True" else None
     told = sorted(
-        (one for one in refusals if not one.passing or now >= one.since + PASSING_AFTER or _tells_of(before, one)),
+        (one for one in refusals if one.verb != STATUS and (_lasts(one, now) or _tells_of(before, one))),
         key=lambda one: (one.passing, one.key.kind.kind, one.key.name, one.verb),
     )
     if not told:
@@ -74,6 +74,10 @@ def _parts(told: Sequence[Refusal]) -> tuple[str, str, str]:
 
 def _named(one: Refusal) -> str:
     return f"{one.verb} {one.key.kind.kind} {one.key.name}"
+
+
+def _lasts(one: Refusal, now: datetime) -> bool:
+    return not one.passing or now >= one.since + PASSING_AFTER
 
 
 def _tells_of(before: Condition | None, one: Refusal) -> bool:

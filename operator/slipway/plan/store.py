@@ -41,7 +41,7 @@ def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime, refus
         conditions=with_verdicts(present.conditions, verdicts, parent.generation, now),
         check=found.check,
     )
-    whole = whole_status(obj, present, status)
+    whole = whole_status(obj, present, status, refusals)
     return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
 
 

@@ -14,16 +14,13 @@ import structlog
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
-from slipway.plan.plan import Deletion, Happening, Plan
+from slipway.plan.plan import STATUS, Deletion, Happening, Plan
 from slipway.plan.seen import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import covers
 from slipway.reconcile.events import event_of
 
 log = structlog.get_logger(__name__)
-
-STATUS = "patch the status of"
-"""The verb of a status write; the others are create, apply and delete."""
 
 
 class Refused(NamedTuple):
@@ -105,7 +102,10 @@ class Executor:
                 if not await self._write(
                     tried, STATUS, key_of(parent), parent, patch, partial(self._patch_status, parent, patch)
                 ):
-                    return Outcome(wrote, tuple(tried.refused), whole=True)
+                    # Another status may be taken: the planner hears of this one before the turn ends.
+                    return Outcome(
+                        wrote or tried.refused[-1] not in tried.held.values(), tuple(tried.refused), whole=True
+                    )
                 wrote = True
         except Conflict:
             return Outcome(True, tuple(tried.refused))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
 from slipway.api.kinds import Key
 from slipway.api.reports import shorten
-from slipway.plan.plan import Happening, Refusal
-from slipway.reconcile.execute import STATUS, Held, Outcome, Refused
+from slipway.plan.plan import STATUS, Happening, Refusal
+from slipway.reconcile.execute import Held, Outcome, Refused
 
 LASTING = (AlreadyExists, Forbidden, Invalid, NotFound)
 """Errors that blame the object or a right; the others say that the API server was away, and pass by themselves."""
@@ -64,9 +64,9 @@ class Refusals:
         return {} if known is None else {name: known.entries[name].refused for name in known.held}
 
     def told(self, key: Key) -> tuple[Refusal, ...]:
-        """What the planner is to know: all children that were refused when they were last tried."""
+        """What the planner is to know: all that was refused when it was last tried."""
         known = self._parents.get(key)
-        return () if known is None else tuple(_told(entry) for entry in known.entries.values() if _is_child(entry))
+        return () if known is None else tuple(_told(entry) for entry in known.entries.values())
 
     def learn(self, key: Key, outcome: Outcome, now: datetime) -> Iterator[Happening]:
         """Keep what a round was refused. Yields the Events to post: of what only somebody can cure, once."""
@@ -84,6 +84,8 @@ class Refusals:
             known.entries[name] = _Entry(refused, since)
             known.held.add(name)
             call = str(refused.error).partition(": ")[0]  # `create jobs ns/name`: what cluster/ puts before the words
+            if refused.verb == STATUS and name not in before:
+                continue  # the planner writes another one first
             if isinstance(refused.error, LASTING) and call not in known.called:
                 known.called.add(call)
                 words = shorten(str(refused.error), _SHOWN)
@@ -114,7 +116,3 @@ class Refusals:
 def _told(entry: _Entry) -> Refusal:
     verb, key, _, error = entry.refused
     return Refusal(verb, key, str(error), entry.since, passing=not isinstance(error, LASTING))
-
-
-def _is_child(entry: _Entry) -> bool:
-    return entry.refused.verb != STATUS

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
 from slipway.api.kinds import DEPLOYMENT, SERVICE, Object
-from slipway.api.lenient import read_status
+from slipway.api.lenient import EPOCH, NO_DIGEST, read_status
 from slipway.api.modeldeployment import (
     MAX_REPLICAS,
+    MAX_REVISIONS,
     ModelDeployment,
     ModelDeploymentSpec,
     ModelDeploymentStatus,
@@ -23,7 +24,7 @@ from slipway.api.modeldeployment import (
 from slipway.api.status import TaskState
 from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
-from slipway.plan.deployment.revision import new_revision, relocated, replaced, revision_digest
+from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.standing import Standing, Stuck
@@ -46,7 +47,7 @@ def plan_deployment(
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
-    before = read_status(ModelDeploymentStatus, obj.get("status") or {})
+    before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
     ledger = Ledger(parent, before.tasks, seen, settings, now)
     status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, seen, settings, now)
     try:
@@ -76,7 +77,7 @@ def plan_deployment(
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
     after = told(parent, status, reached, rollout.ready_replicas, refusals, now)
     events = tuple(happenings(before, after))
-    return plan.plus(Plan(status=whole_status(obj, before, after), events=events))
+    return plan.plus(Plan(status=whole_status(obj, before, after, refusals), events=events))
 
 
 def _fleet(
@@ -96,11 +97,27 @@ def _fleet(
         live = seen.get(DEPLOYMENT, parent.namespace, status.serving or "") or {}
         known = live.get("spec", {}).get("replicas", 1)
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
-    recorded = (obj.get("status") or {}).get("revisions")
-    names = (one.get("name") for one in recorded if isinstance(one, dict)) if isinstance(recorded, list) else ()
-    read = {revision.name for revision in status.revisions}
-    unread = frozenset(name for name in names if isinstance(name, str) and name not in read)
+    unread = _unread(parent, obj.get("status") or {}, status, seen)
     return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread)
+
+
+def _unread(parent: Parent, written: Object, status: ModelDeploymentStatus, seen: Seen) -> frozenset[str]:
+    """Names of revisions that the written status holds and this version cannot read; all where that cannot be told."""
+    recorded = written.get("revisions", [])
+    if not isinstance(recorded, list):
+        return frozenset(live["metadata"]["name"] for live in seen.owned(DEPLOYMENT, parent.namespace, parent.uid))
+    names = {one.get("name") for one in recorded if isinstance(one, dict)}
+    read = {revision.name for revision in status.revisions}
+    return frozenset(name for name in names if isinstance(name, str) and name not in read)
+
+
+def _with_what_serves(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """The status with the revision that has the traffic, where another version described that in another way."""
+    if status.serving is None or find(status.revisions, status.serving) is not None:
+        return status
+    moment = datetime.fromisoformat(EPOCH)
+    known = Revision(name=status.serving, digest=NO_DIGEST, created_at=moment, serving_since=moment)
+    return status.model_copy(update={"revisions": (known, *status.revisions)[:MAX_REVISIONS]})
 
 
 def _all_of(conflicts: Sequence[SpecError]) -> str:

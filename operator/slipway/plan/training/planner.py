@@ -274,7 +274,7 @@ def _after_the_end(
         verdicts[CHILD_REFUSED] = verdict
     conditions = with_verdicts(present.conditions, verdicts, generation, round_.now)
     status = present.model_copy(update={"observed_generation": generation, "conditions": conditions})
-    plan = _status(obj, present, status)
+    plan = _status(obj, present, status, refusals)
     ttl = round_.spec.ttl_after_finished
     over_at = finished_at + timedelta_of(ttl) if ttl is not None else None
     if over_at is not None and round_.now >= over_at:
@@ -318,15 +318,15 @@ def _written(
             "observed_generation": parent.generation,
             "phase": state.phase,
             "conditions": with_verdicts(present.conditions, verdicts, parent.generation, now),
-            "workers": f"{attempt.nodes}/{attempt.nodes}" if attempt and runs else None,
+            "workers": f"{attempt.nodes}/{attempt.nodes}"[:32] if attempt and runs else None,
         }
     )
-    plan = decision.plan.plus(_status(obj, present, status))
+    plan = decision.plan.plus(_status(obj, present, status, refusals))
     return replace(plan, events=(*decision.events, *_stalled_now(present, state)))
 
 
-def _status(obj: Object, present: TrainingJobStatus, status: TrainingJobStatus) -> Plan:
-    whole = whole_status(obj, present, status)
+def _status(obj: Object, present: TrainingJobStatus, status: TrainingJobStatus, refusals: Sequence[Refusal]) -> Plan:
+    whole = whole_status(obj, present, status, refusals)
     return Plan(status=None if whole == obj.get("status") else whole)
 
 
