@@ -14,11 +14,12 @@ from devcluster.paths import State
 # One such cluster a machine: its network's names and addresses are fixed. This link names its state folder.
 _RUNNING = Path("/run/slipway-dev-cluster")
 _ADDRESSES = Addresses(network.NODE_ADDRESS, api_port=6443, etcd_port=12379, etcd_peer_port=12380)
-_OF_A_NODE = ("kubelet", "kube-proxy", "containerd")
+_OF_A_NODE = ("kubelet", "kube-proxy", "network-policies", "containerd")
 # In the order in which they are stopped: nothing restarts what the one before it has ended.
 _PROCESSES = (
     "kubelet",
     "kube-proxy",
+    "network-policies",
     "coredns",
     "kube-scheduler",
     "kube-controller-manager",
@@ -61,7 +62,9 @@ def up(arguments: Sequence[str] | None = None) -> int:
     volumes.provide(plane.kubectl, state.volumes, NAMES)
     node.wait(kubelet)
     proxy = node.start_proxy()
+    enforcer = node.start_enforcer()
     node.wait_for_services(proxy, dns)
+    node.wait_for_enforcer(enforcer)
     plane.wait_for_controllers(controllers)
     if options.nodes == 2:
         _second_up(plane)
@@ -112,7 +115,9 @@ def _second_up(plane: ControlPlane) -> None:
     second.import_images(containerd)
     kubelet = second.start_kubelet()
     second.start_proxy()
+    enforcer = second.start_enforcer()
     second.wait(kubelet)
+    second.wait_for_enforcer(enforcer)
 
 
 def _second_kill(plane: ControlPlane) -> None:
@@ -168,7 +173,7 @@ def _end(state: State) -> None:
     leftovers.unmount(state)
     leftovers.remove_control_groups("kubepods", CGROUP_OF_THE_SECOND)
     leftovers.remove_log_links(state)
-    network.down(state.root / "ip_forward.before")
+    network.down(state.root / "settings.before")
     leftovers.remove_state(state)
     if _RUNNING.is_symlink() and os.readlink(_RUNNING) == str(state.root):
         _RUNNING.unlink()

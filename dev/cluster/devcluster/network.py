@@ -4,9 +4,13 @@ The first node is the machine itself. The second one is a network namespace: a p
 between the two, and taking its end down cuts the node off.
 """
 
+import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from devcluster import needs, policies
 
 BRIDGE = "slipway0"
 NODE_ADDRESS = "10.244.0.1"
@@ -20,8 +24,10 @@ NAMESPACE = "slipway-dev-2"
 _CABLE = ("slipway-cable", "eth0")
 _CABLE_ADDRESSES = ("10.244.255.1", "10.244.255.2")
 # Ours, and those that kube-proxy makes.
-_TABLES = (("ip", "slipway-dev"), ("ip", "kube-proxy"), ("ip6", "kube-proxy"))
+_TABLES = (("ip", "slipway-dev"), ("ip", policies.TABLE), ("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# Packets between two pods of one bridge pass the rules for packets between networks, too.
+_BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _LINKS = Path("/sys/class/net")
 
 
@@ -51,12 +57,15 @@ FIRST = Network(NODE_ADDRESS, POD_RANGE)
 SECOND = Network(SECOND_ADDRESS, SECOND_POD_RANGE, NAMESPACE)
 
 
-def up(rules: Path, service_range: str, forward_before: Path) -> None:
-    """Make the machine's bridge and load the rules; what ip_forward was is kept for down()."""
+def up(rules: Path, service_range: str, before: Path) -> None:
+    """Make the machine's bridge and load the rules; what the machine's settings were is kept for down()."""
+    if not _BRIDGED.exists() and _fails("modprobe", "br_netfilter"):
+        raise needs.Missing(f"{_BRIDGED} is missing: NetworkPolicies and Services need the kernel module br_netfilter")
     FIRST.make_bridge(service_range)
-    if not forward_before.exists():
-        forward_before.write_text(_FORWARD.read_text())
-    _FORWARD.write_text("1")
+    if not before.exists():
+        before.write_text(json.dumps({str(setting): setting.read_text().strip() for setting in (_FORWARD, _BRIDGED)}))
+    for setting in (_FORWARD, _BRIDGED):
+        setting.write_text("1")
     _run("nft", "-f", str(rules))
 
 
@@ -68,7 +77,7 @@ def up_second(service_range: str) -> None:
     if not (_LINKS / ours).exists():
         _run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", NAMESPACE)
     # /proc/sys/net is that of the reader's namespace.
-    _run(*SECOND.enter("sh", "-c", f"echo 1 > {_FORWARD}"))
+    _run(*SECOND.enter("sh", "-c", f"echo 1 > {_FORWARD}; echo 1 > {_BRIDGED}"))
     _run(*SECOND.enter("ip", "link", "set", "lo", "up"))
     _run(*SECOND.enter("ip", "address", "replace", f"{_CABLE_ADDRESSES[1]}/30", "dev", theirs))
     _run("ip", "address", "replace", f"{_CABLE_ADDRESSES[0]}/30", "dev", ours)
@@ -90,14 +99,15 @@ def unplug() -> None:
     _run("ip", "link", "set", _CABLE[0], "down")
 
 
-def down(forward_before: Path) -> None:
+def down(before: Path) -> None:
     for family, table in _TABLES:
         subprocess.run(["nft", "delete", "table", family, table], capture_output=True, check=False)
     down_second()
     if (_LINKS / BRIDGE).exists():
         _run("ip", "link", "delete", BRIDGE)
-    if forward_before.exists():
-        _FORWARD.write_text(forward_before.read_text())
+    if before.exists():
+        for setting, value in json.loads(before.read_text()).items():
+            Path(setting).write_text(value)
 
 
 def down_second() -> None:
@@ -109,7 +119,7 @@ def down_second() -> None:
 
 
 def _fails(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode != 0
+    return shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
 def _run(*command: str) -> None:

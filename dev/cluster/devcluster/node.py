@@ -4,11 +4,12 @@ import http.client
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from devcluster import binaries, hostfiles, images, leftovers, network, paths
+from devcluster import binaries, hostfiles, images, leftovers, network, paths, policies
 from devcluster.controlplane import SERVICE_RANGE, ControlPlane
 from devcluster.network import FIRST, Network
 from devcluster.paths import State
@@ -67,7 +68,7 @@ class Node:
     def connect(self) -> None:
         """Make the node's network."""
         if self.name == NAMES[0]:
-            network.up(self._config("nftables.conf"), SERVICE_RANGE, self.state.root / "ip_forward.before")
+            network.up(self._config("nftables.conf"), SERVICE_RANGE, self.state.root / "settings.before")
             return
         network.up_second(SERVICE_RANGE)
         for top in leftovers.control_groups():
@@ -113,6 +114,22 @@ class Node:
         flags = [f"--config={self._config('kube-proxy.yaml')}", f"--hostname-override={self.name}"]
         return self._start("kube-proxy", binaries.KUBERNETES, flags)
 
+    def start_enforcer(self) -> Process:
+        """Of NetworkPolicies."""
+        authority = self.plane.authority
+        user = authority.client("network-policies")
+        process = self.process("network-policies")
+        flags = [
+            f"--server={self.plane.addresses.url}",
+            f"--ca={authority.certificate}",
+            f"--certificate={user.certificate}",
+            f"--key={user.key}",
+        ]
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+        environment = {"PYTHONPATH": str(paths.SOURCES), "PATH": path}
+        process.start(self.network.enter(sys.executable, "-m", "devcluster.enforcer", *flags), environment=environment)
+        return process
+
     def start_dns(self) -> Process:
         return self._start("coredns", binaries.COREDNS, [f"-conf={self._config('Corefile')}"])
 
@@ -128,6 +145,11 @@ class Node:
             "patch", "node", self.name, "--subresource=status", "--type=json", f"--patch={json.dumps(amounts)}"
         )
         wait_for(f"readiness of node {self.name}", self._ready, kubelet, seconds=60)
+
+    def wait_for_enforcer(self, enforcer: Process) -> None:
+        """Until the NetworkPolicies that there are hold."""
+        table = self.network.enter("nft", "list", "table", "ip", policies.TABLE)
+        wait_for("NetworkPolicies", lambda: _succeeds(table), enforcer, seconds=30)
 
     def wait_for_services(self, proxy: Process, dns: Process) -> None:
         """Until names and the addresses of Services work."""

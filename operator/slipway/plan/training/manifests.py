@@ -115,6 +115,10 @@ def training_job(
         paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
         command = _torchrun(parent, spec.entrypoint, attempt, paths.values())
         env = _torchrun_env(parent, attempt, paths)
+    if attempt.nodes == 1:
+        # No NetworkPolicy keeps others from its ports. torch's TCPStore still listens at all addresses: no option tells
+        # it otherwise.
+        env = [*env, {"name": "GLOO_SOCKET_IFNAME", "value": "lo"}]
     main = container(
         spec.image or settings.runtime_image,
         command,
@@ -194,7 +198,7 @@ def _missing_inputs(paths: Iterable[str]) -> str:
 def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, str]) -> list[Object]:
     """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command.
 
-    One pod alone keeps its rendezvous in a file, which nobody else can reach: it needs no NetworkPolicy.
+    One pod alone keeps its rendezvous, whose state is a pickle, in a file that nobody else can reach.
     """
     if (host := _host(parent, attempt)) is not None:
         meeting = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}

@@ -198,6 +198,7 @@ def test_one_pod_alone_meets_nobody_over_the_network(spec: dict[str, Any]) -> No
     assert "subdomain" not in pod_spec(world.job())
     assert "slipway.dev/peers" not in world.job()["spec"]["template"]["metadata"]["labels"]
     env = env_of(world.job())
+    assert env["GLOO_SOCKET_IFNAME"] == "lo"
     if spec:
         assert (env["PET_RDZV_CONF"], env["PET_LOCAL_ADDR"]) == ("store_type=file", "127.0.0.1")
         assert "PET_RDZV_ENDPOINT" not in env

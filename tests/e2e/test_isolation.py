@@ -1,0 +1,87 @@
+"""Who reaches the pods that Slipway makes, and whom they reach: by request, on a cluster that enforces policies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from demo import chart
+from demo.kubectl import Kubectl, Object, is_true
+from support.chain import fresh_namespace
+from support.manifests import script_training
+from support.reach import listens, reached
+from support.second_node import FIRST, small_pod
+
+HERE, ELSEWHERE = "e2e-isolation", "e2e-isolation-elsewhere"
+RENDEZVOUS = 29400
+MEETS_AND_WAITS = """
+import time
+import torch
+
+torch.distributed.init_process_group("gloo")
+torch.distributed.barrier()
+print("met", flush=True)
+time.sleep(600)
+"""
+SLEEPS = ("python", "-c", "import signal; signal.pause()")
+
+
+@pytest.fixture(scope="module")
+def kubectl(operator: chart.Images) -> Iterator[Kubectl]:
+    """Two TrainingJobs of two pods that have met, one of one pod, and a pod that is no one's."""
+    assert os.environ.get("SLIPWAY_DEV_CLUSTER"), "other clusters may not enforce policies: run by `make e2e`"
+    kubectl, elsewhere = fresh_namespace(HERE), Kubectl(ELSEWHERE)
+    elsewhere.delete("namespace", ELSEWHERE)
+    elsewhere.ensure_namespace()
+    for name, nodes in (("one", 2), ("other", 2), ("alone", 1)):
+        kubectl.apply(*script_training(name, MEETS_AND_WAITS, nodes=nodes))
+    kubectl.apply(small_pod("stranger", FIRST, *SLEEPS))
+    for name in ("one", "other", "alone"):
+        kubectl.until("trainingjob", name, lambda job: is_true(job, "Running"))
+        (rank_0, *_) = workers(kubectl, name)
+        kubectl.until("pod", rank_0["metadata"]["name"], lambda pod: "met" in kubectl("logs", pod["metadata"]["name"]))
+    # With every label of a worker, in another namespace.
+    labels = workers(kubectl, "one")[0]["metadata"]["labels"]
+    elsewhere.apply(small_pod("foreign", FIRST, *SLEEPS, labels=labels))
+    for namespace, pod in ((kubectl, "stranger"), (elsewhere, "foreign")):
+        namespace("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s", timeout_seconds=90)
+    yield kubectl
+    for namespace in (kubectl, elsewhere):
+        namespace("delete", "namespace", namespace.namespace, "--wait=false")
+
+
+def workers(kubectl: Kubectl, job: str) -> list[Object]:
+    """Its pods, by rank."""
+    pods = [
+        pod
+        for pod in kubectl.list("pod", "batch.kubernetes.io/job-name")
+        if pod["metadata"]["name"].startswith(f"{job}-")
+    ]
+    return sorted(pods, key=lambda pod: int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]))
+
+
+@pytest.mark.timeout(600)
+def test_only_the_pods_of_one_job_reach_its_rendezvous_or_any_other_port_of_its_pods(kubectl: Kubectl) -> None:
+    first, second = workers(kubectl, "one")
+    rendezvous = f"{first['status']['podIP']}:{RENDEZVOUS}"
+    everything = [
+        f"{pod['status']['podIP']}:{port}"
+        for pod in (first, second)
+        for port in listens(kubectl, pod["metadata"]["name"])
+    ]
+    assert rendezvous in everything
+    assert reached(kubectl, second["metadata"]["name"], rendezvous) == [rendezvous]
+    strangers = [(kubectl, "stranger"), (Kubectl(ELSEWHERE), "foreign")]
+    strangers += [(kubectl, pod["metadata"]["name"]) for job in ("other", "alone") for pod in workers(kubectl, job)]
+    assert {who: reached(namespace, who, *everything) for namespace, who in strangers} == {
+        who: [] for _, who in strangers
+    }
+
+
+def test_of_a_job_of_one_pod_strangers_reach_the_store_of_torch_alone(kubectl: Kubectl) -> None:
+    """It holds numbers and addresses, and no pickle; torch cannot be told to listen on one address."""
+    (pod,) = workers(kubectl, "alone")
+    assert RENDEZVOUS not in listens(kubectl, pod["metadata"]["name"])
+    assert len(listens(kubectl, pod["metadata"]["name"])) == 1
