@@ -27,7 +27,10 @@ def full_objects() -> dict[str, list[Json]]:
                 {"persistentVolumeClaim": {"claimName": "models", "subPath": "team/one"}},
                 {"observedGeneration": 1, "phase": "Ready", "conditions": [_condition()], "check": _task()},
             ),
-            *(_object("ArtifactStore", {"s3": {**_bucket(), **identity}}) for identity in _IDENTITIES),
+            *(
+                _object("ArtifactStore", {"s3": {**_bucket(), **identity}, "networks": ["10.4.0.0/16"]})
+                for identity in _IDENTITIES
+            ),
         ],
         "GPUPool": [
             _object(
@@ -81,6 +84,7 @@ def training_jobs() -> list[Json]:
         "suspend": False,
         "activeDeadline": "12h",
         "ttlAfterFinished": "7d",
+        "egress": "restricted",
         "podTemplate": pod_template(),
     }
     script = {"path": "/app/train.py", "args": ["--epochs", "3"]}

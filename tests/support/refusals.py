@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.api.artifactstore import NETWORK
 from slipway.api.crds import RESOURCES, Resource, root_schema
 from slipway.api.podtemplate import LABEL_KEY
 from slipway.api.schema import Node, Schema, walk
@@ -206,6 +207,7 @@ LONGEST = {
     r"^sha256:[0-9a-f]{64}$": "sha256:" + "a" * 64,
     r"^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$": "99999d999999h9999999m999999999s",
     LABEL_KEY: f"{'a' * 253}/{'b' * 63}",
+    NETWORK: ":".join(["ffff"] * 8) + "/128",
 }
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import TypeAdapter, ValidationError
 
+from slipway.api.artifactstore import NETWORK
 from slipway.api.base import DIGEST_PATTERN, Model
 from slipway.api.crds import Resource, root_schema
-from slipway.api.podtemplate import LABEL_KEY
+from slipway.api.podtemplate import FREE_ANNOTATIONS, LABEL_KEY
 from slipway.api.schema import Schema
 from support.places import Json
 
@@ -29,7 +30,14 @@ MANY = 3
 
 _DIGESTS = st.sampled_from("0123456789abcdef").map(lambda digit: "sha256:" + digit * 64)
 _LABEL_KEYS = st.from_regex(r"([a-z]{1,8}[.]example/)?[A-Za-z0-9]{1,8}([-_.][A-Za-z0-9]{1,4})?", fullmatch=True)
-_FAST: dict[str, SearchStrategy[str]] = {DIGEST_PATTERN: _DIGESTS, LABEL_KEY: _LABEL_KEYS}
+_ANNOTATIONS = st.from_regex(r"[A-Za-z0-9]{1,8}|prometheus[.]io/[a-z]{1,8}", fullmatch=True)
+_NETWORKS = st.sampled_from(("10.4.0.0/16", "192.168.1.7/32", "0.0.0.0/0", "fd00::/8"))
+_FAST: dict[str, SearchStrategy[str]] = {
+    DIGEST_PATTERN: _DIGESTS,
+    LABEL_KEY: _LABEL_KEYS,
+    FREE_ANNOTATIONS: _ANNOTATIONS,
+    NETWORK: _NETWORKS,
+}
 """For patterns that cost too much to draw from as they are."""
 
 JSON: SearchStrategy[Any] = st.recursive(

@@ -10,6 +10,13 @@ from slipway.api.base import Model, ObjectName, exactly_one, immutable
 from slipway.api.podtemplate import LocalObject
 from slipway.api.status import Conditions, TaskRecord
 
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+NETWORK = (
+    rf"^({_OCTET}[.]{_OCTET}[.]{_OCTET}[.]{_OCTET}/(3[0-2]|[12]?[0-9])"
+    "|[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"
+)
+Network = Annotated[str, Field(pattern=NETWORK, max_length=43)]
+"""A network in CIDR notation."""
 _FOLDERS = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 
 
@@ -59,6 +66,10 @@ class ArtifactStoreSpec(Model):
     """The claim that holds the files."""
     s3: S3Store | None = None
     """Or the bucket."""
+    networks: Annotated[tuple[Network, ...], Field(max_length=16)] = ()
+    """Networks in which the bucket's servers are, as 10.4.0.0/16; of a Service of the cluster, those of its pods. Set
+    them so that pods of plugins and of evaluation reach these and the DNS alone. Absent: the endpoint where it is an
+    address, else those pods may reach anything. Of a claim, they reach nothing in any case."""
 
     rules = (
         exactly_one("persistent_volume_claim", "s3"),

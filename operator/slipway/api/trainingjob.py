@@ -68,6 +68,10 @@ class TrainingJobSpec(Model):
     """Data sets by name; built-in ones are prepared into the store first."""
     store: DnsLabel = "default"
     """The ArtifactStore of this namespace that takes outputs and reports."""
+    egress: Literal["open", "restricted"] = "open"
+    """Where the training pods may connect to. `restricted`: each other, the DNS, and spec.networks of the store; set it
+    for code that you do not trust with the data. `open`, the default: anywhere, as scripts that download or report to a
+    tracker need. It takes a network plugin that enforces NetworkPolicies."""
     restarts: Restarts = Field(default_factory=Restarts)
     """What follows a failed attempt."""
     suspend: bool = False
@@ -87,6 +91,7 @@ class TrainingJobSpec(Model):
         immutable("resources", required=True),
         immutable("data", required=True),
         immutable("store", required=True),
+        immutable("egress", required=True),
         immutable("pod_template", required=True),
         Rule(
             "!(has(self.image) && has(self.entrypoint.recipe))",

@@ -16,6 +16,7 @@ from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
+from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
 from slipway.plan.jobpods import own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
@@ -107,6 +108,6 @@ def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: 
         mounts=reader.mounts,
         resources=Resources(cpu="100m", memory="256Mi"),
     )
-    labels = {**parent.labels, ROLE_LABEL: "reread"}
+    labels = {**parent.labels, ROLE_LABEL: "reread", EGRESS_LABEL: RESTRICTED}
     template = pod_template([main], labels=labels, store=reader, template=asked.template, restartPolicy="Never")
     return job(parent, name, template, role="reread", indexed=False)  # an index would make its name too long

@@ -18,6 +18,7 @@ from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import CheckTask
 from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
+from slipway.plan.egress import OPEN_EGRESS, egress_rules
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
@@ -100,7 +101,9 @@ def _found(
 ) -> Found:
     bucket = spec.s3.bucket if spec.s3 else ""
     if succeeded(record):
-        return Found("Ready", conditions.ready("BucketAnswered", f"bucket {bucket} was listed, read and written"))
+        answered = f"bucket {bucket} was listed, read and written"
+        open_to = f"; {OPEN_EGRESS}" if egress_rules(spec) is None else ""
+        return Found("Ready", conditions.ready("BucketAnswered", answered + open_to))
     if record.state is TaskState.FAILED:
         return _failed(record)
     pods, secret = pods_of_record(parent, record, seen, settings).believed, secret_of(spec)

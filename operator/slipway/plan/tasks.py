@@ -17,6 +17,7 @@ from slipway.api.kinds import JOB, Key, Object
 from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import digest_of, short
+from slipway.plan.egress import EGRESS_LABEL, RESTRICTED, may_start
 from slipway.plan.jobpods import JobPods, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, job_end, unheard_until
@@ -106,7 +107,8 @@ def follow_task(
     live = parent.own(seen, JOB, record.job, record.job_uid)
     if record.job_uid is None:
         if live is None:
-            return record, Plan(create=(_job(parent, record, work, settings),))
+            made = Plan(create=(_job(parent, record, work, settings),))
+            return record, made if may_start(parent, work.store.spec, seen) else Plan()
         own_job(parent, live, _job(parent, record, work, settings), settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
     if live is None:
@@ -354,7 +356,7 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
     )
     template = pod_template(
         [main],
-        labels={**parent.labels, ROLE_LABEL: work.name},
+        labels={**parent.labels, ROLE_LABEL: work.name, EGRESS_LABEL: RESTRICTED},
         store=store,
         placement=work.placement,
         template=work.template,

@@ -11,6 +11,7 @@ from slipway.api.kinds import JOB, Key, Object
 from slipway.api.modeldeployment import Revision
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
+from slipway.plan.egress import keep_policy
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
@@ -52,6 +53,7 @@ class Ledger:
         self.conflicts: list[SpecError] = []
         """What stands under the names of the Jobs; the other tasks go on."""
         self.plan = Plan()
+        self._policy = Plan()
 
     @property
     def records(self) -> tuple[TaskRecord, ...]:
@@ -77,6 +79,7 @@ class Ledger:
                 return before
             self._records[digest] = record
             self.plan = self.plan.plus(plan.apart())
+            self._keep_policy(record, work)
             self._find_conflict(record)
             if lacks_input(record):
                 self._remake_inputs(record, work)
@@ -87,6 +90,12 @@ class Ledger:
             if why is not None:
                 self._waits[digest] = why
         return self._records[digest]
+
+    def _keep_policy(self, record: TaskRecord, work: Work) -> None:
+        """Once a round, and as long as any task is under way."""
+        if record.state in (TaskState.INTENDED, TaskState.RUNNING) and not self._policy.apply:
+            self._policy = keep_policy(self._parent, work.store.spec, self._seen)
+            self.plan = self.plan.plus(self._policy)
 
     def artifact(self, work: Work, label: str, state: State) -> ArtifactRef | None:
         """What the task makes; None while it is not done. Raises Stuck for a result of another state."""

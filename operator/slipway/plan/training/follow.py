@@ -12,6 +12,7 @@ from slipway.api.kinds import JOB, Key, Object, kind_of
 from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobpods import JobPods, index_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import (
@@ -137,7 +138,7 @@ def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) 
         wake_at = earliest((wake_at, look_at))
     conflict = round_.parent.conflict(round_.seen, JOB, attempt.job)
     network: list[Object] = []
-    for obj in _network(round_, attempt):
+    for obj in _known_network(round_, attempt):
         taken = round_.parent.conflict(round_.seen, kind_of(obj), obj["metadata"]["name"])
         network += [] if taken else [obj]
         conflict = conflict or taken
@@ -163,9 +164,28 @@ def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, 
 
 def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
     """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open."""
+    restricted = round_.spec.egress == RESTRICTED
+    policy = (manifests.network_policy(round_.parent, _egress(round_) if restricted else None),)
     if attempt.nodes == 1:
+        return policy if restricted else ()
+    return manifests.service(round_.parent), *policy
+
+
+def _known_network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
+    """The same of pods that run: where their store is gone, the policy stays as it is."""
+    try:
+        return _network(round_, attempt)
+    except (NotYet, SpecError):
         return ()
-    return manifests.service(round_.parent), manifests.network_policy(round_.parent)
+
+
+def _egress(round_: Round) -> list[Object]:
+    """Raises SpecError where the store's servers are not known."""
+    rules = egress_rules(_store(round_))
+    if rules is None:
+        problem = f"is restricted, and ArtifactStore {round_.spec.store} does not tell where its bucket is"
+        raise SpecError("spec.egress", problem, "set spec.networks of the ArtifactStore", reason="EgressUnknown")
+    return rules
 
 
 def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:

@@ -26,6 +26,7 @@ from slipway.api.tasks import (
     TrainTask,
 )
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
+from slipway.plan.egress import DNS, RESTRICTED
 from slipway.plan.parent import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
@@ -75,13 +76,18 @@ def service(parent: Parent) -> Object:
     )
 
 
-def network_policy(parent: Parent) -> Object:
+def network_policy(parent: Parent, egress: Sequence[Object] | None = None) -> Object:
     """Only pods of the same TrainingJob may reach its pods: who reaches the rendezvous can run code there (a pickle).
 
-    All ports: gloo and NCCL take ephemeral ones.
+    All ports: gloo and NCCL take ephemeral ones. egress: where its pods may connect to besides; None for anywhere.
     """
     own = {"podSelector": {"matchLabels": _peers(parent)}}
-    spec = {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
+    spec: Object = {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
+    if egress is not None:
+        spec |= {
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": [DNS, {"to": [own]}, *(rule for rule in egress if rule != DNS)],
+        }
     return parent.child(NETWORK_POLICY, peers_name(parent), {ROLE_LABEL: ROLE}, spec=spec)
 
 
@@ -133,7 +139,7 @@ def training_job(
     met: Object = {"subdomain": peers_name(parent)} if attempt.nodes > 1 else {}
     template = pod_template(
         [main],
-        labels={**parent.labels, **_labels(attempt), **(_peers(parent) if met else {})},
+        labels={**parent.labels, **_labels(attempt), **(_peers(parent) if met or spec.egress == RESTRICTED else {})},
         store=mount,
         volumes=[shm],
         placement=placement,

@@ -13,6 +13,7 @@ from slipway.api.errors import SpecError
 from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.egress import keep_policy
 from slipway.plan.plan import Plan
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
@@ -110,6 +111,9 @@ def _brought_on(round_: Round, before: Progress, work: Work, blame: _Blame) -> P
     else:
         record, plan = follow_task(round_.parent, record, work, round_.seen, round_.settings, round_.now)
     done = succeeded(record) and record.artifact is not None
+    if record.state in (TaskState.INTENDED, TaskState.RUNNING):
+        policy = keep_policy(round_.parent, work.store.spec, round_.seen)
+        plan = plan if before.plan.apply else plan.plus(policy)
     why, wake_at = why_waiting(
         round_.parent, record, round_.seen, round_.settings, round_.now, secret_of(work.store.spec)
     )
