@@ -70,6 +70,8 @@ class Plan:
     parts: keys of objects whose writes belong together and to nothing else; all other writes are one part as well.
     Within a part the order is apply, create, delete, and a refusal stops the rest of it (no Job without its
     NetworkPolicy); parts neither wait for nor stop each other.
+    at_once: the status says nothing of what is applied, which only prepares what it intends: both may be written at the
+    same time, where nothing is created or deleted.
     defect: what a part of the planner raised that should never raise. The rest is planned all the same; the loop logs
     the defect and plans again after a back-off.
     """
@@ -82,6 +84,7 @@ class Plan:
     wake_at: datetime | None = None
     gone: tuple[Key, ...] = ()
     parts: tuple[frozenset[Key], ...] = ()
+    at_once: bool = False
     defect: Exception | None = None
 
     def apart(self) -> Self:
@@ -101,6 +104,7 @@ class Plan:
             wake_at=earliest((self.wake_at, other.wake_at)),
             gone=self.gone + other.gone,
             parts=self.parts + other.parts,
+            at_once=self.at_once or other.at_once,
             defect=self.defect or other.defect,
         )
 

@@ -82,13 +82,16 @@ class Executor:
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return Outcome(True)
         tried = _Tried(plan.parts, held or {})
+        patch = status_patch(parent.get("status") or {}, plan.status)
+        at_once = bool(patch) and plan.at_once and not plan.create and not plan.delete
         try:
-            await _together(
-                *(
-                    self._write(tried, "apply", key_of(rendered), parent, rendered, partial(self._apply, rendered))
-                    for rendered, _ in drifted
-                )
-            )
+            writes = [
+                self._write(tried, "apply", key_of(rendered), parent, rendered, partial(self._apply, rendered))
+                for rendered, _ in drifted
+            ]
+            if at_once:
+                writes.append(self._write_status(tried, parent, patch))
+            answers = await _together(*writes)
             # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
             wrote = any(self.cache.get(*key_of(rendered)) is not live for rendered, live in drifted)
             for obj in plan.create:
@@ -98,15 +101,11 @@ class Executor:
                 wrote |= await self._write(tried, "delete", deletion.key, parent, deletion, delete)
             if tried.news:
                 return Outcome(True, tuple(tried.refused), whole=True)
-            if patch := status_patch(parent.get("status") or {}, plan.status):
-                if not await self._write(
-                    tried, STATUS, key_of(parent), parent, patch, partial(self._patch_status, parent, patch)
-                ):
-                    # Another status may be taken: the planner hears of this one before the turn ends.
-                    return Outcome(
-                        wrote or tried.refused[-1] not in tried.held.values(), tuple(tried.refused), whole=True
-                    )
-                wrote = True
+            if patch and not (answers[-1] if at_once else await self._write_status(tried, parent, patch)):
+                # Another status may be taken: the planner hears of this one before the turn ends.
+                news = any(one.verb == STATUS and one not in tried.held.values() for one in tried.refused)
+                return Outcome(wrote or news, tuple(tried.refused), whole=True)
+            wrote |= bool(patch)
         except Conflict:
             return Outcome(True, tuple(tried.refused))
         for happening in plan.events:
@@ -170,6 +169,11 @@ class Executor:
             tried.refuse(Refused(verb, key, body, error))
             return False
         return True
+
+    async def _write_status(self, tried: _Tried, parent: Object, patch: Object) -> bool:
+        return await self._write(
+            tried, STATUS, key_of(parent), parent, patch, partial(self._patch_status, parent, patch)
+        )
 
     async def _refresh(self, key: Key) -> None:
         try:
@@ -249,11 +253,14 @@ class _Tried:
         return next((number for number, keys in enumerate(self.parts) if key in keys), None)
 
 
-async def _together(*writes: Awaitable[bool]) -> None:
+async def _together(*writes: Awaitable[bool]) -> list[bool]:
     """What is applied waits for no answer of each other. Each gets its own; then the first error is raised."""
+    made: list[bool] = []
     for answer in await asyncio.gather(*writes, return_exceptions=True):
         if isinstance(answer, BaseException):
             raise answer
+        made.append(answer)
+    return made
 
 
 def status_patch(present: Object, wanted: Object | None) -> Object:

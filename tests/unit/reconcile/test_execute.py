@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
 from slipway.cluster.passing import Passing, Write
+from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Twin
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Happening, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor, Outcome, status_patch
 from support.calls import Interfered, fail
+
+T = TypeVar("T")
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TRAIN = Key(TRAINING_JOB, "default", "train")
@@ -85,6 +90,38 @@ async def test_writes_come_in_the_order_that_makes_a_crash_harmless(world: World
         ("patch_status", "TrainingJob"),
         ("create", "Event"),
     ]
+
+
+class StatusFirst(Passing):
+    """Answers an apply only when the status is written."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.status_written = asyncio.Event()
+
+    async def write(self, write: Write, call: Callable[[], Awaitable[T]], /) -> T:
+        if write.verb == "apply":
+            await asyncio.wait_for(self.status_written.wait(), timeout=1)
+        answer = await call()
+        if write.verb == "patch_status":
+            self.status_written.set()
+        return answer
+
+
+async def test_an_intent_and_what_only_prepares_it_wait_for_no_answer_of_each_other(world: World) -> None:
+    executor = Executor(StatusFirst(world.twin), world.cache, "test")
+    plan = Plan(apply=(world.child(SERVICE),), status={"phase": "Pending"}, at_once=True)
+    assert await executor.carry_out(plan, world.parent, NOW)
+    assert world.known(SERVICE) is not None
+    assert world.parent["status"]["phase"] == "Pending"
+
+
+async def test_a_refused_preparation_stops_the_creation_that_follows_it_and_not_the_intent(world: World) -> None:
+    theirs = world.twin.add({**world.child(SERVICE), "metadata": {"name": "child", "namespace": "default"}})
+    world.cache.put(theirs)
+    outcome = await world.carry_out(Plan(apply=(world.child(SERVICE),), status={"phase": "Pending"}, at_once=True))
+    assert [one.key.kind for one in outcome.refused] == [SERVICE]
+    assert world.parent["status"]["phase"] == "Pending"
 
 
 async def test_what_was_written_is_known_at_once(world: World) -> None:

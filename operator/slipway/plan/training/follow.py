@@ -104,10 +104,16 @@ def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> 
         return Followed(unwanted)
     if attempt.nodes != round_.spec.nodes:
         return Followed(ended(attempt, AttemptOutcome.CANCELLED, round_.now))
+    plan = network_plan(round_, attempt).plus(Plan(create=(_job(round_, status, attempt),)))
+    return Followed(attempt, plan.apart())
+
+
+def network_plan(round_: Round, attempt: Attempt) -> Plan:
+    """What the pods of the attempt meet by. Raises SpecError (NameConflict) for a name that another owns."""
     network = _network(round_, attempt)
     for obj in network:
         round_.parent.refuse_foreign(round_.seen, kind_of(obj), obj["metadata"]["name"])
-    return Followed(attempt, Plan(apply=network, create=(_job(round_, status, attempt),)).apart())
+    return Plan(apply=network)
 
 
 def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:

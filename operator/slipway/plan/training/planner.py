@@ -37,7 +37,7 @@ from slipway.plan.seen import Seen
 from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
 from slipway.plan.training.cleanup import everything, superseded
-from slipway.plan.training.follow import follow
+from slipway.plan.training.follow import follow, network_plan
 from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
@@ -219,7 +219,8 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     told = Happening("Normal", "AttemptStarted", f"attempt {attempt.number} starts as Job {attempt.job}")
     # The first one is not worth a write of its own: the status tells it.
     events = (told,) if attempt.number > 1 else ()
-    return Decision(status, states.starting(attempt, before, None), progress.plan, events)
+    network = replace(network_plan(round_, attempt), at_once=True) if attempt.number == 1 else Plan()
+    return Decision(status, states.starting(attempt, before, None), progress.plan.plus(network), events)
 
 
 def _refuse_unshared(spec: TrainingJobSpec, store: ArtifactStoreSpec) -> None:

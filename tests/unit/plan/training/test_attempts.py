@@ -25,13 +25,13 @@ def disrupted(world: TrainingWorld) -> dict[str, str]:
 # --- Intent, then the children, then the UID ---------------------------------------------------------------------
 
 
-def test_the_intent_is_written_before_anything_is_made_and_the_uid_after() -> None:
+def test_the_intent_is_written_before_its_job_is_made_and_the_uid_after() -> None:
     world = TrainingWorld(nodes=2).plan()
     name = world.attempts[0]["job"]
     assert world.writes == [
-        ("status", "TrainingJob", "digits"),
         ("apply", "Service", world.peers),
         ("apply", "NetworkPolicy", world.peers),
+        ("status", "TrainingJob", "digits"),
         ("create", "Job", name),
         ("status", "TrainingJob", "digits"),
     ]
@@ -307,7 +307,7 @@ def test_an_attempt_whose_job_was_deleted_for_its_suspension_is_not_taken_for_lo
 @pytest.mark.parametrize("edit", [{"suspend": True}, {"nodes": 3}], ids=["suspended", "other nodes"])
 def test_an_intent_is_cancelled_where_the_spec_changed_before_it_was_carried_out(edit: dict[str, Any]) -> None:
     world = TrainingWorld(nodes=2)
-    world.settle(world.key, crash_after=1)
+    world.settle(world.key, crash_after=3)
     world.edits(**edit)
     assert world.attempts[0]["outcome"] == "Cancelled"
     assert "jobUID" not in world.attempts[0]
