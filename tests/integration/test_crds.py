@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.api.trainingjob import Restarts
 from support.apiserver import ApiServer
 from support.full_objects import DIGEST, NOW
 from support.places import Json
@@ -48,7 +49,8 @@ def test_a_short_manifest_is_filled_in_by_the_server(apiserver: ApiServer):
         "resources": {"cpu": "1", "memory": "2Gi"},
         "data": [{"name": "train", "dataset": "digits", "split": "train"}],
         "store": "default",
-        "restarts": {"max": 3, "backoff": "10s", "ignorePreemption": True},
+        "restarts": Restarts().to_wire(),
+        "egress": "open",
         "suspend": False,
         "podTemplate": {},
     }

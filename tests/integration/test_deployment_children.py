@@ -101,7 +101,8 @@ def test_the_frozen_record_gives_back_the_deployment_that_it_was_made_for(
     (record,), (wanted,) = made[CONTROLLER_REVISION.kind], made[DEPLOYMENT.kind]
     live = trimmed(apiserver.must("POST", path(record), record, fieldValidation="Strict"))
     parent = Parent.of(model_deployment())
-    assert deployment(parent, live, wanted["spec"]["replicas"])["spec"] == wanted["spec"]
+    rendered = deployment(parent, live["metadata"]["name"], live["data"]["template"], wanted["spec"]["replicas"])
+    assert rendered["spec"] == wanted["spec"]
     changed = {**live, "metadata": {**live["metadata"]}, "data": {"renderer": 2}}
     status, answer = apiserver.request("PUT", f"{path(record)}/{record['metadata']['name']}", changed)
     assert status == 422, answer
@@ -119,7 +120,7 @@ def test_a_record_of_what_runs_is_applied_without_rolling_it(
     parent = Parent.of(world.objects[DIGITS])
     (revision,) = ModelDeploymentStatus.model_validate(world.status(DIGITS)).revisions
     record = controller_revision(parent, revision, trimmed(live)["spec"]["template"])
-    again = deployment(parent, record, obj["spec"]["replicas"])
+    again = deployment(parent, revision.name, record["data"]["template"], obj["spec"]["replicas"])
     again["metadata"]["namespace"] = HERE
     after = apiserver.must("PATCH", target, again, **APPLY)
     assert after["metadata"]["generation"] == live["metadata"]["generation"]
