@@ -49,7 +49,9 @@ def tasks_policy(parent: Parent, store: ArtifactStoreSpec) -> Object | None:
     if rules is None or parent.kind.kind == "ArtifactStore":  # whose one task runs code of ours on data of ours
         return None
     chosen = {OWNER_LABELS[parent.kind.kind]: parent.name, EGRESS_LABEL: RESTRICTED}
-    spec = {"podSelector": {"matchLabels": chosen}, "policyTypes": ["Egress"], "egress": rules}
+    pods = {"podSelector": {"matchLabels": chosen}}
+    # The API server drops an empty list, and one that somebody fills would not be seen: none of these pods listens.
+    spec = {**pods, "policyTypes": ["Egress"], "egress": rules or [{"to": [pods]}]}
     return parent.child(NETWORK_POLICY, policy_name(parent), spec=spec)
 
 
