@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class LocalRun:
     process: subprocess.Popen[bytes]
     state: Path
     output: Path
+    listening: Listening
 
     def said(self) -> str:
         return self.output.read_text()
@@ -41,6 +44,56 @@ class LocalRun:
         """Send it the signal; returns its exit code, negative for a signal."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
+
+
+class Listening:
+    """Looks all the time at where the processes of a run listen (TCP and UDP), as `ss -lntup` does."""
+
+    def __init__(self, state: Path, run: int) -> None:
+        self.seen: set[tuple[str, int, str]] = set()
+        self._state = state
+        self._run = run
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def outside(self) -> set[tuple[str, int, str]]:
+        """Address, port and command of whatever is not of this machine alone."""
+        return {one for one in self.seen if not ipaddress.ip_address(one[0]).is_loopback}
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            owners = _sockets([self._run, *processes_of(self._state)])
+            for table, listens in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+                for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                    fields = line.split()
+                    if fields[3] == listens and (owner := owners.get(fields[9])):
+                        address, port = fields[1].split(":")
+                        self.seen.add((_address(address), int(port, 16), owner))
+
+
+def _sockets(processes: Sequence[int]) -> dict[str, str]:
+    """Command by inode of the sockets that these processes hold."""
+    found = {}
+    for process in processes:
+        with suppress(OSError):
+            command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]
+            for descriptor in Path(f"/proc/{process}/fd").iterdir():
+                with suppress(OSError):
+                    if (inode := re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))) is not None:
+                        found[inode[1]] = command
+    return found
+
+
+def _address(digits: str) -> str:
+    """As /proc/net has it: words of four bytes in the machine's order."""
+    words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def until(holds: Callable[[], Any], told: Callable[[], str], *, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -67,12 +120,15 @@ def started(state: Path, files: Sequence[Path], *options: str) -> Iterator[Local
     command += [f"--filename={path}" for path in files]
     with output.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+    listening = Listening(state, process.pid)
     try:
-        yield LocalRun(process, state, output)
+        yield LocalRun(process, state, output, listening)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(60)
+        listening.stop()
+    assert listening.outside() == set(), "a process of the run listened to others than this machine"
 
 
 def finished(state: Path, files: Sequence[Path], *options: str) -> tuple[int, str]:

@@ -17,12 +17,13 @@ from slipway.cli.exits import INTERRUPTED, USAGE, CommandError
 from slipway.cli.localview import ContainerEnds, View, address_lines, event_lines, failed_logs, view
 from slipway.cli.manifests import Manifests
 from slipway.cli.summary import settled
+from slipway.cli.terminal import say
 from slipway.cli.watching import EVERY_SECONDS, verdict, watch
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.refusals import Refusal
 from slipway.local.session import Refused, session
-from slipway.local.state import made
+from slipway.local.state import made, readable_by_others
 
 LOG = "slipway.log"
 """In the state folder: what the loop did, as JSON lines."""
@@ -41,6 +42,9 @@ class Wish(NamedTuple):
 async def run_manifests(manifests: Manifests, wish: Wish) -> int:
     """Returns the exit code. Raises SlipwayError for what cannot be done here, or not at all."""
     stop = _stop_on_signals()
+    if readable_by_others(wish.state):
+        say(f"the state folder {wish.state} could be read by others; it is kept to you from now on (0700)")
+    mask = os.umask(0o077)  # of the processes that stand for pods as well
     try:
         with logged_to(made(wish.state) / LOG):
             async with session(wish.state, manifests.objects, cpu=wish.cpu, replace=wish.replace) as cluster:
@@ -48,6 +52,8 @@ async def run_manifests(manifests: Manifests, wish: Wish) -> int:
     except Refused as refused:
         lines = [f"{_place(refusal, manifests)}{refusal}" for refusal in refused.refusals]
         raise CommandError(str(refused), USAGE, lines) from refused
+    finally:
+        os.umask(mask)
 
 
 def _place(refusal: Refusal, manifests: Manifests) -> str:

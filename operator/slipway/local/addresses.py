@@ -42,10 +42,10 @@ def next_address(prefix: str, taken: Collection[str]) -> str:
     raise AddressError(f"more than {_LAST - _FIRST + 1} pods at a time do not fit on one machine")
 
 
-def free_port() -> int:
-    """A port that nothing listens on at any address."""
+def free_port(address: str) -> int:
+    """A port that nothing listens on at that address."""
     with socket.socket() as probe:
-        probe.bind(("", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 

@@ -77,7 +77,7 @@ def expanded(text: str, variables: Mapping[str, str]) -> str:
 
 
 def _met_at(task: str, meeting: Meeting) -> str:
-    """No name server knows the pods, and every agent's store listens on all addresses: each Job has a port."""
+    """No name server knows the pods: agents meet at the address of the first, and listen there alone."""
     read = parse_task(task)
     if not isinstance(read, TrainTask) or read.rendezvous.host is None:
         return task

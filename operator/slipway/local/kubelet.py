@@ -115,7 +115,10 @@ class Kubelet:
         if job is None or index is None:
             return None
         first = next((one.pod for one in self._running.values() if _is_first(one.pod, job)), pod)
-        return first["status"]["podIP"], self._ports.setdefault(job, free_port())
+        address = str(first["status"]["podIP"])
+        if job not in self._ports:
+            self._ports[job] = free_port(address)
+        return address, self._ports[job]
 
     @staticmethod
     async def _cancel(*tasks: asyncio.Task[None]) -> None:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.local.container import Container, Node
 from slipway.local.volumes import give_back_scratch
@@ -27,6 +29,7 @@ class RunningPod:
     _inits: list[Container] = field(default_factory=list)
     _mains: list[Container] = field(default_factory=list)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _turned: tuple[bool, str] | None = None
 
     def __post_init__(self) -> None:
         spec = self.pod["spec"]
@@ -78,11 +81,13 @@ class RunningPod:
         """The whole status, over what the pod began with."""
         ready = all(one.ready for one in self._mains) and not self.over
         initialized = all("terminated" in one.state for one in self._inits)
-        conditions = [
+        # A Ready that is False without a reason is the node controller's word for a lost node.
+        why = {} if ready else {"reason": "PodCompleted" if self.over else "ContainersNotReady"}
+        conditions: list[Object] = [
             {"type": "PodScheduled", "status": "True"},
             {"type": "Initialized", "status": str(initialized)},
-            {"type": "ContainersReady", "status": str(ready)},
-            {"type": "Ready", "status": str(ready)},
+            {"type": "ContainersReady", "status": str(ready), **why},
+            {"type": "Ready", "status": str(ready), **why, "lastTransitionTime": self._since(ready)},
         ]
         if self.disrupted:
             conditions.append(disruption())
@@ -95,6 +100,12 @@ class RunningPod:
         if self._inits:
             status["initContainerStatuses"] = [one.status for one in self._inits]
         return status
+
+    def _since(self, ready: bool) -> str:
+        """When it became so."""
+        if self._turned is None or self._turned[0] != ready:
+            self._turned = ready, wire_time(datetime.now(UTC))  # noqa: TID251 - a kubelet's clock
+        return self._turned[1]
 
     def _tell(self) -> None:
         self.report(self.status())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from pathlib import Path
 from slipway.api.errors import SlipwayError
 from slipway.api.kinds import Key, Object
 
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OURS = frozenset({"lock", "objects.json", ".gitignore"})
+"""One of these is in every folder that a run has had."""
 _WHOLE_FILE = struct.Struct("hhqqi4x")
 """C's struct flock on Linux: type, whence, start, length, process id."""
 
@@ -63,13 +67,42 @@ class State:
 
 
 def made(root: Path) -> Path:
-    """The folder, made where it is missing, hidden from git. Raises StateError."""
+    """The folder, made where it is missing, hidden from git, and kept to the user (0700). Raises StateError."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_private(root)
         (root / ".gitignore").write_text("*\n")
     except OSError as error:
         raise _unwritable(root, error) from error
     return root
+
+
+def keep_private(root: Path) -> None:
+    """Take the rights of others from a folder that has them, and from all in it: models, logs and Secrets lie there.
+
+    Raises StateError for a folder that is another user's, or that holds what no run has put there.
+    """
+    found = root.stat()
+    if found.st_uid != os.geteuid():
+        raise StateError(f"the state folder {root} belongs to another user; give another --state")
+    if not found.st_mode & _OTHERS:
+        return
+    names = {entry.name for entry in root.iterdir()}
+    if names and not names & _OURS:
+        raise StateError(
+            f"the state folder {root} holds other files, and others may read it; give --state a new folder"
+        )
+    root.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
+
+
+def readable_by_others(root: Path) -> bool:
+    """Whether the folder is there, and others have rights in it."""
+    return root.is_dir() and bool(root.stat().st_mode & _OTHERS)
 
 
 def _unwritable(root: Path, error: OSError) -> StateError:
@@ -81,7 +114,7 @@ def opened(root: Path) -> Iterator[State]:
     """The folder, made where it is missing, for this process alone. Raises StateError."""
     root = made(root.absolute())
     try:
-        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unwritable(root, error) from error
     try:

@@ -124,6 +124,8 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
+    from slipway.runtime import loopback
+
     meet = task.rendezvous
     if meet.host is None:
         endpoint, address = str(pod.scratch / f"rendezvous-{meet.id}"), LOOPBACK
@@ -137,7 +139,7 @@ def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
         nproc_per_node=task.processes_per_node,
         run_id=meet.id,
         role="worker",
-        rdzv_backend="c10d",
+        rdzv_backend=loopback.register(),
         rdzv_endpoint=endpoint,
         rdzv_configs={"timeout": meet.timeout_seconds, **met},
         max_restarts=0,
