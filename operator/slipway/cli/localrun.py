@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from slipway.api.kinds import Object
+from slipway.api.kinds import Key, Object
 from slipway.cli.exits import INTERRUPTED, USAGE, CommandError
 from slipway.cli.localview import ContainerEnds, View, address_lines, event_lines, failed_logs, view
 from slipway.cli.manifests import Manifests
-from slipway.cli.summary import settled
+from slipway.cli.summary import reference, serves, settled
 from slipway.cli.terminal import say
-from slipway.cli.watching import EVERY_SECONDS, verdict, watch
+from slipway.cli.watching import EVERY_SECONDS, Show, verdict, watch
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.refusals import Refusal
@@ -64,14 +64,38 @@ def _place(refusal: Refusal, manifests: Manifests) -> str:
 
 
 async def _shown(cluster: LocalCluster, wish: Wish, stop: asyncio.Event) -> int:
-    with view() as seen:
+    with view() as screen:
+        seen = View(_with_addresses(screen, cluster, wish.state), screen.say)
         code = await _until_settled(cluster, seen, wish.timeout_seconds, stop)
-        if code or wish.once or not cluster.addresses:
+        if wish.once or code == INTERRUPTED:
             return code
-        for line in [*address_lines(cluster.addresses, wish.state), "Ctrl-C ends it"]:
-            seen.say(line)
+        objects = await _active(cluster)
+        if not any(serves(obj) for obj in objects):
+            return code
+        if stalled := [reference(obj) for obj in objects if settled(obj) is False]:
+            seen.say(f"stalled, beside what serves: {', '.join(stalled)}")
+        seen.say("Ctrl-C ends it")
         await _until_stopped(cluster, seen, stop)
-    return 0
+        return verdict(await _active(cluster))
+
+
+def _with_addresses(screen: View, cluster: LocalCluster, root: Path) -> Show:
+    """Shows the objects, and says once of each model where it answers, as soon as it does."""
+    told: set[Key] = set()
+
+    def show(objects: Sequence[Object]) -> None:
+        screen.show(objects)
+        names = {(obj["metadata"]["namespace"], obj["metadata"]["name"]) for obj in objects if serves(obj)}
+        new = {
+            place: address
+            for place, address in cluster.addresses.items()
+            if place[0] not in told and (place[0].namespace, place[0].name) in names
+        }
+        told.update(service for service, _ in new)
+        for line in address_lines(new, root):
+            screen.say(line)
+
+    return show
 
 
 async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:

@@ -51,6 +51,19 @@ class LocalWay:
             raise CommandError(f"service {service.name} has no port for {protocol}", UNAVAILABLE)
         yield Endpoint(address, f"service {service.name} of the local run")
 
+    def reachable(self, objects: Sequence[Object]) -> list[Object]:
+        """status.url names a Service, which no name server knows here: the port that stands for it, if one does."""
+        return [self._reachable(obj) if obj.get("status", {}).get("url") else obj for obj in objects]
+
+    def _reachable(self, deployment: Object) -> Object:
+        status = {name: value for name, value in deployment["status"].items() if name != "url"}
+        run = present(self.state)
+        if run is not None and run.brings_on(key_of(deployment)):
+            service = Key(SERVICE, deployment["metadata"]["namespace"], service_name(deployment))
+            if (address := run.address(service, "http")) is not None:
+                status["url"] = f"http://{address}"
+        return {**deployment, "status": status}
+
     def rest(self, objects: Sequence[Object]) -> Rest | None:
         run = present(self.state)
         resting = [obj for obj in objects if run is None or not run.brings_on(key_of(obj))]

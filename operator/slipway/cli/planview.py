@@ -12,6 +12,7 @@ from slipway.cli.manifests import Manifest, Manifests
 from slipway.cli.options import Output
 from slipway.cli.terminal import console, interactive, say
 from slipway.cli.texts import one_line
+from slipway.local.supply import DEFAULT_STORE
 from slipway.preview.changes import manifest_of
 from slipway.preview.outlook import Outlook
 from slipway.preview.placeholders import named
@@ -59,6 +60,8 @@ def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterato
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
         said = named(verdict.message, outlook.names)
         cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
+        if cure and verdict.reason == "StoreNotFound" and obj["spec"].get("store") == DEFAULT_STORE:
+            cure = f"; `slipway run` makes this one itself{cure}"
         yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{cure}"
 
 

@@ -86,7 +86,7 @@ async def _status(
     async with opened as way:
 
         async def look() -> list[Object]:
-            return await resources(way.cluster, None if everywhere else way.namespace, target)
+            return way.reachable(await resources(way.cluster, None if everywhere else way.namespace, target))
 
         if watch:
             objects = await _followed(

@@ -43,6 +43,14 @@ def settled(obj: Object) -> bool | None:
     return True if truths.get("Ready") == "True" else None
 
 
+def serves(obj: Object) -> bool:
+    """Whether a ModelDeployment answers requests now, by this spec or an earlier one."""
+    conditions = obj.get("status", {}).get("conditions", ())
+    return obj["kind"] == MODEL_DEPLOYMENT.kind and any(
+        one["type"] == "Available" and one["status"] == "True" for one in conditions
+    )
+
+
 def summary(obj: Object) -> tuple[str, str, str]:
     """Phase, how far it is, and what is wrong or waited for."""
     resource = typed(obj)

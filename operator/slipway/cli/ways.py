@@ -38,6 +38,10 @@ class Way(Protocol):
         """Where the deployment's Triton answers. Raises CommandError where nothing serves."""
         ...
 
+    def reachable(self, objects: Sequence[Object]) -> list[Object]:
+        """The objects with addresses that clients of this machine can use."""
+        ...
+
     def rest(self, objects: Sequence[Object]) -> Rest | None:
         """Those that nothing brings on; None where all may become others."""
         ...
@@ -68,6 +72,9 @@ class ClusterWay:
         from slipway.cli.reach import reach
 
         return reach(self.access, deployment, protocol)
+
+    def reachable(self, objects: Sequence[Object]) -> list[Object]:
+        return list(objects)
 
     def rest(self, objects: Sequence[Object]) -> Rest | None:  # noqa: ARG002 - the same for all
         return None

@@ -211,10 +211,21 @@ def _template(obj: Object, path: str, template: Object, offer: Offer) -> Iterato
             yield Refusal(
                 obj, f"{path}.{place}", f"no file has a {kind} {name}", "add its file, or the kustomization, with -f"
             )
+    yield from _nested(obj, path, [mount["mountPath"].rstrip("/") for mount in template.get("volumeMounts", ())])
     for number, volume in enumerate(template.get("volumes", ())):
         if volume.get("emptyDir", {}).get("sizeLimit"):
             field = f"{path}.volumes[{number}].emptyDir.sizeLimit"
             yield Refusal(obj, field, "the size of a folder cannot be limited here", "take it out")
+
+
+def _nested(obj: Object, path: str, mounts: Sequence[str]) -> Iterator[Refusal]:
+    """A mount below another one: a folder stands for each, and the outer one would not hold the inner one."""
+    for number, inner in enumerate(mounts):
+        outer = next((one for one in mounts if inner.startswith(f"{one}/")), None)
+        if outer is not None:
+            problem = f"{inner} lies below {outer or '/'}, where another volume is mounted"
+            cure = "mount it beside the other one"
+            yield Refusal(obj, f"{path}.volumeMounts[{number}].mountPath", problem, cure)
 
 
 def _references(template: Object) -> Iterator[tuple[str, str, str]]:

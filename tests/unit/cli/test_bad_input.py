@@ -101,7 +101,8 @@ FILES = {
 }  # fmt: skip
 PLANS = {
     "a store that is nowhere": of(
-        PLAN, 1, "a.yaml:4:1: TrainingJob digits: StoreNotFound", "or plan with --live", a_yaml=JOB,
+        PLAN, 1, "a.yaml:4:1: TrainingJob digits: StoreNotFound", "`slipway run` makes this one itself",
+        "or plan with --live", a_yaml=JOB,
     ),
     "a job that is nowhere": of(
         PLAN, 1, "a.yaml:15:3: ModelDeployment digits: ModelNotReady", 'no TrainingJob "digits"',

@@ -73,6 +73,15 @@ def test_the_status_of_what_is_brought_on_is_that_of_a_cluster_without_a_remark(
     assert all(word in result.stdout for word in ("Attempts", "Revisions", "passed: accuracy 0.9704 -> 0.9685"))
 
 
+def test_the_address_that_status_names_is_one_that_this_machine_reaches(root: Path, local: Local):
+    with at_work(left(root, TRAINING, SERVING), SERVING, addresses=HTTP):
+        for words in (("status", "md/digits"), ("status", "md/digits", "-o", "json")):
+            said = local(*words).stdout
+            assert "http://127.0.0.1:8123" in said
+            assert "team.svc" not in said
+    assert "http://" not in local("status", "md/digits").stdout  # nothing answers where nothing runs
+
+
 def test_what_a_run_left_is_shown_with_the_word_that_nothing_runs(root: Path, local: Local):
     left(root, TRAINING, SERVING)
     result = local("status", "-o", "json")

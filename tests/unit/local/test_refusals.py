@@ -66,6 +66,19 @@ CASES: dict[str, tuple[Object, str]] = {
     ),
     "a priority": (a_training(podTemplate={"priorityClassName": "a"}), "spec.podTemplate.priorityClassName"),
     "a ConfigMap": (a_training(podTemplate=VOLUME), "spec.podTemplate.volumes[0].configMap.name"),
+    "a mount below another one": (
+        a_training(
+            podTemplate={
+                "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}],
+                "volumeMounts": [
+                    {"name": "b", "mountPath": "/work/data"},
+                    {"name": "a", "mountPath": "/work/"},
+                    {"name": "a", "mountPath": "/work-too"},
+                ],
+            }
+        ),
+        "spec.podTemplate.volumeMounts[0].mountPath",
+    ),
     "a size limit": (
         a_training(podTemplate={"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}]}),
         "spec.podTemplate.volumes[0].emptyDir.sizeLimit",
