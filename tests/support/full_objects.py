@@ -171,6 +171,7 @@ def model_deployments() -> list[Json]:
                     "dropBound": 0.015,
                     "confidence": 0.95,
                     "counts": _counts(),
+                    "imageID": "registry.example/runtime@sha256:one",
                     "sameModel": False,
                     "data": DIGEST,
                 },
@@ -309,5 +310,6 @@ def _task() -> Json:
         "artifact": _artifact(),
         "metrics": {"accuracy": 0.97},
         "counts": _counts(),
+        "imageID": "registry.example/runtime@sha256:one",
         "failure": _failure(),
     }

@@ -67,8 +67,12 @@ def content_of(task: Object) -> Object:
 
 def env_of(job: Object) -> dict[str, str]:
     """The main container's variables that have a plain value."""
-    main = next(one for one in job["spec"]["template"]["spec"]["containers"] if one["name"] == CONTAINER)
-    return {one["name"]: one["value"] for one in main["env"] if "value" in one}
+    return {one["name"]: one["value"] for one in main_of(job)["env"] if "value" in one}
+
+
+def main_of(job: Object) -> Object:
+    main: Object = next(one for one in job["spec"]["template"]["spec"]["containers"] if one["name"] == CONTAINER)
+    return main
 
 
 def task_of(job: Object) -> Object:
@@ -79,6 +83,7 @@ def task_of(job: Object) -> Object:
 class World:
     """Implements Seen. behaviour: what the pods of Jobs do; may be exchanged at any time.
 
+    image_id: what the kubelet calls the content of an image.
     gets_ready: whether the pods of a Deployment (by its pod template) get ready.
     writes: every write of a planner, oldest first, as (verb, kind, name).
     """
@@ -86,6 +91,7 @@ class World:
     def __init__(self, planner: Planner, *objects: Object, settings: Settings = SETTINGS, now: datetime = T0) -> None:
         self.planner, self.settings, self.now = planner, settings, now
         self.behaviour: Behaviour = does_its_work
+        self.image_id: Callable[[str], str] = lambda image: f"{image.split(':')[0]}@{digest_of(image)}"
         self.gets_ready: Callable[[Object], bool] = lambda _: True
         self.objects: dict[Key, Object] = {}
         self.writes: list[tuple[str, str, str]] = []
@@ -228,7 +234,9 @@ class World:
     def _end(self, job: Object, report: Object) -> None:
         good = report["outcome"] != "failed" or task_of(job)["task"] == "reread"  # it tells of another's failure
         code = 0 if good else int(report["error"].get("exitCode", 1))
-        self.put(pod(job, exit_code=code, message=report, at=self.now))
+        made = pod(job, exit_code=code, message=report, at=self.now)
+        made["status"]["containerStatuses"][0]["imageID"] = self.image_id(main_of(job)["image"])
+        self.put(made)
         ended = {"type": "Complete" if good else "Failed", "status": "True", "reason": "", "message": ""}
         self.set_status(key_of(job), {"conditions": [ended]})
 

@@ -22,7 +22,7 @@ from slipway.api.base import (
 from slipway.api.datasource import DataSource
 from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import PairedCounts
-from slipway.api.status import Conditions, TaskRecord
+from slipway.api.status import Conditions, ImageId, TaskRecord
 
 MAX_REPLICAS = 1000
 MAX_REVISIONS = 8
@@ -172,6 +172,8 @@ class GateResult(Model):
     """Baseline and candidate are one artifact, so there is no loss to bound."""
     data: Digest
     """Of the evaluation data source that was counted on."""
+    image_id: ImageId | None = Field(default=None, alias="imageID")
+    """The image that evaluated and compared, as the kubelet tells it."""
     saturation: Annotated[float, Field(ge=0, le=1)] | None = None
     """Difference between the candidate's scores and those of exact sums, as a share of their size: 0 is none. Set where
     the candidate was evaluated on a processor whose int8 kernels saturate (x86 without VNNI). From 0.01 on, quantize

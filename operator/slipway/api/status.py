@@ -15,6 +15,10 @@ Text = Annotated[str, Field(max_length=2048)]
 ShortText = Annotated[str, Field(max_length=256)]
 
 
+ImageId = Annotated[str, Field(max_length=512)]
+"""The kubelet's name of an image's content, as `registry.example/runtime@sha256:...`."""
+
+
 class Condition(Model):
     """One aspect of an object's state, as in KEP-1623 (metav1.Condition)."""
 
@@ -100,5 +104,7 @@ class TaskRecord(Model):
     """What it measured."""
     counts: PairedCounts | None = None
     """What a comparison counted."""
+    image_id: ImageId | None = Field(default=None, alias="imageID")
+    """The image that its pod ran, as the kubelet tells it: what the tag stood for. Absent where no pod was seen."""
     failure: Failure | None = None
     """Why it failed."""

@@ -81,6 +81,15 @@ def index_of(pod: Object) -> int | None:
     return int(text) if text is not None and _INDEX.fullmatch(text) else None
 
 
+def image_id_of(pods: Sequence[Object]) -> str | None:
+    """What the kubelet calls the image of the first pod's container that works; None where it does not tell."""
+    for pod in pods:
+        for one in pod.get("status", {}).get("containerStatuses", ()):
+            if one["name"] == CONTAINER and one.get("imageID"):
+                return str(one["imageID"])[:512]
+    return None
+
+
 def workload_of(obj: Object) -> str:
     """What a Job's pods run, or a pod runs, as `part=value` words; equal strings where it is the same.
 

@@ -18,7 +18,7 @@ from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.status import Failure, TaskRecord, TaskState
 from slipway.plan.digests import digest_of, short
 from slipway.plan.egress import EGRESS_LABEL, RESTRICTED, may_start
-from slipway.plan.jobpods import JobPods, own_job, pods_of
+from slipway.plan.jobpods import JobPods, image_id_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, job_end, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
@@ -124,7 +124,7 @@ def follow_task(
         return record, Plan(wake_at=heard_at)
     if end.silent:
         return _reread(parent, record, work, seen, settings, now, refused)
-    return _ended(record, end, now), Plan()
+    return _ended(record.model_copy(update={"image_id": image_id_of(pods)}), end, now), Plan()
 
 
 def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Settings) -> JobPods:

@@ -27,7 +27,7 @@ _POD_STATUS = (
     "podIP",
     "startTime",
 )
-_CONTAINER_STATUS = ("name", "image", "ready", "restartCount", "started", "state", "lastState")
+_CONTAINER_STATUS = ("name", "image", "imageID", "ready", "restartCount", "started", "state", "lastState")
 
 
 def trimmed(obj: Object) -> Object:
@@ -58,6 +58,8 @@ def _pod(obj: Object) -> Object:
     for field in ("containerStatuses", "initContainerStatuses"):
         if field in kept:
             kept[field] = [{f: one[f] for f in _CONTAINER_STATUS if f in one} for one in kept[field]]
+            for one in kept[field]:  # the same of many pods, and longer than what is shared anyway
+                one.update({f: intern(one[f]) for f in ("image", "imageID") if one.get(f)})
     node = obj.get("spec", {}).get("nodeName")
     return {
         "apiVersion": POD.api_version,

@@ -291,7 +291,7 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
     assert pod["status"] == {
         "phase": "Failed",
         "podIP": "1.2.3.4",
-        "containerStatuses": [{"name": "main", "image": "x", "state": {"terminated": terminated}}],
+        "containerStatuses": [{"name": "main", "image": "x", "imageID": "y", "state": {"terminated": terminated}}],
     }
     assert set(pod["metadata"]) == {"name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences"}
 

@@ -56,13 +56,20 @@ def _score(n: int, lost: int, gained: int, drop: float) -> float:
 
 
 def judge(
-    counts: PairedCounts, gate: Gate, *, same_model: bool, data: str, saturation: float | None = None
+    counts: PairedCounts,
+    gate: Gate,
+    *,
+    same_model: bool,
+    data: str,
+    saturation: float | None = None,
+    image_id: str | None = None,
 ) -> GateResult:
     """What the gate decides on these counts.
 
     same_model: baseline and candidate are one artifact, so the drop is zero, not merely estimated as zero.
     data: digest of the evaluation data that was counted on.
     saturation: what the candidate's evaluation measured of it; None where the kernels are exact.
+    image_id: what the kubelet calls the image that compared.
     """
     bound = 0.0 if same_model else drop_bound(counts.n, counts.lost, counts.gained, gate.confidence)
     of = max(counts.n, 1)
@@ -77,12 +84,20 @@ def judge(
         same_model=same_model,
         data=data,
         saturation=None if saturation is None else min(max(saturation, 0.0), 1.0),
+        image_id=image_id,
     )
 
 
 def rejudged(result: GateResult, gate: Gate) -> GateResult:
     """The same counts under the gate as the spec has it now."""
-    return judge(result.counts, gate, same_model=result.same_model, data=result.data, saturation=result.saturation)
+    return judge(
+        result.counts,
+        gate,
+        same_model=result.same_model,
+        data=result.data,
+        saturation=result.saturation,
+        image_id=result.image_id,
+    )
 
 
 def refusal(result: GateResult) -> str:

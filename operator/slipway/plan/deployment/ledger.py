@@ -9,6 +9,7 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, Key, Object
 from slipway.api.modeldeployment import Revision
+from slipway.api.reports import shorten
 from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.standing import Stuck
 from slipway.plan.egress import keep_policy
@@ -106,6 +107,26 @@ class Ledger:
             left = f"a result of state {record.artifact.state}" if record.artifact else "no result"
             raise Stuck("StepFailed", f"{label} left {left}, where {state} was due; see the logs of job/{record.job}")
         return record.artifact
+
+    @property
+    def moved_image(self) -> str | None:
+        """What to say where one name of an image stood for two contents while the tasks ran; None where none did.
+
+        Their results go together: what compares two models must have evaluated both by the same bits.
+        """
+        ran: dict[str, tuple[str, str]] = {}
+        for digest, (work, label) in self._followed.items():
+            found = self._records[digest].image_id
+            if found is None:
+                continue
+            first, by = ran.setdefault(work.image, (found, label))
+            if first != found:
+                return (
+                    f"image {work.image} was {shorten(first, 160)} for the {by} and {shorten(found, 160)} for the"
+                    f" {label}: its tag was moved; name it by digest (image.digests of the chart, or spec.image of the"
+                    " CompressionPlugin)"
+                )
+        return None
 
     @property
     def failure(self) -> str | None:

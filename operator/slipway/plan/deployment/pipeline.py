@@ -63,22 +63,31 @@ class Pipeline:
         # From the records, in each round: as long as it is not packed, all its tasks are followed and so kept.
         revision = revision.model_copy(update={"baseline": baseline, "model": candidate, "gate": None})
         gate = self._proven(revision, self.spec.evaluation)
+        gate = None if self._moved() else gate
         revision = revision.model_copy(update={"gate": gate, "tasks": self.ledger.followed[:MAX_TASKS]})
         if candidate is None or baseline is None:
-            return revision, self._under_way("Compressing")
-        if (standing := self._refused(gate)) is not None:
+            return revision, self._moved() or self._under_way("Compressing")
+        if (standing := self._moved() or self._refused(gate)) is not None:
             return revision, standing
         repository = self._packed(candidate)
-        revision = revision.model_copy(update={"repository": repository, "tasks": self.ledger.followed[:MAX_TASKS]})
+        revision = revision.model_copy(update={"tasks": self.ledger.followed[:MAX_TASKS]})
+        if (standing := self._moved()) is not None:
+            return revision, standing
+        revision = revision.model_copy(update={"repository": repository})
         return revision, None if repository else self._under_way("RollingOut")
 
     def prove(self, revision: Revision) -> tuple[Revision, Standing | None]:
         """The same for a revision that is packed already: only the evaluation data may be new."""
         gate = self._proven(revision, self.spec.evaluation)
+        gate = None if self._moved() else gate
         followed = self.ledger.followed
         tasks = (*(digest for digest in revision.tasks if digest not in followed), *followed)[-MAX_TASKS:]
         revision = revision.model_copy(update={"gate": gate or revision.gate, "tasks": tasks})
-        return revision, self._refused(gate)
+        return revision, self._moved() or self._refused(gate)
+
+    def _moved(self) -> Standing | None:
+        moved = self.ledger.moved_image
+        return Standing.stuck("ImageMoved", moved) if moved else None
 
     # --- Steps --------------------------------------------------------------------------------------------------
 
@@ -161,7 +170,14 @@ class Pipeline:
             raise Stuck("StepFailed", f"the comparison of the two models left no counts; see job/{record.job}")
         same = revision.baseline is not None and revision.baseline == revision.model
         saturation = (scored.metrics or {}).get(SATURATION)
-        return judge(record.counts, evaluation.gate, same_model=same, data=digest, saturation=saturation)
+        return judge(
+            record.counts,
+            evaluation.gate,
+            same_model=same,
+            data=digest,
+            saturation=saturation,
+            image_id=record.image_id,
+        )
 
     def _predictions(
         self, role: str, model: ArtifactRef | None, data: DataRef | None
