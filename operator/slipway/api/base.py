@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -196,6 +197,7 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", m
 """The name of any Kubernetes object (RFC 1123 subdomain)."""
 
 
+@lru_cache(maxsize=8192)  # a status has up to 200 times, which are written again in every round
 def wire_time(moment: datetime) -> str:
     """As metav1.Time stands on the wire: RFC 3339, to the second, in UTC. moment: aware."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -51,11 +51,14 @@ def whole_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] =
     that this version does not have stay where the API server refused that: its CRD may know no more than we do.
     """
     present: Object = obj.get("status") or {}
+    strict = any(refusal.verb == STATUS and not refusal.passing for refusal in refusals)
+    if after == before and not strict:
+        return present
     wire = after.to_wire()
     if wire == present:
         return wire
     fields = {field.alias or name for name, field in type(after).model_fields.items()}
-    if any(refusal.verb == STATUS and not refusal.passing for refusal in refusals):
+    if strict:
         return {**{name: value for name, value in present.items() if name not in fields}, **wire}
     known = before.to_wire()
     wanted = {name: value for name, value in present.items() if name not in known and name not in wire}

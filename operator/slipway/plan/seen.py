@@ -25,7 +25,8 @@ class Seen(Protocol):
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
         """The objects of a namespace ("" for cluster-scoped kinds) that carry all the labels, by name.
 
-        It may look through every object of the kind: for small kinds (plugins), or when something has gone wrong.
+        With REVISION_LABEL among them it looks at what carries that alone; else it may look through every object of the
+        kind: for small kinds (plugins), or when something has gone wrong.
         """
         ...
 

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from slipway.api.kinds import COMPRESSION_PLUGIN, MODEL_DEPLOYMENT, Key, Kind, Object, key_of
+from slipway.api.kinds import COMPRESSION_PLUGIN, MODEL_DEPLOYMENT, RECONCILED, Key, Kind, Object, key_of
+from slipway.plan.parent import REVISION_LABEL
 from slipway.plan.seen import carries, controller_uid
 from slipway.reconcile.references import parent_of, referenced, stands_apart
 from slipway.reconcile.trim import trimmed
@@ -35,6 +36,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
         self._owned: dict[tuple[str, str], dict[Key, Object]] = {}  # namespace, controller's UID -> its children
+        self._of_revision: dict[tuple[Kind, str, str], set[tuple[str, str]]] = {}  # what carries REVISION_LABEL
         self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
         self._strangers: dict[Key, Object] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one is alive
@@ -52,11 +54,11 @@ class Cache:
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
         entries = self._objects.get(kind, {})
-        return [
-            entries[name].object
-            for name in sorted(name for name in entries if name[0] == namespace)
-            if carries(entries[name].object, labels)
-        ]
+        if (revision := labels.get(REVISION_LABEL)) is not None:  # thousands of pods may live beside those few
+            names: Iterable[tuple[str, str]] = self._of_revision.get((kind, namespace, revision), ())
+        else:
+            names = (name for name in entries if name[0] == namespace)
+        return [entries[name].object for name in sorted(names) if carries(entries[name].object, labels)]
 
     def objects(self, kind: Kind) -> Iterator[Object]:
         return (entry.object for entry in self._objects.get(kind, {}).values())
@@ -71,6 +73,14 @@ class Cache:
         key = key_of(obj)
         parent = parent_of(obj)
         affected = self._referrers.get(key, set()) | ({parent} if parent else set())
+        if stands_apart(obj):  # it may stand under the name of a child, which begins with its parent's
+            affected |= {
+                key_of(other)
+                for kind in RECONCILED
+                for other in self.objects(kind)
+                if other["metadata"].get("namespace", "") == key.namespace
+                and f"{key.name}-".startswith(f"{other['metadata']['name']}-")
+            }
         if key.kind == COMPRESSION_PLUGIN:  # conversions are found by what they do, not by name
             affected |= {key_of(deployment) for deployment in self.objects(MODEL_DEPLOYMENT)}
         return affected
@@ -173,11 +183,19 @@ class Cache:
     def _link_owned(self, key: Key, obj: Object) -> None:
         if stands_apart(obj):
             self._strangers[key] = obj
+        if revision := _revision_of(obj):
+            self._of_revision.setdefault((key.kind, key.namespace, revision), set()).add((key.namespace, key.name))
         if uid := controller_uid(obj):
             self._owned.setdefault((key.namespace, uid), {})[key] = obj
 
     def _unlink(self, key: Key, obj: Object) -> None:
         self._strangers.pop(key, None)
+        if revision := _revision_of(obj):
+            mark = (key.kind, key.namespace, revision)
+            names = self._of_revision.get(mark, set())
+            names.discard((key.namespace, key.name))
+            if not names:
+                self._of_revision.pop(mark, None)
         owner = (key.namespace, controller_uid(obj) or "")
         if key in self._owned.get(owner, {}):
             del self._owned[owner][key]
@@ -188,6 +206,10 @@ class Cache:
                 referrers.discard(key)
                 if not referrers:
                     del self._referrers[other]
+
+
+def _revision_of(obj: Object) -> str | None:
+    return (obj["metadata"].get("labels") or {}).get(REVISION_LABEL)
 
 
 def _alike(one: Object, other: Object) -> bool:

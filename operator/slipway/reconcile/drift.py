@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
-from slipway.api.kinds import Object
+from slipway.api.kinds import Key, Object, key_of
 from slipway.api.quantity import amount_of
 
 # Fields whose values (or the values below them) are quantities.
@@ -13,6 +14,32 @@ _QUANTITIES = frozenset({"limits", "requests", "sizeLimit", "capacity", "storage
 _ITEM_KEYS = ("name", "mountPath", "containerPort", "port", "uid", "type")
 # Set by the server or read as a precondition: never drift.
 _NOT_COMPARED = frozenset({"resourceVersion", "uid", "generation", "creationTimestamp", "managedFields"})
+
+
+class Covered:
+    """Remembers what was found covered, for the objects at rest that every round renders alike.
+
+    A live object of the cache is never changed, only replaced: the same one is as it was.
+    """
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._limit = limit
+        self._known: OrderedDict[Key, tuple[Object, Object]] = OrderedDict()
+
+    def covers(self, live: Object, rendered: Object) -> bool:
+        """As `covers`."""
+        key = key_of(rendered)
+        known = self._known.get(key)
+        if known is not None and known[0] is live and known[1] == rendered:
+            return True
+        if not covers(live, rendered):
+            self._known.pop(key, None)
+            return False
+        self._known[key] = (live, rendered)
+        self._known.move_to_end(key)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
+        return True
 
 
 def covers(live: Object, rendered: Object) -> bool:

@@ -17,7 +17,7 @@ from slipway.cluster.port import ABSENT, Cluster
 from slipway.plan.plan import STATUS, Deletion, Happening, Plan
 from slipway.plan.seen import controller_uid
 from slipway.reconcile.cache import Cache
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import Covered
 from slipway.reconcile.events import event_of
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,7 @@ class Executor:
     cluster: Cluster
     cache: Cache
     instance: str
+    covered: Covered = field(default_factory=Covered)
 
     async def carry_out(self, plan: Plan, parent: Object, now: datetime, held: Held | None = None) -> Outcome:
         """Make the writes of one round, each part of the plan by itself.
@@ -77,7 +78,7 @@ class Executor:
         drifted = [
             (rendered, live)
             for rendered in plan.apply
-            if (live := self.cache.get(*key_of(rendered))) is None or not covers(live, rendered)
+            if (live := self.cache.get(*key_of(rendered))) is None or not self.covered.covers(live, rendered)
         ]
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return Outcome(True)

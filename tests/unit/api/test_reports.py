@@ -54,3 +54,11 @@ def test_the_largest_counts_are_taken():
 def test_measurements_that_are_not_finite_are_left_out():
     measured = {"accuracy": 0.9, "loss": float("nan"), "best": float("inf"), "worst": float("-inf")}
     assert read(succeeded(metrics=measured)).metrics == {"accuracy": 0.9}
+
+
+def test_of_more_slices_and_metrics_than_a_status_holds_the_first_are_read():
+    slices = [{"name": f"class {number}", "n": 1, "lost": 0, "gained": 0} for number in range(17)]
+    counts = {"n": 100, "baselineRight": 50, "lost": 0, "gained": 0, "slices": slices}
+    report = read(succeeded(counts=counts, metrics={f"m{number}": 1.0 for number in range(17)}))
+    assert [one.name for one in report.counts.slices] == [f"class {number}" for number in range(16)]
+    assert list(report.metrics) == [f"m{number}" for number in range(16)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from slipway.api.kinds import (
     ARTIFACT_STORE,
     COMPRESSION_PLUGIN,
+    DEPLOYMENT,
     GPU_POOL,
     JOB,
     MODEL_DEPLOYMENT,
@@ -24,8 +26,8 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.plan.jobpods import workload_of
-from slipway.plan.parent import Parent
-from slipway.plan.seen import Seen
+from slipway.plan.parent import REVISION_LABEL, Parent
+from slipway.plan.seen import Seen, carries
 from slipway.reconcile.cache import TOMBSTONES, Cache
 from slipway.reconcile.references import MANAGED
 
@@ -211,6 +213,29 @@ def test_objects_are_selected_by_all_labels_within_a_namespace() -> None:
     assert cache.select(COMPRESSION_PLUGIN, "default", {}) == []
 
 
+def test_the_pods_of_a_revision_are_found_without_a_look_at_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache()
+    for number in range(100):
+        cache.put(make(POD, f"other-{number}", uid=f"o{number}", metadata={"labels": {REVISION_LABEL: "other"}}))
+    for name, version in (("b", 5), ("a", 6)):
+        cache.put(make(POD, name, version, uid=name, metadata={"labels": {REVISION_LABEL: "r1"}}))
+    cache.put(make(POD, "c", uid="c", metadata={"namespace": "team", "labels": {REVISION_LABEL: "r1"}}))
+    looked: list[str] = []
+
+    def counted(obj: Object, labels: Mapping[str, str]) -> bool:
+        looked.append(obj["metadata"]["name"])
+        return carries(obj, labels)
+
+    monkeypatch.setattr("slipway.reconcile.cache.carries", counted)
+    wanted = {REVISION_LABEL: "r1"}
+    assert [obj["metadata"]["name"] for obj in cache.select(POD, "default", wanted)] == ["a", "b"]
+    assert looked == ["a", "b"]
+    cache.put(make(POD, "a", 7, uid="a", metadata={"labels": {REVISION_LABEL: "r2"}}))
+    cache.remove(Key(POD, "default", "b"), "b")
+    assert cache.select(POD, "default", wanted) == []
+    assert [obj["metadata"]["name"] for obj in cache.select(POD, "default", {REVISION_LABEL: "r2"})] == ["a"]
+
+
 def test_a_cluster_scoped_object_is_found_whatever_namespace_is_asked_for() -> None:
     cache = Cache()
     cache.put(make(GPU_POOL))
@@ -227,6 +252,17 @@ def test_a_parent_wakes_itself_and_who_names_it() -> None:
     assert cache.affected(make(TRAINING_JOB, "train")) == {
         Key(TRAINING_JOB, "default", "train"),
         Key(MODEL_DEPLOYMENT, "default", "serve"),
+    }
+
+
+def test_what_stands_apart_wakes_the_parents_whose_children_could_have_its_name() -> None:
+    cache = Cache()
+    for number, name in enumerate(("digits", "digits-two", "other")):
+        cache.put(make(MODEL_DEPLOYMENT, name, uid=str(number)))
+    cache.put(make(MODEL_DEPLOYMENT, "digits", uid="9", metadata={"namespace": "team"}))
+    assert cache.affected(make(DEPLOYMENT, "digits-two-7ac1b8-0a", uid="x")) == {
+        Key(MODEL_DEPLOYMENT, "default", "digits"),
+        Key(MODEL_DEPLOYMENT, "default", "digits-two"),
     }
 
 

@@ -9,6 +9,7 @@ A test of equality (McNemar) answers another question: with few samples it never
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf, sqrt
 from statistics import NormalDist
 
@@ -22,6 +23,7 @@ SATURATED = 0.01
 """Share of the scores' size from which saturation, and not the rounding of fused kernels, explains a loss."""
 
 
+@lru_cache(maxsize=1024)  # judged again in every round, on the same counts
 def drop_bound(n: int, lost: int, gained: int, confidence: float) -> float:
     """Upper confidence bound, in [-1, 1], of the probability of `lost` less that of `gained`; 1 where n is 0.
 

@@ -51,7 +51,7 @@ def plan_deployment(
     ledger = Ledger(parent, before.tasks, seen, settings, now)
     status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, seen, settings, now)
     try:
-        spec = parsed(ModelDeployment, obj).spec
+        spec = parsed(ModelDeployment, {"spec": obj.get("spec")}).spec
         if all(record.state is TaskState.INTENDED for record in before.tasks) and before.serving is None:
             # Nothing is begun that could not be served; what is under way goes on.
             parent.refuse_foreign(seen, SERVICE, parent.name)

@@ -52,7 +52,7 @@ def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, re
     now = now.replace(microsecond=0)
     present = read_status(TrainingJobStatus, obj.get("status") or {})
     try:
-        spec = parsed(TrainingJob, obj).spec
+        spec = parsed(TrainingJob, {"spec": obj.get("spec")}).spec
     except SpecError as error:
         finished = present.finished_at is not None
         return Plan() if finished else _written(obj, parent, present, _stuck(present, error, now), now, refusals)
