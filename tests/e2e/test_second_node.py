@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo.kubectl import Kubectl, KubectlError
+from support.reach import reached
 from support.second_node import FIRST, SECOND, SecondNode, second_node, small_pod
 
 SERVES = ("python", "-m", "http.server", "8000", "--directory=/store")
@@ -107,9 +108,9 @@ def test_a_node_that_is_cut_off_is_lost_and_its_pods_have_gone_on_when_it_is_bac
 
 @pytest.mark.timeout(180)
 def test_nothing_of_a_killed_node_runs_until_it_is_started_again(kubectl: Kubectl, node: SecondNode) -> None:
-    address = (kubectl.get("pod", "second") or {})["status"]["podIP"]
+    target = f"{(kubectl.get('pod', 'second') or {})['status']['podIP']}:8000"
+    assert reached(kubectl, "first", target) == [target]
     node.kill()
-    code = f"import socket; print(socket.socket().connect_ex(('{address}', 8000)))"
-    assert python(kubectl, "first", code) != "0"
+    assert reached(kubectl, "first", target) == []
     node.start()
     kubectl.until("pod", "second", lambda pod: pod["status"]["containerStatuses"][0]["restartCount"] == 1)

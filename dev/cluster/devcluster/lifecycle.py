@@ -121,6 +121,7 @@ def _second_up(plane: ControlPlane) -> None:
 
 
 def _second_kill(plane: ControlPlane) -> None:
+    network.unplug()  # first: a machine without power closes no connection
     second = _second(plane)
     for name in _OF_A_NODE:
         second.process(name).kill()

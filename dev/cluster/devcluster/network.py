@@ -96,7 +96,8 @@ def plug_in() -> None:
 
 def unplug() -> None:
     """From now on nothing reaches the second node, and it reaches nothing."""
-    _run("ip", "link", "set", _CABLE[0], "down")
+    if (_LINKS / _CABLE[0]).exists():
+        _run("ip", "link", "set", _CABLE[0], "down")
 
 
 def down(before: Path) -> None:
