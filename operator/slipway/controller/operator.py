@@ -41,6 +41,7 @@ from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.queue import WorkQueue
+from slipway.reconcile.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
         queue = WorkQueue(monotonic, watched=telemetry)
         feed = Feed(cache, queue, planners)
         lists = Lists(api, cache, feed, _scopes(options.namespaces))
+        watchdog = Watchdog(slow=telemetry.held)
         reconciler = Reconciler(
             planners,
             options.settings,
@@ -94,6 +96,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
             queue,
             _now,
             telemetry,
+            watchdog,
         )
 
         async def lead() -> None:
@@ -104,6 +107,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
                 await election.acquire()
             telemetry.leading(True)
             feed.lead()
+            watchdog.start()
             await asyncio.gather(
                 run_workers(reconciler, options.workers),
                 *(keep_applied(manifest, cluster) for manifest in defaults),

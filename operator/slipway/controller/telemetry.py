@@ -36,6 +36,12 @@ class Telemetry:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._held = Counter(
+            "slipway_loop_held",
+            "Plans that held the one loop longer than a second; the log names the resource.",
+            ["controller"],
+            registry=registry,
+        )
         self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", ["name"], registry=registry)
         self._adds = Counter("workqueue_adds", "Keys added.", ["name"], registry=registry)
         self._retries = Counter("workqueue_retries", "Keys added again after a failure.", ["name"], registry=registry)
@@ -77,6 +83,9 @@ class Telemetry:
     def reconciled(self, key: Key, result: Result, seconds: float) -> None:
         self._turns.labels(_name(key), result).inc()
         self._turn_seconds.labels(_name(key)).observe(seconds)
+
+    def held(self, key: Key, _seconds: float) -> None:
+        self._held.labels(_name(key)).inc()
 
     def added(self, key: Key) -> None:
         self._adds.labels(_name(key)).inc()

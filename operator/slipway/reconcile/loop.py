@@ -23,6 +23,7 @@ from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.queue import WorkQueue
 from slipway.reconcile.refusals import Refusals
+from slipway.reconcile.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ class Reconciler:
         queue: WorkQueue,
         clock: Callable[[], datetime],
         timed: Timed | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._planners = planners
         self._settings = settings
@@ -69,6 +71,7 @@ class Reconciler:
         self._queue = queue
         self._clock = clock
         self._timed = timed
+        self._watchdog = watchdog or Watchdog()
         self._refusals = Refusals()
 
     async def work(self) -> None:
@@ -142,7 +145,8 @@ class Reconciler:
                 return True, None
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
-                plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key))
+                with self._watchdog.holding(key):
+                    plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key))
                 outcome = await self._executor.carry_out(plan, parent, now, self._refusals.held(key))
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, parent, now)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from slipway.api.errors import ClusterError, Conflict
 from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object, key_of
@@ -15,6 +17,7 @@ from slipway.cluster.twin import Twin
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS, run_workers
+from slipway.reconcile.watchdog import Watchdog
 from support.calls import Crash, Interfered, crash_after, crash_before, fail
 from support.loop_on_twin import START, Clock, OperatorOnTwin
 from support.stub_planner import PLANNERS
@@ -307,3 +310,18 @@ async def test_who_names_a_resource_is_planned_again_when_the_operator_itself_mo
     await world.finish_jobs()
     await operator.settle()
     assert seen[-1] == await world.phase() == "Succeeded"
+
+
+async def test_a_planner_that_holds_the_loop_is_told_of_by_its_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: Any) -> Plan:
+        time.sleep(0.03)
+        return Plan()
+
+    world = World({TRAINING_JOB: slow})
+    operator = await world.operator()
+    monkeypatch.setattr(operator.reconciler, "_watchdog", Watchdog(0.01))
+    world.twin.add(training_job())
+    with capture_logs() as logs:
+        await operator.settle()
+    told = next(one for one in logs if one["event"] == "planning held the loop")
+    assert (told["kind"], told["namespace"], told["name"]) == ("TrainingJob", "default", "train")

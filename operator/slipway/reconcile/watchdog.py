@@ -1,0 +1,73 @@
+"""Which key holds the one loop: a planner is pure and does not wait, so while it runs nobody else is served.
+
+What a plan may cost is bounded where others' text enters (deployment/params.py). This is for what is not thought of:
+the name of the resource, while it lasts, for who looks at a log of an operator that does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import perf_counter
+
+import structlog
+
+from slipway.api.kinds import Key
+
+log = structlog.get_logger(__name__)
+
+LONGEST_SECONDS = 1.0
+"""A plan takes some milliseconds, with thousands of objects too."""
+
+
+class Watchdog:
+    """Tells of plans that take longer than the limit: once while they run, and when they are done.
+
+    slow: called in the loop with the key and the seconds of each such plan. Without `start` nothing is told while one
+    runs, nor where a call in C keeps the interpreter's lock.
+    """
+
+    def __init__(
+        self, limit_seconds: float = LONGEST_SECONDS, slow: Callable[[Key, float], None] | None = None
+    ) -> None:
+        self._limit_seconds, self._slow = limit_seconds, slow
+        self._held: tuple[Key, float] | None = None  # replaced as a whole: the thread reads it
+        self._stopped = Event()
+
+    def start(self) -> None:
+        """Watch from a thread of its own until `stop`: the loop cannot tell that it is held."""
+        Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    @contextmanager
+    def holding(self, key: Key) -> Iterator[None]:
+        """The key has the loop until the block ends."""
+        started = perf_counter()
+        self._held = (key, started)
+        try:
+            yield
+        finally:
+            self._held = None
+            seconds = perf_counter() - started
+            if seconds > self._limit_seconds:
+                log.warning("planning held the loop", seconds=round(seconds, 3), **_named(key))
+                if self._slow is not None:
+                    self._slow(key, seconds)
+
+    def _watch(self) -> None:
+        told: tuple[Key, float] | None = None
+        while not self._stopped.wait(self._limit_seconds / 2):
+            held = self._held
+            if held is None or held == told:
+                continue
+            key, started = held
+            if (seconds := perf_counter() - started) > self._limit_seconds:
+                told = held
+                log.error("planning holds the loop; nothing else is served", seconds=round(seconds, 3), **_named(key))
+
+
+def _named(key: Key) -> dict[str, str]:
+    return {"kind": key.kind.kind, "namespace": key.namespace, "name": key.name}
