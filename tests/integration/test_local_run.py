@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
     with started(served, DIGITS, "--cpu") as run:
         facts = predicted("--url", address_of(run))
         by_name = predicted("digits", f"--state={served}")
+        shown = json.loads(slipway("status", "md/digits", f"--state={served}", "-o", "json"))["status"]["url"]
+        with urllib.request.urlopen(f"{shown}/v2/health/ready", timeout=10) as answer:  # noqa: S310
+            assert answer.status == 200
         assert run.end() == 0
     assert facts["accuracy"] == by_name["accuracy"] > 0.9
     assert (the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]) == before

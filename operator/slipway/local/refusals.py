@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ _NODES = {
     "imagePullSecrets": "no image is pulled",
     "priorityClassName": "there is no scheduler",
 }
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _CLAIM_FIELDS = ("volumeName", "dataSource", "dataSourceRef", "selector", "volumeAttributesClassName")
 
 
@@ -80,6 +83,38 @@ def foreign(objects: Sequence[Object]) -> list[Refusal]:
         for obj in objects
         if obj["kind"] not in (*_TAKEN, *SOURCES, *IGNORED)
     ]
+
+
+def unfit(objects: Sequence[Object]) -> list[Refusal]:
+    """ConfigMaps and Secrets that an API server would not take: their keys become names of files."""
+    return [refusal for obj in objects if obj["kind"] in SOURCES for refusal in _unfit(obj)]
+
+
+def _unfit(obj: Object) -> Iterator[Refusal]:
+    coded = {"data", "binaryData"} if obj["kind"] == "Secret" else {"binaryData"}
+    for field in ("data", "binaryData", "stringData"):
+        content = obj.get(field)
+        if content is not None and not isinstance(content, dict):
+            yield Refusal(obj, field, "is no mapping", "write a line for each key: its text")
+            continue
+        for key, text in (content or {}).items():
+            place = f"{field}.{key}"
+            if not _KEY.fullmatch(key) or key.startswith("..") or key == ".":
+                cure = "write letters, digits, -, _ and . alone"
+                yield Refusal(obj, field, f"{key!r:.80} is no key: it becomes the name of a file", cure)
+            elif not isinstance(text, str):
+                yield Refusal(obj, place, "is no text", "write it in quotes")
+            elif field in coded and not _is_base64(text):
+                cure = "encode it, or write it under stringData" if obj["kind"] == "Secret" else "encode it"
+                yield Refusal(obj, place, "is no base64", cure)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _of(obj: Object, offer: Offer) -> Iterator[Refusal]:

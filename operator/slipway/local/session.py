@@ -24,7 +24,7 @@ from slipway.local import addresses, admission, snapshot, supply
 from slipway.local.cluster import LocalCluster, now, running
 from slipway.local.devices import present_devices
 from slipway.local.images import local_images
-from slipway.local.refusals import IGNORED, SOURCES, Offer, Refusal, foreign, refusals
+from slipway.local.refusals import IGNORED, SOURCES, Offer, Refusal, foreign, refusals, unfit
 from slipway.local.restore import settle_pods
 from slipway.local.state import opened
 from slipway.local.triton import find_triton, sweep
@@ -51,7 +51,7 @@ async def session(
     Raises Refused, StateError, TritonMissing, AddressError; and whatever ends the loop.
     """
     plugins, broken = supply.installed_plugins()
-    if found := foreign(files):
+    if found := [*foreign(files), *unfit(files)]:
         raise Refused(found)
     taken = [obj for obj in files if obj["kind"] not in (*SOURCES, *IGNORED)]
     named = {obj["metadata"]["name"] for obj in taken if obj["kind"] == COMPRESSION_PLUGIN.kind}

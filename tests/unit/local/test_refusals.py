@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.local.refusals import Offer, foreign, refusals
+from slipway.local.refusals import Offer, foreign, refusals, unfit
 from slipway.local.supply import default_stores, on_processors
 from slipway.local.volumes import Sources
 
@@ -152,3 +152,31 @@ def test_processors_stand_in_for_any_devices():
 def test_a_kind_that_nothing_here_acts_on_is_named():
     (refusal,) = foreign([{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}, a_training()])
     assert str(refusal).startswith("Service web: kind: without a cluster nothing acts on a Service")
+
+
+SOURCES_THAT_ARE_NONE: dict[str, tuple[str, Object, str]] = {
+    "a key that leads out of its folder": ("ConfigMap", {"data": {"../../x": "a"}}, "data"),
+    "an absolute key": ("Secret", {"stringData": {"/etc/cron.d/x": "a"}}, "stringData"),
+    "the folder itself": ("ConfigMap", {"data": {"..": "a"}}, "data"),
+    "an empty key": ("ConfigMap", {"data": {"": "a"}}, "data"),
+    "a key with a NUL": ("ConfigMap", {"data": {"a\0b": "a"}}, "data"),
+    "a number": ("ConfigMap", {"data": {"a": 1}}, "data.a"),
+    "a list": ("ConfigMap", {"data": ["a"]}, "data"),
+    "text for base64": ("Secret", {"data": {"a": "hello!"}}, "data.a"),
+    "text for base64 in a ConfigMap": ("ConfigMap", {"binaryData": {"a": "é"}}, "binaryData.a"),
+}
+
+
+@pytest.mark.parametrize(("kind", "content", "field"), SOURCES_THAT_ARE_NONE.values(), ids=SOURCES_THAT_ARE_NONE)
+def test_what_no_api_server_would_take_of_a_config_map_is_refused_before_a_file_is_written(
+    kind: str, content: Object, field: str
+) -> None:
+    obj = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "default"}, **content}
+    assert [refusal.field for refusal in unfit([obj])] == [field]
+
+
+def test_ordinary_keys_and_wrapped_base64_are_taken() -> None:
+    meta = {"name": "a", "namespace": "default"}
+    secret = {"kind": "Secret", "metadata": meta, "data": {"tls.crt": "aGVs\nbG8=\n"}, "stringData": {"_a-b.c": "x"}}
+    config = {"kind": "ConfigMap", "metadata": meta, "data": {"train.py": "print()"}, "binaryData": {"b": "AAA="}}
+    assert unfit([secret, config]) == []
