@@ -27,6 +27,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
+from slipway.api.status import not_yet_observed
 from slipway.cluster.apiserver import ApiServer, collection_path
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import ABSENT, Cluster
@@ -138,7 +139,7 @@ async def test_a_created_object_is_stored_with_its_identity(side: Side) -> None:
 
 async def test_a_new_resource_is_not_taken_for_done(side: Side) -> None:
     made = await side.cluster.create({**side.training_job(), "status": {"phase": "Succeeded"}})
-    assert made["status"] == {"observedGeneration": -1}
+    assert made["status"] == not_yet_observed()
 
 
 async def test_a_name_can_be_taken_once(side: Side) -> None:
@@ -334,7 +335,7 @@ async def test_a_status_patch_merges_into_the_status_alone(side: Side) -> None:
     key = key_of(made)
     first = await side.cluster.patch_status(key, version(made), {"phase": "Pending", "restarts": 1, "workers": "0/1"})
     second = await side.cluster.patch_status(key, version(first), {"phase": "Running", "workers": None})
-    assert second["status"] == {"observedGeneration": -1, "phase": "Running", "restarts": 1}
+    assert second["status"] == {**not_yet_observed(), "phase": "Running", "restarts": 1}
     assert second["metadata"]["generation"] == made["metadata"]["generation"]
     assert second["spec"] == made["spec"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slipway.api.status import not_yet_observed
 from slipway.api.trainingjob import Restarts
 from support.apiserver import ApiServer
 from support.full_objects import DIGEST, NOW
@@ -54,7 +55,7 @@ def test_a_short_manifest_is_filled_in_by_the_server(apiserver: ApiServer):
         "suspend": False,
         "podTemplate": {},
     }
-    assert job["status"] == {"observedGeneration": -1}
+    assert job["status"] == not_yet_observed()
 
 
 def test_a_users_status_is_not_believed(apiserver: ApiServer):
@@ -69,7 +70,7 @@ def test_a_users_status_is_not_believed(apiserver: ApiServer):
             "status": {"phase": "Succeeded", "observedGeneration": 7},
         },
     )
-    assert job["status"] == {"observedGeneration": -1}
+    assert job["status"] == not_yet_observed()
 
 
 def test_kubectl_get_tells_how_far_a_job_is_and_what_is_wrong(apiserver: ApiServer):

@@ -23,6 +23,7 @@ from slipway.api.kinds import (
     Kind,
     Object,
 )
+from slipway.api.status import not_yet_observed
 from slipway.plan.jobpods import name_prefix
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
@@ -46,7 +47,7 @@ def resource(kind: Kind, name: str, *, uid: str = "", status: Object | None = No
 def training_job(name: str = "digits", *, uid: str = "", status: Object | None = None, **spec: Any) -> Object:
     """A recipe on one node with stored data, just made: nothing needs to be prepared."""
     wanted = {"entrypoint": RECIPE, "data": [stored_data("train")], **spec}
-    return resource(TRAINING_JOB, name, uid=uid, status=status or {"observedGeneration": -1}, **wanted)
+    return resource(TRAINING_JOB, name, uid=uid, status=status or not_yet_observed(), **wanted)
 
 
 def stored_data(name: str) -> Object:
@@ -110,7 +111,7 @@ HELD_OUT = {"data": {"dataset": "digits", "split": "test"}, "gate": {"maxDrop": 
 def model_deployment(name: str = "digits", *, steps: tuple[Object, ...] = (PRUNE, QUANTIZE), **spec: Any) -> Object:
     """Of TrainingJob digits, pruned and quantized, proven on the digits held out; just made."""
     wanted = {"model": {"trainingJob": "digits"}, "compression": {"steps": list(steps)}, "evaluation": HELD_OUT, **spec}
-    return resource(MODEL_DEPLOYMENT, name, uid=f"uid-of-md-{name}", status={"observedGeneration": -1}, **wanted)
+    return resource(MODEL_DEPLOYMENT, name, uid=f"uid-of-md-{name}", status=not_yet_observed(), **wanted)
 
 
 def plugin(name: str, consumes: str, produces: str, **spec: Any) -> Object:

@@ -20,6 +20,7 @@ from slipway.api.kinds import (
 )
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.schema import Schema, structural, without_defaults
+from slipway.api.status import not_yet_observed
 from slipway.api.trainingjob import TrainingJob
 
 NAME_RULE = Rule(
@@ -28,9 +29,6 @@ NAME_RULE = Rule(
     " it names Services and the host names of pods",
     field=".metadata.name",
 )
-
-# kstatus calls an object without a status done; this one says that nobody has looked at it yet.
-NOT_YET_OBSERVED = {"observedGeneration": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +175,7 @@ def root_schema(resource: Resource) -> Schema:
         **schema["properties"],
     }
     if "status" in fields:
-        fields["status"] = {**without_defaults(fields["status"]), "default": NOT_YET_OBSERVED}
+        fields["status"] = {**without_defaults(fields["status"]), "default": not_yet_observed()}
     rules = [NAME_RULE.schema(), *schema.get("x-kubernetes-validations", ())]
     return {**schema, "x-kubernetes-validations": rules, "properties": fields}
 

@@ -36,6 +36,26 @@ class Condition(Model):
     """When the status last flipped; a new message alone does not move it."""
 
 
+NOT_OBSERVED = "no operator has looked at this resource yet; check that it runs and watches this namespace"
+"""What is to be told of a resource until the first status is written."""
+
+
+def not_yet_observed() -> dict[str, object]:
+    """The status that a resource is made with.
+
+    kstatus calls an object without a status done, and `kubectl get` shows nothing of one; the condition is as in the
+    Gateway API, with a time that no transition can have.
+    """
+    ready = {
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": "NotObserved",
+        "message": NOT_OBSERVED,
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
+    }
+    return {"observedGeneration": -1, "conditions": [ready]}
+
+
 MAX_CONDITIONS = 16
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=MAX_CONDITIONS), UniqueBy("type")]
 

@@ -7,7 +7,7 @@ from typing import Any
 from slipway.api.errors import SpecError
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.status import Condition, TaskRecord, TaskState
+from slipway.api.status import NOT_OBSERVED, Condition, TaskRecord, TaskState
 from slipway.api.trainingjob import TrainingJob
 from slipway.cli.exits import CommandError
 from slipway.cli.texts import one_line, size
@@ -56,6 +56,8 @@ def summary(obj: Object) -> tuple[str, str, str]:
     resource = typed(obj)
     progress = training_progress(resource) if isinstance(resource, TrainingJob) else deployment_progress(resource)
     phase, wrong = resource.status.phase or "-", complaint(resource.status.conditions)
+    if resource.status.observed_generation < 0:
+        wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
     return phase, ", ".join(progress) or "-", wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
 
 

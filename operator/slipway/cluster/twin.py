@@ -30,6 +30,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
+from slipway.api.status import not_yet_observed
 from slipway.cluster.ownership import applied_onto, copied, merge_patched, still_owned
 from slipway.cluster.port import ABSENT
 from slipway.cluster.statusschema import check_status
@@ -244,7 +245,7 @@ class Twin:
         if key.kind not in _WITHOUT_STATUS:
             made.pop("status", None)
         if key.kind in RECONCILED:
-            made["status"] = {"observedGeneration": -1}  # the CRD's default
+            made["status"] = not_yet_observed()  # the CRD's default
         self._objects[key] = made
         self._tell("ADDED", made)
         return copied(made)

@@ -25,7 +25,7 @@ from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
-from slipway.plan.trouble import never_runs
+from slipway.plan.trouble import never_runs, why_pending
 
 MAX_REREADS = 3
 LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
@@ -80,6 +80,24 @@ def told_of(end: JobEnd, refused: Sequence[str]) -> JobEnd:
 def reread_name(job: str, count: int) -> str:
     """Of the Job that reads the report of that Job, at the count-th try."""
     return f"{job}-q{count}"
+
+
+def why_rereading(
+    parent: Parent,
+    asked: Reread,
+    since: datetime,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+    secret: str | None = None,
+) -> tuple[str | None, datetime | None]:
+    """Why a report is not read, or when to look for that. since: a time before its Job was made."""
+    live = seen.get(JOB, parent.namespace, reread_name(asked.job, asked.count))
+    if live is None:
+        return None, None
+    created = live["metadata"].get("creationTimestamp")
+    began = datetime.fromisoformat(created) if created else since
+    return why_pending(pods_of(seen, live, settings), began, now, secret)
 
 
 def _going_on(asked: Reread, job: Object, pods: Sequence[Object], now: datetime) -> tuple[JobEnd | int, Plan]:

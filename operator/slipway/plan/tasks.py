@@ -25,11 +25,11 @@ from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
-from slipway.plan.rereads import Reread, end_of_report, follow_reread, reread_name, told_of
+from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of, why_rereading
 from slipway.plan.retry import OOM_KILLED, UNKNOWN, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
-from slipway.plan.trouble import PATIENCE, is_running, never_runs, trouble
+from slipway.plan.trouble import never_runs, why_pending
 
 SMALL = Resources(cpu="500m", memory="1Gi")
 """Of tasks without a module in memory: they prepare, judge and pack."""
@@ -222,15 +222,10 @@ def why_waiting(
         return f"try {record.tries} ended: {said}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
-    reader = seen.get(JOB, parent.namespace, reread_name(record.job, record.rereads)) if record.rereads else None
-    pods, refused = pods_of(seen, reader, settings) if reader else pods_of_record(parent, record, seen, settings)
-    if any(is_running(pod) for pod in pods):
-        return None, None
-    created = reader["metadata"].get("creationTimestamp") if reader else None
-    patient_until = (datetime.fromisoformat(created) if created else record.started_at) + PATIENCE
-    if now < patient_until:
-        return None, patient_until
-    return trouble(pods, 1, secret, refused), None
+    if record.rereads:
+        asked = Reread(record.job, record.job_uid or "", "", record.rereads)
+        return why_rereading(parent, asked, record.started_at, seen, settings, now, secret)
+    return why_pending(pods_of_record(parent, record, seen, settings), record.started_at, now, secret)
 
 
 def remade(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> TaskRecord:

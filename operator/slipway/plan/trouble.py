@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from slipway.api.kinds import Object
 from slipway.api.reports import shorten
 from slipway.api.status import Failure
-from slipway.plan.jobpods import index_of
+from slipway.plan.jobpods import JobPods, index_of
 from slipway.plan.outcomes import has_ended, main_state
 from slipway.plan.retry import INVALID_IMAGE_NAME
 
@@ -39,6 +39,17 @@ def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None, refu
     elif why is None and len(pods) < wanted:
         why = f"{_at_least(wanted - len(pods), wanted)} are not created; the Job's events say why"
     return f"{_at_least(running, wanted)} of {wanted} pods run" + (f"; {why}" if why else "")
+
+
+def why_pending(
+    found: JobPods, since: datetime, now: datetime, secret: str | None = None
+) -> tuple[str | None, datetime | None]:
+    """Why a Job's one pod does not run, once that has lasted for PATIENCE, or when to look for that."""
+    if any(is_running(pod) for pod in found.believed):
+        return None, None
+    if now < since + PATIENCE:
+        return None, since + PATIENCE
+    return trouble(found.believed, 1, secret, found.refused), None
 
 
 def refresh_at(since: datetime, told_at: datetime) -> datetime:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import Result
 
+from slipway.api.status import not_yet_observed
 from slipway.cli.details import details, overview
 from slipway.cli.summary import settled, summary
 from slipway.cli.tables import Table, plain
@@ -53,9 +54,15 @@ def test_a_line_says_phase_progress_and_what_is_wrong(obj: dict, expected: tuple
     assert summary(obj) == expected
 
 
-def test_a_resource_that_nobody_has_looked_at_yet_has_an_empty_line_and_is_not_settled() -> None:
-    fresh = statuses.aged({**statuses.running_training(), "status": {"observedGeneration": -1}})
-    assert summary(fresh) == ("-", "-", "")
+@pytest.mark.parametrize("status", [{"observedGeneration": -1}, not_yet_observed()], ids=["an older CRD", "made now"])
+def test_a_resource_that_no_operator_has_looked_at_says_so_and_is_not_settled(status: dict) -> None:
+    fresh = statuses.aged({**statuses.running_training(), "status": status})
+    phase, progress, message = summary(fresh)
+    assert (phase, progress) == ("-", "-")
+    assert (
+        message
+        == "NotObserved: no operator has looked at this resource yet; check that it runs and watches this namespace"
+    )
     assert settled(fresh) is None
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slipway.api.kinds import Object, key_of
+from slipway.api.status import not_yet_observed
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
 from slipway.local.cluster import running
@@ -25,7 +26,7 @@ def a_job(name: str, status: Object | None = None) -> Object:
     """It waits for a store that nobody makes."""
     made = training_job()
     meta = {"name": name, "namespace": made["metadata"]["namespace"]}
-    return {**made, "metadata": meta, "status": status or {"observedGeneration": -1}}
+    return {**made, "metadata": meta, "status": status or not_yet_observed()}
 
 
 async def test_what_the_files_do_not_name_rests(tmp_path: Path):
@@ -36,7 +37,7 @@ async def test_what_the_files_do_not_name_rests(tmp_path: Path):
     async with running(twin, State(tmp_path), IMAGES, Sources({}), "127.64.0", {key_of(wanted)}):
         pass
     assert (await twin.get(key_of(wanted)))["status"]["phase"] == "Pending"
-    assert (await twin.get(key_of(other)))["status"] == {"observedGeneration": -1}
+    assert (await twin.get(key_of(other)))["status"] == not_yet_observed()
 
 
 async def test_what_an_earlier_run_said_is_looked_at_anew_before_anything_is_told(tmp_path: Path):

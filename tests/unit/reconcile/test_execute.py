@@ -11,6 +11,7 @@ import pytest
 
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
+from slipway.api.status import not_yet_observed
 from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Twin
@@ -192,7 +193,7 @@ async def test_an_apply_that_was_decided_on_an_old_version_writes_nothing_and_lo
     plan = Plan(apply=(world.child(DEPLOYMENT, replicas=3),), status={"phase": "Running"})
     assert await world.carry_out(plan)
     assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
-    assert world.parent["status"] == {"observedGeneration": -1}
+    assert world.parent["status"] == not_yet_observed()
     known = world.known(DEPLOYMENT)
     assert known is not None
     assert known["metadata"]["resourceVersion"] == edited["metadata"]["resourceVersion"]
@@ -263,7 +264,7 @@ async def test_a_status_that_was_decided_on_an_old_version_is_not_written(world:
     world.twin.edit(key_of(world.parent), suspend)
     assert await world.carry_out(Plan(status={"phase": "Running"}))
     assert world.parent["spec"] == {"suspend": True}
-    assert world.parent["status"] == {"observedGeneration": -1}
+    assert world.parent["status"] == not_yet_observed()
 
 
 async def test_a_parent_that_is_gone_is_forgotten(world: World) -> None:
@@ -307,7 +308,7 @@ async def test_a_refusal_is_answered_and_the_status_waits_for_it(world: World) -
     assert outcome, "the planner hears of it before the status is written"
     ((verb, key, body, error),) = outcome.refused
     assert (verb, key.kind, body, str(error)) == ("create", JOB, plan.create[0], "503")
-    assert world.parent["status"] == {"observedGeneration": -1}
+    assert world.parent["status"] == not_yet_observed()
 
 
 @pytest.mark.parametrize(

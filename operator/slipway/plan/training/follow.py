@@ -31,7 +31,7 @@ from slipway.plan.outcomes import (
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, known_store, placement_of
-from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of
+from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of, why_rereading
 from slipway.plan.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
@@ -47,7 +47,7 @@ STUCK_AFTER = timedelta(seconds=120)
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The attempt as it is now. report: what it left, once it succeeded.
+    """The attempt as it is now. report: what it left, once it succeeded; trouble: why that is not read again.
 
     conflict: an object under the name of a child that is none, while the attempt goes on.
     """
@@ -56,6 +56,7 @@ class Followed:
     plan: Plan = field(default_factory=Plan)
     report: Report | None = None
     conflict: SpecError | None = None
+    trouble: str | None = None
 
 
 def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -269,7 +270,11 @@ def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
     mount = StoreMount(_store(round_))
     answer, plan = follow_reread(round_.parent, asked, mount, round_.seen, round_.settings, round_.now)
     if isinstance(answer, int):
-        return Followed(attempt.model_copy(update={"rereads": answer}), plan)
+        why, look_at = why_rereading(
+            round_.parent, asked, attempt.started_at, round_.seen, round_.settings, round_.now, _secret(round_)
+        )
+        attempt = attempt.model_copy(update={"rereads": answer})
+        return Followed(attempt, plan.plus(Plan(wake_at=look_at)), trouble=why)
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
     return _closed(round_, attempt, told_of(end, found.refused), found.believed)
 

@@ -37,7 +37,7 @@ from slipway.plan.seen import Seen
 from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
 from slipway.plan.training.cleanup import everything, superseded
-from slipway.plan.training.follow import follow, network_plan
+from slipway.plan.training.follow import Followed, follow, network_plan
 from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
@@ -86,7 +86,7 @@ def _follow(round_: Round, status: TrainingJobStatus, before: Attempt) -> Decisi
     if attempt.running_at is not None or attempt.outcome is AttemptOutcome.SUCCEEDED:
         status = status.model_copy(update={"pending_since": None})
     if attempt.outcome is None:
-        state = _state_of(status, attempt)
+        state = _state_of(status, found)
         if found.conflict is None:
             return Decision(status, state, found.plan)
         state = states.obstructed(state, found.conflict.reason, str(found.conflict))
@@ -102,7 +102,10 @@ def _follow(round_: Round, status: TrainingJobStatus, before: Attempt) -> Decisi
     return replace(after, plan=found.plan.plus(after.plan), events=(*_told(attempt, after), *after.events))
 
 
-def _state_of(status: TrainingJobStatus, attempt: Attempt) -> states.State:
+def _state_of(status: TrainingJobStatus, found: Followed) -> states.State:
+    attempt = found.attempt
+    if attempt.rereads:
+        return states.rereading(attempt, found.trouble)
     if attempt.running_at is not None:
         return states.running(attempt)
     return states.starting(attempt, _restart_of(status), attempt.pending_reason)

@@ -54,6 +54,13 @@ def running(attempt: Attempt) -> State:
     return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
 
 
+def rereading(attempt: Attempt, trouble: str | None) -> State:
+    """Its pods are gone; another one looks in the store for how it ended. trouble: why that one does not run."""
+    said = f": {trouble}" if trouble else ""
+    message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{said}"
+    return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
+
+
 def sealing(attempt: Attempt, tasks: Sequence[str]) -> State:
     """Training is over; a pod makes the artifact of what a user's image left. tasks: as they are told of."""
     message = f"attempt {attempt.number} succeeded; its output is being sealed: {', '.join(tasks)}"

@@ -112,3 +112,55 @@ def test_the_deadline_holds_for_pods_that_never_run() -> None:
     world = TrainingWorld(activeDeadline="10m").plan().passes(minutes=2)
     assert world.wake_at == world.now + timedelta(minutes=8)
     assert world.passes(minutes=8).phase == "Failed"
+
+
+BUILT_IN = [{"name": "train", "dataset": "digits"}]
+
+
+@pytest.mark.parametrize("task", ["prepare", "seal", "reread"])
+def test_pods_that_do_not_run_are_told_of_with_their_reason_whatever_made_them(task: str) -> None:
+    mine = {"image": "mine:1", "entrypoint": {"module": {"name": "mine"}}}
+    world = TrainingWorld(**{"prepare": {"data": BUILT_IN}, "seal": mine, "reread": {}}[task]).plan()
+    if task == "seal":
+        world.pods_run().succeeds()
+    if task == "reread":
+        world.pods_run().vanishes()
+    (job,) = world.running_jobs()
+    no_room = unscheduled("0/1 nodes are available: 1 Insufficient cpu. preemption: ...")
+    world.put({**pod(job), "status": no_room["status"]})
+    world.passes(seconds=PATIENCE.total_seconds())
+    assert "Unschedulable: Insufficient cpu" in world.says("Ready")
+    writes = len(world.writes)
+    world.passes(hours=1)
+    assert len(world.writes) == writes
+
+
+def test_pods_that_come_up_one_by_one_do_not_cost_a_write_each() -> None:
+    world = TrainingWorld(nodes=200).plan()
+    for index in range(200):
+        world.put(pod(world.job(), index, phase="Pending"))
+    world.passes(seconds=61)
+    before = len(world.writes)
+    for index in range(200):
+        world.put(pod(world.job(), index))
+        world.plan()
+    assert len(world.writes) - before <= 2
+    assert world.phase == "Running"
+
+
+@pytest.mark.parametrize("seconds_a_pod", [1, 3, 10])
+def test_the_life_of_a_job_of_two_hundred_pods_costs_fourteen_writes_at_most(seconds_a_pod: int) -> None:
+    world = TrainingWorld(nodes=200).plan()
+    reasons = [waiting("ErrImagePull"), waiting("ContainerCreating"), unscheduled("0/9 nodes are available: 9 x.")]
+    for index in range(200):
+        world.put({**pod(world.job(), index), "status": reasons[index % 3]["status"]})
+    for index in range(200):
+        world.passes(seconds=seconds_a_pod)
+        world.put(pod(world.job(), index))
+        world.plan()
+    world.passes(minutes=5)
+    for index in range(200):
+        world.pod_is(index, exit_code=0).plan()
+    world.succeeds()
+    assert world.phase == "Succeeded"
+    assert len(world.writes) + len(world.events) <= 14, world.writes
