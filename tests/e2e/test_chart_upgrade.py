@@ -11,7 +11,7 @@ from demo import chart
 from demo.kubectl import Kubectl, is_true
 from support.chain import Chain, fresh_namespace
 from support.chart import CHART
-from support.clients import Tally, asking
+from support.clients import Tally, asking, server_of
 from support.manifests import script_training
 from support.releases import Release, former_chart, standing
 
@@ -72,15 +72,13 @@ def test_no_change_of_the_release_touches_what_serves_or_what_trains(
     kubectl.until("trainingjob", "waits", lambda job: is_true(job, "Running"))
     workers = [pod["metadata"]["name"] for pod in kubectl.list("pod")]
     kinds, serves, trains = crds(kubectl), standing(served.kubectl), standing(kubectl)
-    service = served.kubectl.get("service", "digits") or {}
-    address = f"{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}"
     tally = Tally()
 
     def nothing_is_touched() -> None:
         assert standing(served.kubectl) == serves
         assert standing(kubectl) == trains
 
-    with asking(address, "digits", tally, keep_alive=False):
+    with asking(server_of(served.kubectl), "http", tally, kept=False):
         release.upgrade(CHART, *UPGRADED)
         nothing_is_touched()
         store = kubectl.settled("artifactstore", "release")

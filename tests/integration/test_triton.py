@@ -1,14 +1,20 @@
-"""A real tritonserver serves what was packed: it answers as the artifact does, and the probe sees where it does not."""
+"""A real tritonserver behind the front end of its pod serves what was packed, and does nothing else that it could."""
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +23,11 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
 
 from slipway.api.tasks import CompressTask, DataRef, FetchTask, PackageTask, PrepareTask
 from slipway.runtime.datasets import read_arrays
+from slipway.runtime.serving import frontend
 from slipway.sdk.manifest import ONNX_FILE
 from slipway_plugins.quantize_int8 import QuantizeInt8
 from support.graphs import classifying_graph, content_of, random_features
@@ -195,3 +203,139 @@ def alter(path: Path) -> None:
     scale = next(tensor for tensor in model.graph.initializer if tensor.name == "w0_scale")
     scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * 2, scale.name))
     onnx.save(model, str(path))
+
+
+# --- What else a server could be asked for ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "systemsharedmemory/status",
+        "systemsharedmemory/region/r/register",
+        "systemsharedmemory/region/r/unregister",
+        "systemsharedmemory/unregister",
+        "cudasharedmemory/status",
+        "cudasharedmemory/region/r/register",
+        "cudasharedmemory/unregister",
+        "repository/index",
+        "repository/models/digits/load",
+        "repository/models/digits/unload",
+        "models/stats",
+        "models/digits/stats",
+        "trace/setting",
+        "models/digits/trace/setting",
+        "logging",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_by_http_nobody_reaches_more_than_inference_needs(triton: Triton, method: str, path: str):
+    status, text = asked(triton.http, method, f"/v2/{path}", b"{}" if method == "POST" else None)
+    assert status == 403 or (status == 405 and method == "GET"), text
+    assert "restricted" in text or status == 405
+
+
+GRPC_CALLS: dict[str, Callable[[tritonclient.grpc.InferenceServerClient], object]] = {
+    "system shared memory, status": lambda c: c.get_system_shared_memory_status(),
+    "system shared memory, register": lambda c: c.register_system_shared_memory("r", "/r", 8),
+    "system shared memory, unregister": lambda c: c.unregister_system_shared_memory(),
+    "cuda shared memory, status": lambda c: c.get_cuda_shared_memory_status(),
+    "cuda shared memory, register": lambda c: c.register_cuda_shared_memory("r", b"aGFuZGxl", 0, 8),
+    "cuda shared memory, unregister": lambda c: c.unregister_cuda_shared_memory(),
+    "repository, index": lambda c: c.get_model_repository_index(),
+    "repository, load": lambda c: c.load_model("digits"),
+    "repository, unload": lambda c: c.unload_model("digits"),
+    "statistics": lambda c: c.get_inference_statistics("digits"),
+    "trace, read": lambda c: c.get_trace_settings(),
+    "trace, write": lambda c: c.update_trace_settings(settings={"trace_file": "/tmp/t"}),
+    "logging, read": lambda c: c.get_log_settings(),
+    "logging, write": lambda c: c.update_log_settings({"log_file": "/tmp/l"}),
+}
+
+
+@pytest.mark.parametrize("call", GRPC_CALLS.values(), ids=GRPC_CALLS)
+def test_by_grpc_nobody_reaches_more_than_inference_needs(
+    triton: Triton, call: Callable[[tritonclient.grpc.InferenceServerClient], object]
+):
+    restricted = pytest.raises(InferenceServerException, match="This protocol is restricted")
+    with tritonclient.grpc.InferenceServerClient(triton.grpc) as client, restricted:
+        call(client)
+
+
+def test_what_clients_need_is_answered(triton: Triton):
+    for path in ("health/live", "health/ready", "models/digits", "models/digits/ready", "models/digits/config"):
+        assert asked(triton.http, "GET", f"/v2/{path}")[0] == 200
+    with tritonclient.grpc.InferenceServerClient(triton.grpc) as client:
+        assert client.is_server_live()
+        assert client.is_model_ready("digits")
+        assert client.get_model_metadata("digits").name == "digits"
+        assert client.get_model_config("digits").config.name == "digits"
+
+
+def test_a_million_chunks_of_one_byte_are_a_request_like_another(triton: Triton):
+    """Alone, this Triton is killed by 600,000 of them (CVE-2025-23310)."""
+    with closing(http.client.HTTPConnection(triton.http, timeout=60)) as connection:
+        blocks = (b"1\r\n \r\n" * 10_000 for _ in range(100))
+        connection.putrequest("POST", "/v2/models/digits/infer")
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        for block in blocks:
+            connection.send(block)
+        connection.send(b"0\r\n\r\n")
+        assert "failed to parse the request JSON" in connection.getresponse().read().decode()
+    assert asked(triton.http, "GET", "/v2/health/ready")[0] == 200
+
+
+def test_a_chunked_request_is_answered(triton: Triton, images: NDArray[np.float32]):
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1, 28, 28], "data": images[:1].tolist()}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    with closing(http.client.HTTPConnection(triton.http, timeout=30)) as connection:
+        connection.request("POST", "/v2/models/digits/infer", iter([body[:7], body[7:]]), encode_chunked=True)
+        assert "output" in connection.getresponse().read().decode()
+
+
+def test_a_body_above_the_limit_is_refused_before_it_is_read(triton: Triton):
+    with closing(http.client.HTTPConnection(triton.http, timeout=30)) as connection:
+        connection.putrequest("POST", "/v2/models/digits/infer")
+        connection.putheader("Content-Length", str(frontend.MAX_BODY_BYTES + 1))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
+        assert json.loads(answer.read()) == {"error": "a body above 67108864 bytes; use gRPC"}
+
+
+def test_triton_ends_only_when_every_client_has_left(repository: Path, tmp_path: Path):
+    """Kept connections are answered during the drain, told to leave, and nobody who does as told loses a request."""
+    pids: list[int] = []
+    with serving(repository / "models", tmp_path, pids) as server, ExitStack() as stack:
+        kept = stack.enter_context(closing(http.client.HTTPConnection(server.http, timeout=30)))
+        silent = stack.enter_context(socket.create_connection(server.http.split(":")))
+        client = stack.enter_context(tritonclient.grpc.InferenceServerClient(server.grpc))
+        closes = []
+        for told in (False, True):
+            if told:
+                os.kill(pids[0], signal.SIGTERM)
+                time.sleep(0.5)
+            kept.request("GET", "/v2/models/digits/ready")
+            answer = kept.getresponse()
+            answer.read()
+            closes.append((answer.status, answer.headers["Connection"]))
+            assert client.is_model_ready("digits")
+        assert closes == [(200, None), (200, "close")]
+        began = time.monotonic()
+        while process_runs(pids[0]):
+            time.sleep(0.05)
+        assert silent.recv(1) == b""  # closed in good order, not reset
+        # Not at once, though nothing was in flight; and not as the last resort.
+        assert frontend.IDLE_SECONDS - 2 < time.monotonic() - began < frontend.DRAIN_SECONDS / 2
+
+
+def process_runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def asked(server: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+    with closing(http.client.HTTPConnection(server, timeout=30)) as connection:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()

@@ -20,14 +20,19 @@ def running(
     environment: Mapping[str, str] | None = None,
     start_seconds: float = 90,
     stop_seconds: float = 40,
+    pids: list[int] | None = None,
 ) -> Iterator[float]:
     """The server until the block ends; gives the seconds from its start until ready_url answered 200.
+
+    pids: gets the process'.
 
     Raises AssertionError with the end of the log where the server ends or is not ready in start_seconds.
     """
     started = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    if pids is not None:
+        pids.append(process.pid)
     try:
         _wait_until_ready(process, ready_url, log, start_seconds)
         yield time.monotonic() - started

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.api.tasks import LOOPBACK
 from slipway.local.triton import find_triton
+from slipway.runtime.serving import frontend
 from support.servers import free_ports, running
 
 
@@ -22,9 +25,10 @@ class Triton:
 
 
 @contextlib.contextmanager
-def serving(models: Path, scratch: Path) -> Iterator[Triton]:
-    """Serve a model repository until the block ends. scratch: an empty folder for backends and the log.
+def serving(models: Path, scratch: Path, pids: list[int] | None = None) -> Iterator[Triton]:
+    """Serve a model repository behind the front end, as pods do, until the block ends.
 
+    scratch: an empty folder for backends and the log. pids: gets the front end's.
     Raises AssertionError with the end of the log where the server ends or is not ready in time.
     """
     triton = find_triton(scratch)
@@ -38,6 +42,7 @@ def serving(models: Path, scratch: Path) -> Iterator[Triton]:
         "--exit-timeout-secs=5",
     ]
     environment = {**os.environ, **triton.environment(os.environ["PATH"])}
-    command = triton.command(options, "127.0.0.1")
-    with running(command, f"http://127.0.0.1:{http}/v2/health/ready", log, environment=environment) as seconds:
-        yield Triton(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", seconds)
+    command = [sys.executable, frontend.__file__, *triton.command(options, LOOPBACK)]
+    ready = f"http://{LOOPBACK}:{http}/v2/health/ready"
+    with running(command, ready, log, environment=environment, pids=pids) as seconds:
+        yield Triton(f"{LOOPBACK}:{http}", f"{LOOPBACK}:{grpc}", seconds)

@@ -70,6 +70,8 @@ INDEX_ENV = "JOB_COMPLETION_INDEX"
 REPOSITORY_PROBE = f"{REPOSITORY_DIR}/golden/probe.py"
 """`python3 REPOSITORY_PROBE` exits 0 when Triton answers the golden requests as the artifact does; it needs nothing
 but the standard library."""
+REPOSITORY_FRONTEND = f"{REPOSITORY_DIR}/frontend.py"
+"""`python3 REPOSITORY_FRONTEND tritonserver FLAG...` serves; `fetch` puts it there, beside what is packed."""
 
 
 class DataRef(Model):

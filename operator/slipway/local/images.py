@@ -12,6 +12,7 @@ from slipway.local.volumes import CannotStart
 from slipway.plan.plan import Settings
 
 _PYTHONS = ("python", "python3")
+_SERVER = "tritonserver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,10 @@ class Images:
         if image not in (self.runtime, self.serving):
             raise CannotStart(f"image {image}: without a cluster only Slipway's own images are there")
         program, *arguments = command
-        if program in _PYTHONS:
-            return [sys.executable, *arguments]
-        if program == "tritonserver" and self.triton is not None:
-            return self.triton.command(arguments, address)
-        return [program, *arguments]
+        if _SERVER in arguments and self.triton is not None:
+            at = command.index(_SERVER)
+            return [*self.command(image, command[:at], address), *self.triton.command(command[at + 1 :], address)]
+        return [sys.executable if program in _PYTHONS else program, *arguments]
 
     def environment(self, image: str, path: str) -> dict[str, str]:
         """What the image adds to the variables. path: PATH so far."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import ArtifactError
-from slipway.api.tasks import FetchTask
+from slipway.api.tasks import REPOSITORY_FRONTEND, FetchTask
+from slipway.runtime.serving import frontend
 from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import Content
 from support.stores import do, pod_in, put
@@ -27,17 +28,30 @@ def fetched(store: Path) -> Path:
     return pod_in(store, "serving").repository
 
 
+def digest_of_the_copy(store: Path) -> str:
+    """What lies there besides the front end."""
+    (fetched(store) / PurePath(REPOSITORY_FRONTEND).name).unlink()
+    return read_artifact(fetched(store)).digest
+
+
 def test_the_whole_repository_is_copied(tmp_path: Path, packed: ArtifactRef):
     do(tmp_path, "serving", FetchTask(artifact=packed))
-    assert read_artifact(fetched(tmp_path)).digest == packed.digest
+    assert digest_of_the_copy(tmp_path) == packed.digest
     assert (fetched(tmp_path) / "models/digits/1/model.onnx").read_bytes() == b"graph"
+
+
+def test_the_front_end_lies_beside_it_also_after_a_second_start(tmp_path: Path, packed: ArtifactRef):
+    for _ in range(2):
+        do(tmp_path, "serving", FetchTask(artifact=packed))
+        name = PurePath(REPOSITORY_FRONTEND).name
+        assert (fetched(tmp_path) / name).read_bytes() == Path(frontend.__file__).read_bytes()
 
 
 def test_a_copy_that_was_cut_short_is_finished(tmp_path: Path, packed: ArtifactRef):
     (fetched(tmp_path) / "models/digits/1").mkdir(parents=True)
     (fetched(tmp_path) / "models/digits/1/model.onnx").write_bytes(b"gr")
     do(tmp_path, "serving", FetchTask(artifact=packed))
-    assert read_artifact(fetched(tmp_path)).digest == packed.digest
+    assert digest_of_the_copy(tmp_path) == packed.digest
 
 
 def test_a_repository_that_was_altered_in_the_store_is_refused(tmp_path: Path, packed: ArtifactRef):

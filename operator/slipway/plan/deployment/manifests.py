@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE, Object, selector_text
 from slipway.api.modeldeployment import Revision, Serving
-from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_PROBE, FetchTask
+from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_FRONTEND, REPOSITORY_PROBE, FetchTask
 from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, pod_template, task_env
@@ -18,13 +18,16 @@ FETCH = "fetch"
 ROLE = "serve"
 
 HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002
-_PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT}
+_CLIENT_PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT}
+_PORTS = {**_CLIENT_PORTS, "metrics": METRICS_PORT}
 
 PRE_STOP_SECONDS = 5
-"""Endpoints reach every proxy before Triton stops to listen: below 2 s requests failed under load."""
+"""Time for every proxy of the cluster to send new connections elsewhere; below 2 s requests failed under load."""
+DRAIN_SECONDS = 60
+"""The longest that the front end waits for open connections to end (runtime/serving/frontend.py)."""
 EXIT_SECONDS = 5
-"""Triton waits so long for connections that are open, idle ones included (its default is 30)."""
-GRACE_SECONDS = PRE_STOP_SECONDS + EXIT_SECONDS + 20
+"""Time that Triton has for requests in flight after that."""
+GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + EXIT_SECONDS + 20
 STARTUP_PERIOD_SECONDS, STARTUP_TRIES = 2, 150
 PROGRESS_DEADLINE_SECONDS = 600
 """Covers the pull of a large image and one whole startup."""
@@ -91,6 +94,8 @@ def serving_pod(
 
 def _command() -> list[str]:
     return [
+        "python3",
+        REPOSITORY_FRONTEND,
         "tritonserver",
         f"--model-repository={MODELS_DIR}",
         "--model-control-mode=none",
@@ -171,7 +176,8 @@ def service(parent: Parent, revision: str | None) -> Object:
     """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that.
 
     Before the first revision serves it selects no pod: the name is claimed before anything is begun, so that one which
-    is taken is found at once, by the API server, whatever of other people's Services is watched.
+    is taken is found at once, by the API server, whatever of other people's Services is watched. Metrics are not
+    on it: clients have no use for them, and a scraper wants each pod's.
     """
     return parent.child(
         SERVICE,
@@ -180,7 +186,8 @@ def service(parent: Parent, revision: str | None) -> Object:
             "type": "ClusterIP",
             "selector": _selector(parent, revision or ""),
             "ports": [
-                {"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port in _PORTS.items()
+                {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+                for name, port in _CLIENT_PORTS.items()
             ],
         },
     )

@@ -11,6 +11,7 @@ from slipway.plan.deployment import manifests
 from slipway.plan.parent import Parent
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import job_name
+from slipway.runtime.serving import frontend
 from support.builders import DIGEST, SETTINGS, T0, model_deployment
 from support.restricted import breaches
 
@@ -62,7 +63,12 @@ def test_the_repository_is_verified_before_triton_starts_and_triton_cannot_chang
 def test_triton_serves_what_was_fetched_and_no_store():
     container = triton()
     assert container["image"] == SETTINGS.serving_image
-    assert container["command"][:2] == ["tritonserver", "--model-repository=/repository/models"]
+    assert container["command"][:4] == [
+        "python3",
+        "/repository/frontend.py",
+        "tritonserver",
+        "--model-repository=/repository/models",
+    ]
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
         "http": 8000,
         "grpc": 8001,
@@ -77,11 +83,11 @@ def test_a_pod_is_started_by_golden_answers_and_ready_by_its_own_model():
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/models/digits/ready"
 
 
-def test_the_grace_period_covers_the_pre_stop_sleep_and_tritons_own_exit():
+def test_the_grace_period_covers_the_pre_stop_sleep_the_drain_and_tritons_own_exit():
     pre_stop = triton()["lifecycle"]["preStop"]["sleep"]["seconds"]
     exit_timeout = next(int(flag.split("=")[1]) for flag in triton()["command"] if "exit-timeout" in flag)
     assert pre_stop >= 5
-    assert template()["spec"]["terminationGracePeriodSeconds"] > pre_stop + exit_timeout
+    assert template()["spec"]["terminationGracePeriodSeconds"] > pre_stop + frontend.DRAIN_SECONDS + exit_timeout
 
 
 def test_all_containers_ask_for_what_the_spec_says():
@@ -121,8 +127,7 @@ def test_the_service_selects_the_pods_of_one_revision_and_has_the_name_that_user
     assert [(port["name"], port["port"]) for port in made["spec"]["ports"]] == [
         ("http", 8000),
         ("grpc", 8001),
-        ("metrics", 8002),
-    ]
+    ]  # no metrics: they are no client's
     assert manifests.selected_revision(made) == REVISION.name
 
 
