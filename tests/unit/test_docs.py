@@ -93,3 +93,20 @@ def test_the_page_on_plugins_shows_the_files_of_the_example() -> None:
     page = (ROOT / "docs/how-to/plugin.md").read_text()
     for name, language in (("svd_linear.py", "python"), ("pyproject.toml", "toml"), ("Dockerfile", "dockerfile")):
         assert (ROOT / "examples/plugin" / name).read_text() in fenced(page, language)
+
+
+TRUST = (ROOT / "docs/explanation/trust.md").read_text()
+HELD = re.search(r"## What holds\n(.*?)\n## ", TRUST, re.DOTALL)
+SENTENCES = re.findall(r"^- (.*?)(?=\n- |\n\n|\Z)", HELD[1] if HELD else "", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda text: " ".join(text.split()[:6]))
+def test_each_sentence_of_the_threat_model_names_a_test_that_is_there(sentence: str) -> None:
+    named = re.findall(r"`(tests/[\w/]+[.]py)::(\w+)`", sentence)
+    assert named
+    for path, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+
+
+def test_the_threat_model_is_read_whole() -> None:
+    assert len(SENTENCES) == TRUST[: TRUST.index("## What does not hold")].count("\n- ") > 20

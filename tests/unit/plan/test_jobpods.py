@@ -15,7 +15,17 @@ from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.trim import trimmed
-from support.builders import NAMESPACE, SETTINGS, T0, pod, store, succeeded, training_job
+from support.builders import (
+    NAMESPACE,
+    SETTINGS,
+    T0,
+    pod,
+    prune_plugin,
+    quantize_plugin,
+    store,
+    succeeded,
+    training_job,
+)
 from support.deployments import DIGITS, counting, world_with
 from support.training import TrainingWorld
 from support.world import World, task_of
@@ -253,3 +263,12 @@ def test_where_no_pod_of_a_job_is_believed_its_owner_says_why() -> None:
     world.now = max(world.wake_at or T0, T0)
     world.settle(key)
     assert "its image is mirror.example/runtime:1" in world.condition(key, "Ready")[2]
+
+
+def test_a_third_party_plugin_runs_in_no_pod_that_decides() -> None:
+    third = "third.example/party:1"
+    world = world_with(quantize_plugin(image=third), prune_plugin(image=third))
+    world.run(DIGITS)
+    jobs = [obj for key, obj in world.objects.items() if key.kind == JOB]
+    ran = {task_of(job)["task"] for job in jobs if main({"spec": job["spec"]["template"]["spec"]})["image"] == third}
+    assert ran == {"compress"}

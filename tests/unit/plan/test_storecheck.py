@@ -156,3 +156,9 @@ def test_a_pod_that_was_taken_away_says_nothing_against_the_bucket() -> None:
         store.settle(store.key)
         store.step()
     assert store.ready[0] == "Pending"
+
+
+def test_a_store_says_that_egress_to_it_is_open() -> None:
+    store = Store()
+    store.ends(succeeded())
+    assert "pods of tasks may reach any address: spec.networks is missing" in store.condition(store.key, "Ready")[2]
