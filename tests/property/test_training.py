@@ -135,6 +135,22 @@ def disruption(world: Watched, job: Object) -> None:
     world.put(pod(job, 0, conditions=(target,)))
 
 
+def lost_node(world: Watched, job: Object) -> None:
+    """A pod stays Terminating: its grace period was over an hour ago."""
+    lost = pod(job, 0)
+    lost["metadata"]["deletionTimestamp"] = wire_time(world.now - timedelta(hours=1))
+    world.put(lost)
+
+
+def no_room(world: Watched, job: Object) -> None:
+    """The last pod is Pending, and the first gives up waiting for it."""
+    world.put(pod(job, job["spec"]["completions"] - 1, phase="Pending"))
+    if job["spec"]["completions"] > 1:
+        last = failed("did not meet", exception="RendezvousTimeout", rank=None, at=world.now)
+        world.pod_is(0, exit_code=1, message=last)
+        world.job_says("Failed", "BackoffLimitExceeded")
+
+
 def tasks_end_well(world: Watched) -> None:
     for job in world.running_jobs():
         if job["metadata"]["labels"]["slipway.dev/role"] != "train":
@@ -218,6 +234,8 @@ ACTIONS: dict[str, Callable[[Watched], None]] = {
     "failure, the pods gone": with_job(lost_pods),
     "success, the pods gone": with_job(lost_success),
     "the job vanishes": with_job(lambda world, _: world.vanishes()),
+    "a node is lost": with_job(lost_node),
+    "no room for a pod": with_job(no_room),
     "tasks end well": tasks_end_well,
     "tasks fail": tasks_fail,
     "suspended or resumed": suspended_or_resumed,
@@ -239,7 +257,16 @@ ACTIONS: dict[str, Callable[[Watched], None]] = {
     "the operator dies after 4 writes": dies(4),
 }
 COMMON = [
-    *("all pods run", "tasks end well", "failure", "failure, the pods gone", "preemption", "the job vanishes"),
+    *(
+        "a node is lost",
+        "no room for a pod",
+        "all pods run",
+        "tasks end well",
+        "failure",
+        "failure, the pods gone",
+        "preemption",
+        "the job vanishes",
+    ),
     *("success", "ten seconds", "an hour"),
 ]
 ACTION = st.sampled_from(sorted(ACTIONS)) | st.sampled_from(COMMON)

@@ -64,7 +64,6 @@ _BY_REASON = {
     "NodeShutdown": Cause.DISRUPTED,
     "Terminated": Cause.DISRUPTED,
     "Preempting": Cause.DISRUPTED,
-    **{f"OutOf{resource}": Cause.DISRUPTED for resource in ("cpu", "memory", "pods", "ephemeral-storage")},
 }
 _BY_EXCEPTION = {
     InputMissing.__name__: Cause.INPUT_MISSING,
@@ -109,6 +108,8 @@ def cause_of(failure: Failure | None, never: Never = Never()) -> Cause:
         return Cause.DISRUPTED
     if (by_reason := _BY_REASON.get(failure.reason)) is not None:
         return by_reason
+    if failure.reason.startswith("OutOf"):  # OutOfcpu, OutOfpods, OutOfnvidia.com/gpu: the kubelet had no room
+        return Cause.DISRUPTED
     if why_never(failure, never) is not None:
         return Cause.INCURABLE
     return _BY_EXCEPTION.get(failure.exception or "", Cause.OWN)

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.kinds import JOB, Key, Object, key_of
 from slipway.plan.store import plan_store
-from support.builders import NAMESPACE, bucket_store, failed, pod, succeeded
+from support.builders import NAMESPACE, bucket_store, failed, pod, succeeded, wire_time
 from support.restricted import breaches
 from support.world import World, task_of
 
@@ -162,3 +162,18 @@ def test_a_store_says_that_egress_to_it_is_open() -> None:
     store = Store()
     store.ends(succeeded())
     assert "pods of tasks may reach any address: spec.networks is missing" in store.condition(store.key, "Ready")[2]
+
+
+def test_a_pod_that_is_lost_with_its_node_is_replaced() -> None:
+    store = Store()
+    (job,) = store.live()
+    lost = pod(job)
+    lost["metadata"]["deletionTimestamp"] = wire_time(store.now)
+    store.put(lost)
+    store.passes(seconds=20)
+    assert store.ready == ("Pending", "False", "Checking")
+    assert "does not answer" in store.condition(store.key, "Ready")[2]
+    store.passes(seconds=10)
+    (again,) = store.live()
+    assert again["metadata"]["name"] != job["metadata"]["name"]
+    assert store.ends(succeeded()).ready == ("Ready", "True", "BucketAnswered")
