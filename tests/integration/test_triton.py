@@ -32,7 +32,7 @@ from slipway.sdk.manifest import ONNX_FILE
 from slipway_plugins.quantize_int8 import QuantizeInt8
 from support.graphs import classifying_graph, content_of, random_features
 from support.stores import do, made, put
-from support.triton import Triton, serving
+from support.triton import Triton, process_runs, serving
 
 TOLERANCE = 1e-4
 EMPTY = """
@@ -328,10 +328,6 @@ def test_triton_ends_only_when_every_client_has_left(repository: Path, tmp_path:
         assert silent.recv(1) == b""  # closed in good order, not reset
         # Not at once, though nothing was in flight; and not as the last resort.
         assert frontend.IDLE_SECONDS - 2 < time.monotonic() - began < frontend.DRAIN_SECONDS / 2
-
-
-def process_runs(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def asked(server: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:

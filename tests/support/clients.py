@@ -87,13 +87,7 @@ def asking(server: Server, protocol: str, tally: Tally, *, kept: bool) -> Iterat
     assert not thread.is_alive()
 
 
-def _ask(
-    connect: Callable[[Server], AbstractContextManager[Ask]],
-    server: Server,
-    tally: Tally,
-    kept: bool,
-    stop: threading.Event,
-) -> None:
+def _ask(connect: Callable[[], AbstractContextManager[Ask]], tally: Tally, kept: bool, stop: threading.Event) -> None:
     began = time.monotonic()
     while not stop.is_set():
         with connect() as ask:

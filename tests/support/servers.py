@@ -25,7 +25,6 @@ def running(
     """The server until the block ends; gives the seconds from its start until ready_url answered 200.
 
     pids: gets the process'.
-
     Raises AssertionError with the end of the log where the server ends or is not ready in start_seconds.
     """
     started = time.monotonic()

@@ -46,3 +46,8 @@ def serving(models: Path, scratch: Path, pids: list[int] | None = None) -> Itera
     ready = f"http://{LOOPBACK}:{http}/v2/health/ready"
     with running(command, ready, log, environment=environment, pids=pids) as seconds:
         yield Triton(f"{LOOPBACK}:{http}", f"{LOOPBACK}:{grpc}", seconds)
+
+
+def process_runs(pid: int) -> bool:
+    """Whether a child of this process has not ended yet."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slipway.local import triton
+from slipway.local.images import local_images
 from slipway.local.triton import Triton, TritonMissing, assembled, sweep
 
 TRITON = Triton(Path("/wheel/tritonserver"), Path("/state/backends"), (Path("/wheel/libs"), Path("/python/lib")))
@@ -48,3 +49,11 @@ def test_a_missing_libpython_is_named_with_the_package_that_has_it(monkeypatch: 
     monkeypatch.setattr(triton.ctypes, "CDLL", nowhere)
     with pytest.raises(TritonMissing, match=r"apt-get install libpython3\.\d+"):
         triton._own_library()
+
+
+def test_the_front_end_starts_the_wheels_server_at_the_pods_address():
+    images = local_images(TRITON)
+    command = ["python3", "/repository/frontend.py", "tritonserver", "--http-port=8000"]
+    made = images.command(images.serving, command, "127.64.0.100")
+    assert made[:2] == [sys.executable, "/repository/frontend.py"]
+    assert made[2:] == TRITON.command(["--http-port=8000"], "127.64.0.100")
