@@ -74,13 +74,37 @@ def test_a_quota_that_refuses_the_job_is_told_once_and_the_job_is_made_when_it_i
     attempt = cluster.status()["attempts"][0]
     assert f"the API server refused to create jobs {cluster.namespace}/{attempt['job']}: 403" in event["note"]
     assert "exceeded quota: none" in event["note"]
+    wait_for(lambda: condition(cluster, "ChildRefused")[:2] == ("True", "Refused"), "the condition")
+    assert condition(cluster, "ChildRefused")[2].startswith(f"create Job {attempt['job']} was refused")
+    assert "exceeded quota: none" in condition(cluster, "Ready")[2]
     cluster.server.must("DELETE", f"{quotas}/none")
     assert only_job(cluster)["metadata"]["name"] == attempt["job"]
+    wait_for(lambda: condition(cluster, "ChildRefused")[0] == "False", "the condition to go")
     assert len(refused()) == 1
 
 
-def test_a_service_whose_label_was_taken_gets_it_back(cluster: TrainingCluster) -> None:
+def condition(cluster: TrainingCluster, kind: str) -> tuple[str, str, str]:
+    """Status, reason and message."""
+    found = (one for one in cluster.status().get("conditions", ()) if one["type"] == kind)
+    return next(((one["status"], one["reason"], one.get("message", "")) for one in found), ("", "", ""))
+
+
+def test_a_job_that_lost_its_owner_is_a_conflict_until_it_has_it_back(cluster: TrainingCluster) -> None:
     cluster.train()
+    job = only_job(cluster)
+    wait_for(lambda: cluster.status()["attempts"][0].get("jobUID"), "the Job's UID")
+    path = f"{cluster.jobs}/{job['metadata']['name']}"
+    cluster.server.must("PATCH", path, {"metadata": {"ownerReferences": None}}, **MERGE)
+    wait_for(lambda: condition(cluster, "Stalled")[:2] == ("True", "NameConflict"), "the conflict")
+    assert f"Job {job['metadata']['name']}" in condition(cluster, "Stalled")[2]
+    owners = job["metadata"]["ownerReferences"]
+    cluster.server.must("PATCH", path, {"metadata": {"ownerReferences": owners}}, **MERGE)
+    wait_for(lambda: condition(cluster, "Stalled")[0] == "False", "the training to go on")
+    assert cluster.server.must("GET", path)["metadata"]["uid"] == job["metadata"]["uid"]
+
+
+def test_a_service_whose_label_was_taken_gets_it_back(cluster: TrainingCluster) -> None:
+    cluster.train(nodes=2)
     only_job(cluster)
     (service,) = cluster.items(cluster.services)
     path = f"{cluster.services}/{service['metadata']['name']}"
@@ -129,3 +153,31 @@ def test_a_deployment_goes_on_when_the_name_of_its_service_is_free(cluster: Trai
     wait_for(lambda: stalled()[0] == "False", "the deployment to go on")
     (service,) = cluster.items(cluster.services)
     assert service["metadata"]["ownerReferences"][0]["kind"] == "ModelDeployment"
+
+
+def test_a_status_of_a_next_version_stops_nothing_after_its_crd_is_rolled_back(cluster: TrainingCluster) -> None:
+    cluster.train()
+    only_job(cluster)
+    wait_for(lambda: cluster.status()["attempts"][0].get("jobUID"), "the Job's UID")
+    crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trainingjobs.slipway.dev"
+    before = cluster.server.must("GET", crd)["spec"]
+    status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties"
+    newer = [
+        {"op": "remove", "path": f"{status}/attempts/items/properties/outcome/enum"},
+        {"op": "remove", "path": f"{status}/phase/enum"},
+    ]
+    cluster.server.must("PATCH", crd, newer, content_type="application/json-patch+json")
+    attempts = [{**cluster.status()["attempts"][0], "outcome": "Migrated"}]
+    written = {"status": {"phase": "Migrating", "attempts": attempts}}
+
+    def taken() -> bool:
+        path = f"{cluster.training_jobs}/train/status"
+        return bool(cluster.server.request("PATCH", path, written, **MERGE)[0] == 200)
+
+    wait_for(taken, "the newer CRD")
+    cluster.server.must("PATCH", crd, {"spec": before}, **MERGE)
+    wait_for(lambda: cluster.status()["phase"] == "Pending", "the operator to go on")
+    cluster.finish_job()
+    wait_for(lambda: len(cluster.items(cluster.jobs)) == 2, "the Job that seals what it left")
+    (attempt,) = cluster.status()["attempts"]
+    assert attempt["outcome"] == "Succeeded"

@@ -25,12 +25,12 @@ class TrainingCluster:
         self.training_jobs = f"/apis/slipway.dev/v1alpha1/namespaces/{self.namespace}/trainingjobs"
         self.events = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
 
-    def train(self, name: str = "train") -> Json:
+    def train(self, name: str = "train", **spec: Any) -> Json:
         body = {
             "apiVersion": "slipway.dev/v1alpha1",
             "kind": "TrainingJob",
             "metadata": {"name": name},
-            "spec": {"image": "example.test/train:1", "entrypoint": {"script": {"path": "/train.py"}}},
+            "spec": {"image": "example.test/train:1", "entrypoint": {"script": {"path": "/train.py"}}, **spec},
         }
         return self.server.must("POST", self.training_jobs, body)
 
