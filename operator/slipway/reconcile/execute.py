@@ -64,12 +64,15 @@ class Executor:
     instance: str
     covered: Covered = field(default_factory=Covered)
 
-    async def carry_out(self, plan: Plan, parent: Object, now: datetime, held: Held | None = None) -> Outcome:
+    async def carry_out(
+        self, plan: Plan, parent: Object, now: datetime, held: Held | None = None, *, look_again: bool = True
+    ) -> Outcome:
         """Make the writes of one round, each part of the plan by itself.
 
         parent: as the plan was made from. Where a write meets another version than the plan was made from, the object
         is read again and the rest of the plan is dropped: the next round decides on what really is. Where a child is
         refused that was not refused before, the status waits for the next round, which can tell of it.
+        look_again: False takes a child that is never as it was seen for refused, so that the status is written.
         Raises ClusterError for a read that fails.
         """
         for key in plan.gone:
@@ -82,7 +85,7 @@ class Executor:
         ]
         if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
             return Outcome(True)
-        tried = _Tried(plan.parts, held or {})
+        tried = _Tried(plan.parts, held or {}, look_again)
         patch = status_patch(parent.get("status") or {}, plan.status)
         at_once = bool(patch) and plan.at_once and not plan.create and not plan.delete
         try:
@@ -162,10 +165,16 @@ class Executor:
         try:
             await call()
         except Conflict as conflict:
+            if verb == "create":  # decided on nothing that lives: a quota that others use at the same moment
+                tried.refuse(Refused(verb, key, body, conflict))
+                return False
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(parent))):
                 await self._refresh(old)
-            raise
+            if tried.look_again or verb == STATUS:
+                raise
+            tried.refuse(Refused(verb, key, body, conflict))
+            return False
         except ClusterError as error:
             tried.refuse(Refused(verb, key, body, error))
             return False
@@ -229,6 +238,7 @@ class _Tried:
 
     parts: Sequence[frozenset[Key]]
     held: Held
+    look_again: bool = True
     refused: list[Refused] = field(default_factory=list)
     news: bool = False
 

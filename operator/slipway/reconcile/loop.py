@@ -35,6 +35,8 @@ Result = Literal["success", "error", "requeue", "requeue_after"]
 
 MAX_ROUNDS = 10
 """Plans that one turn of a worker carries out; a resource that wants more waits behind the others."""
+CONFLICTS = 5
+"""Rounds of a turn that look again at once where a child is not as it was seen; after them it is taken for refused."""
 SHORTEST_SLEEP_SECONDS = 0.05
 """A planner that asks for a moment that has passed gets the next one, not a busy loop."""
 LONGEST_SLEEP_SECONDS = 600.0
@@ -137,7 +139,7 @@ class Reconciler:
         Raises ClusterError for a read that fails, and whatever a planner raises.
         """
         planner = self._planners[key.kind]
-        for _ in range(MAX_ROUNDS):
+        for number in range(MAX_ROUNDS):
             self._queue.observed(key)
             parent = self._cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
@@ -147,7 +149,8 @@ class Reconciler:
                 now = self._clock()
                 with self._watchdog.holding(key):
                     plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key))
-                outcome = await self._executor.carry_out(plan, parent, now, self._refusals.held(key))
+                held, look_again = self._refusals.held(key), number < CONFLICTS
+                outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, parent, now)
                 if not outcome.changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway.api.errors import ClusterError, Forbidden
+from slipway.api.errors import ClusterError, Conflict, Forbidden
 from slipway.api.kinds import (
     CONTROLLER_REVISION,
     DEPLOYMENT,
@@ -204,6 +204,28 @@ async def test_an_api_server_that_is_away_keeps_no_status_from_being_written() -
     await world.counts()
     await world.passes(0)
     assert not await world.available()
+
+
+@pytest.mark.parametrize(("verb", "kind"), [("create", "Job"), ("apply", "Service")])
+async def test_a_write_that_always_conflicts_keeps_no_status_from_being_written(verb: str, kind: str) -> None:
+    world = await serving()
+    said = f"{verb} {kind} x: 409 Operation cannot be fulfilled on resourcequotas: the object has been modified"
+    world.api.rules.append(lambda write: Conflict(said) if (write.verb, write.kind) == (verb, kind) else None)
+    world.edits(compression={"steps": STEPS})
+    world.twin.remove(Key(SERVICE, NAMESPACE, "digits"))
+    world.pods_live = False
+    await world.counts()
+    await world.passes(1)
+    assert not await world.available()
+    assert (await world.status())["observedGeneration"] == 2
+    await world.passes(120)
+    assert (await world.condition("ChildRefused"))[:2] == ("True", "ApiServerFails")
+    assert world.api.refused < 60
+    world.api.rules.clear()
+    world.pods_live = True
+    await world.passes(301)
+    await world.lives(5)
+    assert (await world.status())["phase"] == "Ready"
 
 
 async def test_a_status_that_may_not_be_written_is_tried_with_back_off_alone() -> None:
