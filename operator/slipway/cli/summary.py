@@ -81,6 +81,8 @@ def training_progress(job: TrainingJob) -> list[str]:
     elif attempt and attempt.outcome is None:
         parts.append(f"attempt {attempt.number}")
         parts += [f"pods {status.workers}"] if status.workers else []
+    if status.disruptions:
+        parts.append(f"disruptions {status.disruptions}")
     if status.restarts:
         parts.append(f"restarts {status.restarts}/{job.spec.restarts.max}")
     return parts

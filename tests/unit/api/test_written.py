@@ -73,3 +73,13 @@ def test_what_somebody_else_defines_is_nested_within_reason() -> None:
 def test_a_text_that_python_itself_cannot_nest_is_an_error_like_others() -> None:
     with pytest.raises(ValueError, match="nested too deep"):
         read_written(TrainingJob, "[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "never",
+    [{"exitCodes": [0]}, {"exitCodes": [256]}, {"exceptions": ["torch.cuda.OutOfMemoryError"]}, {"exceptions": [""]}],
+)
+def test_what_deserves_no_retry_is_named_by_exit_codes_and_class_names(never: Any) -> None:
+    read_written(TrainingJob, job(restarts={"never": {"exitCodes": [1, 255], "exceptions": ["OutOfMemoryError"]}}))
+    with pytest.raises(ValidationError, match=f"restarts.never.{next(iter(never))}"):
+        read_written(TrainingJob, job(restarts={"never": never}))

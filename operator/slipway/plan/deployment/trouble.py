@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.kinds import Object
 from slipway.api.reports import parse_report, shorten
 from slipway.plan.deployment.manifests import FETCH
 from slipway.plan.outcomes import conditions_of
+from slipway.plan.retry import INVALID_IMAGE_NAME
 from slipway.plan.trouble import missing_secret
 
-_WAITS = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
-)
+_STARTING = frozenset({"ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
+"""Reasons of a container that waits which say nothing: it starts, or its last end says why it waits."""
+_FINAL = frozenset({ArtifactError.__name__, InputMissing.__name__})
+"""Exceptions of the pod that fetches which every other try raises again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,11 @@ def _of_container(pod: str, container: Object) -> Iterator[Trouble]:
         report = parse_report(ended.get("message"))
         if container["name"] == FETCH and report is not None and report.error is not None:
             error = f"{report.error.exception}: {report.error.message}"
-            yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception == "ArtifactError")
+            yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL)
         else:
             said = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
             yield Trouble(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")
-    elif waiting.get("reason") in _WAITS:
+    elif waiting.get("reason") and waiting["reason"] not in _STARTING:
         said = shorten(str(waiting.get("message", "")), 300)
-        yield Trouble(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}")
+        final = waiting["reason"] == INVALID_IMAGE_NAME
+        yield Trouble(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}", final=final)

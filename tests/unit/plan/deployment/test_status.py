@@ -513,8 +513,23 @@ def ended(code, said):
             "ImagePullBackOff",
         ),
         ({"main": ended(1, "golden request 0: output 0 is off")}, False, "golden request 0: output 0 is off"),
+        (
+            {"init": ended(1, failed("there is no artifact at steps/a", exception="InputMissing", rank=None))},
+            True,
+            "the repository cannot be fetched: InputMissing: there is no artifact at steps/a",
+        ),
+        (
+            {"main": {"state": {"waiting": {"reason": "InvalidImageName", "message": "invalid reference format"}}}},
+            True,
+            "InvalidImageName: invalid reference format",
+        ),
+        (
+            {"main": {"state": {"waiting": {"reason": "RunContainerError", "message": "no such device"}}}},
+            False,
+            "RunContainerError: no such device",
+        ),
     ],
-    ids=["wrong digest", "no network", "no image", "triton ends"],
+    ids=["wrong digest", "no network", "no image", "triton ends", "no repository", "no image name", "not started"],
 )
 def test_why_pods_do_not_start_is_told(pod, stalls, words):
     world = world_with()
