@@ -50,9 +50,10 @@ class ApiServer:
         *,
         content_type: str = "application/json",
         accept: str = "application/json",
+        as_user: str = "",
         **query: str,
     ) -> tuple[int, Json]:
-        """The HTTP status and the answer. Refusals are answers, not exceptions."""
+        """The HTTP status and the answer. Refusals are answers, not exceptions. as_user: by impersonation."""
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
         text = None if body is None else json.dumps(body)
         if time.monotonic() - self._used_at > IDLE_LIMIT:
@@ -64,7 +65,9 @@ class ApiServer:
                 str(host.hostname), host.port, context=self.context, timeout=REQUEST_LIMIT
             )
         try:
-            self._connection.request(method, target, text, {"Content-Type": content_type, "Accept": accept})
+            headers = {"Content-Type": content_type, "Accept": accept}
+            headers |= {"Impersonate-User": as_user} if as_user else {}
+            self._connection.request(method, target, text, headers)
             answer = self._connection.getresponse()
             text_back = answer.read()
         except (http.client.HTTPException, OSError):
