@@ -115,7 +115,7 @@ async def _plan(
         cluster = ReadOnly(way.cluster)
         namespaces = {obj["metadata"].get("namespace", way.namespace) for obj in manifests.objects}
         objects = await present(cluster, sorted(namespaces))
-        settings = await settings_of(cluster, objects, images)
+        settings = await settings_of(cluster, objects, images, namespaces)
     return await look_ahead(manifests.objects, objects, PLANNERS, settings, datetime.now(UTC)), manifests
 
 

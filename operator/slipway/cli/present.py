@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from slipway.api.errors import Forbidden, NotFound
@@ -50,27 +50,44 @@ async def _list(cluster: Cluster, kind: Kind, namespace: str | None) -> Sequence
         raise CommandError(message, NOT_FOUND) from error
 
 
-async def settings_of(cluster: Cluster, objects: Sequence[Object], given: tuple[str | None, str | None]) -> Settings:
-    """With the images of the operator that runs there: they decide what is done already, and what must be done anew.
+async def settings_of(
+    cluster: Cluster, objects: Sequence[Object], given: tuple[str | None, str | None], namespaces: Collection[str]
+) -> Settings:
+    """With the images of the operator that serves these namespaces: they decide what is done already, and what is not.
 
-    given: runtime and serving image, where the user names them. Raises CommandError where they cannot be found.
+    given: runtime and serving image, if the user names them. Raises CommandError if they cannot be found.
     """
     runtime, serving = given
     if runtime and serving:
         return Settings(runtime, serving)
-    known = await _operators(cluster) or _recorded(objects)
+    known = await _images_of_operator(cluster, namespaces) or _recorded(objects)
     if known is None:
         what = "the operator's images cannot be found in the cluster; give --runtime-image and --serving-image"
         raise CommandError(what, USAGE)
     return replace(known, runtime_image=runtime or known.runtime_image, serving_image=serving or known.serving_image)
 
 
-async def _operators(cluster: Cluster) -> Settings | None:
-    """As the operator's Deployment has them; None where it cannot be seen."""
+def serves(deployment: Object, namespace: str) -> bool:
+    """Whether the operator of this Deployment of the chart serves the namespace."""
+    served = arguments_of(deployment, "--namespace")
+    return not served or namespace in served
+
+
+def arguments_of(deployment: Object, option: str) -> list[str]:
+    """What the operator's command line gives for an option, as `--option=VALUE`; an empty text for a flag."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    words = [str(word).partition("=") for container in containers for word in container.get("args") or ()]
+    return [value for name, _, value in words if name == option]
+
+
+async def _images_of_operator(cluster: Cluster, namespaces: Collection[str]) -> Settings | None:
+    """As the operator's Deployment has them; None if it cannot be seen."""
     try:
         found = await cluster.list(DEPLOYMENT, None, OPERATOR)
     except Forbidden:
         return None
+    # Several releases may be in the cluster, each with images of its own.
+    found = [one for one in found if any(serves(one, namespace) for namespace in namespaces)] or found
     for deployment in found:
         for container in deployment["spec"]["template"]["spec"]["containers"]:
             env = {one["name"]: one.get("value") for one in container.get("env", ())}

@@ -226,3 +226,28 @@ def test_without_our_kinds_nothing_else_is_asked_for(slipway: Slipway) -> None:
     assert result.exit_code == 1
     assert "are not installed; helm upgrade --install" in result.stdout
     assert len(result.stdout.splitlines()) == 2
+
+
+def beside(namespace: str, *args: str) -> Callable[[Patient], None]:
+    """A second release, in another namespace."""
+    second = operator(*args)
+    second["metadata"] |= {"namespace": namespace}
+    return set_object("second operator", second)
+
+
+def test_a_release_that_serves_other_namespaces_is_no_illness(slipway: Slipway, patient: Patient) -> None:
+    beside("south", "--namespace=other")(patient)
+    assert {level for _, level, _ in examined(slipway, patient, 0)} == {"ok"}
+
+
+def test_two_releases_that_serve_one_namespace_are_named(slipway: Slipway, patient: Patient) -> None:
+    beside("south", "--namespace=team", "--no-leader-election")(patient)
+    (told,) = [line for line in examined(slipway, patient, 1) if line[1] != "ok"]
+    assert told[2].startswith("slipway-system/slipway and south/slipway serve team at once; uninstall one")
+
+
+def test_releases_of_which_none_serves_the_namespace_are_one_illness(slipway: Slipway, patient: Patient) -> None:
+    set_object("operator", operator("--namespace=a"))(patient)
+    beside("south", "--namespace=b")(patient)
+    (told,) = [line for line in examined(slipway, patient, 1) if line[1] != "ok"]
+    assert told[2].startswith("none of 2 operators serves team, but a, b; add team to `namespaces`")

@@ -46,7 +46,7 @@ pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(said))
 async def pods_can(asked: Asked, timeout_seconds: float) -> list[Finding]:
     """Runs a Job of the runtime image on each store; they are deleted again. What they write is gone at once."""
     stores = await asked.list(ARTIFACT_STORE)
-    settings = await settings_of(asked.way.cluster, (), (None, None))
+    settings = await settings_of(asked.way.cluster, (), (None, None), (asked.namespace,))
     found: list[Finding] = []
     for store in stores:
         name = store["metadata"]["name"]

@@ -11,7 +11,7 @@ from slipway.api.findings import Finding
 from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Object
 from slipway.api.schema import Schema, walk
 from slipway.cli.checks.asking import Asked
-from slipway.cli.present import OPERATOR
+from slipway.cli.present import OPERATOR, arguments_of, serves
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _INSTALL = "helm upgrade --install slipway helm/slipway --namespace slipway-system --create-namespace"
@@ -72,11 +72,28 @@ async def operator(asked: Asked) -> list[Finding]:
         return [Finding("operator", "warn", what, "ask somebody who administers the cluster to run this")]
     if not found:
         return [Finding("operator", "fail", "no Deployment of the chart is in the cluster", _INSTALL)]
-    return [line for one in found for line in await _operator(asked, one)]
+    serving = [one for one in found if serves(one, asked.namespace)]
+    if not serving:
+        served = sorted({name for one in found for name in arguments_of(one, "--namespace")})
+        cure = f"add {asked.namespace} to `namespaces` of the chart's values, or use one of those"
+        what = f"it serves {', '.join(served)}, not {asked.namespace}"
+        if len(found) > 1:
+            what = f"none of {len(found)} operators serves {asked.namespace}, but {', '.join(served)}"
+        return [Finding("operator", "fail", what, cure)]
+    lines = [line for one in serving for line in await _operator(asked, one)]
+    if len(serving) > 1:
+        several = " and ".join(sorted(map(_name, serving)))
+        cure = "uninstall one of these releases, or set `namespaces` in each so that no two have one in common"
+        lines.append(Finding("operator", "fail", f"{several} serve {asked.namespace} at once", cure))
+    return lines
+
+
+def _name(deployment: Object) -> str:
+    return f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
 
 
 async def _operator(asked: Asked, deployment: Object) -> list[Finding]:
-    meta, name = deployment["metadata"], f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
+    meta, name = deployment["metadata"], _name(deployment)
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     wanted = int(deployment["spec"].get("replicas", 1))
     see = f"kubectl -n {meta['namespace']} describe pods -l app.kubernetes.io/part-of=slipway"
@@ -85,25 +102,11 @@ async def _operator(asked: Asked, deployment: Object) -> list[Finding]:
     found = [Finding("operator", "ok", f"{name}: {ready} of {wanted} pods are ready")]
     if ready < wanted:
         found = [Finding("operator", "warn", f"{name}: {ready} of {wanted} pods are ready", see)]
-    arguments = _arguments(deployment)
-    served = [text for option, text in arguments if option == "--namespace"]
-    if served and asked.namespace not in served:
-        cure = f"add {asked.namespace} to `namespaces` of the chart's values, or use one of those"
-        found.append(Finding("operator", "fail", f"it serves {', '.join(served)}, not {asked.namespace}", cure))
-    if ("--no-leader-election", "") not in arguments:
-        lease = dict(arguments).get("--lease-name", "slipway-operator")
+    if not arguments_of(deployment, "--no-leader-election"):
+        (lease,) = arguments_of(deployment, "--lease-name")[-1:] or ["slipway-operator"]
         found.append(await _leads(asked, meta["namespace"], lease))
     found += _version(meta.get("labels") or {})
     return found
-
-
-def _arguments(deployment: Object) -> list[tuple[str, str]]:
-    words = [
-        word
-        for container in deployment["spec"]["template"]["spec"]["containers"]
-        for word in container.get("args") or ()
-    ]
-    return [(option, text) for option, _, text in (str(word).partition("=") for word in words)]
 
 
 async def _leads(asked: Asked, namespace: str, name: str) -> Finding:

@@ -120,7 +120,7 @@ async def images(asked: Asked) -> list[Finding]:
 
 async def _tagged(asked: Asked) -> list[Finding]:
     try:
-        known = await settings_of(asked.way.cluster, (), (None, None))
+        known = await settings_of(asked.way.cluster, (), (None, None), (asked.namespace,))
     except CommandError:  # another check says that there is no operator
         return []
     tagged = [image for image in (known.runtime_image, known.serving_image) if "@sha256:" not in image]

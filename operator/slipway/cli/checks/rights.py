@@ -9,7 +9,7 @@ from slipway.api.errors import Forbidden
 from slipway.api.findings import Finding
 from slipway.api.kinds import DEPLOYMENT, GROUP
 from slipway.cli.checks.asking import Asked, counted
-from slipway.cli.present import OPERATOR
+from slipway.cli.present import OPERATOR, serves
 from slipway.cli.together import together
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
@@ -80,7 +80,7 @@ async def of_the_operator(asked: Asked) -> list[Finding]:
     except Forbidden:
         return []  # the check of the operator has told it
     findings = []
-    for deployment in found:
+    for deployment in [one for one in found if serves(one, asked.namespace)]:
         namespace = deployment["metadata"]["namespace"]
         account = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
         findings.append(await _of_account(asked, f"system:serviceaccount:{namespace}:{account}"))
