@@ -87,7 +87,9 @@ def test_no_change_of_the_release_touches_what_serves_or_what_trains(
         release.rollback()
         nothing_is_touched()
 
+        release.test()
         release.uninstall()
+        assert release.left() == set()
         nothing_is_touched()
         assert crds(kubectl) == kinds
 

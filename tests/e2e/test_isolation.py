@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo import chart
 from demo.kubectl import Kubectl, Object, is_true
-from support.chain import fresh_namespace
+from support.chain import Chain, fresh_namespace
+from support.long_step import long_deployment, running_step
 from support.manifests import script_training
 from support.reach import listens, reached
 from support.second_node import FIRST, small_pod
 
 HERE, ELSEWHERE = "e2e-isolation", "e2e-isolation-elsewhere"
-RENDEZVOUS = 29400
+RENDEZVOUS, LISTENER = 29400, 8000
+API_SERVER, DNS = "10.96.0.1:443", "10.244.0.1:53"
 MEETS_AND_WAITS = """
 import time
 import torch
@@ -25,20 +26,28 @@ torch.distributed.barrier()
 print("met", flush=True)
 time.sleep(600)
 """
+JOBS: dict[str, Object] = {
+    "one": {"nodes": 2},
+    "other": {"nodes": 2},
+    "alone": {"nodes": 1},
+    "shut-in": {"nodes": 2, "egress": "restricted"},
+}
+SMALL = {"cpu": "50m", "memory": "1Gi"}  # seven pods beside what the session serves
+LISTENS = ("python", "-m", "http.server", str(LISTENER), "--directory=/tmp")
 SLEEPS = ("python", "-c", "import signal; signal.pause()")
 
 
 @pytest.fixture(scope="module")
-def kubectl(operator: chart.Images) -> Iterator[Kubectl]:
+def kubectl(served: Chain) -> Iterator[Kubectl]:
     """Two TrainingJobs of two pods that have met, one of one pod, and a pod that is no one's."""
     assert os.environ.get("SLIPWAY_DEV_CLUSTER"), "other clusters may not enforce policies: run by `make e2e`"
     kubectl, elsewhere = fresh_namespace(HERE), Kubectl(ELSEWHERE)
     elsewhere.delete("namespace", ELSEWHERE)
     elsewhere.ensure_namespace()
-    for name, nodes in (("one", 2), ("other", 2), ("alone", 1)):
-        kubectl.apply(*script_training(name, MEETS_AND_WAITS, nodes=nodes))
-    kubectl.apply(small_pod("stranger", FIRST, *SLEEPS))
-    for name in ("one", "other", "alone"):
+    for name, spec in JOBS.items():
+        kubectl.apply(*script_training(name, MEETS_AND_WAITS, resources=SMALL, **spec))
+    kubectl.apply(small_pod("stranger", FIRST, *LISTENS))
+    for name in JOBS:
         kubectl.until("trainingjob", name, lambda job: is_true(job, "Running"))
         (rank_0, *_) = workers(kubectl, name)
         kubectl.until("pod", rank_0["metadata"]["name"], lambda pod: "met" in kubectl("logs", pod["metadata"]["name"]))
@@ -85,3 +94,26 @@ def test_of_a_job_of_one_pod_strangers_reach_the_store_of_torch_alone(kubectl: K
     (pod,) = workers(kubectl, "alone")
     assert RENDEZVOUS not in listens(kubectl, pod["metadata"]["name"])
     assert len(listens(kubectl, pod["metadata"]["name"])) == 1
+
+
+def listener(kubectl: Kubectl) -> str:
+    return f"{(kubectl.get('pod', 'stranger') or {})['status']['podIP']}:{LISTENER}"
+
+
+def test_training_connects_to_anywhere_or_where_egress_is_restricted_to_its_peers_and_the_dns(kubectl: Kubectl) -> None:
+    everywhere = [listener(kubectl), API_SERVER, DNS]
+    (alone,) = workers(kubectl, "alone")
+    assert reached(kubectl, alone["metadata"]["name"], *everywhere) == everywhere
+    first, second = workers(kubectl, "shut-in")
+    peer = f"{first['status']['podIP']}:{RENDEZVOUS}"
+    assert reached(kubectl, second["metadata"]["name"], *everywhere, peer) == [DNS, peer]
+
+
+@pytest.mark.timeout(600)
+def test_the_pod_of_a_plugin_connects_to_nothing_where_the_store_is_a_claim(kubectl: Kubectl, served: Chain) -> None:
+    served.kubectl.apply(long_deployment("sends"))
+    _, pod = running_step(served.kubectl, "sends")
+    everywhere = [listener(kubectl), API_SERVER, DNS]
+    assert reached(kubectl, "stranger", *everywhere) == everywhere
+    assert reached(served.kubectl, pod["metadata"]["name"], *everywhere) == []
+    served.kubectl.delete("modeldeployment", "sends")

@@ -43,6 +43,12 @@ class Release:
         self._helm("uninstall", "--wait")
         self.system("wait", "--for=delete", "pod", f"--selector={SELECTOR}", "--timeout=60s", timeout_seconds=90)
 
+    def left(self) -> set[str]:
+        """Objects of the release's namespace that the namespace did not have by itself."""
+        kinds = "pod,service,deployment,configmap,secret,serviceaccount,role,rolebinding,poddisruptionbudget"
+        given = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+        return set(self.system("get", kinds, "--output=name").split()) - given
+
     def test(self) -> str:
         """What the hook's pod has said."""
         return self._helm("test", "--logs")
