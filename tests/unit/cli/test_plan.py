@@ -41,7 +41,7 @@ def test_the_tree_shows_the_whole_chain_with_reasons() -> None:
         "rolls out revision digits-<md hash>-<revision>: 1 replica of Triton",
     ):
         assert line in lines
-    assert lines[-1].startswith("19 objects would be made: 2 Service, 13 Job,")
+    assert lines[-1].startswith("21 objects would be made: 3 NetworkPolicy, 2 Service, 13 Job,")
 
 
 def test_yaml_is_what_the_operator_would_write_in_that_order_with_names_for_what_is_unknown() -> None:
@@ -54,7 +54,7 @@ def test_yaml_is_what_the_operator_would_write_in_that_order_with_names_for_what
         "digits-<tj hash>-t-<prepare-train>-1",
         "digits-<md hash>-t-<package>-1",
     )
-    assert len({(one["kind"], one["metadata"]["name"]) for one in objects}) == len(objects) == 19
+    assert len({(one["kind"], one["metadata"]["name"]) for one in objects}) == len(objects) == 21
     training = next(one for one in objects if one["metadata"]["name"] == "digits-<tj hash>-1" and one["kind"] == "Job")
     assert training["metadata"]["ownerReferences"][0]["uid"] == "<uid of TrainingJob digits>"
     assert not {"status", "uid", "resourceVersion"} & {*training, *training["metadata"]}
@@ -83,7 +83,7 @@ def test_json_says_how_each_resource_ends_and_each_object() -> None:
         ("TrainingJob", "digits", "ready"),
         ("ModelDeployment", "digits", "ready"),
     ]
-    assert (found["good"], len(found["changes"])) == (True, 4 + 19)
+    assert (found["good"], len(found["changes"])) == (True, 4 + 21)
     network = {one["kind"] for one in found["changes"] if one["name"] == "digits-<tj hash>"}
     assert network == {"Service", "NetworkPolicy"}
 
