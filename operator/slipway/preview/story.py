@@ -102,7 +102,8 @@ def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
             node.notes += [placed_on(job.spec, attempt, outlook.cache), shape_of(job.spec, attempt)]
             after = [task.name for task in job.status.tasks if task.name.startswith("prepare-")]
             node.notes += [f"after {', '.join(after)}"] if after else []
-            node.notes.append("with a Service and a NetworkPolicy of its name, until it has ended")
+            if attempt.nodes > 1:
+                node.notes.append("with a Service and a NetworkPolicy of the TrainingJob, until it has ended")
         yield node
     yield from (node for node in tasks if node.text.startswith("seal"))
     if job.status.artifact and (_past(outlook, key).get("artifact") is None):
