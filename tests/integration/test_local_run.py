@@ -77,7 +77,7 @@ def test_two_nodes_train_the_digits_and_their_model_is_made_small_and_served(ser
 def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
     before = the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]
     with started(served, DIGITS, "--cpu") as run:
-        facts = predicted("--url", address_of(run))
+        facts = predicted("--url", address_of(run), "--model", "digits")
         by_name = predicted("digits", f"--state={served}")
         shown = json.loads(slipway("status", "md/digits", f"--state={served}", "-o", "json"))["status"]["url"]
         with urllib.request.urlopen(f"{shown}/v2/health/ready", timeout=10) as answer:  # noqa: S310

@@ -43,7 +43,9 @@ def triton(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
 
 def predict(triton: Triton, protocol: str, *words: object) -> Result:
     url = triton.grpc if protocol == "grpc" else triton.http
-    return CliRunner().invoke(app, ["predict", "--url", url, "--protocol", protocol, *map(str, words)])
+    return CliRunner().invoke(
+        app, ["predict", "--url", url, "--model", "digits", "--protocol", protocol, *map(str, words)]
+    )
 
 
 def facts(result: Result) -> dict[str, Any]:
@@ -111,3 +113,13 @@ def test_the_port_of_the_other_protocol_and_a_dead_port_are_one_line_and_exit_co
             assert result.exit_code == 4, result.stderr
             assert result.stderr.startswith("error: 127.0.0.1:")
             assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_server_that_lists_no_models_is_asked_by_name(triton: Triton, tmp_path: Path, protocol: str) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 28, 28), np.float32))
+    url = triton.grpc if protocol == "grpc" else triton.http
+    words = ["predict", "--url", url, "--protocol", protocol, "--input", str(tmp_path / "x.npy")]
+    result = CliRunner().invoke(app, words)
+    assert result.stderr == "error: this server does not list its models; name one by --model\n"
+    assert CliRunner().invoke(app, [*words, "--model", "digits"]).exit_code == 0

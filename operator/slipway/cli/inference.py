@@ -79,23 +79,19 @@ class TritonClient:
         self._json = {"as_json": True} if protocol == "grpc" else {}
         self._limits = {"client_timeout": REQUEST_SECONDS} if protocol == "grpc" else {}  # HTTP's is the session's 60 s
 
-    async def served(self) -> Served:
-        """Raises CommandError where there is not exactly one model with one input."""
-        index = await self._client.get_model_repository_index(**self._json)
-        models = index["models"] if isinstance(index, dict) else index
-        ready = sorted({model["name"] for model in models if model.get("state", "READY") == "READY"})
-        if len(ready) != 1:
-            raise CommandError(f"this Triton serves {', '.join(ready) or 'no model'}: one is expected", UNAVAILABLE)
-        metadata = await self._client.get_model_metadata(ready[0], **self._json)
-        config = await self._client.get_model_config(ready[0], **self._json)
+    async def served(self, name: str | None = None) -> Served:
+        """The model of that name, else the only one. Raises CommandError for none, or for several inputs."""
+        name = name or await self._only_model()
+        metadata = await self._client.get_model_metadata(name, **self._json)
+        config = await self._client.get_model_config(name, **self._json)
         config = config.get("config", config)
         if len(metadata["inputs"]) != 1:
-            raise CommandError(f"model {ready[0]!r} takes {len(metadata['inputs'])} inputs, and predict sends one")
+            raise CommandError(f"model {name!r} takes {len(metadata['inputs'])} inputs, and predict sends one")
         taken = metadata["inputs"][0]
         batch = int(config.get("max_batch_size", 0))
         shape = tuple(int(size) for size in taken["shape"])
         return Served(
-            name=ready[0],
+            name=name,
             version=metadata["versions"][-1],
             input_name=taken["name"],
             datatype=taken["datatype"],
@@ -103,6 +99,21 @@ class TritonClient:
             output_name=metadata["outputs"][0]["name"],
             max_batch_size=batch,
         )
+
+    async def _only_model(self) -> str:
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            index = await self._client.get_model_repository_index(**self._json)
+        except InferenceServerException as error:
+            if "restricted" not in str(error):
+                raise
+            raise CommandError("this server does not list its models; name one by --model") from error
+        models = index["models"] if isinstance(index, dict) else index
+        ready = sorted({model["name"] for model in models if model.get("state", "READY") == "READY"})
+        if len(ready) != 1:
+            raise CommandError(f"this Triton serves {', '.join(ready) or 'no model'}; name one by --model", UNAVAILABLE)
+        return str(ready[0])
 
     async def predict(self, model: Served, inputs: NDArray[Any], batch_size: int) -> Answers:
         """One request after another, each of batch_size samples, over one connection."""

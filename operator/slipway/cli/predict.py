@@ -45,6 +45,10 @@ def predict(
     url: Annotated[
         str | None, typer.Option("--url", metavar="HOST:PORT", help="A Triton to ask, instead of the deployment's.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model to ask at --url; needed where that server lists none."),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.npy", help="Write the model's raw outputs, one row a sample.")
     ] = None,
@@ -66,7 +70,7 @@ def predict(
       slipway predict digits --dataset digits --split test
       slipway predict digits --input images.npy --protocol grpc --output json
       slipway predict digits --local --dataset digits      served by `slipway run` on this machine
-      slipway predict --url 127.0.0.1:8000 --input images.npz
+      slipway predict --url 127.0.0.1:8000 --model digits --input images.npz
     """
     import asyncio
 
@@ -74,6 +78,8 @@ def predict(
         raise typer.BadParameter("give either --input or --dataset")
     if (name is None) == (url is None):
         raise typer.BadParameter("give either the name of a ModelDeployment or --url")
+    if model is not None and url is None:
+        raise typer.BadParameter("--model is for --url: a ModelDeployment's model has its own name")
     if url is not None and (local or state or namespace or context):
         raise typer.BadParameter("--url names the server: leave out --local, --state, --namespace and --context")
     from slipway.cli.inference import library_of
@@ -86,7 +92,7 @@ def predict(
     samples = read_file(file) if file else built_in(dataset or "", split)
     way = way_to(context, namespace, state_folder(local=local, state=state, context=context))
     place = _endpoint(name, url, str(protocol), way)
-    facts = asyncio.run(_predict(place, samples, str(protocol), batch_size, limit, save))
+    facts = asyncio.run(_predict(place, model or _model_of(name), samples, str(protocol), batch_size, limit, save))
 
     if output is Output.TABLE:
         print_tables(tables(facts))
@@ -96,6 +102,7 @@ def predict(
 
 async def _predict(
     endpoint: AbstractAsyncContextManager[Endpoint],
+    model_name: str | None,
     samples: Samples,
     protocol: str,
     batch_size: int,
@@ -107,7 +114,7 @@ async def _predict(
     from slipway.cli.scores import result
 
     async with endpoint as place, connected(place.address, protocol) as client:
-        model = await client.served()
+        model = await client.served(model_name)
         inputs = fitted(samples.inputs, model.dims)[:limit]
         answers = await client.predict(model, inputs, min(batch_size, model.max_batch_size or 1))
     if save is not None:
@@ -117,6 +124,13 @@ async def _predict(
     facts = {"model": model.name, "version": model.version, "protocol": protocol, "via": place.via}
     targets = None if samples.targets is None else samples.targets[: len(inputs)]
     return {**facts, **result(answers, targets)}
+
+
+def _model_of(name: str | None) -> str | None:
+    """The model that a ModelDeployment serves bears its name."""
+    from slipway.cli.find import parse_target
+
+    return parse_target(name).name if name else None
 
 
 def _endpoint(
