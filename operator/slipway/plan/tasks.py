@@ -277,8 +277,12 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
     due_at = retry_at(record)
     if due_at is None or now < due_at:
         return record, Plan(wake_at=due_at)
-    over = parent.own(seen, JOB, record.job, record.job_uid)  # there is no end to these tries
-    return again, Plan(delete=(deletion(over),) if over and "deletionTimestamp" not in over["metadata"] else ())
+    over = parent.own(seen, JOB, record.job, record.job_uid)
+    ours = over is not None and parent.conflict(seen, JOB, record.job) is None
+    if over is not None and ours and "deletionTimestamp" not in over["metadata"]:
+        # There is no end to these tries. The next one is recorded when this Job goes, or nobody would delete it.
+        return record, Plan(delete=(deletion(over),))
+    return again, Plan()
 
 
 def _going_on(record: TaskRecord, job: Object, pods: Sequence[Object], now: datetime) -> tuple[TaskRecord, Plan]:
