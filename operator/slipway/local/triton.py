@@ -88,7 +88,7 @@ def assembled(bundled: Path, folder: Path) -> Path:
         copy = python / file.name
         if not copy.exists() or copy.stat().st_mtime != file.stat().st_mtime:
             shutil.copy2(file, copy)
-            copy.chmod(0o755)
+            copy.chmod(0o700)
     return folder
 
 
