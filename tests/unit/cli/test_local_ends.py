@@ -71,9 +71,12 @@ async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **wish: objec
     monkeypatch.setattr("slipway.cli.watching.EVERY_SECONDS", 0.01)
     stop = asyncio.Event()
     running = asyncio.create_task(localrun._shown(cluster, Wish(Path("/nonexistent"), **wish), stop))  # type: ignore[arg-type]
-    done, _ = await asyncio.wait((running,), timeout=0.3)
-    if done:
-        return running.result(), said
+    for _ in range(100):
+        if running.done():
+            return running.result(), said
+        if said and said[-1] == "Ctrl-C ends it":
+            break
+        await asyncio.sleep(0.02)
     stop.set()
     return f"serves, then {await running}", said
 
