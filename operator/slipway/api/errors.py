@@ -9,6 +9,7 @@ SlipwayError
     Forbidden      a right is missing                         -> back-off; the message names verb and resource
     Invalid        admission refused the object               -> a defect of ours or of the spec; back-off
   ArtifactError  an artifact is cut or altered                -> the step that reads it fails
+    OutputError    a script left no model                     -> not retried
     InputMissing   an input is no longer in the store         -> not counted; what made it runs again
   StoreError     the store refuses: key, bucket, right        -> what needs it fails; the message names the field
     StoreAway      the store does not answer                  -> tasks are tried again
@@ -71,6 +72,10 @@ class Invalid(ClusterError):
 
 class ArtifactError(SlipwayError):
     """An artifact is missing, incomplete, or does not have the digest that was asked for."""
+
+
+class OutputError(ArtifactError):
+    """What a script left in its output folder is no model that can be sealed."""
 
 
 class InputMissing(ArtifactError):

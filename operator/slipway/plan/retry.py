@@ -10,7 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from slipway.api.errors import ArtifactError, ContractError, InputMissing, PluginError, SpecError, StoreAway, StoreError
+from slipway.api.errors import (
+    ArtifactError,
+    ContractError,
+    InputMissing,
+    OutputError,
+    PluginError,
+    SpecError,
+    StoreAway,
+    StoreError,
+)
 from slipway.api.status import Failure
 
 PREEMPTED = "Preempted"
@@ -41,6 +50,8 @@ class Cause(StrEnum):
     """The pods never all ran."""
     INPUT_MISSING = "InputMissing"
     """An artifact that the pod was given is not in the store."""
+    INPUT_ALTERED = "InputAltered"
+    """An artifact that the pod was given is not what its digest says: somebody may put the right one back."""
     UNTOLD = "Untold"
     """The pods are gone and nothing says why."""
     STORE_AWAY = "StoreAway"
@@ -70,7 +81,8 @@ _BY_EXCEPTION = {
     StoreAway.__name__: Cause.STORE_AWAY,
     StoreError.__name__: Cause.STORE_REFUSED,
     SCRIPT_NOT_FOUND: Cause.INCURABLE,
-    **{error.__name__: Cause.INCURABLE for error in (SpecError, ArtifactError, PluginError, ContractError)},
+    ArtifactError.__name__: Cause.INPUT_ALTERED,
+    **{error.__name__: Cause.INCURABLE for error in (SpecError, OutputError, PluginError, ContractError)},
     **{error.__name__: Cause.INCURABLE for error in (ImportError, ModuleNotFoundError)},
     **{error.__name__: Cause.INCURABLE for error in (SyntaxError, IndentationError, TabError)},
 }
@@ -110,9 +122,10 @@ def cause_of(failure: Failure | None, never: Never = Never()) -> Cause:
         return by_reason
     if failure.reason.startswith("OutOf"):  # OutOfcpu, OutOfpods, OutOfnvidia.com/gpu: the kubelet had no room
         return Cause.DISRUPTED
-    if why_never(failure, never) is not None:
-        return Cause.INCURABLE
-    return _BY_EXCEPTION.get(failure.exception or "", Cause.OWN)
+    by_exception = _BY_EXCEPTION.get(failure.exception or "")
+    if _users_word(failure, never) is None and by_exception is not None:
+        return by_exception
+    return Cause.OWN if why_never(failure, never) is None else Cause.INCURABLE
 
 
 def is_own_eviction(message: str | None) -> bool:
@@ -126,18 +139,24 @@ def _names_node(message: str | None) -> bool:
 
 def why_never(failure: Failure, never: Never = Never()) -> str | None:
     """Why no other try can go better; None where one might."""
-    if failure.exception and failure.exception.rpartition(".")[2] in never.exceptions:
-        return f'{never.field}.exceptions names "{failure.exception}"'
-    if failure.exit_code is not None and failure.exit_code in never.exit_codes:
-        return f"{never.field}.exitCodes names {failure.exit_code}"
+    if (said := _users_word(failure, never)) is not None:
+        return said
     if failure.reason == INVALID_IMAGE_NAME:
         return "no registry can have an image of that name"
     if failure.reason == START_ERROR and any(sign in (failure.message or "") for sign in _NOT_IN_IMAGE):
         return "the command is not in the image"
     if failure.exception is None and failure.exit_code in _SHELL_EXITS:
         return _SHELL_EXITS[failure.exit_code]
-    if _BY_EXCEPTION.get(failure.exception or "") is Cause.INCURABLE:
+    if _BY_EXCEPTION.get(failure.exception or "") in (Cause.INCURABLE, Cause.INPUT_ALTERED):
         return f"{failure.exception} is raised again by every try"
+    return None
+
+
+def _users_word(failure: Failure, never: Never) -> str | None:
+    if failure.exception and failure.exception.rpartition(".")[2] in never.exceptions:
+        return f'{never.field}.exceptions names "{failure.exception}"'
+    if failure.exit_code is not None and failure.exit_code in never.exit_codes:
+        return f"{never.field}.exitCodes names {failure.exit_code}"
     return None
 
 
@@ -154,7 +173,8 @@ class Limit:
 
     def wait(self, count: int) -> timedelta:
         """The wait after the cause was met `count` times, at least once."""
-        return min(self.backoff * (1 << min(max(count, 1) - 1, 20)), self.longest)
+        seconds = self.backoff.total_seconds() * 2.0 ** min(max(count, 1) - 1, 20)
+        return timedelta(seconds=min(seconds, self.longest.total_seconds()))
 
     def spent(self, count: int) -> bool:
         return self.most is not None and count > self.most
@@ -198,7 +218,8 @@ class RetryPolicy:
 
     def counter(self, cause: Cause) -> str | None:
         """The counter that a cause adds to; None for one that no try follows."""
-        return None if cause is Cause.INCURABLE else self.counted_as.get(cause, _COUNTERS.get(cause, "failures"))
+        final = cause in (Cause.INCURABLE, Cause.INPUT_ALTERED)
+        return self.counted_as.get(cause, None if final else _COUNTERS.get(cause, "failures"))
 
     def counted(self, tally: Tally, cause: Cause, ran: timedelta) -> Tally:
         """The tally after a try that this cause ended. ran: for how long all of its pods ran."""

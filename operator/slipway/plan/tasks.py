@@ -46,6 +46,7 @@ POLICY = RetryPolicy(
         Cause.UNTOLD: "disruptions",
         Cause.STORE_AWAY: "disruptions",
         Cause.STORE_REFUSED: "refusals",
+        Cause.INPUT_ALTERED: "inputs",
     },
     reset_after=timedelta(minutes=10),
 )
@@ -211,8 +212,8 @@ def why_waiting(
 
     secret: that of its store, where it has one.
     """
-    if will_retry(record):
-        at = retry_at(record)
+    at = retry_at(record)
+    if will_retry(record) and at is not None:
         failure = record.failure
         said = (
             ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from slipway.api.artifacts import State
-from slipway.api.errors import ArtifactError
+from slipway.api.errors import ArtifactError, OutputError
 from slipway.api.reports import Report
 from slipway.api.tasks import SealTask
 from slipway.runtime.onnxfile import stripped
@@ -30,7 +30,7 @@ def run(_task: SealTask, pod: Pod) -> Report:
 
 
 def seal_output(pod: Pod, origin: Provenance) -> Report:
-    """Write the artifact and report it. Raises ArtifactError that says what to write instead."""
+    """Write the artifact and report it. Raises OutputError that says what to write instead."""
     content, files, metrics = model_of(pod.output)
     merged = {**metrics, **origin.metrics}
     provenance = origin.model_copy(update={"metrics": merged, "versions": versions()})
@@ -49,45 +49,48 @@ def model_of(output: Path) -> tuple[Content, dict[str, Path | bytes], Mapping[st
         content, files = _onnx(_plain(output / graphs[0]))
         return content, files, {}
     if graphs:
-        raise ArtifactError(f"the output folder holds {len(graphs)} models ({', '.join(graphs)}); leave one")
+        raise OutputError(f"the output folder holds {len(graphs)} models ({', '.join(graphs)}); leave one")
     if pickles := [name for name in names if Path(name).suffix in PICKLES]:
-        raise ArtifactError(
+        raise OutputError(
             f"the output folder holds {', '.join(pickles[:5])}: pickles run code when they are read and are not taken; "
             + _CURE
         )
     if not names:
-        raise ArtifactError(f"the output folder is empty: {_CURE}")
-    raise ArtifactError(f"the output folder holds no model, only {', '.join(names[:5])}: {_CURE}")
+        raise OutputError(f"the output folder is empty: {_CURE}")
+    raise OutputError(f"the output folder holds no model, only {', '.join(names[:5])}: {_CURE}")
 
 
 def _by_manifest(output: Path) -> tuple[Content, dict[str, Path | bytes], Mapping[str, float]]:
     try:
         manifest = Manifest.model_validate(json.loads(_plain(output / MANIFEST).read_bytes()))
     except (ValueError, ValidationError) as error:
-        raise ArtifactError(f"{MANIFEST} in the output folder cannot be used: {error}") from error
+        raise OutputError(f"{MANIFEST} in the output folder cannot be used: {error}") from error
     content, metrics = manifest.content, manifest.provenance.metrics
     if content.state is State.ONNX:
         content, files = _onnx(_plain(output / ONNX_FILE))
         return content, files, metrics
     if content.state is not State.MODULE or content.module is None:
-        raise ArtifactError(f"{MANIFEST} in the output folder names state {content.state}: {_CURE}")
+        raise OutputError(f"{MANIFEST} in the output folder names state {content.state}: {_CURE}")
     files = {MODEL_FILE: _safetensors(_plain(output / MODEL_FILE))}
     if content.module.code:
         code = sorted(path for path in (output / CODE_DIR).rglob("*.py"))
         if not code:
-            raise ArtifactError(f"{MANIFEST} says that {CODE_DIR}/ defines the factory, and there is none")
+            raise OutputError(f"{MANIFEST} says that {CODE_DIR}/ defines the factory, and there is none")
         files |= {path.relative_to(output).as_posix(): _plain(path) for path in code}
     return content.model_copy(update={"files": {}}), files, metrics
 
 
 def _onnx(path: Path) -> tuple[Content, dict[str, Path | bytes]]:
-    graph, inputs, outputs = stripped(path)
+    try:
+        graph, inputs, outputs = stripped(path)
+    except ArtifactError as error:
+        raise OutputError(str(error)) from error
     return Content(state=State.ONNX, inputs=inputs, outputs=outputs), {ONNX_FILE: graph}
 
 
 def _plain(path: Path) -> Path:
     if path.is_symlink() or not path.is_file():
-        raise ArtifactError(f"{path.name} in the output folder is missing or not a plain file")
+        raise OutputError(f"{path.name} in the output folder is missing or not a plain file")
     return path
 
 
@@ -98,9 +101,9 @@ def _safetensors(path: Path) -> Path:
         with safe_open(path, framework="numpy") as tensors:
             names = list(tensors.keys())
     except SafetensorError as error:
-        raise ArtifactError(f"{path.name} in the output folder is no safetensors file: {error}") from error
+        raise OutputError(f"{path.name} in the output folder is no safetensors file: {error}") from error
     if not names:
-        raise ArtifactError(f"{path.name} in the output folder holds no tensor")
+        raise OutputError(f"{path.name} in the output folder holds no tensor")
     return path
 
 

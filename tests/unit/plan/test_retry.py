@@ -55,6 +55,7 @@ def test_a_name_that_the_user_gave_is_found_with_its_module_too() -> None:
 def test_a_wait_doubles_up_to_its_cap_however_often_the_cause_was_met() -> None:
     waits = [Limit(None, MINUTE, 5 * MINUTE).wait(count) / MINUTE for count in (0, 1, 2, 3, 4, 10**6)]
     assert waits == [1, 1, 2, 4, 5, 5]
+    assert Limit(None, timedelta(days=99_999), 5 * MINUTE).wait(10**6) == 5 * MINUTE
 
 
 def test_failures_are_counted_for_good_and_disruptions_until_a_try_ran_for_long() -> None:

@@ -185,7 +185,7 @@ def _spent(spec: TrainingJobSpec, status: TrainingJobStatus) -> tuple[str, str] 
     found = policy.cause(attempt.failure)
     if not policy.spent(tally, found):
         return None
-    if found is Cause.INCURABLE:
+    if policy.counter(found) is None:
         return "NotRetried", f"not retried, because {why_never(attempt.failure, policy.never)}"
     if found is Cause.INPUT_MISSING:
         return "InputMissing", f"{tally.inputs} attempts in a row did not find it"

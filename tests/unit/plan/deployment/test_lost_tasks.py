@@ -109,7 +109,7 @@ def test_a_step_whose_image_has_no_name_fails_at_once() -> None:
     assert key_of(job) not in world.objects
 
 
-@pytest.mark.parametrize("exception", ["ContractError", "PluginError", "ImportError", "ValueError", "ArtifactError"])
+@pytest.mark.parametrize("exception", ["ContractError", "PluginError", "ImportError", "ValueError", "OutputError"])
 def test_a_step_that_fails_by_itself_is_not_tried_again(exception: str) -> None:
     world = world_with()
     world.behaviour = raising("prune-structured", "no", exception)
@@ -118,6 +118,19 @@ def test_a_step_that_fails_by_itself_is_not_tried_again(exception: str) -> None:
     world.run(DIGITS)
     assert world.condition(DIGITS, "Stalled")[:2] == ("True", "StepFailed")
     assert [task["tries"] for task in world.status(DIGITS)["tasks"] if "step-0" in task["name"]] == [1]
+
+
+def test_a_step_whose_input_was_altered_says_so_and_goes_on_when_it_is_put_back() -> None:
+    world = world_with()
+    world.behaviour = raising("prune-structured", "weights have other bytes", "ArtifactError")
+    world.run(DIGITS)
+    assert world.condition(DIGITS, "Stalled")[:2] == ("True", "StepFailed")
+    assert says(world).endswith("weights have other bytes; then it is tried again by itself, within 16 minutes")
+    world.behaviour = does_its_work
+    assert world.wake_at is not None
+    world.now = world.wake_at
+    world.run(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Ready"
 
 
 # --- Inputs that the store has lost ------------------------------------------------------------------------------

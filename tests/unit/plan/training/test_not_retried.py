@@ -58,7 +58,7 @@ def not_retried(world: TrainingWorld) -> str:
 @pytest.mark.parametrize(
     "exception",
     [
-        *("SpecError", "ArtifactError", "PluginError", "ContractError"),
+        *("SpecError", "ArtifactError", "OutputError", "PluginError", "ContractError"),
         *("ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError"),
     ],
 )
