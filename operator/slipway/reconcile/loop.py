@@ -148,7 +148,7 @@ class Reconciler:
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
                 with self._watchdog.holding(key):
-                    plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key))
+                    plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key, now))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
                 outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
                 for news in self._refusals.learn(key, outcome, now):

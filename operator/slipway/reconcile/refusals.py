@@ -63,10 +63,15 @@ class Refusals:
         known = self._parents.get(key)
         return {} if known is None else {name: known.entries[name].refused for name in known.held}
 
-    def told(self, key: Key) -> tuple[Refusal, ...]:
-        """What the planner is to know: all that was refused when it was last tried."""
+    def told(self, key: Key, now: datetime) -> tuple[Refusal, ...]:
+        """What the planner is to know: all that was refused when it was last tried.
+
+        What is about to be tried again has not lasted until now: it may pass.
+        """
         known = self._parents.get(key)
-        return () if known is None else tuple(_told(entry) for entry in known.entries.values())
+        if known is None:
+            return ()
+        return tuple(_told(entry, entry.since if name in known.held else now) for name, entry in known.entries.items())
 
     def learn(self, key: Key, outcome: Outcome, now: datetime) -> Iterator[Happening]:
         """Keep what a round was refused. Yields the Events to post: of what only somebody can cure, once."""
@@ -113,6 +118,6 @@ class Refusals:
         self._parents.pop(key, None)
 
 
-def _told(entry: _Entry) -> Refusal:
+def _told(entry: _Entry, since: datetime) -> Refusal:
     verb, key, _, error = entry.refused
-    return Refusal(verb, key, str(error), entry.since, passing=not isinstance(error, LASTING))
+    return Refusal(verb, key, str(error), since, passing=not isinstance(error, LASTING))
