@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from slipway.api.kinds import Kind
+from slipway.api.kinds import Key, Kind
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Change, Twin
 from slipway.local.watches import TwinWatches
@@ -15,8 +15,10 @@ from slipway.plan.plan import Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
-from slipway.reconcile.loop import Planner, Reconciler
+from slipway.reconcile.loop import Planner, Reconciler, Result
+from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
+from support.laws import LawBroken, Lawful, untrue
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SETTINGS = Settings("slipway/runtime:test", "slipway/serving:test")
@@ -77,17 +79,25 @@ class OperatorOnTwin:
         self.watches = TwinWatches(self.cache, self.feed)
         self.deaf = False
         self._unheard: list[Change] = []
-        executor = Executor(self.cluster, self.cache, "test")
-        self.reconciler = Reconciler(self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now)
+        self._of_the_past = False
+        self._ended: dict[Key, bool] = {}
+        self._law = self.planners is PLANNERS and isinstance(self.twin, Twin)
+        cluster = Lawful(self.cluster, self.twin) if self._law else self.cluster
+        executor = Executor(cluster, self.cache, "test")
+        self.reconciler = Reconciler(
+            self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now, timed=self
+        )
         self.twin.subscribe(self._hear)
 
     async def start(self, seen: Callable[[Kind], Twin] | None = None) -> None:
         """List everything, then lead. seen: the cluster as the list of a kind shows it, where that is an older one."""
+        self._of_the_past = seen is not None
         await self.relist(seen)
         self.feed.lead()
 
     async def relist(self, seen: Callable[[Kind], Twin] | None = None) -> int:
         """Returns how many objects vanished without an event."""
+        self._of_the_past &= seen is not None
         return await self.watches.relist(lambda kind: (seen(kind) if seen else self.twin).list(kind))
 
     def stop(self) -> None:
@@ -105,7 +115,10 @@ class OperatorOnTwin:
             if key is None:
                 wait = self.queue.seconds_to_next()
                 if wait is None or self.clock.elapsed + wait > until:
+                    await self._holds()
                     return turns
+                if wait > 0:
+                    await self._holds()
                 self.clock.elapsed += wait
                 continue
             try:
@@ -113,6 +126,19 @@ class OperatorOnTwin:
             finally:
                 self.queue.done(key)
         raise AssertionError(f"not quiet after {MANY_TURNS} turns")
+
+    def reconciled(self, key: Key, result: Result, seconds: float) -> None:
+        """Hears of every turn. One that failed has ended where only children were refused."""
+        del seconds
+        refusals = self.reconciler._refusals
+        told = len(refusals.told(key)) == len(refusals.errors(key)) > 0
+        self._ended[key] = result != "requeue" and (result != "error" or told)
+
+    async def _holds(self) -> None:
+        """The round has ended: see laws.py."""
+        hears_all = type(self.delivery) is AtOnce and not self._of_the_past and not self.deaf
+        if self._law and hears_all and (said := await untrue(self.twin, self._ended)):
+            raise LawBroken(said)
 
     def _hear(self, change: Change) -> None:
         self._unheard.append(change)

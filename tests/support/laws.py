@@ -1,0 +1,119 @@
+"""Laws that no state of the world excuses: of every write that the operator makes, and of every round that ends.
+
+A round of a resource has ended when the operator has heard of every change, no key is due at this moment, and the last
+turn of the resource waits neither for a read nor for its own status to be taken. Then the status tells what is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from slipway.api.errors import NotFound
+from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
+from slipway.cluster.passing import Passing
+from slipway.cluster.port import Cluster
+from slipway.cluster.statusschema import check_status
+from slipway.cluster.twin import Twin
+from slipway.cluster.wire import encode
+from slipway.plan.deployment.manifests import is_selected
+from slipway.plan.parent import Parent
+from slipway.plan.seen import controller_uid
+
+MOST_STATUS_BYTES = 100_000
+
+
+class LawBroken(BaseException):
+    """No Exception: the loop would catch it, as a defect of one resource."""
+
+
+class Lawful(Passing):
+    """Fails where a write breaks a law: put round whatever makes writes fail."""
+
+    def __init__(self, cluster: Cluster, twin: Twin) -> None:
+        super().__init__(cluster)
+        self._twin = twin
+
+    async def apply(self, obj: Object) -> Object:
+        before = await self._live(key_of(obj))
+        answer = await super().apply(obj)
+        same = before is not None and before["metadata"]["uid"] == answer["metadata"]["uid"]
+        if before is not None and same and controller_uid(before) != controller_uid(obj):
+            raise LawBroken(f"{_shown(key_of(obj))} was applied, and is another's")
+        return answer
+
+    async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
+        answer = await super().patch_status(key, resource_version, patch)
+        if wrong := list(wrong_with(answer)):
+            raise LawBroken(f"{_shown(key)}: {wrong}")
+        return answer
+
+    async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
+        before = await self._live(key)
+        answer = await super().delete(key, uid=uid, resource_version=resource_version)
+        if before is not None and before["metadata"]["uid"] == uid:
+            ours = [obj["metadata"]["uid"] for kind in RECONCILED for obj in await self._twin.list(kind)]
+            owner = controller_uid(before)
+            if owner not in ours:
+                raise LawBroken(f"{_shown(key)} was deleted, and its owner {owner} is no resource of ours")
+        return answer
+
+    async def _live(self, key: Key) -> Object | None:
+        try:
+            return await self._twin.get(key)
+        except NotFound:
+            return None
+
+
+def wrong_with(obj: Object) -> Iterator[str]:
+    """What no status that was just written may be: large, of a generation to come, or with an entry twice."""
+    status, generation = obj["status"], obj["metadata"]["generation"]
+    check_status(f"look at {obj['kind']} {obj['metadata']['name']}", key_of(obj).kind, status, status)
+    if (size := len(encode("look", status))) >= MOST_STATUS_BYTES:
+        yield f"the status has {size} bytes"
+    observed = [status, *status.get("conditions", ())]
+    if (most := max(one.get("observedGeneration", -1) for one in observed)) > generation:
+        yield f"the status is of generation {most}, and the spec of {generation}"
+    for field, mark in (("conditions", "type"), ("revisions", "name"), ("attempts", "number"), ("tasks", "job")):
+        marks = [one[mark] for one in status.get(field, ())]
+        if len(set(marks)) < len(marks):
+            yield f"status.{field} names one {mark} twice: {marks}"
+
+
+async def untrue(twin: Twin, settled: Mapping[Key, bool]) -> list[str]:
+    """What statuses say at the end of a round and is not so. settled: by resource, whether its round has ended."""
+    said = []
+    deployments = await twin.list(DEPLOYMENT)
+    for kind in RECONCILED:
+        for obj in await twin.list(kind):
+            key, status = key_of(obj), obj.get("status", {})
+            if not settled.get(key, False) or "deletionTimestamp" in obj["metadata"]:
+                continue
+            if status.get("observedGeneration") != obj["metadata"]["generation"]:
+                said.append(f"{_shown(key)}: the status is of generation {status.get('observedGeneration')}")
+            if kind == MODEL_DEPLOYMENT:
+                said += _available(obj, status, ready_pods(obj, deployments))
+    return said
+
+
+def ready_pods(obj: Object, deployments: Sequence[Object]) -> int:
+    """Ready pods of the serving revision, as the Deployment controller counts them, whoever owns the Deployment."""
+    parent, serving = Parent.of(obj), obj.get("status", {}).get("serving")
+    return sum(
+        int(live.get("status", {}).get("readyReplicas") or 0)
+        for live in deployments
+        if serving is not None
+        and (live["metadata"]["namespace"], live["metadata"]["name"]) == (parent.namespace, serving)
+        and is_selected(parent, serving, live)
+    )
+
+
+def _available(obj: Object, status: Object, ready: int) -> Iterator[str]:
+    found = [one["status"] for one in status.get("conditions", ()) if one["type"] == "Available"]
+    if found != ["True" if ready else "False"]:
+        yield f"{_shown(key_of(obj))}: Available is {found}, and {ready} pods of {status.get('serving')} are ready"
+    if status.get("readyReplicas") != ready:
+        yield f"{_shown(key_of(obj))}: readyReplicas is {status.get('readyReplicas')}, and {ready} pods are ready"
+
+
+def _shown(key: Key) -> str:
+    return f"{key.kind} {key.namespace}/{key.name}"
