@@ -211,7 +211,10 @@ class Executor:
             self.cache.put(await self.cluster.create(obj), answered=True)
             log.info("created", object=_shown(key_of(obj)))
         except AlreadyExists:
+            known = self.cache.get(*key_of(obj))
             await self._refresh(key_of(obj))
+            if known is not None and self.cache.get(*key_of(obj)) is known:  # seen, and asked for all the same
+                raise
 
     async def _delete(self, deletion: Deletion) -> None:
         try:

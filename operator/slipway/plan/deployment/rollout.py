@@ -136,8 +136,8 @@ class Fleet:
             return (
                 Plan(apply=(self._deployed(revision, _template_of(record), replicas),)) if live or replicas else Plan()
             )
-        if live is not None and self.parent.conflict(self.seen, CONTROLLER_REVISION, revision.name):
-            return Plan(apply=(self._deployed(revision, live["spec"]["template"], replicas),))
+        if self.parent.conflict(self.seen, CONTROLLER_REVISION, revision.name):
+            return Plan(apply=(self._deployed(revision, live["spec"]["template"], replicas),)) if live else Plan()
         if not replicas or revision.repository is None:
             return Plan()
         if live is not None and revision.serving_since is not None:
