@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
+from slipway.api.kinds import Object
 from support.calls import Interference
 from support.faults.answers import VERBS, WRONGS, at_random, at_write, every_other
 from support.faults.late import seen_late
@@ -32,7 +34,18 @@ async def ends(
     if reads is not None:
         stage.calls.interfere_get = reads
     disturbed = await trials.outcome(scenario, stage)
+    # That something was refused is true, and told; see tests/unit/reconcile/test_hostile_world.py for what it says.
+    told = {event for event in disturbed.told if event[1] != "Refused"}
+    disturbed = replace(disturbed, told=told, state=[_refused_no_longer(obj) for obj in disturbed.state])
     return [f"{what}: {one}" for one in faults_of(seen_late(disturbed), seen_late(calm.outcome))]
+
+
+def _refused_no_longer(obj: Object) -> Object:
+    """Without the condition that says so: one that is still true stays."""
+    if not (status := obj.get("status")) or "conditions" not in status:
+        return obj
+    kept = [one for one in status["conditions"] if (one["type"], one["status"]) != ("ChildRefused", "False")]
+    return {**obj, "status": {**status, "conditions": kept}}
 
 
 @every_scenario

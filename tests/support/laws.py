@@ -6,7 +6,7 @@ turn of the resource waits neither for a read nor for its own status to be taken
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from slipway.api.errors import NotFound
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
@@ -18,6 +18,7 @@ from slipway.cluster.wire import encode
 from slipway.plan.deployment.manifests import is_selected
 from slipway.plan.parent import Parent
 from slipway.plan.seen import controller_uid
+from slipway.reconcile.references import stands_apart
 
 MOST_STATUS_BYTES = 100_000
 
@@ -73,16 +74,22 @@ def wrong_with(obj: Object) -> Iterator[str]:
     observed = [status, *status.get("conditions", ())]
     if (most := max(one.get("observedGeneration", -1) for one in observed)) > generation:
         yield f"the status is of generation {most}, and the spec of {generation}"
-    for field, mark in (("conditions", "type"), ("revisions", "name"), ("attempts", "number"), ("tasks", "job")):
-        marks = [one[mark] for one in status.get(field, ())]
-        if len(set(marks)) < len(marks):
-            yield f"status.{field} names one {mark} twice: {marks}"
+    named = {"conditions": ("type",), "revisions": ("name",), "attempts": ("number",), "tasks": ("name", "job")}
+    for field, marks in named.items():
+        found = [tuple(one[mark] for mark in marks) for one in status.get(field, ())]
+        if len(set(found)) < len(found):
+            yield f"status.{field} has an entry twice: {found}"
 
 
-async def untrue(twin: Twin, settled: Mapping[Key, bool]) -> list[str]:
-    """What statuses say at the end of a round and is not so. settled: by resource, whether its round has ended."""
+async def untrue(twin: Twin, settled: Mapping[Key, bool], looked_at: Collection[str] = ()) -> list[str]:
+    """What statuses say at the end of a round and is not so. settled: by resource, whether its round has ended.
+
+    looked_at: UIDs of what no watch shows, because it lacks our label, and the operator has just looked at.
+    """
     said = []
     deployments = await twin.list(DEPLOYMENT)
+    apart = {obj["metadata"]["name"]: obj["metadata"]["uid"] for obj in deployments if stands_apart(obj)}
+    unseen = {name for name, uid in apart.items() if uid not in looked_at}
     for kind in RECONCILED:
         for obj in await twin.list(kind):
             key, status = key_of(obj), obj.get("status", {})
@@ -90,7 +97,7 @@ async def untrue(twin: Twin, settled: Mapping[Key, bool]) -> list[str]:
                 continue
             if status.get("observedGeneration") != obj["metadata"]["generation"]:
                 said.append(f"{_shown(key)}: the status is of generation {status.get('observedGeneration')}")
-            if kind == MODEL_DEPLOYMENT:
+            if kind == MODEL_DEPLOYMENT and status.get("serving") not in unseen:
                 said += _available(obj, status, ready_pods(obj, deployments))
     return said
 

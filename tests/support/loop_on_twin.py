@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from slipway.api.kinds import Key, Kind
+from slipway.api.errors import NotFound
+from slipway.api.kinds import Key, Kind, key_of
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Change, Twin
 from slipway.local.watches import TwinWatches
-from slipway.plan.plan import Settings
+from slipway.plan.plan import STATUS, Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
@@ -130,14 +131,25 @@ class OperatorOnTwin:
     def reconciled(self, key: Key, result: Result, seconds: float) -> None:
         """Hears of every turn. One that failed has ended where only children were refused."""
         del seconds
-        refusals = self.reconciler._refusals
-        told = len(refusals.told(key)) == len(refusals.errors(key)) > 0
-        self._ended[key] = result != "requeue" and (result != "error" or told)
+        verbs = [refusal.verb for refusal in self.reconciler._refusals.told(key)]
+        children_alone = bool(verbs) and STATUS not in verbs
+        self._ended[key] = result != "requeue" and (result != "error" or children_alone)
 
-    async def _holds(self) -> None:
+    async def looks_again(self) -> None:
+        """What the operator does from time to time: it looks at what stands in its way and no watch shows."""
+        strangers = self.cache.strangers
+        for stranger in strangers:
+            try:
+                self.feed.seen(await self.twin.get(key_of(stranger)), deleted=False)
+            except NotFound:
+                self.feed.vanished(stranger)
+        await self.settle()
+        await self._holds([stranger["metadata"]["uid"] for stranger in strangers])
+
+    async def _holds(self, looked_at: Collection[str] = ()) -> None:
         """The round has ended: see laws.py."""
         hears_all = type(self.delivery) is AtOnce and not self._of_the_past and not self.deaf
-        if self._law and hears_all and (said := await untrue(self.twin, self._ended)):
+        if self._law and hears_all and (said := await untrue(self.twin, self._ended, looked_at)):
             raise LawBroken(said)
 
     def _hear(self, change: Change) -> None:

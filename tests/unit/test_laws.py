@@ -40,7 +40,7 @@ def of_an_old_generation(parent: Parent, *more: Any) -> Any:
     [
         ("slipway.plan.deployment.status._available", lambda *_: FINE, r"Available is \['True'\], and 0 pods"),
         ("slipway.plan.deployment.planner.told", of_a_generation_to_come, "is of generation 3, and the spec of 2"),
-        ("slipway.plan.deployment.planner.told", with_an_entry_twice, "names one name twice"),
+        ("slipway.plan.deployment.planner.told", with_an_entry_twice, "has an entry twice"),
         ("slipway.plan.deployment.planner.told", of_an_old_generation, "the status is of generation 1"),
     ],
 )

@@ -19,10 +19,10 @@ Wrong = Callable[[Write, Callable[[], Awaitable[T]]], Awaitable[T]]
 """What comes of a call that goes wrong: it raises, the call being carried out or not."""
 
 
-def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None) -> Wrong[object]:
+def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None, message: str = "") -> Wrong[object]:
     async def wrong(write: Write, _call: Callable[[], Awaitable[T]]) -> T:
         said = "AlreadyExists" if code == 409 and write.verb == "create" else reason
-        status = {"kind": "Status", "reason": said, "message": said, "code": code}
+        status = {"kind": "Status", "reason": said, "message": message or said, "code": code}
         raise error_of(f"{write.verb} {write.kind} {write.name}", code, json.dumps(status).encode(), headers or {})
 
     return wrong
@@ -44,6 +44,9 @@ WRONGS: dict[str, Wrong[object]] = {
     "429": refusal(429, "TooManyRequests", {"Retry-After": "7"}),
     "500": refusal(500, "InternalError"),
     "503": refusal(503, "ServiceUnavailable"),
+    "quota": refusal(403, "Forbidden", message="forbidden: exceeded quota: few, used: count=1, limited: count=1"),
+    "webhook denies": refusal(400, "BadRequest", message='admission webhook "no.example.com" denied the request'),
+    "webhook is slow": refusal(500, "InternalError", message="failed calling webhook: context deadline exceeded"),
     "time-out": timed_out,
     "cut connection": cut,
 }

@@ -175,6 +175,15 @@ def test_a_list_by_label_says_nothing_of_what_lacks_the_label() -> None:
     assert list(cache.strangers) == []
 
 
+def test_a_stranger_wakes_those_of_whom_it_has_the_name_of_a_child() -> None:
+    cache = Cache()
+    for name, namespace in (("digits", "default"), ("digits-2", "default"), ("digits", "other"), ("dig", "default")):
+        cache.put(make(TRAINING_JOB, name, uid=f"{name}-{namespace}", metadata={"namespace": namespace}))
+    woken = cache.affected(make(SERVICE, "digits-2-a1b2c3", uid="theirs"))
+    assert woken == {Key(TRAINING_JOB, "default", "digits"), Key(TRAINING_JOB, "default", "digits-2")}
+    assert cache.affected(make(SERVICE, "digits", uid="one")) == {Key(TRAINING_JOB, "default", "digits")}
+
+
 # --- views -----------------------------------------------------------------------------------------------------------
 
 
