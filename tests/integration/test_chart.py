@@ -219,7 +219,10 @@ def test_releases_of_one_name_share_no_object_but_the_crds(values: Json):
     first, second = (
         {
             (obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"])
-            for obj in rendered({**values, "namespaces": [f"served-by-{namespace}"]}, namespace=namespace)
+            for obj in rendered(
+                {**values, "admissionPolicy": {"enabled": True}, "namespaces": [f"served-by-{namespace}"]},
+                namespace=namespace,
+            )
             if obj["kind"] != CRD
         }
         for namespace in ("one", "two")
