@@ -131,7 +131,7 @@ class OperatorOnTwin:
     def reconciled(self, key: Key, result: Result, seconds: float) -> None:
         """Hears of every turn. One that failed has ended where only children were refused."""
         del seconds
-        verbs = [refusal.verb for refusal in self.reconciler._refusals.told(key)]
+        verbs = [refusal.verb for refusal in self.reconciler._refusals.told(key, self.clock.now())]
         children_alone = bool(verbs) and STATUS not in verbs
         self._ended[key] = result != "requeue" and (result != "error" or children_alone)
 
