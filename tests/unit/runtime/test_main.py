@@ -60,7 +60,7 @@ def test_a_failure_is_reported_and_the_exit_code_says_so(tmp_path: Path):
     code, report = run(tmp_path, SealTask().to_wire())
     assert code == 1
     assert report.error is not None
-    assert report.error.exception == "ArtifactError"
+    assert report.error.exception == "OutputError"
     assert "the output folder is empty: call slipway.runtime.save" in report.error.message
 
 
