@@ -10,9 +10,10 @@ from pathlib import Path
 
 SUITE = "bookworm"
 # venv brings pip for the stages that build, as a wheel of 2 MB; nothing else of a build is in the base.
-PYTHON = ("python3", "python3-venv", "ca-certificates")
-# What torch's libraries and Triton's python stub are linked against; Python's own images have both.
-NATIVE = (*PYTHON, "libstdc++6", "libpython3.11")
+# RE2 is linked against libstdc++, which Python's own images have.
+PYTHON = ("python3", "python3-venv", "ca-certificates", "libstdc++6")
+# What Triton's python stub is linked against besides.
+NATIVE = (*PYTHON, "libpython3.11")
 # What nobody reads in a container; licences stay.
 _DPKG = (
     "path-exclude=/usr/share/doc/*",
