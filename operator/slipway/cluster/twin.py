@@ -34,7 +34,7 @@ from slipway.api.status import not_yet_observed
 from slipway.cluster.ownership import applied_onto, copied, merge_patched, still_owned
 from slipway.cluster.port import ABSENT
 from slipway.cluster.statusschema import check_status
-from slipway.cluster.wire import received
+from slipway.cluster.wire import check_size, received
 
 _KNOWN = frozenset((*WATCHED, EVENT, LEASE))
 _WITH_GENERATION = frozenset((*RECONCILED, *REFERENCED, JOB, DEPLOYMENT, NETWORK_POLICY, POD_DISRUPTION_BUDGET))
@@ -156,7 +156,7 @@ class Twin:
         self._at(live, resource_version)
         patched = {**live, "status": merge_patched(live.get("status"), patch)}
         check_status(call, key.kind, patch, patched["status"])
-        received(call, patched)
+        check_size(call, patched)
         return self._store(key, patched)
 
     async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -32,3 +33,13 @@ def received(call: str, body: Object) -> Object:
         raise ClusterError(f"{call}: 500 etcdserver: request is too large ({len(encoded)} bytes)")
     decoded: Object = orjson.loads(encoded)
     return decoded
+
+
+def check_size(call: str, obj: Object) -> None:
+    """Raise ClusterError where an object is too large. It may be nested deeper than orjson writes (254 levels)."""
+    try:
+        size = len(orjson.dumps(obj))
+    except TypeError:
+        size = len(json.dumps(obj, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_BYTES:
+        raise ClusterError(f"{call}: 500 etcdserver: request is too large ({size} bytes)")
