@@ -91,12 +91,12 @@ def test_a_training_comes_to_its_end_although_every_verb_meets(
         running_operator(kubeconfig, tmp_path / "log", "--no-leader-election", "--namespace", place) as operator,
     ):
         operator.wait_until_ready()
-        stream.make(["one"])
+        stream.make(["one"], nodes=2, ttlAfterFinished="10s")
         wait_for(lambda: not stream.work() and stream.succeeded() == 1, "success", SETTLE_SECONDS)
-        wait_for(lambda: ("DELETE", "networkpolicies") in faults.met, "its Service to go", SETTLE_SECONDS)
         (job,) = stream.training_jobs()
         assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]
         assert len(stream.jobs()) == 1
+        wait_for(lambda: ("DELETE", "networkpolicies") in faults.met, "its children to go", SETTLE_SECONDS)
         assert operator.process.poll() is None
     written = {("POST", "jobs"), ("PATCH", "services"), ("PATCH", "networkpolicies"), ("PATCH", "trainingjobs/status")}
     read = {("GET", "trainingjobs"), ("WATCH", "trainingjobs"), ("GET", "pods"), ("WATCH", "pods")}

@@ -64,6 +64,7 @@ FIXED: dict[str, dict[str, list[Any]]] = {
         "resources": [{"cpu": "3", "memory": "4Gi"}],
         "data": [[{"name": "train", "dataset": "digits", "split": "test"}]],
         "store": ["other"],
+        "egress": ["open"],
         "podTemplate": [{"labels": {"team": "other"}}, None],
     },
     "ModelDeployment": {},

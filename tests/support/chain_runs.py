@@ -44,6 +44,7 @@ def run(store: AnyStore, model: ArtifactRef, train: ArtifactRef, test: ArtifactR
     left["repository"] = made(do(store, "package", package))
     serving = pod_in(store, "serving")
     fetch.run(FetchTask(artifact=left["repository"]), serving)
+    (serving.repository / "frontend.py").unlink()  # of the image, beside what is packed
     digests = {name: ref.digest for name, ref in left.items()}
     return {"digests": digests, "fetched": read_artifact(serving.repository).digest, "counts": counts.to_wire()}
 

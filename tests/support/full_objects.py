@@ -80,7 +80,15 @@ def training_jobs() -> list[Json]:
             {"name": "other", "stored": {"uri": "store:///data/other", "digest": DIGEST}},
         ],
         "store": "default",
-        "restarts": {"max": 5, "backoff": "10s", "ignorePreemption": True},
+        "restarts": {
+            "max": 5,
+            "backoff": "10s",
+            "ignorePreemption": True,
+            "maxDisruptions": 100,
+            "resetAfter": "10m",
+            "pendingTimeout": "7d",
+            "never": {"exitCodes": [42], "exceptions": ["ConfigError"]},
+        },
         "suspend": False,
         "activeDeadline": "12h",
         "ttlAfterFinished": "7d",
@@ -96,6 +104,8 @@ def training_jobs() -> list[Json]:
         "startedAt": NOW,
         "finishedAt": NOW,
         "restarts": 1,
+        "disruptions": 1,
+        "pendingSince": NOW,
         "workers": "1/2",
         "tasks": [_task()],
         "attempts": [
@@ -110,6 +120,8 @@ def training_jobs() -> list[Json]:
                 "startedAt": NOW,
                 "runningAt": NOW,
                 "endedAt": NOW,
+                "pendingReason": "1 of 2 pods run",
+                "pendingObservedAt": NOW,
                 "outcome": "Failed",
                 "failure": _failure(),
             }
@@ -174,6 +186,7 @@ def model_deployments() -> list[Json]:
                     "imageID": "registry.example/runtime@sha256:one",
                     "sameModel": False,
                     "data": DIGEST,
+                    "saturation": 0.1,
                 },
                 "createdAt": NOW,
                 "servingSince": NOW,
@@ -282,6 +295,7 @@ def _failure() -> Json:
         "exception": "ValueError",
         "message": "no such layer",
         "exitCode": 1,
+        "missing": DIGEST,
     }
 
 
@@ -301,6 +315,8 @@ def _task() -> Json:
         "digest": DIGEST,
         "tries": 1,
         "rereads": 0,
+        "disruptions": 1,
+        "remade": 1,
         "job": "digits-prepare",
         "jobUID": "11111111-2222-3333-4444-555555555555",
         "memory": "2Gi",

@@ -156,6 +156,7 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             )
         ],
     ),
+    "keys: at most 48 characters": [({"a" * 49: 0.5}, {"a" * 48: 0.5})],
     "keys: at most 63 characters": [({"a" * 64: "x"}, {"a" * 63: "x"})],
     f"keys must match {FREE_ANNOTATIONS}": [
         ({name: "x"}, {good: "x"})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from slipway.api.kinds import JOB, TRAINING_JOB, Object
 from slipway.cluster.connection import Connection
@@ -37,9 +38,9 @@ class Stream:
         """The namespace, with a store whose claim is bound."""
         self._loop.run(self._make_place())
 
-    def make(self, names: Iterable[str]) -> None:
-        """TrainingJobs of these names, as fast as a few clients can."""
-        self._loop.run(self._make(list(names)), 600)
+    def make(self, names: Iterable[str], **spec: Any) -> None:
+        """TrainingJobs of these names, as fast as a few clients can. spec: fields of theirs, in wire form."""
+        self._loop.run(self._make(list(names), **spec), 600)
 
     def training_jobs(self) -> list[Object]:
         return list(self._loop.run(self._admin.list(TRAINING_JOB, self._world.namespace)))
@@ -72,10 +73,10 @@ class Stream:
         for obj in store_objects():
             await self._admin.create(placed(obj, self._world.namespace))
 
-    async def _make(self, names: list[str]) -> None:
+    async def _make(self, names: list[str], **spec: Any) -> None:
         async def some(first: int) -> None:
             for name in names[first::CLIENTS]:
-                await self._admin.create(placed(training_job(name), self._world.namespace))
+                await self._admin.create(placed(training_job(name, **spec), self._world.namespace))
 
         await asyncio.gather(*(some(first) for first in range(CLIENTS)))
 
