@@ -43,8 +43,9 @@ def test_an_autoscaler_of_kubernetes_takes_the_deployment_for_one_that_it_can_sc
     deployed = served.kubectl.get("modeldeployment", "digits") or {}
     pods = served.kubectl.list("pods", deployed["status"]["selector"])
     assert len(pods) == deployed["status"]["readyReplicas"] == 1
-    (autoscaler,) = fenced(PAGE.read_text(), "yaml")
-    served.kubectl.apply(yaml.safe_load(autoscaler))
+    manifests = [yaml.safe_load(text) for text in fenced(PAGE.read_text(), "yaml")]
+    (autoscaler,) = [one for one in manifests if one["kind"] == "HorizontalPodAutoscaler"]
+    served.kubectl.apply(autoscaler)
     try:
         told = served.kubectl.until("hpa", "digits", lambda one: condition(one, "ScalingActive"))
     finally:
