@@ -41,12 +41,9 @@ def folder_of(path: str) -> str:
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths without those that lie inside another one, sorted."""
-    kept: list[str] = []
-    for path in sorted(set(paths), key=lambda one: one.split("/")):
-        if not kept or not is_inside(path, kept[-1]):
-            kept.append(path)
-    return tuple(kept)
+    """The paths without those that lie inside another one, as they come: an order by digests would be of no use."""
+    given = tuple(dict.fromkeys(paths))
+    return tuple(path for path in given if not any(path != other and is_inside(path, other) for other in given))
 
 
 def is_inside(path: str, folder: str) -> bool:
@@ -63,7 +60,7 @@ def _uris(value: object) -> Iterator[str]:
     elif isinstance(value, dict):
         if _is_reference(value):
             yield value["uri"]
-        for item in value.values():
+        for _, item in sorted(value.items()):  # the API server sorts what a file had in another order
             yield from _uris(item)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -36,10 +36,10 @@ def compress(model: str, data: str | None = None, **params: object) -> CompressT
     ("task", "folders"),
     [
         (compress("models/one"), ["models/one"]),
-        (compress("models/one", "data/train"), ["data/train", "models/one"]),
+        (compress("models/one", "data/train"), ["models/one", "data/train"]),
         (compress(f"{STEP}/artifact", f"{OTHER}/artifact"), [STEP, OTHER]),
         (compress("training/uid-1/3/artifact"), ["training/uid-1/3"]),
-        (EvaluateTask(model=ref("m"), data=DataRef(name="e", artifact=ref("d"))), ["d", "m"]),
+        (EvaluateTask(model=ref("m"), data=DataRef(name="e", artifact=ref("d"))), ["m", "d"]),
         (CompareTask(baseline=ref("a"), candidate=ref("b")), ["a", "b"]),
         (PackageTask(model=ref("m"), name="n", max_batch_size=1), ["m"]),
         (FetchTask(artifact=ref(f"{STEP}/artifact-uid")), [STEP]),
@@ -56,7 +56,7 @@ def test_a_task_mounts_what_it_refers_to(task: Model, folders: list[str]) -> Non
 def test_what_parameters_refer_to_is_mounted_too() -> None:
     teacher = {"uri": "store:///models/teacher", "digest": DIGEST, "temperature": 2}
     task = compress("m", params={"deep": [{"teacher": teacher}]})
-    assert list(inputs_of(task)) == ["m", "models/teacher"]
+    assert list(inputs_of(task)) == ["models/teacher", "m"]
 
 
 @pytest.mark.parametrize(
