@@ -11,10 +11,17 @@ from slipway.cluster.passing import Write
 from support.faults.late import seen_late
 from support.faults.scenario import Scenario
 from support.faults.scenarios import SCENARIOS
-from support.faults.trial import Trials, faults_of
+from support.faults.trial import Calm, Trials, faults_of
 
 T = TypeVar("T")
 HOUR = 3600.0
+
+
+def _first(scenario: Scenario, calm: Calm, seconds: float) -> int:
+    """The first write to set the clock at: what jumps over a deadline before the Job is made ends without a Job."""
+    if scenario.name != "the deadline passes" or seconds < 0:
+        return 1
+    return 2 + next(number for number, write in enumerate(calm.before) if "(create Job " in write.what)
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
@@ -24,7 +31,7 @@ async def test_the_end_is_the_same_when_the_clock_is_set_an_hour(
 ) -> None:
     calm = await trials.calm(scenario)
     found = []
-    for number in range(1, len(calm.before) + 1, 3):
+    for number in range(_first(scenario, calm, seconds), len(calm.before) + 1, 3):
         stage = await trials.stage(scenario, rest_seconds=HOUR + 700.0)
 
         async def step(count: int, _write: Write, call: Callable[[], Awaitable[T]], at=number, on=stage) -> T:
