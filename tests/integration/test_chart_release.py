@@ -156,6 +156,7 @@ def test_a_release_that_keeps_no_crds_leaves_nothing(tmp_path: Path):
     values = {"crds": {"keep": False}, "admissionPolicy": {"enabled": True}}
     with running() as server:
         server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        until(lambda: "services default/kubernetes" in everything(server))  # a new server makes it after it is ready
         before = everything(server)
         release(server, "install", str(CHART), values=values)
         with operator_of_the_release(server, tmp_path, values) as operator:
