@@ -83,11 +83,12 @@ class Executor:
             for rendered in plan.apply
             if (live := self.cache.get(*key_of(rendered))) is None or not self.covered.covers(live, rendered)
         ]
-        if (drifted or plan.create or plan.delete) and not await self._is_as_seen(parent):
-            return Outcome(True)
-        tried = _Tried(plan.parts, held or {}, look_again)
         patch = status_patch(parent.get("status") or {}, plan.status)
         at_once = bool(patch) and plan.at_once and not plan.create and not plan.delete
+        # Where the status is written at the same time, its version tells an old parent, and costs no read.
+        if (drifted or plan.create or plan.delete) and not at_once and not await self._is_as_seen(parent):
+            return Outcome(True)
+        tried = _Tried(plan.parts, held or {}, look_again)
         try:
             writes = [
                 self._write(tried, "apply", key_of(rendered), parent, rendered, partial(self._apply, rendered))
