@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -31,6 +31,22 @@ def parsed(model: type[M], obj: Object) -> M:
         status = read_status(model.model_fields["status"].annotation, obj["status"])  # type: ignore[arg-type]
         return parsed(model, {"spec": obj.get("spec"), "status": status.to_wire()})
     raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), _CURE)
+
+
+def legible(model: type[M], written: object, stand_in: Mapping[str, object]) -> tuple[M, frozenset[str]]:
+    """As much of a spec as can be read, and the names of its fields that were left out.
+
+    stand_in: values in wire form for the fields that the model requires, where those cannot be read.
+    """
+    kept, left_out = dict(stand_in), set()
+    for name, value in written.items() if isinstance(written, Mapping) else ():
+        try:
+            model.model_validate({**kept, name: value})
+        except ValidationError:
+            left_out.add(name)
+        else:
+            kept[name] = value
+    return model.model_validate(kept), frozenset(left_out)
 
 
 def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:

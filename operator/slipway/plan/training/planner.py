@@ -16,7 +16,7 @@ or there is none             suspended                      rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -28,7 +28,7 @@ from slipway.api.lenient import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.parent import Parent
-from slipway.plan.parse import parsed, whole_status
+from slipway.plan.parse import legible, parsed, whole_status
 from slipway.plan.plan import Happening, Plan, Refusal, Settings, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
 from slipway.plan.refused import CHILD_REFUSED, blocked, refused
@@ -54,8 +54,12 @@ def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, re
     try:
         spec = parsed(TrainingJob, {"spec": obj.get("spec")}).spec
     except SpecError as error:
-        finished = present.finished_at is not None
-        return Plan() if finished else _written(obj, parent, present, _stuck(present, error, now), now, refusals)
+        if present.finished_at is not None:
+            return Plan()
+        spec, left_out = legible(TrainingJobSpec, obj.get("spec"), _STAND_IN)
+        decision = _of_unreadable(Round(parent, spec, seen, settings, now), present, error, left_out)
+        left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
+        return _written(obj, parent, present, decision, now, refusals).plus(left)
     round_ = Round(parent, spec, seen, settings, now)
     if present.finished_at is not None:
         return _after_the_end(obj, round_, present, present.finished_at, refusals)
@@ -74,6 +78,37 @@ def _decide(round_: Round, status: TrainingJobStatus) -> Decision:
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         return _conclude(round_, status, attempt)
     return _between(round_, status)
+
+
+_STAND_IN = {"entrypoint": {"module": {"name": "unreadable"}}}
+"""For a spec that does not tell what to run: nothing is run by it."""
+
+
+def _of_unreadable(round_: Round, status: TrainingJobStatus, error: SpecError, left_out: Collection[str]) -> Decision:
+    """What runs under a spec that cannot be read as a whole is followed to its end; nothing is begun.
+
+    round_: with the spec without its fields left_out. error: why the spec cannot be read.
+    """
+    attempt = newest(status)
+    if attempt is None or attempt.outcome is not None or attempt.job_uid is None:
+        return _stuck(status, error, round_.now)
+    return _unless_stuck(status, round_.now, lambda: _followed_to_its_end(round_, status, attempt, error, left_out))
+
+
+def _followed_to_its_end(
+    round_: Round, status: TrainingJobStatus, attempt: Attempt, error: SpecError, left_out: Collection[str]
+) -> Decision:
+    found = follow(round_, status, attempt)
+    after = with_attempt(status, found.attempt)
+    if found.attempt.outcome is None:
+        state = states.obstructed(_state_of(after, found), error.reason, str(error))
+        # What a policy allows is not decided by a default.
+        kept = replace(found.plan, apply=()) if {"egress", "store"} & set(left_out) else found.plan
+        return Decision(after, state, kept.plus(Plan(wake_at=round_.now + LOOK_AGAIN_AFTER)))
+    if found.attempt.outcome is AttemptOutcome.SUCCEEDED and not {"image", "store"} & set(left_out):
+        return _follow(round_, status, attempt)
+    stuck = _stuck(counted(after, found.attempt, round_.spec.restarts), error, round_.now)
+    return replace(stuck, plan=found.plan.plus(stuck.plan), events=_told(found.attempt, stuck))
 
 
 # --- An attempt is open ------------------------------------------------------------------------------------------
