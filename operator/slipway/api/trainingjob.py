@@ -12,7 +12,7 @@ from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, 
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
-from slipway.api.status import Conditions, Failure, ShortText, TaskRecord
+from slipway.api.status import Conditions, Failure, ImageId, ShortText, TaskRecord
 
 
 class NeverRestart(Model):
@@ -154,6 +154,8 @@ class Attempt(Model):
     """When its end was recorded."""
     outcome: AttemptOutcome | None = None
     """How it ended; absent while it is open."""
+    image_id: ImageId | None = Field(default=None, alias="imageID")
+    """The image that its first pod ran, as the kubelet tells it: what the tag stood for. Absent until its pods run."""
     failure: Failure | None = None
     """Why, by the first failing rank; while the attempt is open, what is known so far of its end."""
 

@@ -13,7 +13,7 @@ from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
-from slipway.plan.jobpods import JobPods, index_of, own_job, pods_of
+from slipway.plan.jobpods import JobPods, image_id_of, index_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import (
     JobEnd,
@@ -137,7 +137,7 @@ def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) 
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
         now_runs = {"running_at": round_.now, "pending_reason": None, "pending_observed_at": None}
-        attempt = attempt.model_copy(update=now_runs)
+        attempt = attempt.model_copy(update={**now_runs, "image_id": image_id_of(pods)})
     failing = conditions_of(job).get("FailureTarget")
     wake_at = earliest((_stuck_at(failing) if failing else None, lost_after(pods, round_.now)))
     if attempt.running_at is None:
@@ -281,6 +281,7 @@ def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
 
 def _closed(round_: Round, attempt: Attempt, end: JobEnd, pods: Sequence[Object]) -> Followed:
     report = end.report
+    attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
     if end.succeeded and (report is None or report.outcome == "succeeded"):
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
     if report is not None and report.outcome == "failed":

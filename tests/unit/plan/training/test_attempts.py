@@ -398,3 +398,13 @@ def test_a_training_that_is_done_is_not_given_up_while_its_report_is_looked_for(
     world.passes(minutes=5)
     assert world.attempts[-1].get("outcome") is None
     assert any(name.endswith("-q1") for name in world.names(JOB, "reread"))
+
+
+def test_an_attempt_records_the_image_that_its_tag_stood_for() -> None:
+    world = TrainingWorld(nodes=2).plan()
+    for index in range(2):
+        made = pod(world.job(), index)
+        made["status"]["containerStatuses"][0]["imageID"] = "registry.example/runtime@sha256:one"
+        world.put(made)
+    assert "imageID" not in world.attempts[-1]
+    assert world.plan().attempts[-1]["imageID"] == "registry.example/runtime@sha256:one"
