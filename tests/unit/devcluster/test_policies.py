@@ -51,7 +51,7 @@ def test_only_selected_pods_of_the_namespace_are_isolated_and_each_reaches_itsel
         ({"egress": [], "policyTypes": ["Egress"]}, {"egress"}),
         ({"ingress": [{}], "policyTypes": ["Egress"]}, {"egress"}),
     ],
-    ids=str,
+    ids=lambda one: str(sorted(one) if isinstance(one, set) else one),
 )
 def test_the_directions_are_those_of_the_api(spec: dict[str, Any], isolates: set[str]) -> None:
     assert {way for way in ("ingress", "egress") if chain(f"{way}-0", policy(**spec))} == isolates
