@@ -96,10 +96,12 @@ async def trials(plugin: Compression[Any], folder: Path, wish: Wish) -> list[Fin
     await _supply(plugin, store, wish, data=data)
     models = (OWN_MODEL,) if wish.model else tuple(MODELS)
     order = TrialOrder(plugin=plugin.name, params=wish.params, store=str(store), models=models, data=data)
+    told = folder / "order.json"
+    told.write_text(order.model_dump_json(), encoding="utf-8")  # an argument has at most 128 KiB
 
     async def run(number: int, place: Path) -> Run:
         result = folder / f"result-{number}"
-        arguments = ["-m", "slipway.runtime.trial", order.model_dump_json(), str(result)]
+        arguments = ["-m", "slipway.runtime.trial", str(told), str(result)]
         why = await process(arguments, place, hash_seed=number, timeout_seconds=wish.timeout_seconds)
         lines = result.read_text().splitlines() if result.exists() else []
         found = [Trial.model_validate_json(line) for line in lines]

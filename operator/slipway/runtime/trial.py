@@ -1,7 +1,7 @@
 """`python -m slipway.runtime.trial ORDER RESULT`: run a plugin on trial models, as pods would; a line of JSON for each.
 
-ORDER is the JSON of a TrialOrder. The working folder is where the runs leave what they leave. A line is written when
-a run has ended, so that whoever started this knows where it stood still.
+ORDER is a file with the JSON of a TrialOrder. The working folder is where the runs leave what they leave. A line is
+written when a run has ended, so that whoever started this knows where it stood still.
 """
 
 from __future__ import annotations
@@ -109,4 +109,4 @@ def _places(store: Path, out: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    main(TrialOrder.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+    main(TrialOrder.model_validate_json(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]))

@@ -50,6 +50,18 @@ class Noisy:
             tensor.CopyFrom(numpy_helper.from_array(array + noise, tensor.name))
         return context.write_onnx(graph.SerializeToString())
 
+class Told(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    prompt: str = Field(default="", max_length=1000000, description="Anything.")
+
+class Wordy(Noisy):
+    name, params = "wordy", Told
+
+    def run(self, model, params, context):
+        from slipway.sdk import PluginError
+
+        raise PluginError(f"a prompt of {len(params.prompt)} characters")
+
 class Waiting(Noisy):
     name = "waiting"
 
@@ -68,7 +80,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "strange_plugins.py").write_text(PLUGINS)
-    points = {name: f"strange_plugins:{name.title()}" for name in ("noisy", "waiting")}
+    points = {name: f"strange_plugins:{name.title()}" for name in ("noisy", "waiting", "wordy")}
     describe(folder, "strange-plugins", "1.0.0", {GROUP: {**points, "shattered": "strange_plugins:Nowhere"}})
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
@@ -130,6 +142,12 @@ def test_what_cannot_be_tried_is_one_line_before_anything_runs(
     assert result.exit_code == code
     assert said in " ".join(result.stderr.replace("│", " ").split())
     assert result.stdout == ""
+
+
+@pytest.mark.usefixtures("installed")
+def test_parameters_may_be_longer_than_an_argument_of_a_process(model: Path) -> None:
+    result = check("wordy", "--model", str(model), "--param", f"prompt={'x' * 200_000}")
+    assert "a prompt of 200000 characters" in result.output
 
 
 @pytest.mark.usefixtures("installed")
