@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.local_runs import LocalRun, finished, objects, processes_of, started, written
+from support.long_tasks import long_training, was_given
 from support.manifests import EXAMPLES, digits_deployment, digits_training, script_training
 from support.seaweed import ADMIN, BUCKET, seaweed
 
@@ -109,6 +110,12 @@ def test_a_step_that_another_deployment_had_made_is_taken_from_the_store(served:
     assert code == 0, said
     logs = [log.read_text() for log in (served / "logs/default").glob("again-*-t-*/main.0.log")]
     assert any("is already there" in log for log in logs)
+
+
+def test_torchrun_workers_get_200_kb_of_arguments_to_the_letter(tmp_path: Path):
+    code, said = finished(tmp_path / "state", [written(tmp_path, *long_training("long"))])
+    assert code == 1
+    assert was_given(the("TrainingJob", tmp_path / "state")), said
 
 
 def test_a_rank_that_fails_is_named_with_its_exception_and_its_log(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.api.kinds import DEPLOYMENT, JOB, MODEL_DEPLOYMENT, SERVICE, Key, Object
 from slipway.plan.deployment import plan_deployment
 from slipway.plan.deployment.manifests import selected_revision
-from support.builders import NAMESPACE, failed, model_deployment, plugins, store, trained
+from support.builders import NAMESPACE, failed, model_deployment, plugin, plugins, store, trained
 from support.world import Behaviour, World, does_its_work
 
 DIGITS = Key(MODEL_DEPLOYMENT, NAMESPACE, "digits")
@@ -33,6 +33,17 @@ def served(**spec: object) -> World:
     world = world_with(**spec)
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready", world.status(DIGITS)
+    return world
+
+
+def with_params(*params: Object) -> World:
+    """The same with one step for each of these parameters, of a plugin that takes any, run until nothing is left to do.
+
+    The plugin has the name and the place of prune-structured.
+    """
+    steps = tuple({"plugin": "prune-structured", "params": one} for one in params)
+    world = world_with(plugin("prune-structured", "module", "module", parameters={"type": "object"}), steps=steps)
+    world.run(DIGITS)
     return world
 
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from slipway.api.artifacts import State
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Key, Kind, Object, key_of
-from slipway.api.tasks import OUT_URI_ENV, TASK_ENV, parse_task
+from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.plan.digests import digest_of
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import Seen, carries, controller_uid
+from slipway.plan.taskinput import task_text
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
 from slipway.reconcile.trim import trimmed
@@ -76,7 +77,7 @@ def main_of(job: Object) -> Object:
 
 
 def task_of(job: Object) -> Object:
-    task: Object = json.loads(env_of(job)[TASK_ENV])
+    task: Object = json.loads(task_text(job["spec"]["template"], main_of(job)) or "{}")
     return task
 
 

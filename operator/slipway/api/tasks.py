@@ -1,5 +1,7 @@
 """What the operator asks of a pod: one JSON in the variable SLIPWAY_TASK, read by `python -m slipway.runtime`.
 
+A long one lies in the file TASK_FILE of TASK_DIR, and the variable then holds the digest of its text.
+
 The other half of the contract is reports.py. Paths are constants, so a manifest shows what a pod may touch: a claim
 is mounted read-only, and one sub-path of it, the pod's own, read-write. Where SLIPWAY_STORE names a bucket instead,
 both are scratch (emptyDir): what is read is downloaded into the one, what is made is uploaded from the other.
@@ -13,17 +15,21 @@ both are scratch (emptyDir): what is read is downloaded into the one, what is ma
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Model, Open
+from slipway.api.base import DIGEST_PATTERN, Model, Open
 from slipway.api.datasource import Dataset
 from slipway.api.entrypoint import Entrypoint
 
 STORE_DIR = "/var/lib/slipway/store"
 OUT_DIR = "/var/lib/slipway/out"
+TASK_DIR = "/var/lib/slipway/task"
+TASK_FILE = "task.json"
 SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir of the pod
 REPOSITORY_DIR = "/repository"
 """Where `fetch` puts a packed repository: an emptyDir of the serving pod."""
@@ -37,6 +43,7 @@ LOOPBACK = "127.0.0.1"
 FOLDER_ENV = {
     STORE_DIR: "SLIPWAY_STORE_DIR",
     OUT_DIR: "SLIPWAY_OUT_DIR",
+    TASK_DIR: "SLIPWAY_TASK_DIR",
     SCRATCH_DIR: "SLIPWAY_SCRATCH_DIR",
     REPOSITORY_DIR: "SLIPWAY_REPOSITORY_DIR",
     TERMINATION_LOG: "SLIPWAY_TERMINATION_LOG",
@@ -202,3 +209,13 @@ _TASK: TypeAdapter[Task] = TypeAdapter(Task)
 def parse_task(text: str) -> Task:
     """Raises pydantic.ValidationError for anything that is not a task."""
     return _TASK.validate_json(text)
+
+
+def task_digest(text: bytes) -> str:
+    """The digest by which SLIPWAY_TASK names the text of a task that lies in a file."""
+    return f"sha256:{sha256(text).hexdigest()}"
+
+
+def is_task_digest(value: str) -> bool:
+    """Whether the value of SLIPWAY_TASK is a digest, and the task lies in a file."""
+    return re.fullmatch(DIGEST_PATTERN, value) is not None

@@ -14,7 +14,7 @@ from slipway.api.base import wire_time
 from slipway.api.kinds import Object, key_of
 from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import probes
-from slipway.local.environment import Seat, environment_of, expanded
+from slipway.local.environment import Seat, environment_of, expanded, with_task_in_file
 from slipway.local.images import Images
 from slipway.local.processes import Held, start
 from slipway.local.state import State
@@ -148,7 +148,7 @@ class Container:
         environment |= node.images.environment(image, environment["PATH"])
         words = [str(word) for part in parts if isinstance(part, list | tuple) for word in part]
         words = [translated(expanded(word, environment), mounts) for word in words]
-        return node.images.command(image, words, address), environment
+        return node.images.command(image, words, address), with_task_in_file(environment, self.words)
 
     def _folder(self) -> Path:
         self.words.mkdir(parents=True, exist_ok=True)

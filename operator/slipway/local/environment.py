@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -11,9 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slipway.api.kinds import Object
-from slipway.api.tasks import FOLDER_ENV, TASK_ENV, TERMINATION_LOG, TRITON_ENV, TrainTask, parse_task
-from slipway.local.volumes import CannotStart, Mounts, Sources, translated
+from slipway.api.tasks import (
+    FOLDER_ENV,
+    TASK_DIR,
+    TASK_ENV,
+    TASK_FILE,
+    TERMINATION_LOG,
+    TRITON_ENV,
+    TrainTask,
+    parse_task,
+)
+from slipway.local.volumes import CannotStart, Mounts, Sources, field_of, translated
 from slipway.plan.deployment.manifests import HTTP_PORT
+from slipway.plan.taskinput import TaskInput, task_text
 
 _KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME")
 """Of this process' own environment: how its Python is found, and how people write. Nothing else is a pod's to see."""
@@ -47,7 +56,7 @@ def image_environment(address: str) -> dict[str, str]:
 def environment_of(
     pod: Object, container: Object, *, mounts: Mounts, message: Path, sources: Sources, seat: Seat
 ) -> dict[str, str]:
-    """Everything that the container finds in its environment. Raises CannotStart.
+    """Everything that the container finds in its environment, a long task included. Raises CannotStart.
 
     message: the file that stands for the termination message's path.
     """
@@ -61,10 +70,24 @@ def environment_of(
         value = _value(variable, pod, sources)
         if value is None:
             continue
-        if variable["name"] == TASK_ENV and seat.meeting is not None:
-            value = _met_at(value, seat.meeting)
+        if variable["name"] == TASK_ENV:
+            value = task_text(pod, container) or ""
+            value = value if seat.meeting is None else _met_at(value, seat.meeting)
         given[variable["name"]] = translated(expanded(value, given), mounts)
     return given
+
+
+def with_task_in_file(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of a process; a task that is too long for a variable is written into the folder.
+
+    The file that the pod mounts is not enough: paths and the rendezvous of the task are those of this machine here.
+    """
+    task = TaskInput(environment.get(TASK_ENV, ""))
+    if not task.in_file:
+        return dict(environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TASK_FILE).write_text(task.text, encoding="utf-8")
+    return {**environment, TASK_ENV: task.value, FOLDER_ENV[TASK_DIR]: str(folder)}
 
 
 def expanded(text: str, variables: Mapping[str, str]) -> str:
@@ -83,7 +106,7 @@ def _met_at(task: str, meeting: Meeting) -> str:
         return task
     host, port = meeting
     moved = read.rendezvous.model_copy(update={"host": host, "port": port})
-    return json.dumps(read.model_copy(update={"rendezvous": moved}).to_wire())
+    return TaskInput.of(read.model_copy(update={"rendezvous": moved})).text
 
 
 def _value(variable: Object, pod: Object, sources: Sources) -> str | None:
@@ -91,28 +114,11 @@ def _value(variable: Object, pod: Object, sources: Sources) -> str | None:
     if source is None:
         return str(variable.get("value", ""))
     if (field := source.get("fieldRef")) is not None:
-        return _field(pod, field["fieldPath"])
+        return field_of(pod, field["fieldPath"])
     for kind, name in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
         if (selector := source.get(name)) is not None:
             return _key(kind, selector, pod, sources)
     raise CannotStart(f"variable {variable['name']}: a process cannot have its value from {', '.join(source)}")
-
-
-def _field(pod: Object, path: str) -> str:
-    """Raises CannotStart for a field that this downward API does not give."""
-    meta = pod["metadata"]
-    known = {
-        "metadata.name": meta["name"],
-        "metadata.namespace": meta["namespace"],
-        "metadata.uid": meta["uid"],
-        "status.podIP": pod["status"]["podIP"],
-    }
-    if path in known:
-        return str(known[path])
-    keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
-    if keyed is None:
-        raise CannotStart(f"a process cannot have the field {path} in a variable")
-    return str(meta.get(keyed[1], {}).get(keyed[2], ""))
 
 
 def _key(kind: str, selector: Object, pod: Object, sources: Sources) -> str | None:

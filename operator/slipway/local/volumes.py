@@ -137,7 +137,27 @@ def _volume(volume: Object, pod: Object, state: State, sources: Sources) -> Path
         return _written(own, sources.of("ConfigMap", namespace, config["name"]))
     if (secret := volume.get("secret")) is not None:
         return _written(own, sources.of("Secret", namespace, secret["secretName"]))
+    if (given := volume.get("downwardAPI")) is not None:
+        items = {item["path"]: field_of(pod, item["fieldRef"]["fieldPath"]).encode() for item in given["items"]}
+        return _written(own, items)
     raise CannotStart(f"volume {volume['name']}: a process cannot have a volume of this type")
+
+
+def field_of(pod: Object, path: str) -> str:
+    """A field of the pod by the downward API. Raises CannotStart for one that it does not give here."""
+    meta = pod["metadata"]
+    known = {
+        "metadata.name": meta["name"],
+        "metadata.namespace": meta["namespace"],
+        "metadata.uid": meta["uid"],
+        "status.podIP": pod["status"]["podIP"],
+    }
+    if path in known:
+        return str(known[path])
+    keyed = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
+    if keyed is None:
+        raise CannotStart(f"a process cannot have the field {path}")
+    return str(meta.get(keyed[1], {}).get(keyed[2], ""))
 
 
 def _written(folder: Path, files: Mapping[str, bytes]) -> Path:

@@ -6,17 +6,16 @@ one folder of their own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slipway.api.artifacts import URI_PREFIX
-from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodSettings, Resources, Toleration
 from slipway.api.tasks import JOB_UID_ENV, OUT_URI_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG
 from slipway.plan.parent import ROLE_LABEL, Parent
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput
 
 CONTAINER = "main"
 """Name of the container that works, reports and is logged."""
@@ -41,11 +40,11 @@ class Placement:
     devices: Mapping[str, int] = field(default_factory=dict)
 
 
-def task_env(task: Model, store: StoreMount) -> list[Object]:
+def task_env(task: TaskInput, store: StoreMount) -> list[Object]:
     """What `python -m slipway.runtime` reads to know what to do, in which store, and how to sign its report."""
     uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     env: list[Object] = [
-        {"name": TASK_ENV, "value": json.dumps(task.to_wire(), sort_keys=True, separators=(",", ":"))},
+        {"name": TASK_ENV, "value": task.value},
         {"name": JOB_UID_ENV, "valueFrom": uid},
         *store.env,
     ]
@@ -92,15 +91,20 @@ def pod_template(
     *,
     labels: Mapping[str, str],
     store: StoreMount,
+    task: TaskInput | None = None,
     volumes: Iterable[Object] = (),
     init_containers: Iterable[Object] = (),
     placement: Placement | None = None,
     template: PodSettings | None = None,
     **spec: object,
 ) -> Object:
-    """A pod template under the restricted profile. spec: further fields of the PodSpec."""
+    """A pod template under the restricted profile.
+
+    task: the one that a container of it gets by `task_env`. spec: further fields of the PodSpec.
+    """
     extra = template.to_wire() if template else {}
     place = placement or Placement()
+    own = [*store.volumes, *(task.volumes if task else ()), *volumes]
     body: Object = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -112,7 +116,7 @@ def pod_template(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": [*store.volumes, *volumes, {"name": "slipway-tmp", "emptyDir": {}}, *extra.get("volumes", [])],
+        "volumes": [*own, {"name": "slipway-tmp", "emptyDir": {}}, *extra.get("volumes", [])],
         "containers": containers,
         **spec,
     }
@@ -129,8 +133,8 @@ def pod_template(
     }
     body.update({name: value for name, value in optional.items() if value})
     metadata: Object = {"labels": {**extra.get("labels", {}), **labels}}
-    if extra.get("annotations"):
-        metadata["annotations"] = extra["annotations"]
+    if annotations := {**extra.get("annotations", {}), **(task.annotations if task else {})}:
+        metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": body}
 
 

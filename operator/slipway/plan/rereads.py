@@ -25,6 +25,7 @@ from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput
 from slipway.plan.trouble import never_runs, why_pending
 
 MAX_REREADS = 3
@@ -117,15 +118,17 @@ def end_of_report(report: Report) -> JobEnd:
 
 def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: Settings) -> Object:
     task = RereadTask(uri=f"{URI_PREFIX}{asked.folder}", job_uid=asked.job_uid)
-    reader = store.for_task(task)
+    reader, given = store.for_task(task), TaskInput.of(task)
     main = container(
         settings.runtime_image,
         RUNTIME_COMMAND,
         pull_policy=settings.image_pull_policy,
-        env=task_env(task, reader),
-        mounts=reader.mounts,
+        env=task_env(given, reader),
+        mounts=[*reader.mounts, *given.mounts],
         resources=Resources(cpu="100m", memory="256Mi"),
     )
     labels = {**parent.labels, ROLE_LABEL: "reread", EGRESS_LABEL: RESTRICTED}
-    template = pod_template([main], labels=labels, store=reader, template=asked.template, restartPolicy="Never")
+    template = pod_template(
+        [main], labels=labels, store=reader, task=given, template=asked.template, restartPolicy="Never"
+    )
     return job(parent, name, template, role="reread", indexed=False)  # an index would make its name too long

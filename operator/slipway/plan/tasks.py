@@ -29,6 +29,7 @@ from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of, 
 from slipway.plan.retry import OOM_KILLED, UNKNOWN, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput
 from slipway.plan.trouble import never_runs, why_pending
 
 SMALL = Resources(cpu="500m", memory="1Gi")
@@ -343,13 +344,13 @@ def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
 
 
 def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> Object:
-    store = work.store.for_task(work.task, work.out)
+    store, task = work.store.for_task(work.task, work.out), TaskInput.of(work.task)
     main = container(
         work.image,
         RUNTIME_COMMAND,
         pull_policy=settings.image_pull_policy,
-        env=task_env(work.task, store),
-        mounts=store.mounts,
+        env=task_env(task, store),
+        mounts=[*store.mounts, *task.mounts],
         resources=work.resources,
         devices=work.placement.devices if work.placement else None,
         template=work.template,
@@ -358,6 +359,7 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
         [main],
         labels={**parent.labels, ROLE_LABEL: work.name, EGRESS_LABEL: RESTRICTED},
         store=store,
+        task=task,
         placement=work.placement,
         template=work.template,
         restartPolicy="Never",

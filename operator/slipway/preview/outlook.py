@@ -14,6 +14,7 @@ from slipway.api.kinds import (
     ARTIFACT_STORE,
     COMPRESSION_PLUGIN,
     GPU_POOL,
+    JOB,
     MODEL_DEPLOYMENT,
     RECONCILED,
     TRAINING_JOB,
@@ -27,7 +28,7 @@ from slipway.cluster.twin import Twin
 from slipway.plan.outcomes import conditions_of
 from slipway.plan.plan import Settings
 from slipway.preview.changes import Change, Chronicle, manifest_of
-from slipway.preview.placeholders import Known, unknown
+from slipway.preview.placeholders import Known, unknown, unknown_tasks
 from slipway.preview.rehearsal import Clock, Rehearsal
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.references import referenced
@@ -117,12 +118,14 @@ async def look_ahead(
     await rehearsal.run()
     after = {key: ended for key in keys if (ended := rehearsal.cache.get(*key)) is not None}
     past = {key: before[key] for key in keys if key in before}
+    changes = tuple(chronicle.changes())
+    names = unknown(after.values(), past.values())
     return Outlook(
         tuple(edits),
-        tuple(chronicle.changes()),
+        changes,
         past,
         after,
-        unknown(after.values(), past.values()),
+        names | unknown_tasks((change.object for change in changes if change.key.kind == JOB), names),
         rehearsal.cache,
         tuple(refusals),
         settings,

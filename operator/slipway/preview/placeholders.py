@@ -13,6 +13,7 @@ from typing import Any
 from slipway.api.kinds import Object
 from slipway.plan.digests import short
 from slipway.plan.parent import Parent
+from slipway.plan.taskinput import TASK_ANNOTATION, TaskInput
 
 Known = Mapping[str, str]
 """What stands in texts, and how it is called instead."""
@@ -32,6 +33,17 @@ def unknown(after: Iterable[Object], before: Iterable[Object] = ()) -> dict[str,
         was = past.get(obj["metadata"]["uid"])
         for literal, name in _of_resource(obj, was):
             found.setdefault(literal, name)
+    return found
+
+
+def unknown_tasks(jobs: Iterable[Object], names: Known) -> dict[str, str]:
+    """The digests of tasks that lie in files and hold what nobody can know, under names."""
+    found: dict[str, str] = {}
+    for job in jobs:
+        annotations = job["spec"].get("template", {}).get("metadata", {}).get("annotations", {})
+        text = annotations.get(TASK_ANNOTATION, "")
+        if named(text, names) != text:
+            found[_hex(TaskInput(text).value)] = f"<digest of {TASK_ANNOTATION}>"
     return found
 
 

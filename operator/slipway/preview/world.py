@@ -15,13 +15,14 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.base import wire_time
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Object, key_of
 from slipway.api.reports import PairedCounts, Report
-from slipway.api.tasks import OUT_URI_ENV, TASK_ENV, parse_task
+from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.cluster.twin import Twin
 from slipway.plan.digests import digest_of
 from slipway.plan.jobpods import INDEX_LABEL, name_prefix
 from slipway.plan.outcomes import is_over
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
+from slipway.plan.taskinput import task_text
 
 BETTER = PairedCounts(n=1000, baseline_right=900, lost=0, gained=100)
 """What every comparison counts: a candidate that no gate refuses."""
@@ -54,14 +55,18 @@ async def move(twin: Twin, produces: Mapping[str, State], now: datetime) -> bool
 
 def task_of(job: Object) -> Object:
     """What a Job's pods are asked to do; empty for one that runs a user's image."""
-    return dict(json.loads(_env(job).get(TASK_ENV, "{}")))
+    template = job.get("spec", {}).get("template", {})
+    return dict(json.loads(task_text(template, _main(job)) or "{}"))
 
 
 def _env(job: Object) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in _main(job).get("env", ()) if "value" in one}
+
+
+def _main(job: Object) -> Mapping[str, Any]:
     """Empty where the Job has no template: what is watched of one is trimmed."""
     containers = job.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
-    main: Mapping[str, Any] = next((one for one in containers if one["name"] == CONTAINER), {})
-    return {one["name"]: one["value"] for one in main.get("env", ()) if "value" in one}
+    return next((one for one in containers if one["name"] == CONTAINER), {})
 
 
 async def _succeed(twin: Twin, job: Object, produces: Mapping[str, State], now: datetime) -> None:

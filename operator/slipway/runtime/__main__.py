@@ -13,14 +13,13 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from pydantic import ValidationError
-
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
-from slipway.api.tasks import TASK_ENV, Task, parse_task
+from slipway.api.tasks import Task
 from slipway.runtime.failures import Terminated, failed, print_failure
 from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.runtime.reporting import publish
+from slipway.runtime.taskinput import read_task
 
 TASKS = {
     "prepare": "slipway.runtime.prepare",
@@ -47,7 +46,7 @@ def main(environment: Mapping[str, str]) -> int:
     report: Report
     exit_code = 0  # also where the report tells of another Job's failure (reread): this task did its work
     try:
-        task = _read_task(environment)
+        task = read_task(environment)
         report = finished(task, pod) or _perform(task, pod)
     except BaseException as error:  # noqa: BLE001 - whatever ends the pod is reported
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the report is being written
@@ -84,18 +83,6 @@ def _perform(task: Task, pod: Pod) -> Report:
             return report_of_another
         raise
     return report
-
-
-def _read_task(environment: Mapping[str, str]) -> Task:
-    if not (text := environment.get(TASK_ENV)):
-        raise ValueError(f"{TASK_ENV} is not set: the operator writes a task there as JSON")
-    try:
-        return parse_task(text)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ValueError(
-            f"{TASK_ENV} is no task that this image knows ({wrong}); operator and image must be of one version"
-        ) from error
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.errors import SpecError
-from slipway.api.tasks import TASK_ENV, TrainTask, parse_task
+from slipway.api.tasks import TrainTask
 from slipway.runtime.failures import record
+from slipway.runtime.taskinput import read_task
 
 
 def main(environment: Mapping[str, str]) -> None:
     """Run the entry point of SLIPWAY_TASK on this rank."""
     try:
-        task = parse_task(environment[TASK_ENV])
+        task = read_task(environment)
         if not isinstance(task, TrainTask):
             raise TypeError(f"a worker runs a train task, not {task.task}")  # noqa: TRY301 - recorded like any other
         run_entrypoint(task.entrypoint)

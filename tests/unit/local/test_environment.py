@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.api.tasks import OUT_DIR, STORE_DIR
-from slipway.local.environment import Seat, environment_of, expanded
+from slipway.api.tasks import OUT_DIR, STORE_DIR, TrainTask
+from slipway.local.environment import Seat, environment_of, expanded, with_task_in_file
 from slipway.local.state import State
 from slipway.local.volumes import CannotStart, Sources, discard, folder_of, mounts_of, scratch_of, translated
+from slipway.plan.taskinput import TaskInput
+from slipway.runtime.taskinput import read_task
 from support.local import a_pod
 
 SOURCES = Sources(
@@ -182,6 +184,37 @@ def test_agents_of_a_job_meet_where_they_are_told():
     assert (moved["host"], moved["port"], moved["id"]) == ("127.64.0.100", 31000, "job")
     assert found["PET_LOCAL_ADDR"] == "127.64.0.101"
     assert found["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+def test_a_long_task_is_a_file_with_the_paths_and_the_meeting_of_this_machine(tmp_path: Path):
+    task = TrainTask.model_validate(
+        {
+            "entrypoint": {"script": {"path": "/code/train.py", "args": ["\U0001f600" * 1024] * 16}},
+            "nodes": 2,
+            "processesPerNode": 1,
+            "rendezvous": {"id": "job", "host": "job-0.job", "port": 29400},
+        }
+    )
+    given = TaskInput.of(task)
+    pod = a_pod(volumes=[*given.volumes, {"name": "code", "emptyDir": {}}])
+    pod["metadata"]["annotations"] |= given.annotations
+    container = {
+        "name": "main",
+        "env": [{"name": "SLIPWAY_TASK", "value": given.value}],
+        "volumeMounts": [*given.mounts, {"name": "code", "mountPath": "/code"}],
+    }
+    mounts = mounts_of(pod, container, State(tmp_path), SOURCES)
+    assert (mounts["/var/lib/slipway/task"] / "task.json").read_text() == given.text  # as a kubelet writes it
+    seat = Seat(("127.64.0.100", 31000), "")
+    found = environment_of(pod, container, mounts=mounts, message=Path("/m"), sources=SOURCES, seat=seat)
+    found = with_task_in_file(found, tmp_path / "own")
+    assert max(map(len, found.values())) < 4096
+    read = read_task(found)
+    assert isinstance(read, TrainTask)
+    assert (read.rendezvous.host, read.rendezvous.port) == ("127.64.0.100", 31000)
+    assert read.entrypoint.script is not None
+    assert read.entrypoint.script.path == str(mounts["/code"] / "train.py")
+    assert read.entrypoint.script.args == task.entrypoint.script.args
 
 
 @pytest.mark.parametrize(

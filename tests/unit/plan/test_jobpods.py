@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from slipway.api.kinds import JOB, POD, Key, Object
+from slipway.api.tasks import task_digest
 from slipway.plan.jobpods import name_prefix, pods_of, workload_of
 from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
@@ -146,6 +147,16 @@ def test_a_pod_that_is_not_what_its_job_says_is_not_believed(job: Object, change
 @pytest.mark.parametrize("change", ADMITTED.values(), ids=ADMITTED)
 def test_what_admission_legitimately_adds_leaves_a_pod_believed(job: Object, change: Callable[[Object], Any]) -> None:
     assert believed(job, changed(job, change)) == ([pod(job)["metadata"]["name"]], [])
+
+
+def test_a_pod_with_another_long_task_is_not_believed() -> None:
+    """Its text lies in an annotation, which anybody may edit later; the variable that names its digest nobody can."""
+    args = ["x" * 1024] * 60
+    job = TrainingWorld(nodes=2, entrypoint={"script": {"path": "/a.py", "args": args}}).plan().job()
+    other = task_digest(b"another")
+    assert believed(job, changed(job, lambda p: variable(p, "SLIPWAY_TASK").update(value=other)))[0] == []
+    edited = changed(job, lambda p: p["metadata"].update(annotations={"slipway.dev/task": "{}"}))
+    assert believed(job, edited) == ([pod(job)["metadata"]["name"]], [])  # its runtime refuses the text
 
 
 def test_of_two_pods_that_claim_one_index_neither_is_believed() -> None:

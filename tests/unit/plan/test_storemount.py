@@ -10,6 +10,7 @@ from slipway.api.podtemplate import PodTemplate
 from slipway.api.tasks import CheckTask
 from slipway.plan.pods import container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput
 from support.builders import S3, bucket_store
 from support.builders import store as claim_store
 from support.restricted import breaches
@@ -23,7 +24,8 @@ def bucket(out: str | None = "steps/a", **s3: object) -> StoreMount:
 
 
 def pod(mount: StoreMount, template: PodTemplate | None = None) -> Object:
-    main = container("image:1", ["work"], pull_policy="Never", env=task_env(CheckTask(), mount), mounts=mount.mounts)
+    task = TaskInput.of(CheckTask())
+    main = container("image:1", ["work"], pull_policy="Never", env=task_env(task, mount), mounts=mount.mounts)
     made = pod_template([main], labels={}, store=mount, template=template)
     return dict(made["spec"])
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slipway.api.reports import MAX_REPORT_BYTES, Report, parse_report
-from slipway.api.tasks import PrepareTask, SealTask, TrainTask
+from slipway.api.tasks import PrepareTask, SealTask, TrainTask, task_digest
 from slipway.sdk.artifact import read_artifact
 
 
@@ -73,6 +73,33 @@ def test_a_task_of_another_release_is_refused_by_the_name_of_its_field(tmp_path:
     assert code == 1
     assert report.error is not None
     assert "SLIPWAY_TASK is not set" in report.error.message
+
+
+def in_file(store: Path, text: str, digest: str) -> dict[str, str]:
+    """The variables of a pod whose task lies in a file."""
+    (store / "given").mkdir(exist_ok=True)
+    (store / "given/task.json").write_text(text)
+    return {"SLIPWAY_TASK": digest, "SLIPWAY_TASK_DIR": str(store / "given")}
+
+
+def test_a_task_of_200_kb_is_read_from_its_file(tmp_path: Path):
+    task = {**PrepareTask.model_validate({"dataset": "digits", "split": "test"}).to_wire(), "note": "x" * 200_000}
+    text = json.dumps(task)
+    code, report = run(tmp_path, "", **in_file(tmp_path, text, task_digest(text.encode())))
+    assert (code, report.outcome, report.metrics) == (0, "succeeded", {"samples": 540.0})
+
+
+def test_a_task_that_somebody_edits_in_the_annotation_of_its_pod_is_not_done(tmp_path: Path):
+    text = json.dumps(SealTask().to_wire())
+    code, report = run(tmp_path, "", **in_file(tmp_path, text + " ", task_digest(text.encode())))
+    assert code == 1
+    assert report.error is not None
+    assert "is not the one that SLIPWAY_TASK names by its digest; do not edit the annotations" in report.error.message
+    (tmp_path / "given/task.json").unlink()
+    code, report = run(tmp_path, task_digest(b"none"), SLIPWAY_TASK_DIR=str(tmp_path / "given"))
+    assert code == 1
+    assert report.error is not None
+    assert "names the digest of a task that cannot be read" in report.error.message
 
 
 def test_sigterm_ends_a_pod_that_waits_for_another_with_a_report(tmp_path: Path):

@@ -10,6 +10,7 @@ from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput
 
 RENDERER = 1
 """Version of what `serving_pod` renders; kept with each revision, which is never rendered again."""
@@ -49,14 +50,14 @@ def serving_pod(
     """
     template = serving.pod_template
     task = FetchTask(artifact=repository)
-    store = store.for_task(task)
+    store, given = store.for_task(task), TaskInput.of(task)
     fetch = container(
         settings.runtime_image,
         RUNTIME_COMMAND,
         name=FETCH,
         pull_policy=settings.image_pull_policy,
-        env=task_env(task, store),
-        mounts=[*store.mounts, _REPOSITORY],
+        env=task_env(given, store),
+        mounts=[*store.mounts, *given.mounts, _REPOSITORY],
         resources=serving.resources,
     )
     triton = container(
@@ -82,6 +83,7 @@ def serving_pod(
         [triton],
         labels=_pod_labels(parent, revision.name),
         store=store,
+        task=given,
         volumes=[
             {"name": _REPOSITORY["name"], "emptyDir": {}},
             {"name": _SHARED_MEMORY["name"], "emptyDir": {"medium": "Memory"}},

@@ -4,7 +4,6 @@ attempts, and a NetworkPolicy lets only them reach each other: both are made onc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from slipway.api.artifacts import MANIFEST, ArtifactRef, store_path
@@ -31,6 +30,7 @@ from slipway.plan.parent import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.storemount import StoreMount
+from slipway.plan.taskinput import TaskInput, literal, variable_json
 from slipway.plan.training.attempts import folder
 
 ROLE = "train"
@@ -112,9 +112,10 @@ def training_job(
     """
     out, task = folder(parent, attempt.number), _task(parent, spec, attempt, data)
     command: Sequence[str]
-    if spec.image is None:
+    given = TaskInput.of(task) if spec.image is None else None
+    if given is not None:
         mount, grace_seconds = StoreMount(store).for_task(task, out), 30
-        command, env = RUNTIME_COMMAND, task_env(task, mount)
+        command, env = RUNTIME_COMMAND, task_env(given, mount)
     else:
         # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
         mount, grace_seconds = StoreMount(store).for_task(task, f"{out}/output"), 40
@@ -130,7 +131,7 @@ def training_job(
         command,
         pull_policy=settings.image_pull_policy,
         env=env,
-        mounts=[*mount.mounts, {"name": "slipway-shm", "mountPath": _SHM}],
+        mounts=[*mount.mounts, *(given.mounts if given else ()), {"name": "slipway-shm", "mountPath": _SHM}],
         resources=spec.resources,
         devices=placement.devices,
         template=spec.pod_template,
@@ -141,6 +142,7 @@ def training_job(
         [main],
         labels={**parent.labels, **_labels(attempt), **(_peers(parent) if met or spec.egress == RESTRICTED else {})},
         store=mount,
+        task=given,
         volumes=[shm],
         placement=placement,
         template=spec.pod_template,
@@ -182,9 +184,9 @@ def _torchrun(parent: Parent, entrypoint: Entrypoint, attempt: Attempt, inputs: 
         start += _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(parent))
     command = ["/bin/sh", "-c", f'{start}exec torchrun "$@"', "torchrun"] if start else ["torchrun"]
     if entrypoint.script is not None:
-        return [*command, entrypoint.script.path, *entrypoint.script.args]
+        return [*command, *map(literal, (entrypoint.script.path, *entrypoint.script.args))]
     module = entrypoint.module
-    return [*command, "-m", module.name, *module.args] if module else command
+    return [*command, "-m", module.name, *map(literal, module.args)] if module else command
 
 
 def _missing_inputs(paths: Iterable[str]) -> str:
@@ -218,7 +220,7 @@ def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, str]) -> 
         "PET_RDZV_ID": attempt.job,
         "PET_MAX_RESTARTS": "0",
         OUTPUT_ENV: OUT_DIR,
-        DATA_ENV: json.dumps(dict(data), sort_keys=True),
+        DATA_ENV: variable_json(dict(data)),
         "PYTHONUNBUFFERED": "1",
     }
     return [{"name": name, "value": value} for name, value in values.items()]

@@ -23,6 +23,7 @@ ANY_POD: dict[str, Object] = {
     "the labels by which we find our own": {"labels": {"app.kubernetes.io/managed-by": "x"}},
     "the labels of our own": {"labels": {"slipway.dev/role": "compare"}},
     "the labels of the operator's own pods": {"labels": {"app.kubernetes.io/name": "slipway"}},
+    "the task of a pod": {"annotations": {"slipway.dev/task": "{}"}},
     "another profile of AppArmor": {
         "annotations": {"container.apparmor.security.beta.kubernetes.io/main": "unconfined"}
     },
@@ -38,6 +39,8 @@ ANY_POD: dict[str, Object] = {
     "an init container": {"initContainers": [{"name": "x"}]},
     "the service account's token": {"automountServiceAccountToken": True},
     "a folder of the node": {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]},
+    "an annotation as a file": {"volumes": [{"name": "a", "downwardAPI": {}}]},
+    "a volume of ours": {"volumes": [{"name": "slipway-task", "emptyDir": {}}]},
     "a token by a projected volume": {"volumes": [{"name": "a", "projected": {}}]},
 }
 VOLUME: Object = {"volumes": [{"name": "a", "emptyDir": {}}]}
@@ -51,6 +54,7 @@ TRAINING: dict[str, Object] = {
         for path in (
             *("/usr", "/usr/bin", "/usr/lib/python3", "/usr/local/lib/python3.11", "/opt/slipway/venv", "/etc", "/bin"),
             *("/lib64", "/proc", "/sys", "/dev", "/dev/shm", "/var/lib/slipway/store", "/var/lib/slipway/out", "/tmp"),
+            "/var/lib/slipway/task",
             *(
                 "/run/secrets/kubernetes.io/serviceaccount",
                 "/var/run/secrets",
