@@ -19,7 +19,7 @@ class ModelFactory(Model):
     factory: Factory = "slipway.runtime.models:mlp"
     """`package.module:callable` that returns a torch.nn.Module."""
     args: Open = Field(default_factory=dict)
-    """Keyword arguments of the callable, as JSON."""
+    """Keyword arguments of the callable, as JSON. The whole entry point has at most 224 KiB."""
 
 
 class OptimizerChoice(Model):
@@ -54,7 +54,7 @@ class Script(Model):
     path: Annotated[str, Field(pattern=r"^/.+\.py$", max_length=512)]
     """Absolute path in the pod: in the image, or on a volume that podTemplate mounts."""
     args: tuple[Argument, ...] = Field(default=(), max_length=64)
-    """Its arguments."""
+    """Its arguments, as the script finds them: `$(NAME)` is not expanded."""
 
 
 class PythonModule(Model):
@@ -63,7 +63,7 @@ class PythonModule(Model):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=256)]
     """Its dotted name."""
     args: tuple[Argument, ...] = Field(default=(), max_length=64)
-    """Its arguments."""
+    """Its arguments, as the module finds them: `$(NAME)` is not expanded."""
 
 
 class Entrypoint(Model):

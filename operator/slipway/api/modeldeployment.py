@@ -57,7 +57,7 @@ class CompressionStep(Model):
     plugin: ObjectName
     """Name of a CompressionPlugin."""
     params: Open = Field(default_factory=dict)
-    """Its parameters, as its CompressionPlugin describes them."""
+    """Its parameters, as its CompressionPlugin describes them: at most 224 KiB of JSON, and 448 KiB for all steps."""
 
 
 class Compression(Model):

@@ -78,7 +78,7 @@ class EnvVar(Model):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
     """Its name. Names that start with PET_, SLIPWAY_ or TORCHELASTIC_ are the operator's."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value."""
+    """Its value. As in any pod, `$(NAME)` stands for an earlier variable, and `$$` for `$`."""
     value_from: EnvSource | None = None
     """Or where its value comes from."""
 

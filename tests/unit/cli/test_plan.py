@@ -12,6 +12,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from slipway.cli.main import app
+from support.local_runs import written
+from support.manifests import script_training
 
 DIGITS = Path(__file__).parents[3] / "examples" / "digits"
 RECIPE = tuple(word for name in ("store", "training", "deployment") for word in ("-f", str(DIGITS / f"{name}.yaml")))
@@ -73,6 +75,33 @@ def test_no_uid_and_no_digest_that_nobody_can_know_is_shown() -> None:
     text = plan(*RECIPE, "-o", "yaml").stdout
     assert "00000000-0000-0000" not in text
     assert not [word for word in text.replace('"', " ").split() if word.startswith("sha256:") and "<" not in word]
+
+
+def with_arguments(folder: Path, *words: str) -> tuple[str, ...]:
+    """The example's store, and a TrainingJob of a script with these arguments."""
+    _, job = script_training("long", "", entrypoint={"script": {"path": "/code/train.py", "args": list(words)}})
+    return (*RECIPE[:2], "-f", str(written(folder, job)))
+
+
+def test_a_task_that_travels_in_a_file_is_shown_in_its_annotation(tmp_path: Path) -> None:
+    words = ["x" * 1024] * 60
+    objects = [one for one in yaml.safe_load_all(plan(*with_arguments(tmp_path, *words), "-o", "yaml").stdout) if one]
+    (job,) = [one for one in objects if one["kind"] == "Job"]
+    task = json.loads(job["spec"]["template"]["metadata"]["annotations"]["slipway.dev/task"])
+    assert task["entrypoint"]["script"]["args"] == words
+    assert task["rendezvous"]["id"] == "long-<tj hash>-1"
+    (value,) = [one["value"] for one in _env(job) if one["name"] == "SLIPWAY_TASK"]
+    assert value == "sha256:<digest of slipway.dev/task>"
+
+
+def test_what_no_pod_could_be_given_is_told_by_file_and_line(tmp_path: Path) -> None:
+    result = plan(*with_arguments(tmp_path, *["\U0001f600" * 1024] * 20), code=1)
+    assert (
+        f"{tmp_path / 'objects.yaml'}:8:7: TrainingJob long: InvalidSpec: spec.entrypoint.script.args: "
+        in result.stderr
+    )
+    assert "and 229376 is the most; put large values into a file" in result.stderr
+    assert "Job long" not in result.stdout.replace("TrainingJob long", "")
 
 
 def test_json_says_how_each_resource_ends_and_each_object() -> None:

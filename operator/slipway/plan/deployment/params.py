@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,8 +23,10 @@ from referencing import Registry
 
 from slipway.api.errors import SpecError
 from slipway.api.reports import shorten
+from slipway.plan.taskinput import MAX_INPUT_BYTES, json_bytes
 
-MAX_PARAMS_BYTES = 256 * 1024
+MAX_STEPS_BYTES = 2 * MAX_INPUT_BYTES
+"""Of the parameters of all steps. An object has 1.5 MiB in etcd, and a server-side apply writes each name once more."""
 MAX_SCHEMA_BYTES = 256 * 1024
 """As compact JSON. What plugins ship is below 4 KiB."""
 MAX_EVALUATIONS = 20_000
@@ -41,6 +43,23 @@ class _Refused(Exception):
     """The schema asks for what is not done here; the message says what."""
 
 
+def check_sizes(field: str, params: Sequence[Mapping[str, Any]]) -> None:
+    """Raises SpecError, reason InvalidParams, for parameters that no pod could be given.
+
+    field: the path of the steps. params: those of each.
+    """
+    sizes = [json_bytes(given) for given in params]
+    for index, size in enumerate(sizes):
+        _refuse_above(MAX_INPUT_BYTES, size, f"{field}[{index}].params")
+    _refuse_above(MAX_STEPS_BYTES, sum(sizes), field, "its parameters are together ")
+
+
+def _refuse_above(limit: int, size: int, field: str, subject: str = "is ") -> None:
+    if size > limit:
+        problem = f"{subject}{size} bytes of JSON, and {limit} is the most"
+        raise SpecError(field, problem, "put large values into a file of the store", reason="InvalidParams")
+
+
 def check_params(field: str, plugin: str, params: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
     """Raises SpecError, reason InvalidParams, with the path of the first parameter that the schema refuses; reason
     PluginInvalid for a schema that cannot be evaluated, or not within the bounds.
@@ -49,9 +68,6 @@ def check_params(field: str, plugin: str, params: Mapping[str, Any], schema: Map
     followed: a planner does no I/O.
     """
     given, rules = _compact(params), _compact(schema)
-    if len(given) > MAX_PARAMS_BYTES:
-        problem = f"is {len(given)} bytes of JSON, and {MAX_PARAMS_BYTES} is the most"
-        raise SpecError(field, problem, "put large values into a file of the store", reason="InvalidParams")
     if len(rules) > MAX_SCHEMA_BYTES:
         found: _Found = f"it is {len(rules)} bytes of JSON, and {MAX_SCHEMA_BYTES} is the most"
     else:

@@ -16,7 +16,7 @@ from slipway.api.compressionplugin import CompressionPlugin, CompressionPluginSp
 from slipway.api.errors import SpecError
 from slipway.api.kinds import COMPRESSION_PLUGIN
 from slipway.api.modeldeployment import CompressionStep
-from slipway.plan.deployment.params import check_params
+from slipway.plan.deployment.params import check_params, check_sizes
 from slipway.plan.references import NotYet
 from slipway.plan.seen import Seen
 
@@ -77,6 +77,7 @@ def plan_steps(steps: tuple[CompressionStep, ...], state: State, offer: Offer, *
     only where all else is good.
     """
     plugins = offer.plugins
+    check_sizes(STEPS, [step.params for step in steps])
     missing = [step.plugin for step in steps if step.plugin not in plugins]
     known = [(index, step, _usable(index, step, plugins)) for index, step in enumerate(steps) if step.plugin in plugins]
     for index, step, plugin in known:

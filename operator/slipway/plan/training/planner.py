@@ -41,6 +41,7 @@ from slipway.plan.training.follow import Followed, follow, network_plan
 from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
+from slipway.plan.training.sizes import refuse_oversized
 from slipway.plan.training.works import SEAL, known_tasks, prepare, seal
 
 
@@ -233,6 +234,7 @@ def _spent(spec: TrainingJobSpec, status: TrainingJobStatus) -> tuple[str, str] 
 def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     """Write the next attempt down, once all that it needs is there. Raises NotYet and SpecError."""
     spec = round_.spec
+    refuse_oversized(spec)
     store = ready_store(round_.seen, round_.parent.namespace, spec.store)
     _refuse_unshared(spec, store)
     refuse_stores(spec.pod_template, round_.seen.select(ARTIFACT_STORE, round_.parent.namespace, {}))
