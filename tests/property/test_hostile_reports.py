@@ -91,7 +91,7 @@ LAST = st.none() | st.tuples(st.integers(0, 255), WORDS)
 
 
 DECLARED = frozenset({TASK_ENV, DATA_ENV})
-"""Variables of pods in which the place of a reported artifact may stand, as JSON."""
+"""Variables of pods in which the place of a reported artifact may stand, as JSON; mounts are the other places."""
 
 
 def clean(manifest: Object) -> None:
@@ -109,6 +109,8 @@ def _parted(value: Any) -> tuple[Any, list[str]]:
     """What a manifest says, and every string of its declared places."""
     if isinstance(value, dict) and value.get("name") in DECLARED:
         return {}, list(_strings(json.loads(value["value"])))
+    if isinstance(value, dict) and "mountPath" in value:  # what a task reads is mounted by its place
+        return {}, list(_strings(value))
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         parts = {key: _parted(inner) for key, inner in items}
