@@ -19,9 +19,9 @@ from slipway.api.tasks import RereadTask
 from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
 from slipway.plan.jobpods import own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
-from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, unheard_until
+from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, remaining, stuck_at, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount
@@ -59,6 +59,7 @@ def follow_reread(
         return asked.count, Plan(create=(wanted,))
     own_job(parent, live, wanted, settings)
     pods, refused = pods_of(seen, live, settings)
+    pods = remaining(live, pods, now)
     end = job_end(live, pods)
     if end is None:
         return _going_on(asked, live, pods, now)
@@ -104,7 +105,7 @@ def why_rereading(
 def _going_on(asked: Reread, job: Object, pods: Sequence[Object], now: datetime) -> tuple[JobEnd | int, Plan]:
     """The pod that reads may itself be lost with its Node, or never run."""
     if lost_pod(pods, now) is None and never_runs(pods) is None:
-        return asked.count, Plan(wake_at=lost_after(pods, now))
+        return asked.count, Plan(wake_at=earliest((stuck_at(job), lost_after(pods, now))))
     gone = Plan(delete=() if "deletionTimestamp" in job["metadata"] else (deletion(job),))
     return (asked.count + 1 if asked.count < MAX_REREADS else JobEnd(False, failure=LOST)), gone
 

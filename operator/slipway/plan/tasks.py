@@ -20,9 +20,9 @@ from slipway.plan.digests import digest_of, short
 from slipway.plan.egress import EGRESS_LABEL, RESTRICTED, may_start
 from slipway.plan.jobpods import JobPods, image_id_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
-from slipway.plan.outcomes import JobEnd, job_end, unheard_until
+from slipway.plan.outcomes import JobEnd, job_end, remaining, stuck_at, unheard_until
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
 from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of, why_rereading
@@ -119,6 +119,7 @@ def follow_task(
     if live["metadata"]["uid"] != record.job_uid:
         return _reread(parent, record, work, seen, settings, now)
     pods, refused = pods_of(seen, live, settings)
+    pods = remaining(live, pods, now)
     end = job_end(live, pods)
     if end is None:
         return _going_on(record, live, pods, now)
@@ -291,7 +292,7 @@ def _going_on(record: TaskRecord, job: Object, pods: Sequence[Object], now: date
     """The Job is not over; where its pod is lost with its Node, or can never run, it never will be."""
     failure = lost_pod(pods, now) or never_runs(pods)
     if failure is None:
-        return record, Plan(wake_at=lost_after(pods, now))
+        return record, Plan(wake_at=earliest((stuck_at(job), lost_after(pods, now))))
     gone = () if "deletionTimestamp" in job["metadata"] else (deletion(job),)
     return _ended(record, JobEnd(False, failure=failure), now), Plan(delete=gone)
 

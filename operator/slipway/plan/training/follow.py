@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
@@ -16,6 +16,7 @@ from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobpods import JobPods, image_id_of, index_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import (
+    STUCK_AFTER,
     JobEnd,
     conditions_of,
     disruption,
@@ -25,6 +26,8 @@ from slipway.plan.outcomes import (
     has_started,
     is_consequence,
     job_end,
+    remaining,
+    stuck_at,
     success_report,
     unheard_until,
 )
@@ -40,9 +43,6 @@ from slipway.plan.training.retry import deadline, pending_deadline
 from slipway.plan.training.round import Round
 from slipway.plan.training.works import data_refs
 from slipway.plan.trouble import PATIENCE, is_running, never_runs, refresh_at, trouble
-
-STUCK_AFTER = timedelta(seconds=120)
-"""A failing Job waits for its last pod; one on a lost node may never end, and the others have told enough by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Obj
     if job is not None and job["metadata"]["uid"] != attempt.job_uid:
         job = None
     pods, refused = pods_of(round_.seen, job, round_.settings) if job else JobPods((), ())
+    pods = remaining(job, pods, round_.now) if job else pods
     end = _end(job, pods, round_.now) if job else None
     if job is not None and end is None and (cut := _cut_short(pods, round_.now)) is not None:
         return _closed(round_, attempt, cut, pods)
@@ -139,7 +140,7 @@ def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) 
         now_runs = {"running_at": round_.now, "pending_reason": None, "pending_observed_at": None}
         attempt = attempt.model_copy(update={**now_runs, "image_id": image_id_of(pods)})
     failing = conditions_of(job).get("FailureTarget")
-    wake_at = earliest((_stuck_at(failing) if failing else None, lost_after(pods, round_.now)))
+    wake_at = earliest((_stuck_at(failing) if failing else stuck_at(job), lost_after(pods, round_.now)))
     if attempt.running_at is None:
         attempt, look_at = _pending(round_, attempt, JobPods(pods, refused))
         wake_at = earliest((wake_at, look_at))
@@ -240,6 +241,7 @@ def _cut_short(pods: Sequence[Object], now: datetime) -> JobEnd | None:
 
 
 def _stuck_at(failing: Object) -> datetime:
+    """A failing Job waits for its last pod, and by then the others have told enough."""
     return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
 
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from slipway.api.kinds import JOB, Object, key_of
+from slipway.api.kinds import JOB, Key, Object, key_of
 from slipway.plan.outcomes import is_over
-from support.builders import failed, model_deployment, pod, wire_time
+from support.builders import NAMESPACE, failed, model_deployment, pod, wire_time
 from support.deployments import DIGITS, raising, until, world_with
 from support.world import Behaviour, World, does_its_work, task_of
 
@@ -131,6 +131,25 @@ def test_a_step_whose_input_was_altered_says_so_and_goes_on_when_it_is_put_back(
     world.now = world.wake_at
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"
+
+
+def test_a_pod_that_is_never_seen_to_end_holds_up_no_task() -> None:
+    world = pruning()
+    job = running_job(world)
+    world.put(pod(job, phase="Pending"))
+    condition = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "BackoffLimitExceeded",
+        "lastTransitionTime": wire_time(world.now),
+    }
+    world.set_status(key_of(job), {"conditions": [condition]})
+    world.settle(DIGITS)
+    asked, before = f"{job['metadata']['name']}-q1", world.now
+    while world.wake_at is not None and Key(JOB, NAMESPACE, asked) not in world.objects:
+        world.now = world.wake_at
+        world.settle(DIGITS)
+    assert world.now - before < timedelta(minutes=3), "its report is looked for in the store"
 
 
 # --- Inputs that the store has lost ------------------------------------------------------------------------------

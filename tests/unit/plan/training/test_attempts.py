@@ -408,3 +408,16 @@ def test_an_attempt_records_the_image_that_its_tag_stood_for() -> None:
         world.put(made)
     assert "imageID" not in world.attempts[-1]
     assert world.plan().attempts[-1]["imageID"] == "registry.example/runtime@sha256:one"
+
+
+def test_a_pod_that_is_never_seen_to_end_holds_up_no_job_that_has_ended() -> None:
+    world = TrainingWorld(nodes=2).plan()
+    world.pod_is(0, exit_code=1, message=failed("did not meet", exception="RendezvousTimeout", rank=None, at=world.now))
+    world.pod_is(1, phase="Pending").job_says("Failed", "BackoffLimitExceeded")
+    assert "outcome" not in world.attempts[-1]
+    before = world.now
+    while world.wake_at is not None and len(world.attempts) == 1 and "outcome" not in world.attempts[0]:
+        world.now = world.wake_at
+        world.plan()
+    assert world.now - before < timedelta(minutes=3)
+    assert world.attempts[0]["outcome"] == "NotStarted"
