@@ -219,8 +219,8 @@ def pod_name(job: Object, index: int) -> str:
     return f"{name_prefix(job['metadata']['name'], index if indexed else None)}xxxx{index % 10}"
 
 
-def artifact(name: str = "model", state: State = State.MODULE) -> Object:
-    ref = ArtifactRef(uri=f"store:///made/{name}", digest=DIGEST, state=state, size_bytes=1000)
+def artifact(name: str = "model", state: State = State.MODULE, *, folder: str = "made") -> Object:
+    ref = ArtifactRef(uri=f"store:///{folder}/{name}", digest=DIGEST, state=state, size_bytes=1000)
     return ref.to_wire()
 
 

@@ -70,11 +70,16 @@ class ArtifactStoreSpec(Model):
     """Networks in which the bucket's servers are, as 10.4.0.0/16; of a Service of the cluster, those of its pods. Set
     them so that pods of plugins and of evaluation reach these and the DNS alone. Absent: the endpoint where it is an
     address, else those pods may reach anything. Of a claim, they reach nothing in any case."""
+    held_out: bool = False
+    """Keep the store for evaluation data: only the pods that evaluate, compare and package are given it, and none that
+    runs the code of a user or a plugin. A ModelDeployment names it in spec.evaluation.store. Default: false. Set it if
+    the main store is a bucket, whose one key reads everything in it."""
 
     rules = (
         exactly_one("persistent_volume_claim", "s3"),
         immutable("persistent_volume_claim"),
         immutable("s3"),
+        immutable("held_out", required=True),
     )
 
 

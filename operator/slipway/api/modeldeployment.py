@@ -91,7 +91,10 @@ class Evaluation(Model):
     """How the compressed model is proven."""
 
     data: DataSource
-    """Held-out data, never what a step was calibrated or fine-tuned with."""
+    """Held-out data, never what the model was trained with or a step calibrated or fine-tuned with."""
+    store: DnsLabel | None = None
+    """The ArtifactStore, with spec.heldOut, that holds the data and what is computed from it sample by sample. Default:
+    spec.store. Set it if spec.store is a bucket: the pods of plugins have that bucket's key."""
     gate: Gate = Field(default_factory=Gate)
     """What the candidate must keep."""
 
@@ -178,6 +181,9 @@ class GateResult(Model):
     """Difference between the candidate's scores and those of exact sums, as a share of their size: 0 is none. Set where
     the candidate was evaluated on a processor whose int8 kernels saturate (x86 without VNNI). From 0.01 on, quantize
     with 7-bit weights."""
+    held_out_readable: bool = True
+    """Whether a pod with a plugin's code could read the evaluation data: then a good result may be a memorised one.
+    False on a claim, where pods mount only their inputs, and with spec.evaluation.store."""
 
 
 class Revision(Model):

@@ -3,11 +3,12 @@
 A long one lies in the file TASK_FILE of TASK_DIR, and the variable then holds the digest of its text.
 
 The other half of the contract is reports.py. Paths are constants, so a manifest shows what a pod may touch: a claim
-is mounted read-only, and one sub-path of it, the pod's own, read-write. Where SLIPWAY_STORE names a bucket instead,
-both are scratch (emptyDir): what is read is downloaded into the one, what is made is uploaded from the other.
+is mounted by sub-paths: the inputs read-only, and the pod's own folder read-write. Where SLIPWAY_STORE names a bucket
+instead, both are scratch (emptyDir): what is read is downloaded into the one, what is made is uploaded from the other.
 
-    STORE_DIR   the whole store, read-only
-    OUT_DIR     the task's own folder of the store, read-write
+    STORE_DIR      the store, read-only: of a claim the task's inputs alone, each at its path below the store's root
+    HELD_OUT_DIR   likewise of the store that is kept for evaluation data; deciding tasks alone have it
+    OUT_DIR        the task's own folder of the store, read-write
       artifact/       what it made: complete when manifest.json lies in it, written elsewhere and renamed
       output/         what a user's script writes (SLIPWAY_OUTPUT_DIR)
       reports/        <Job UID>-<index>.json, the termination message once more
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -27,6 +28,7 @@ from slipway.api.datasource import Dataset
 from slipway.api.entrypoint import Entrypoint
 
 STORE_DIR = "/var/lib/slipway/store"
+HELD_OUT_DIR = "/var/lib/slipway/held-out"
 OUT_DIR = "/var/lib/slipway/out"
 TASK_DIR = "/var/lib/slipway/task"
 TASK_FILE = "task.json"
@@ -42,6 +44,7 @@ LOOPBACK = "127.0.0.1"
 
 FOLDER_ENV = {
     STORE_DIR: "SLIPWAY_STORE_DIR",
+    HELD_OUT_DIR: "SLIPWAY_HELD_OUT_DIR",
     OUT_DIR: "SLIPWAY_OUT_DIR",
     TASK_DIR: "SLIPWAY_TASK_DIR",
     SCRATCH_DIR: "SLIPWAY_SCRATCH_DIR",
@@ -61,6 +64,12 @@ S3_SECRET_ENV = {
     "AWS_CA_BUNDLE": "SLIPWAY_S3_CA_BUNDLE",
 }
 """Key of the store's Secret -> variable. Not AWS's own names: those belong to the user's code."""
+HELD_OUT = "held-out"
+HELD_OUT_STORE_ENV = "SLIPWAY_HELD_OUT_STORE"
+"""JSON of the spec of the ArtifactStore that is kept for evaluation data; absent where that is the store itself."""
+HELD_OUT_SECRET_ENV = {key: name.replace("SLIPWAY_", "SLIPWAY_HELD_OUT_", 1) for key, name in S3_SECRET_ENV.items()}
+OUT_STORE_ENV = "SLIPWAY_OUT_STORE"
+"""HELD_OUT if OUT_DIR is a folder of that store; absent if it is one of the store itself."""
 S3_OPTIONAL_KEYS = frozenset({"AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"})
 """Keys without which pods start all the same."""
 TASK_ENV = "SLIPWAY_TASK"
@@ -73,6 +82,9 @@ OUTPUT_ENV = "SLIPWAY_OUTPUT_DIR"
 DATA_ENV = "SLIPWAY_DATA"
 """JSON of the data sets by name, each a path: what `slipway.runtime.data` reads."""
 INDEX_ENV = "JOB_COMPLETION_INDEX"
+
+MODEL_BYTES = "model_bytes"
+"""The metric by which a pod of ours reports the size of the model that it read: no plugin's word is taken for it."""
 
 REPOSITORY_PROBE = f"{REPOSITORY_DIR}/golden/probe.py"
 """`python3 REPOSITORY_PROBE` exits 0 when Triton answers the golden requests as the artifact does; it needs nothing
@@ -140,15 +152,27 @@ class CompressTask(Model):
     seed: int = 0
 
 
-class EvaluateTask(Model):
-    """Run an ONNX model over a data set; leaves predictions, reports accuracy."""
+class DecidingTask(Model):
+    """A task whose result decides what may serve: it runs our code alone, and uses nothing but verified copies."""
+
+    held_out_fields: ClassVar[frozenset[str]] = frozenset()
+    """Names of its fields that refer to held-out data, or to what was computed from it sample by sample."""
+    leaves_held_out: ClassVar[bool] = False
+    """What it leaves was computed from held-out data sample by sample."""
+
+
+class EvaluateTask(DecidingTask):
+    """Run an ONNX model over a data set; leaves predictions, reports accuracy and the model's size."""
+
+    held_out_fields = frozenset({"data"})
+    leaves_held_out = True
 
     task: Literal["evaluate"] = "evaluate"
     model: ArtifactRef
     data: DataRef
 
 
-class CompareTask(Model):
+class CompareTask(DecidingTask):
     """Count on which samples two sets of predictions differ; reports counts, leaves nothing."""
 
     task: Literal["compare"] = "compare"
@@ -156,8 +180,10 @@ class CompareTask(Model):
     candidate: ArtifactRef
 
 
-class PackageTask(Model):
-    """Pack an ONNX model as a Triton model repository, with golden requests made from it."""
+class PackageTask(DecidingTask):
+    """Pack an ONNX model as a Triton model repository, with golden requests made from it. Reports the model's size."""
+
+    held_out_fields = frozenset({"data"})
 
     task: Literal["package"] = "package"
     model: ArtifactRef
@@ -168,7 +194,7 @@ class PackageTask(Model):
     """Where golden inputs come from; random ones from the model's own input shape where absent."""
 
 
-class FetchTask(Model):
+class FetchTask(DecidingTask):
     """Copy a repository to REPOSITORY_DIR and check its digest: the init container of serving pods."""
 
     task: Literal["fetch"] = "fetch"

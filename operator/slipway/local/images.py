@@ -25,7 +25,7 @@ class Images:
 
     @property
     def settings(self) -> Settings:
-        return Settings(self.runtime, self.serving)
+        return Settings(self.runtime, self.serving, isolated=False)
 
     def command(self, image: str, command: Sequence[str], address: str) -> list[str]:
         """What is executed for a command of a container of that image. Raises CannotStart for other images."""

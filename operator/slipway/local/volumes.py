@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slipway.api.kinds import Object
-from slipway.api.tasks import STORE_DIR
+from slipway.api.tasks import HELD_OUT_DIR, STORE_DIR
 from slipway.local.state import State
 
-_VIEWED = (STORE_DIR,)
-"""Below these a pod finds its inputs and nothing else of the claim they lie in."""
+_VIEWED = (STORE_DIR, HELD_OUT_DIR)
+"""Below these a pod finds its inputs and nothing else of the claim in which they lie."""
 LONGEST_SCRATCH = 70
 """Characters of a scratch folder's path."""
 

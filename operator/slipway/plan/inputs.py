@@ -24,14 +24,16 @@ _URI: TypeAdapter[str] = TypeAdapter(StoreUri)
 _DIGEST: TypeAdapter[str] = TypeAdapter(Digest)
 
 
-def inputs_of(task: Model) -> tuple[str, ...]:
-    """The folders of the store that the task reads, below the store's root, sorted; none lies inside another.
+def inputs_of(task: Model, fields: frozenset[str] | None = None) -> tuple[str, ...]:
+    """The folders that the task reads, below the store's root, in the task's own order; none lies inside another.
 
-    They are those of every typed reference in the task and of every `{uri, digest}` in its parameters.
+    They are those of every typed reference in the task and of every `{uri, digest}` in its parameters. fields: names of
+    the task's fields to look at; None for all.
     """
     if isinstance(task, RereadTask):
         return (store_path(task.uri),)
-    return outermost(folder_of(store_path(uri)) for uri in _uris(task))
+    names = [name for name in type(task).model_fields if fields is None or name in fields]
+    return outermost(folder_of(store_path(uri)) for name in names for uri in _uris(getattr(task, name)))
 
 
 def folder_of(path: str) -> str:

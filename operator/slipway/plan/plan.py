@@ -124,3 +124,5 @@ class Settings:
     image_pull_policy: str = "IfNotPresent"
     image_mirrors: tuple[str, ...] = ()
     """Registries that an admission webhook may put before the names of our pods' images."""
+    isolated: bool = True
+    """Whether a pod reads of a claim only what it mounts. False for processes of one user on one machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from slipway.api.artifactstore import ArtifactStore, ArtifactStoreSpec
@@ -26,37 +27,63 @@ class NotYet(Exception):
         self.message = message
 
 
-def ready_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
+@dataclass(frozen=True, slots=True)
+class StoreUse:
+    """What a spec names an ArtifactStore for. field: where it does; held_out: for evaluation data alone."""
+
+    field: str = "spec.store"
+    held_out: bool = False
+
+
+FOR_ALL = StoreUse()
+FOR_EVALUATION = StoreUse("spec.evaluation.store", held_out=True)
+
+
+def ready_store(seen: Seen, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
     """The store that new work may use.
 
     Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreInvalid, StoreFailed) for one that somebody has
-    to mend.
+    to fix, StoreMisused for one that is kept for another use.
     """
+    field = use.field
     obj = seen.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
-        raise NotYet("StoreNotFound", f'spec.store: there is no ArtifactStore "{name}" in this namespace; create it')
-    store = read_by(ArtifactStore, obj, "spec.store", "StoreInvalid")
+        raise NotYet("StoreNotFound", f'{field}: there is no ArtifactStore "{name}" in this namespace; create it')
+    store = read_by(ArtifactStore, obj, field, "StoreInvalid")
     verdict = condition(store.status.conditions, "Ready")
     stalled = condition(store.status.conditions, "Stalled")
+    _refuse_other_use(store.spec, name, use)
     if stalled is not None and stalled.status == "True":
         problem = f'ArtifactStore "{name}" cannot be used: {stalled.message}'
-        raise SpecError("spec.store", problem, "or name another store", reason="StoreFailed")
+        raise SpecError(field, problem, "or name another store", reason="StoreFailed")
     if verdict is None or verdict.status != "True":
         why = f": {verdict.message}" if verdict and verdict.message else ""
-        raise NotYet("StoreNotReady", f'spec.store: ArtifactStore "{name}" is not ready{why}')
+        raise NotYet("StoreNotReady", f'{field}: ArtifactStore "{name}" is not ready{why}')
     return store.spec
 
 
-def known_store(seen: Seen, namespace: str, name: str) -> ArtifactStoreSpec:
+def known_store(seen: Seen, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
     """The store that work under way uses: it need only exist.
 
-    Raises NotYet (StoreNotFound) and SpecError (StoreInvalid).
+    Raises NotYet (StoreNotFound) and SpecError (StoreInvalid, StoreMisused).
     """
     obj = seen.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
-        message = f'spec.store: ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
-        raise NotYet("StoreNotFound", message)
-    return read_by(ArtifactStore, obj, "spec.store", "StoreInvalid").spec
+        gone = f'ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
+        raise NotYet("StoreNotFound", f"{use.field}: {gone}")
+    store = read_by(ArtifactStore, obj, use.field, "StoreInvalid").spec
+    _refuse_other_use(store, name, use)
+    return store
+
+
+def _refuse_other_use(store: ArtifactStoreSpec, name: str, use: StoreUse) -> None:
+    if store.held_out and not use.held_out:
+        problem, cure = "is kept for evaluation data (spec.heldOut)", "name a store without spec.heldOut"
+    elif use.held_out and not store.held_out:
+        problem, cure = "is open to all pods", "name a store with spec.heldOut: true, or leave the field out"
+    else:
+        return
+    raise SpecError(use.field, f'ArtifactStore "{name}" {problem}', cure, reason="StoreMisused")
 
 
 def known_pool(seen: Seen, name: str) -> GPUPoolSpec:

@@ -16,7 +16,6 @@ from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import Report
 from slipway.api.status import Failure
 from slipway.api.tasks import RereadTask
-from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
 from slipway.plan.jobpods import own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, failure_of_report, job_end, remaining, stuck_at, unheard_until
@@ -24,7 +23,7 @@ from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.seen import Seen
-from slipway.plan.storemount import StoreMount
+from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 from slipway.plan.trouble import never_runs, why_pending
 
@@ -128,7 +127,7 @@ def _job(parent: Parent, name: str, asked: Reread, store: StoreMount, settings: 
         mounts=[*reader.mounts, *given.mounts],
         resources=Resources(cpu="100m", memory="256Mi"),
     )
-    labels = {**parent.labels, ROLE_LABEL: "reread", EGRESS_LABEL: RESTRICTED}
+    labels = {**parent.labels, ROLE_LABEL: "reread", **egress_labels(reader)}
     template = pod_template(
         [main], labels=labels, store=reader, task=given, template=asked.template, restartPolicy="Never"
     )

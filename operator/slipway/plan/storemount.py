@@ -1,79 +1,166 @@
 """How the pods of one task reach the store: a claim is mounted, a bucket is named and its keys passed by reference.
 
 Of a claim a pod sees its inputs, each at its own path below STORE_DIR, and its own folder; nothing else of the store. A
-bucket has one key for all that lies in it.
+bucket has one key for all that lies in it. So evaluation data may lie in a second store, which only pods of deciding
+tasks are given (below HELD_OUT_DIR).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from slipway.api.artifactstore import ArtifactStoreSpec, ClaimStore, S3Store
+from slipway.api.artifactstore import ArtifactStoreSpec, S3Store
 from slipway.api.base import Model
 from slipway.api.kinds import Object
-from slipway.api.tasks import OUT_DIR, S3_OPTIONAL_KEYS, S3_SECRET_ENV, STORE_DIR, STORE_ENV
+from slipway.api.tasks import (
+    HELD_OUT,
+    HELD_OUT_DIR,
+    HELD_OUT_SECRET_ENV,
+    HELD_OUT_STORE_ENV,
+    OUT_DIR,
+    OUT_STORE_ENV,
+    S3_OPTIONAL_KEYS,
+    S3_SECRET_ENV,
+    STORE_DIR,
+    STORE_ENV,
+    DecidingTask,
+)
+from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
 from slipway.plan.inputs import inputs_of
 
-_STORE, _OUT = "slipway-store", "slipway-out"
+_STORE, _HELD_OUT, _OUT = "slipway-store", "slipway-held-out", "slipway-out"
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two stores that a pod may be given. out: the pod's own folder where it lies in this store."""
+
+    spec: ArtifactStoreSpec
+    volume: str
+    root: str
+    inputs: tuple[str, ...]
+    out: str | None
+
+    def mounts(self) -> Iterator[Object]:
+        claim = self.spec.persistent_volume_claim
+        if claim is None:
+            yield {"name": self.volume, "mountPath": self.root}
+            if self.out is not None:
+                yield {"name": _OUT, "mountPath": OUT_DIR}
+            return
+        below = f"{claim.sub_path}/" if claim.sub_path else ""
+        for path in self.inputs:
+            where = {"mountPath": f"{self.root}/{path}", "subPath": f"{below}{path}"}
+            yield {"name": self.volume, **where, "readOnly": True}
+        if self.out is not None:
+            yield {"name": self.volume, "mountPath": OUT_DIR, "subPath": f"{below}{self.out}"}
 
 
 @dataclass(frozen=True, slots=True)
 class StoreMount:
-    """The store as one pod sees it.
+    """The store as one pod sees it, and the one of held-out data where a second one holds it.
 
-    out: the pod's own folder below the store's root; None for readers. inputs: folders below the root that it reads.
+    out: the pod's own folder below the root of its store; None for readers. inputs, held_out_inputs: folders below the
+    roots that it reads.
     """
 
     spec: ArtifactStoreSpec
     out: str | None = None
     inputs: tuple[str, ...] = ()
+    held_out: ArtifactStoreSpec | None = None
+    held_out_inputs: tuple[str, ...] = ()
+    out_held_out: bool = False
 
     def for_task(self, task: Model, out: str | None = None) -> Self:
-        """The same store as a pod of that task sees it: its inputs and its own folder."""
-        return replace(self, inputs=inputs_of(task), out=out)
+        """The same stores as a pod of that task is given them: its inputs, and its own folder."""
+        fields = task.held_out_fields if isinstance(task, DecidingTask) else frozenset()
+        if self.held_out is None or not fields:
+            return replace(self, inputs=inputs_of(task), out=out, held_out=None)
+        others = frozenset(type(task).model_fields) - fields
+        return replace(
+            self,
+            inputs=inputs_of(task, others),
+            held_out_inputs=inputs_of(task, fields),
+            out=out,
+            out_held_out=isinstance(task, DecidingTask) and task.leaves_held_out,
+        )
+
+    def of_results(self, task: Model) -> StoreMount:
+        """The store in which a pod of that task has its folder."""
+        mount = self.for_task(task, "")
+        return StoreMount(mount.held_out) if mount.held_out is not None and mount.out_held_out else self
+
+    @property
+    def apart(self) -> Object | None:
+        """The store that is kept for evaluation data, if the pod is given one: other data may lie in another one."""
+        store = self.held_out or (self.spec if self.spec.held_out else None)
+        return None if store is None else store.to_wire()
 
     @property
     def volumes(self) -> list[Object]:
-        if (claim := self.spec.persistent_volume_claim) is not None:
-            if not self.mounts:
-                return []
-            return [{"name": _STORE, "persistentVolumeClaim": {"claimName": claim.claim_name}}]
-        return [{"name": mount["name"], "emptyDir": {}} for mount in self.mounts]
+        claims = {one.volume: one.spec.persistent_volume_claim for one in self._sides}
+        names = dict.fromkeys(mount["name"] for mount in self.mounts)
+        return [
+            {"name": name, "persistentVolumeClaim": {"claimName": claim.claim_name}}
+            if (claim := claims.get(name)) is not None
+            else {"name": name, "emptyDir": {}}
+            for name in names
+        ]
 
     @property
     def mounts(self) -> list[Object]:
-        if (claim := self.spec.persistent_volume_claim) is not None:
-            return self._of_claim(claim)
-        store = {"name": _STORE, "mountPath": STORE_DIR}
-        return [store] if self.out is None else [store, {"name": _OUT, "mountPath": OUT_DIR}]
+        return [mount for side in self._sides for mount in side.mounts()]
 
     @property
     def env(self) -> list[Object]:
-        """Where a bucket is, and its keys; nothing for a claim."""
-        s3 = self.spec.s3
-        if s3 is None:
-            return []
-        where = {"name": STORE_ENV, "value": json.dumps(s3.to_wire(), sort_keys=True, separators=(",", ":"))}
-        return [where, *_secret_env(s3)]
+        """Where a bucket is, and its keys; nothing for a claim alone."""
+        variables: list[Object] = []
+        if (s3 := self.spec.s3) is not None:
+            variables += [{"name": STORE_ENV, "value": _json(s3)}, *_secret_env(s3, S3_SECRET_ENV)]
+        if (apart := self.held_out) is not None:
+            variables.append({"name": HELD_OUT_STORE_ENV, "value": _json(apart)})
+            if apart.s3 is not None:
+                variables += _secret_env(apart.s3, HELD_OUT_SECRET_ENV)
+            if self.out_held_out:
+                variables.append({"name": OUT_STORE_ENV, "value": HELD_OUT})
+        return variables
 
     @property
     def service_account(self) -> str | None:
-        """By which a cloud knows the pods."""
-        return self.spec.s3.service_account_name if self.spec.s3 else None
+        """By which a cloud knows the pods. A pod has one: that of the held-out store goes first."""
+        stores = (self.held_out, self.spec)
+        return next((s.s3.service_account_name for s in stores if s and s.s3 and s.s3.service_account_name), None)
 
-    def _of_claim(self, claim: ClaimStore) -> list[Object]:
-        def below(path: str) -> str:
-            return f"{claim.sub_path}/{path}" if claim.sub_path else path
+    @property
+    def _sides(self) -> tuple[_Side, ...]:
+        main = _Side(self.spec, _STORE, STORE_DIR, self.inputs, None if self.out_held_out else self.out)
+        if self.held_out is None:
+            return (main,)
+        claims = [one.persistent_volume_claim for one in (self.spec, self.held_out)]
+        # A claim that is mounted as two volumes of one pod may keep it waiting for ever (kubernetes #28502).
+        same = claims[0] is not None and claims[1] is not None and claims[0].claim_name == claims[1].claim_name
+        out = self.out if self.out_held_out else None
+        return main, _Side(self.held_out, _STORE if same else _HELD_OUT, HELD_OUT_DIR, self.held_out_inputs, out)
 
-        mounts: list[Object] = [
-            {"name": _STORE, "mountPath": f"{STORE_DIR}/{path}", "subPath": below(path), "readOnly": True}
-            for path in self.inputs
-        ]
-        if self.out is not None:
-            mounts.append({"name": _STORE, "mountPath": OUT_DIR, "subPath": below(self.out)})
-        return mounts
+
+def readable_by_plugins(store: ArtifactStoreSpec, held_out: ArtifactStoreSpec | None) -> bool:
+    """Whether a pod with a plugin's code can read the evaluation data. store: the one that such pods are given."""
+    apart = held_out or store
+    if apart.s3 is None:
+        return False
+    if held_out is None:
+        return True
+    if store.s3 is None:
+        return False
+    return _identity(store.s3) == _identity(apart.s3)
+
+
+def egress_labels(store: StoreMount) -> dict[str, str]:
+    """What the policy of an owner's tasks selects. It knows one store: pods of ours with another one go without."""
+    return {} if store.apart is not None else {EGRESS_LABEL: RESTRICTED}
 
 
 def secret_of(spec: ArtifactStoreSpec) -> str | None:
@@ -81,11 +168,19 @@ def secret_of(spec: ArtifactStoreSpec) -> str | None:
     return spec.s3.secret_ref.name if spec.s3 and spec.s3.secret_ref else None
 
 
-def _secret_env(s3: S3Store) -> list[Object]:
+def _identity(s3: S3Store) -> tuple[str | None, str | None]:
+    return s3.secret_ref.name if s3.secret_ref else None, s3.service_account_name
+
+
+def _json(model: Model) -> str:
+    return json.dumps(model.to_wire(), sort_keys=True, separators=(",", ":"))
+
+
+def _secret_env(s3: S3Store, names: Mapping[str, str]) -> list[Object]:
     if s3.secret_ref is None:
         return []
     env = []
-    for key, name in S3_SECRET_ENV.items():
+    for key, name in names.items():
         source: Object = {"name": s3.secret_ref.name, "key": key}
         if key in S3_OPTIONAL_KEYS:
             source["optional"] = True

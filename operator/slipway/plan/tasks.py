@@ -11,13 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from slipway.api.artifacts import ArtifactRef
+from slipway.api.artifacts import URI_PREFIX, ArtifactRef
 from slipway.api.base import Model
+from slipway.api.errors import ContractError
 from slipway.api.kinds import JOB, Key, Object
 from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.reports import Report
 from slipway.api.status import Failure, TaskRecord, TaskState
+from slipway.api.tasks import CompressTask
 from slipway.plan.digests import digest_of, short
-from slipway.plan.egress import EGRESS_LABEL, RESTRICTED, may_start
+from slipway.plan.egress import may_start
+from slipway.plan.inputs import is_inside
 from slipway.plan.jobpods import JobPods, image_id_of, own_job, pods_of
 from slipway.plan.lostnodes import lost_after, lost_pod
 from slipway.plan.outcomes import JobEnd, job_end, remaining, stuck_at, unheard_until
@@ -28,7 +32,7 @@ from slipway.plan.references import LOOK_AGAIN_AFTER
 from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of, why_rereading
 from slipway.plan.retry import OOM_KILLED, UNKNOWN, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.seen import Seen
-from slipway.plan.storemount import StoreMount
+from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 from slipway.plan.trouble import never_runs, why_pending
 
@@ -87,7 +91,13 @@ class Work:
     @property
     def digest(self) -> str:
         """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
-        return digest_of({"task": self.task.to_content(), "image": self.image})
+        apart = {"heldOut": held_out} if (held_out := self.store.apart) else {}
+        return digest_of({"task": self.task.to_content(), "image": self.image, **apart})
+
+    @property
+    def by_others(self) -> bool:
+        """Whether its pod runs the code of a plugin: figures that such a pod reports are claims, and are not kept."""
+        return isinstance(self.task, CompressTask)
 
     @property
     def out(self) -> str:
@@ -110,7 +120,8 @@ def follow_task(
     if record.job_uid is None:
         if live is None:
             made = Plan(create=(_job(parent, record, work, settings),))
-            return record, made if may_start(parent, work.store.spec, seen) else Plan()
+            may = work.store.apart is not None or may_start(parent, work.store.spec, seen)
+            return record, made if may else Plan()
         own_job(parent, live, _job(parent, record, work, settings), settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
     if live is None:
@@ -122,12 +133,12 @@ def follow_task(
     pods = remaining(live, pods, now)
     end = job_end(live, pods)
     if end is None:
-        return _going_on(record, live, pods, now)
+        return _going_on(record, work, live, pods, now)
     if (heard_at := unheard_until(live, pods, now)) is not None:
         return record, Plan(wake_at=heard_at)
     if end.silent:
         return _reread(parent, record, work, seen, settings, now, refused)
-    return _ended(record.model_copy(update={"image_id": image_id_of(pods)}), end, now), Plan()
+    return _ended(record.model_copy(update={"image_id": image_id_of(pods)}), work, end, now), Plan()
 
 
 def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Settings) -> JobPods:
@@ -288,13 +299,15 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
     return again, Plan()
 
 
-def _going_on(record: TaskRecord, job: Object, pods: Sequence[Object], now: datetime) -> tuple[TaskRecord, Plan]:
+def _going_on(
+    record: TaskRecord, work: Work, job: Object, pods: Sequence[Object], now: datetime
+) -> tuple[TaskRecord, Plan]:
     """The Job is not over; where its pod is lost with its Node, or can never run, it never will be."""
     failure = lost_pod(pods, now) or never_runs(pods)
     if failure is None:
         return record, Plan(wake_at=earliest((stuck_at(job), lost_after(pods, now))))
     gone = () if "deletionTimestamp" in job["metadata"] else (deletion(job),)
-    return _ended(record, JobEnd(False, failure=failure), now), Plan(delete=gone)
+    return _ended(record, work, JobEnd(False, failure=failure), now), Plan(delete=gone)
 
 
 def _reread(
@@ -311,26 +324,27 @@ def _reread(
     refused: why pods that are there are not believed; told where the store has no report either.
     """
     asked = Reread(record.job, record.job_uid or "", work.out, record.rereads, work.template)
-    answer, plan = follow_reread(parent, asked, work.store, seen, settings, now)
+    answer, plan = follow_reread(parent, asked, work.store.of_results(work.task), seen, settings, now)
     if isinstance(answer, int):
         return record.model_copy(update={"rereads": answer}), plan
     end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _ended(record, told_of(end, refused), now), plan
+    return _ended(record, work, told_of(end, refused), now), plan
 
 
-def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
+def _ended(record: TaskRecord, work: Work, end: JobEnd, now: datetime) -> TaskRecord:
     report = end.report
-    if end.succeeded and report is not None and report.outcome == "succeeded":
+    stray = misplaced(report, work.out)
+    if end.succeeded and report is not None and report.outcome == "succeeded" and stray is None:
         return record.model_copy(
             update={
                 "state": TaskState.SUCCEEDED,
                 "ended_at": now.replace(microsecond=0),
-                "artifact": report.artifact,
-                "metrics": report.metrics,
-                "counts": report.counts,
+                "artifact": _unmeasured(report.artifact) if work.by_others else report.artifact,
+                "metrics": None if work.by_others else report.metrics,
+                "counts": None if work.by_others else report.counts,
             }
         )
-    failure = end.failure or Failure(reason=UNKNOWN)
+    failure = stray or end.failure or Failure(reason=UNKNOWN)
     ran = now - record.started_at if record.started_at else timedelta(0)
     cause = POLICY.cause(failure)
     tally = POLICY.counted(Tally(disruptions=record.disruptions), cause, ran)
@@ -342,6 +356,23 @@ def _ended(record: TaskRecord, end: JobEnd, now: datetime) -> TaskRecord:
             "disruptions": tally.disruptions if POLICY.counter(cause) == "disruptions" else 0,
         }
     )
+
+
+def misplaced(report: Report | None, out: str) -> Failure | None:
+    """The failure of a pod that reports an artifact which does not lie in its own folder; None if it does.
+
+    The next step would mount what the report names.
+    """
+    artifact = report.artifact if report is not None else None
+    if artifact is None or is_inside(artifact.uri, f"{URI_PREFIX}{out}"):
+        return None
+    message = f"the pod reported an artifact at {artifact.uri}, outside of its own folder {URI_PREFIX}{out}"
+    return Failure(reason="Error", exception=ContractError.__name__, message=message)
+
+
+def _unmeasured(artifact: ArtifactRef | None) -> ArtifactRef | None:
+    """Without the size that a pod of others claims: it is measured by the first pod of ours that reads the files."""
+    return artifact.model_copy(update={"size_bytes": None}) if artifact is not None else None
 
 
 def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> Object:
@@ -358,7 +389,7 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
     )
     template = pod_template(
         [main],
-        labels={**parent.labels, ROLE_LABEL: work.name, EGRESS_LABEL: RESTRICTED},
+        labels={**parent.labels, ROLE_LABEL: work.name, **egress_labels(store)},
         store=store,
         task=task,
         placement=work.placement,

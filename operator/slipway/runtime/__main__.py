@@ -63,7 +63,7 @@ def finished(task: Task, pod: Pod) -> Report | None:
     if task.task not in SHARED:
         return None
     try:
-        artifact = pod.store.find(ARTIFACT)
+        artifact = pod.results.find(ARTIFACT)
     except ArtifactError as error:
         print(f"doing the work again: {error}", flush=True)
         return None

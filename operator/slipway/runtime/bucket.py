@@ -39,12 +39,14 @@ class Bucket:
         self._s3, self._keys, self._ca = s3, keys, ca
 
     @classmethod
-    def of(cls, s3: S3Store, environment: Mapping[str, str], scratch: Path) -> Bucket:
-        """By the variables of a pod."""
-        keys = {key: environment[name] for key, name in S3_SECRET_ENV.items() if environment.get(name)}
+    def of(
+        cls, s3: S3Store, environment: Mapping[str, str], scratch: Path, names: Mapping[str, str] = S3_SECRET_ENV
+    ) -> Bucket:
+        """By the variables of a pod. names: that of each key of the Secret."""
+        keys = {key: environment[name] for key, name in names.items() if environment.get(name)}
         if (bundle := keys.get("AWS_CA_BUNDLE")) is None:
             return cls(s3, keys)
-        ca = scratch / "slipway-store-ca.pem"
+        ca = scratch / f"{names['AWS_CA_BUNDLE']}.pem"
         ca.parent.mkdir(parents=True, exist_ok=True)
         ca.write_text(bundle)
         return cls(s3, keys, ca)

@@ -20,8 +20,8 @@ MAX_SLICES = 16
 
 def run(task: CompareTask, pod: Pod) -> Report:
     """Raises ArtifactError where the two were not made on the same samples."""
-    baseline = read_predictions(pod.read(task.baseline, State.PREDICTIONS))
-    candidate = read_predictions(pod.read(task.candidate, State.PREDICTIONS))
+    baseline = read_predictions(pod.copy(task.baseline, State.PREDICTIONS, held_out=True))
+    candidate = read_predictions(pod.copy(task.candidate, State.PREDICTIONS, held_out=True))
     return pod.succeeded(counts=count(baseline, candidate))
 
 

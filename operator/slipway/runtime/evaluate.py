@@ -1,7 +1,11 @@
-"""Run an ONNX classifier over a data set and keep what it said."""
+"""Run an ONNX classifier over a data set and keep what it said.
+
+The batches are drawn, in size and in company: a model that is right in one kind of batch alone is not right.
+"""
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +14,7 @@ from numpy.typing import NDArray
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import SATURATION, Report
-from slipway.api.tasks import EvaluateTask
+from slipway.api.tasks import MODEL_BYTES, EvaluateTask
 from slipway.runtime import kernels
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.pod import Pod
@@ -22,22 +26,33 @@ from slipway.sdk.plugin import Arrays
 if TYPE_CHECKING:
     import onnxruntime
 
-BATCH = 64
+MAX_BATCH = 64
+"""Samples of the largest batch that is drawn."""
+REPEATED = 512
+"""Samples, drawn at random, that are answered again: alone, and among others."""
+TOLERANCE = 0.02
+"""The share of these that may get another class. Dynamic quantization scales activations over the whole batch: near
+ties then depend on the neighbours, by some 0.5 % of the samples."""
+_RANDOM = random.SystemRandom()
+"""Nobody who makes a model can know in which batches it is going to be evaluated."""
 
 
 def run(task: EvaluateTask, pod: Pod) -> Report:
     """Raises ArtifactError for a model that is no classifier of the data."""
-    model = pod.read(task.model, State.ONNX)
-    data = pod.read(task.data.artifact, State.DATASET)
+    model = pod.copy(task.model, State.ONNX)
+    data = pod.copy(task.data.artifact, State.DATASET, held_out=True)
     arrays = read_arrays(data)
     graph = model.file(ONNX_FILE)
-    predicted = predict(open_session(graph), arrays)
+    session = open_session(graph)
+    predicted = predict(session, arrays)
+    refuse_batch_dependence(session, arrays, predicted)
     predictions = Predictions(predicted, arrays.targets, data.digest)
     metrics = {"accuracy": predictions.accuracy, "samples": float(len(predicted))}
     if kernels.int8_saturates():
         metrics[SATURATION] = round(kernels.saturation(graph, arrays.inputs), 6)
+    measured = {**metrics, MODEL_BYTES: float(model.size_bytes)}
     provenance = Provenance(task=task.task, parents=(model.digest, data.digest), metrics=metrics)
-    return pod.succeeded(write_predictions(pod.store, pod.own_artifact, predictions, provenance), metrics)
+    return pod.succeeded(write_predictions(pod.results, pod.own_artifact, predictions, provenance), measured)
 
 
 def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.int64]:
@@ -53,18 +68,56 @@ def predict(session: onnxruntime.InferenceSession, data: Arrays) -> NDArray[np.i
         raise ArtifactError(
             f"{taken[0].name!r} of the model is {kind}, and a data set gives FP32: cast it inside the graph"
         )
-    parts: list[NDArray[np.int64]] = []
-    for start in range(0, len(data.inputs), BATCH):
-        batch = data.inputs[start : start + BATCH]
-        scores = run_session(session, {taken[0].name: batch})[0]
-        if scores.ndim != 2 or len(scores) != len(batch):
-            raise ArtifactError(f"the model gives {scores.shape} for {len(batch)} samples, not one row of scores each")
-        if scores.shape[1] != data.classes:
+    answers = np.empty(len(data.inputs), np.int64)
+    order = np.array(_RANDOM.sample(range(len(data.inputs)), len(data.inputs)))
+    start = 0
+    while start < len(order):
+        chosen = order[start : start + _drawn_size()]
+        answers[chosen] = _classes(session, taken[0].name, data, chosen)
+        start += len(chosen)
+    return answers
+
+
+def refuse_batch_dependence(session: onnxruntime.InferenceSession, data: Arrays, answers: NDArray[np.int64]) -> None:
+    """Answer some samples once more, each alone and among other neighbours, and compare with the first answers.
+
+    A served request is answered in whatever batch Triton makes of it. Raises ArtifactError for a model that gives more
+    of them another class than TOLERANCE allows.
+    """
+    name = session.get_inputs()[0].name
+    chosen = np.array(_RANDOM.sample(range(len(answers)), min(REPEATED, len(answers))))
+    alone = np.concatenate([_classes(session, name, data, chosen[i : i + 1]) for i in range(len(chosen))])
+    size = min(len(chosen), _RANDOM.randint(2, MAX_BATCH))
+    among = np.concatenate([_classes(session, name, data, chosen[i : i + size]) for i in range(0, len(chosen), size)])
+    for other, others in ((alone, "alone"), (among, f"in batches of {size}")):
+        differ = np.flatnonzero(other != answers[chosen])
+        if len(differ) > max(1, TOLERANCE * len(chosen)):
+            first = differ[0]
             raise ArtifactError(
-                f"the model gives {scores.shape[1]} scores a sample, and the data has {data.classes} classes"
+                f"the model's answers depend on the batch: {len(differ)} of {len(chosen)} samples get another class"
+                f" {others} than in batches of 1 to {MAX_BATCH}, as sample {chosen[first]}: {other[first]} instead of"
+                f" {answers[chosen[first]]}; let no operator of the graph look at the batch's size or at other samples"
             )
-        if lost := int(np.isnan(scores).any(axis=1).sum()):  # argmax would take NaN for the largest
-            last = start + len(batch) - 1
-            raise ArtifactError(f"the model answers with NaN for {lost} of the samples {start} to {last}")
-        parts.append(scores.argmax(axis=1).astype(np.int64))
-    return np.concatenate(parts)
+
+
+def _drawn_size() -> int:
+    """1 to MAX_BATCH, each power of two as likely as the next."""
+    return int((MAX_BATCH + 1) ** _RANDOM.random())
+
+
+def _classes(
+    session: onnxruntime.InferenceSession, name: str, data: Arrays, chosen: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The classes of the chosen samples, in one batch."""
+    scores = run_session(session, {name: data.inputs[chosen]})[0]
+    if scores.ndim != 2 or len(scores) != len(chosen):
+        raise ArtifactError(f"the model gives {scores.shape} for {len(chosen)} samples, not one row of scores each")
+    if scores.shape[1] != data.classes:
+        raise ArtifactError(
+            f"the model gives {scores.shape[1]} scores a sample, and the data has {data.classes} classes"
+        )
+    lost = chosen[np.isnan(scores).any(axis=1)]
+    if len(lost):  # argmax would take NaN for the largest
+        raise ArtifactError(f"the model answers with NaN for {len(lost)} of {len(chosen)} samples, as sample {lost[0]}")
+    classes: NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
+    return classes

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
-from slipway.api.tasks import PackageTask
+from slipway.api.tasks import MODEL_BYTES, PackageTask
 from slipway.runtime.datasets import read_arrays
 from slipway.runtime.golden import SAMPLES, golden_requests, made_up
 from slipway.runtime.pod import Pod
@@ -31,8 +31,8 @@ from slipway.sdk.manifest import ONNX_FILE, Content, Provenance
 
 def run(task: PackageTask, pod: Pod) -> Report:
     """Raises ArtifactError for a graph that Triton could not serve, or data that does not fit it."""
-    model = pod.read(task.model, State.ONNX)
-    data = pod.read(task.data.artifact, State.DATASET) if task.data else None
+    model = pod.copy(task.model, State.ONNX)
+    data = pod.copy(task.data.artifact, State.DATASET, held_out=True) if task.data else None
     graph = model.file(ONNX_FILE)
     session = open_session(graph)
     inputs, outputs = tensors(session.get_inputs()), tensors(session.get_outputs())
@@ -45,7 +45,7 @@ def run(task: PackageTask, pod: Pod) -> Report:
         "golden/requests.json": golden_requests(task.name, session, outputs, samples, task.max_batch_size),
         "golden/probe.py": _served("probe.py"),
     }
-    artifact = pod.store.write(
+    artifact = pod.results.write(
         pod.own_artifact,
         Content(state=State.REPOSITORY, inputs=model.content.inputs, outputs=model.content.outputs),
         packed,
@@ -55,7 +55,7 @@ def run(task: PackageTask, pod: Pod) -> Report:
             parameters={"name": task.name, "maxBatchSize": task.max_batch_size},
         ),
     )
-    return pod.succeeded(artifact)
+    return pod.succeeded(artifact, {MODEL_BYTES: float(model.size_bytes)})
 
 
 def golden_inputs(inputs: tuple[Tensor, ...], data: Artifact) -> dict[str, NDArray[Any]]:

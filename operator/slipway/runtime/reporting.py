@@ -22,6 +22,6 @@ def publish(report: Report, pod: Pod) -> None:
     if not pod.out_uri or (report.error is not None and report.error.exception in _OF_THE_STORE):
         return
     try:
-        pod.store.write_report(f"{pod.job_uid}-{pod.index}", data)
+        pod.results.write_report(f"{pod.job_uid}-{pod.index}", data)
     except (OSError, StoreError) as error:
         print(f"the report could not be written to the store: {error}", flush=True)

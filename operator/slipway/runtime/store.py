@@ -14,7 +14,7 @@ from typing import Protocol
 
 from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.reports import MAX_REPORT_BYTES
-from slipway.sdk.artifact import Artifact, read_artifact
+from slipway.sdk.artifact import Artifact, copy_artifact, read_artifact
 from slipway.sdk.manifest import MANIFEST, Content, Provenance
 from slipway.sdk.write import write_artifact
 
@@ -29,6 +29,9 @@ class Store(Protocol):
 
         Raises InputMissing if the store has no manifest there.
         """
+
+    def copy(self, path: str, digest: str, target: Path) -> Artifact:
+        """The same as a folder that nobody else can change: the target, or one that is this pod's own already."""
 
     def find(self, name: str) -> Artifact | None:
         """What lies whole under a name of the task's own folder; None where nothing does. A broken one raises."""
@@ -58,12 +61,10 @@ class FolderStore:
     out: Path
 
     def read(self, path: str, digest: str) -> Artifact:
-        folder = self.root / path
-        if not folder.resolve().is_relative_to(self.root.resolve()):
-            raise ArtifactError(f"{path} leads out of the store by a link")
-        if not (folder / MANIFEST).exists():
-            raise missing(path)
-        return read_artifact(folder, digest)
+        return read_artifact(self._folder(path), digest)
+
+    def copy(self, path: str, digest: str, target: Path) -> Artifact:
+        return copy_artifact(self._folder(path), target, digest)
 
     def find(self, name: str) -> Artifact | None:
         folder = self.out / name
@@ -88,3 +89,11 @@ class FolderStore:
         found = sorted((self.root / folder / REPORTS_DIR).glob(f"{job_uid}-*.json"))
         plain = [path for path in found if not path.is_symlink() and path.stat().st_size <= MAX_REPORT_BYTES]
         return {path.stem: path.read_bytes() for path in plain}
+
+    def _folder(self, path: str) -> Path:
+        folder = self.root / path
+        if not folder.resolve().is_relative_to(self.root.resolve()):
+            raise ArtifactError(f"{path} leads out of the store by a link")
+        if not (folder / MANIFEST).exists():
+            raise missing(path)
+        return folder

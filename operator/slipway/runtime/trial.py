@@ -73,8 +73,11 @@ def tried(plugin: Compression[Any], name: str, order: TrialOrder, out: Path) -> 
 
 def pod_in(store: Path, out: Path) -> Pod:
     """What a pod finds whose store is the one folder, and which leaves its result in the other."""
+    folder = FolderStore(store, out)
     return Pod(
-        store=FolderStore(store, out),
+        store=folder,
+        held_out=folder,
+        results=folder,
         out=out,
         output=out / "output",
         scratch=out / "scratch",

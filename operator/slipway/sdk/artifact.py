@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,11 @@ from slipway.api.errors import ArtifactError
 from slipway.sdk.manifest import MANIFEST, Content, FileEntry, Manifest, digest_of
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+COPY_BYTES = 1024 * 1024
+"""What a copy has in memory."""
+_ANY = "0" * 64
+"""Stands for the hash of a file whose own is not known: the manifest's."""
+_new_hash = hashlib.sha256
 _MODEL_SUFFIXES = (".safetensors", ".onnx")
 
 
@@ -74,6 +80,27 @@ def read_artifact(path: Path, digest: str | None = None, *, verify_bytes: bool =
     return Artifact(path=path, manifest=manifest, digest=found)
 
 
+def copy_artifact(source: Path, target: Path, digest: str) -> Artifact:
+    """A copy of the artifact in a folder, verified as it is made; the source is read once.
+
+    The source may change at any moment: what counts is the bytes that were written to the copy. Files that the manifest
+    does not name are left. Raises ArtifactError as `read_artifact` does; target: what lies there is written over.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    _copy_file(source, MANIFEST, target, FileEntry(sha256=_ANY, size=MAX_MANIFEST_BYTES))
+    manifest, found = read_manifest(target / MANIFEST)
+    if found != digest:
+        raise ArtifactError(f"{source} holds {found}, not {digest}: something else was written there")
+    problems = [
+        problem
+        for name, entry in sorted(manifest.content.files.items())
+        if (problem := _copy_file(source, name, target, entry))
+    ]
+    if problems:
+        raise ArtifactError(f"{source} is not what its manifest says: {'; '.join(problems)}")
+    return Artifact(path=target, manifest=manifest, digest=found)
+
+
 def read_manifest(path: Path) -> tuple[Manifest, str]:
     """A manifest and the digest of the artifact that it speaks of. Raises ArtifactError where it is none."""
     if path.is_symlink() or not path.is_file():
@@ -86,6 +113,38 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
         return manifest, digest_of(raw["content"])  # of what lies there, so that unknown fields count too
     except (ValueError, ValidationError, RecursionError) as error:
         raise ArtifactError(f"{path} is not a manifest: {error}") from error
+
+
+def _copy_file(source: Path, name: str, target: Path, entry: FileEntry) -> str | None:
+    """Copy one file by chunks; returns what differs from its entry, None if nothing does. What differs is removed."""
+    try:
+        # O_NONBLOCK: a named pipe must not hold the pod up.
+        handle = os.open(source / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} is not a plain file ({error.strerror})"
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return f"{name} is not a plain file"
+    path, sha, size = target / name, _new_hash(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(handle, "rb", buffering=0) as stream, path.open("wb") as copy:
+        while size <= entry.size and (chunk := stream.read(COPY_BYTES)):
+            sha.update(chunk)
+            copy.write(chunk)
+            size += len(chunk)
+    problem = None
+    if entry.sha256 == _ANY:
+        return None
+    if size != entry.size:
+        found = size if size < entry.size else "more"
+        problem = f"{name} has {found} bytes instead of {entry.size}"
+    elif sha.hexdigest() != entry.sha256:
+        problem = f"{name} has other bytes than its sha256 says"
+    if problem is not None:
+        path.unlink()
+    return problem
 
 
 def _differences(root: Path, files: dict[str, FileEntry], verify_bytes: bool) -> list[str]:

@@ -53,6 +53,21 @@ def test_a_task_mounts_what_it_refers_to(task: Model, folders: list[str]) -> Non
     assert list(inputs_of(task)) == folders
 
 
+class Several(Model):
+    first: ArtifactRef
+    second: ArtifactRef
+    third: ArtifactRef
+    fourth: ArtifactRef
+    fifth: ArtifactRef
+
+
+def test_the_inputs_of_some_fields_come_in_the_order_of_the_task() -> None:
+    """Taken in the order of a set, the mounts of a Job would differ from process to process."""
+    names = list(Several.model_fields)
+    task = Several(**{name: ref(name) for name in names})
+    assert list(inputs_of(task, frozenset(names[1:]))) == names[1:]
+
+
 def test_what_parameters_refer_to_is_mounted_too() -> None:
     teacher = {"uri": "store:///models/teacher", "digest": DIGEST, "temperature": 2}
     task = compress("m", params={"deep": [{"teacher": teacher}]})

@@ -23,7 +23,7 @@ def failed_store() -> Object:
 
 def test_a_store_that_is_ready_is_used() -> None:
     found = ready_store(Snapshot([bucket_store()]), NAMESPACE, "default")
-    assert found.to_wire() == {"s3": S3, "networks": []}
+    assert found.to_wire() == {"s3": S3, "networks": [], "heldOut": False}
 
 
 @pytest.mark.parametrize(("objects", "reason"), [((), "StoreNotFound"), ((store(ready=False),), "StoreNotReady")])

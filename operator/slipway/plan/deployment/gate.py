@@ -65,6 +65,7 @@ def judge(
     data: str,
     saturation: float | None = None,
     image_id: str | None = None,
+    held_out_readable: bool = False,
 ) -> GateResult:
     """What the gate decides on these counts.
 
@@ -72,6 +73,7 @@ def judge(
     data: digest of the evaluation data that was counted on.
     saturation: what the candidate's evaluation measured of it; None where the kernels are exact.
     image_id: what the kubelet calls the image that compared.
+    held_out_readable: whether plugins could read the evaluation data.
     """
     bound = 0.0 if same_model else drop_bound(counts.n, counts.lost, counts.gained, gate.confidence)
     of = max(counts.n, 1)
@@ -87,6 +89,7 @@ def judge(
         data=data,
         saturation=None if saturation is None else min(max(saturation, 0.0), 1.0),
         image_id=image_id,
+        held_out_readable=held_out_readable,
     )
 
 
@@ -99,6 +102,7 @@ def rejudged(result: GateResult, gate: Gate) -> GateResult:
         data=result.data,
         saturation=result.saturation,
         image_id=result.image_id,
+        held_out_readable=result.held_out_readable,
     )
 
 

@@ -33,7 +33,7 @@ from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.parent import NAME_CONFLICT, Parent
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Plan, Refusal, Settings
-from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
+from slipway.plan.references import FOR_EVALUATION, LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
 from slipway.plan.seen import Seen
 
 
@@ -170,7 +170,9 @@ def _made(
         return answer
     store_of = known_store if revision.tasks else ready_store
     store = store_of(seen, parent.namespace, spec.store)
-    pipeline = Pipeline(parent.name, spec, source, store, settings, ledger)
+    apart = spec.evaluation.store if spec.evaluation else None
+    held_out = store_of(seen, parent.namespace, apart, FOR_EVALUATION) if apart else None
+    pipeline = Pipeline(parent.name, spec, source, store, settings, ledger, held_out)
     return pipeline.prove(revision) if revision.repository else pipeline.make(revision, plugins_in(seen))
 
 

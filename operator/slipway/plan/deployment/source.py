@@ -8,7 +8,7 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.datasource import DataSource
 from slipway.api.errors import SpecError
 from slipway.api.kinds import TRAINING_JOB
-from slipway.api.modeldeployment import ModelDeploymentSpec, ModelDeploymentStatus
+from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.standing import Stuck
 from slipway.plan.digests import digest_of
@@ -84,14 +84,28 @@ def _plain(data: DataSource) -> DataSource:
 def step_data(spec: ModelDeploymentSpec, source: Source) -> DataSource | None:
     """What steps are calibrated and fine-tuned with; None where nobody names any.
 
-    Raises SpecError where it is what the result is to be proven on.
+    Raises SpecError if it is what the result is evaluated on, or if the model was trained with that.
     """
     data = spec.compression.data or source.train
-    if data and spec.compression.steps and spec.evaluation and data_digest(data) == data_digest(spec.evaluation.data):
-        owner = "spec.compression.data" if spec.compression.data else f"the train data of {source.named}"
-        problem = f"is {owner}: what steps have seen proves nothing"
-        raise SpecError("spec.evaluation.data", problem, "name held-out data")
+    seen_before = {"spec.compression.data": spec.compression.data, f"the train data of {source.named}": source.train}
+    if spec.evaluation and spec.compression.steps:
+        held_out = data_digest(spec.evaluation.data)
+        for owner, one in seen_before.items():
+            if one is not None and data_digest(one) == held_out:
+                raise overlap(f"is {owner}")
     return data
+
+
+def overlap(problem: str) -> SpecError:
+    """The error of evaluation data that something before the evaluation reads, or could read."""
+    message = f"{problem}: evaluation data must not overlap with training or calibration data"
+    return SpecError("spec.evaluation.data", message, "name held-out data, in a folder of its own")
+
+
+def evaluation_digest(evaluation: Evaluation) -> str:
+    """Of the evaluation data, and of the store that is kept for it: without one, others could have read the data."""
+    digest = data_digest(evaluation.data)
+    return digest if evaluation.store is None else digest_of({"data": digest, "store": evaluation.store})
 
 
 def data_digest(data: DataSource) -> str:

@@ -37,6 +37,7 @@ from slipway.plan.references import NotYet, known_pool, known_store, placement_o
 from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of, why_rereading
 from slipway.plan.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
 from slipway.plan.storemount import StoreMount, secret_of
+from slipway.plan.tasks import misplaced
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline, pending_deadline
@@ -284,6 +285,10 @@ def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
 def _closed(round_: Round, attempt: Attempt, end: JobEnd, pods: Sequence[Object]) -> Followed:
     report = end.report
     attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
+    if round_.spec.image is not None and end.succeeded:
+        report = None  # it is sealed by a pod of ours, and until then nothing is known of it
+    if end.succeeded and (stray := misplaced(report, folder(round_.parent, attempt.number))) is not None:
+        return Followed(failed(attempt, stray, round_.now))
     if end.succeeded and (report is None or report.outcome == "succeeded"):
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
     if report is not None and report.outcome == "failed":

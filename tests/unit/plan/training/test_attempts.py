@@ -198,9 +198,18 @@ def test_the_report_of_a_job_that_vanished_is_read_from_the_store() -> None:
     assert world.phase == "Running"
     assert tasks_of(world) == ["reread"]
     assert world.attempts[0]["rereads"] == 1
-    world.task_ends(succeeded(artifact("trained")))
+    trained = artifact("trained", folder="training/uid-of-digits/1")
+    world.task_ends(succeeded(trained))
     assert row(world) == ("Succeeded", {"Ready", "Complete"})
-    assert world.status(world.key)["artifact"] == artifact("trained")
+    assert world.status(world.key)["artifact"] == trained
+
+
+@pytest.mark.parametrize("elsewhere", ["steps/" + "a" * 64, "training/uid-of-digits/10", "training/uid-of-digits/1x"])
+def test_an_artifact_outside_of_the_attempts_own_folder_fails_the_attempt(elsewhere: str) -> None:
+    """What reads the artifact next would mount whatever folder the report names."""
+    world = TrainingWorld().plan().pods_run().succeeds(succeeded(artifact("x", folder=elsewhere)))
+    assert world.attempts[0]["outcome"] == "Failed"
+    assert f"store:///{elsewhere}/x, outside of its own folder" in world.attempts[0]["failure"]["message"]
 
 
 def test_a_vanished_job_without_a_whole_report_is_lost_and_counts() -> None:

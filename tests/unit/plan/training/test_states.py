@@ -190,9 +190,9 @@ def test_an_image_of_the_users_is_sealed_after_it_has_succeeded() -> None:
     assert row(world) == ("Running", {"Reconciling", "Running"})
     assert world.says("Running").startswith("True Sealing")
     assert tasks_of(world) == ["seal"]
-    world.task_ends(succeeded(artifact("sealed"), {"accuracy": 0.9}))
+    world.task_ends(succeeded(artifact("sealed", folder="training/uid-of-digits/1"), {"accuracy": 0.9}))
     assert row(world) == ("Succeeded", {"Ready", "Complete"})
-    assert world.status(world.key)["artifact"] == artifact("sealed")
+    assert world.status(world.key)["artifact"] == artifact("sealed", folder="training/uid-of-digits/1")
     assert world.status(world.key)["metrics"] == {"accuracy": 0.9}
 
 
