@@ -42,7 +42,7 @@ def referenced(obj: Object) -> Iterator[Key]:
         yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default")
         yield from _keys(GPU_POOL, "", *_items(_at(spec, "pools")))
     elif kind == MODEL_DEPLOYMENT.kind:
-        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default")
+        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default", _at(spec, "evaluation", "store"))
         yield from _keys(TRAINING_JOB, namespace, _at(spec, "model", "trainingJob"))
         steps = _items(_at(spec, "compression", "steps"))
         yield from _keys(COMPRESSION_PLUGIN, "", *(_at(step, "plugin") for step in steps))
