@@ -16,8 +16,8 @@ from demo.kubectl import Kubectl
 from slipway.api.tasks import STORE_DIR
 
 _PROGRAM = """
-import json, pathlib, sys
-import numpy as np, onnxruntime
+import json, math, pathlib, sys
+import numpy as np, onnx, onnxruntime
 from safetensors.numpy import load_file
 
 store, data, *models = map(pathlib.Path, sys.argv[1:])
@@ -27,12 +27,16 @@ options.intra_op_num_threads = 1
 arrays = load_file(next(data.glob("*.safetensors")))
 inputs = arrays["inputs"].astype(np.float32) * np.float32(1 / 255)
 
-def answers(model):
+def found(model):
     graph = next((store / model).rglob("model.onnx"))
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: inputs})[0].tolist()
+    outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0].tolist()
+    weights = [(one.data_type, math.prod(one.dims)) for one in onnx.load(graph).graph.initializer]
+    int8 = sum(size for kind, size in weights if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8))
+    int8_share = int8 / sum(size for _, size in weights)
+    return {"outputs": outputs, "bytes": graph.stat().st_size, "int8_share": int8_share}
 
-print(json.dumps({"targets": arrays["targets"].tolist(), "outputs": [answers(model) for model in models]}))
+print(json.dumps({"targets": arrays["targets"].tolist(), "models": [found(model) for model in models]}))
 """
 
 
@@ -46,11 +50,16 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """targets: [N] true classes; outputs, pruned: [N, classes] of the packed and of the pruned model, in that order."""
+    """What the packed and the pruned model are. targets: [N] true classes; outputs, pruned: [N, classes].
+
+    int8_share: of the numbers in the packed graph, those that are 8-bit integers. pruned_bytes: size of the ONNX file.
+    """
 
     targets: NDArray[np.int64]
     outputs: NDArray[np.float32]
     pruned: NDArray[np.float32]
+    int8_share: float
+    pruned_bytes: int
 
 
 def compute_reference(kubectl: Kubectl, places: Places, *, image: str, claim: str) -> Reference:
@@ -72,8 +81,9 @@ def compute_reference_here(store: Path, places: Places) -> Reference:
 
 def _read(said: str) -> Reference:
     raw = json.loads(said.splitlines()[-1])  # onnxruntime may warn before it
-    packed, pruned = (np.asarray(outputs, np.float32) for outputs in raw["outputs"])
-    return Reference(np.asarray(raw["targets"], np.int64), packed, pruned)
+    packed, pruned = raw["models"]
+    outputs, before = (np.asarray(model["outputs"], np.float32) for model in (packed, pruned))
+    return Reference(np.asarray(raw["targets"], np.int64), outputs, before, packed["int8_share"], pruned["bytes"])
 
 
 def _pod(name: str, args: list[str], image: str, claim: str) -> dict[str, Any]:
