@@ -60,7 +60,7 @@ def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterato
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
         said = named(verdict.message, outlook.names)
         cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
-        if cure and verdict.reason == "StoreNotFound" and obj["spec"].get("store") == DEFAULT_STORE:
+        if cure and field == "spec.store" and obj["spec"].get("store") == DEFAULT_STORE:
             cure = f"; `slipway run` makes this one itself{cure}"
         yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{cure}"
 

@@ -22,6 +22,7 @@ from slipway.api.kinds import (
     Object,
 )
 from slipway.local.volumes import Sources
+from slipway.reconcile.references import stores_of
 from slipway.sdk.plugin import BrokenPlugin
 
 SOURCES = ("ConfigMap", "Secret")
@@ -136,7 +137,7 @@ def _training(obj: Object, offer: Offer) -> Iterator[Refusal]:
     if spec.get("image"):
         cure = "take it out, and install what it holds into this Python environment"
         yield Refusal(obj, "spec.image", "without a cluster no image is run", cure)
-    yield from _named_store(obj, offer)
+    yield from _named_stores(obj, offer)
     for number, name in enumerate(spec.get("pools", ())):
         yield from _pool(obj, f"spec.pools[{number}]", name, offer)
     template = spec.get("podTemplate", {})
@@ -150,7 +151,7 @@ def _training(obj: Object, offer: Offer) -> Iterator[Refusal]:
 
 def _deployment(obj: Object, offer: Offer) -> Iterator[Refusal]:
     spec, namespace = obj["spec"], obj["metadata"]["namespace"]
-    yield from _named_store(obj, offer)
+    yield from _named_stores(obj, offer)
     job = spec["model"].get("trainingJob")
     if job and not offer.has(TRAINING_JOB, namespace, job):
         problem = f'neither a file nor the state folder has a TrainingJob "{job}" of namespace {namespace}'
@@ -169,12 +170,11 @@ def _deployment(obj: Object, offer: Offer) -> Iterator[Refusal]:
     yield from _template(obj, "spec.serving.podTemplate", spec.get("serving", {}).get("podTemplate", {}), offer)
 
 
-def _named_store(obj: Object, offer: Offer) -> Iterator[Refusal]:
-    name = obj["spec"].get("store", "default")
-    if not offer.has(ARTIFACT_STORE, obj["metadata"]["namespace"], name):
-        yield Refusal(
-            obj, "spec.store", f'no file has an ArtifactStore "{name}"', "add its file, or take the field out"
-        )
+def _named_stores(obj: Object, offer: Offer) -> Iterator[Refusal]:
+    for use, name in stores_of(obj):
+        if not offer.has(ARTIFACT_STORE, obj["metadata"]["namespace"], name):
+            problem = f'no file has an ArtifactStore "{name}"'
+            yield Refusal(obj, use.field, problem, "add its file, or take the field out")
 
 
 def _pool(obj: Object, field: str, name: str, offer: Offer) -> Iterator[Refusal]:

@@ -100,10 +100,11 @@ def gate_of(spec: ModelDeploymentSpec) -> str | None:
     """What must be shown before a revision serves."""
     if spec.evaluation is None:
         return None
-    gate = spec.evaluation.gate
+    gate, store = spec.evaluation.gate, spec.evaluation.store
+    where = f" in ArtifactStore {store}" if store else ""
     return (
         f"{gate.metric} at most {gate.max_drop:g} below the uncompressed model's, with confidence {gate.confidence:g},"
-        f" on {data_of(spec.evaluation.data)}; taken to pass"
+        f" on {data_of(spec.evaluation.data)}{where}; taken to pass"
     )
 
 

@@ -78,10 +78,11 @@ def _short(value: object) -> str:
 
 def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
     store = ArtifactStore.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+    kept = "; kept for evaluation data" if store.spec.held_out else ""
     if (claim := store.spec.persistent_volume_claim) is not None:
-        yield Node(f"on claim {claim.claim_name}")
+        yield Node(f"on claim {claim.claim_name}{kept}")
     elif store.spec.s3 is not None:
-        yield Node(f"in bucket {store.spec.s3.bucket}")
+        yield Node(f"in bucket {store.spec.s3.bucket}{kept}")
     yield from _tasks(outlook, key, [store.status.check] if store.status.check else [], {})
 
 

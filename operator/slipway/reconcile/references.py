@@ -24,6 +24,7 @@ from slipway.api.kinds import (
     selector_text,
 )
 from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
 from slipway.plan.seen import carries
 
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
@@ -39,16 +40,23 @@ def referenced(obj: Object) -> Iterator[Key]:
     """The objects that this one names and its planner reads. Lenient: a bad spec names nothing."""
     kind, namespace, spec = obj["kind"], obj["metadata"].get("namespace", ""), obj.get("spec")
     if kind == TRAINING_JOB.kind:
-        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default")
+        yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
         yield from _keys(GPU_POOL, "", *_items(_at(spec, "pools")))
     elif kind == MODEL_DEPLOYMENT.kind:
-        yield from _keys(ARTIFACT_STORE, namespace, _at(spec, "store") or "default", _at(spec, "evaluation", "store"))
+        yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
         yield from _keys(TRAINING_JOB, namespace, _at(spec, "model", "trainingJob"))
         steps = _items(_at(spec, "compression", "steps"))
         yield from _keys(COMPRESSION_PLUGIN, "", *(_at(step, "plugin") for step in steps))
         yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
     elif kind == ARTIFACT_STORE.kind:
         yield from _keys(PVC, namespace, _at(spec, "persistentVolumeClaim", "claimName"))
+
+
+def stores_of(obj: Object) -> Iterator[tuple[StoreUse, str]]:
+    """The ArtifactStores that a TrainingJob or a ModelDeployment names, and what for; lenient as `referenced` is."""
+    spec = obj.get("spec")
+    named = ((FOR_ALL, _at(spec, "store") or "default"), (FOR_EVALUATION, _at(spec, "evaluation", "store")))
+    return ((use, name) for use, name in named if isinstance(name, str) and name)
 
 
 def _keys(kind: Kind, namespace: str, *names: object) -> Iterator[Key]:

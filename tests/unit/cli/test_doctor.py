@@ -15,7 +15,18 @@ from typer.testing import Result
 from slipway.api.crds import RESOURCES, crd
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, POD, Object
 from slipway.local.supply import installed_plugins
-from support.builders import DIGEST, T0, claim, pool, resource, store, wire_time
+from support.builders import (
+    DIGEST,
+    HELD_OUT,
+    T0,
+    claim,
+    model_deployment,
+    pool,
+    resource,
+    store,
+    training_job,
+    wire_time,
+)
 from support.kubehttp import KubeHttp
 
 Slipway = Callable[..., Result]
@@ -100,6 +111,18 @@ def test_a_healthy_cluster_is_well_in_every_respect(slipway: Slipway, patient: P
     }  # fmt: skip
 
 
+def test_a_store_in_its_right_use_is_well_and_what_is_ready_needs_none(slipway: Slipway, patient: Patient) -> None:
+    apart = store("held-out")
+    patient.objects["held-out"] = {**apart, "spec": {**apart["spec"], "heldOut": True}}
+    patient.objects["deployment"] = evaluated_in("held-out")
+    patient.objects["done"] = training_job("done", store="gone", status={"conditions": [ready()]})
+    assert {level for _, level, _ in examined(slipway, patient, 0)} == {"ok"}
+
+
+def ready() -> Object:
+    return {"type": "Ready", "status": "True", "reason": "Succeeded", "lastTransitionTime": wire_time(T0)}
+
+
 def test_people_read_a_table(slipway: Slipway, patient: Patient) -> None:
     lines = slipway(patient.server(), "doctor").stdout.splitlines()
     assert lines[0].split() == ["CHECK", "RESULT", "WHAT"]
@@ -154,6 +177,11 @@ def bucket(condition: str) -> Object:
     return resource(ARTIFACT_STORE, "default", status=status, s3={"bucket": "models", "secretRef": {"name": "keys"}})
 
 
+def evaluated_in(store: str) -> Object:
+    """A ModelDeployment whose evaluation data lies in that store."""
+    return model_deployment(evaluation={**HELD_OUT, "store": store})
+
+
 def other_version() -> Object:
     body = copy.deepcopy(installed_plugins()[0]["quantize-int8"])
     body["spec"]["version"] = "0.9"
@@ -192,6 +220,18 @@ ILL = {
     ),
     "no store": (set_object("store", None), "stores", "fail", "namespace team has no ArtifactStore"),
     "no claim": (set_object("claim", None), "stores", "fail", "default: there is no PersistentVolumeClaim artifacts"),
+    "a store that is named and not there": (
+        set_object("deployment", model_deployment(store="other")), "stores", "fail",
+        'ModelDeployment digits: spec.store: there is no ArtifactStore "other"; create it',
+    ),
+    "a store for evaluation data that is not there": (
+        set_object("deployment", evaluated_in("held-out")), "stores", "fail",
+        'ModelDeployment digits: spec.evaluation.store: there is no ArtifactStore "held-out"; create it',
+    ),
+    "a store for evaluation data that is open to all pods": (
+        set_object("deployment", evaluated_in("default")), "stores", "fail",
+        'spec.evaluation.store: ArtifactStore "default" is open to all pods; name a store with spec.heldOut: true',
+    ),
     "a claim for one node": (set_object("claim", claim(modes=("ReadWriteOnce",))), "stores", "fail", "ReadWriteOnce"),
     "a claim that is not bound": (
         set_object("claim", {**claim(), "status": {"phase": "Pending"}}), "stores", "warn", "is Pending, not Bound",

@@ -187,3 +187,58 @@ def test_a_bucket_is_tried_by_a_pod_before_anything_else(tmp_path: Path) -> None
         "lists, reads and writes the bucket",
     ]
     assert "+ ModelDeployment digits: will be Ready" in lines
+
+
+APART = """\
+apiVersion: slipway.dev/v1alpha1
+kind: ArtifactStore
+metadata: {name: apart}
+spec:
+  heldOut: true
+  persistentVolumeClaim: {claimName: slipway-store}
+"""
+
+
+def evaluated_in(store: str, folder: Path) -> Path:
+    """The example's deployment, with its evaluation data in that store."""
+    text = (DIGITS / "deployment.yaml").read_text().replace("  evaluation:\n", f"  evaluation:\n    store: {store}\n")
+    (path := folder / "deployment.yaml").write_text(text)
+    return path
+
+
+def test_evaluation_data_in_a_store_of_its_own_is_planned_there(tmp_path: Path) -> None:
+    (tmp_path / "apart.yaml").write_text(APART)
+    lines = tree(*RECIPE[:4], "-f", str(tmp_path / "apart.yaml"), "-f", str(evaluated_in("apart", tmp_path)))
+    assert "+ ModelDeployment digits: will be Ready" in lines
+    assert "on claim slipway-store; kept for evaluation data" in lines
+    assert [line for line in lines if line.startswith("gate: ") and " on digits (test) in ArtifactStore apart;" in line]
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (
+            "apart",
+            'StoreNotFound: spec.evaluation.store: there is no ArtifactStore "apart" in this namespace; create it',
+        ),
+        (
+            "default",
+            'StoreMisused: spec.evaluation.store: ArtifactStore "default" is open to all pods; name a store with',
+        ),
+    ],
+)
+def test_a_store_for_evaluation_data_that_is_missing_or_open_is_told_where_it_is_named(
+    store: str, said: str, tmp_path: Path
+) -> None:
+    path = evaluated_in(store, tmp_path)
+    result = plan(*RECIPE[:4], "-f", str(path), code=1)
+    line = path.read_text().splitlines().index(f"    store: {store}") + 1
+    assert f"error: {path}:{line}:5: ModelDeployment digits: {said}" in result.stderr
+
+
+def test_a_run_is_said_to_make_the_default_store_and_no_store_for_evaluation_data(tmp_path: Path) -> None:
+    made = "; `slipway run` makes this one itself"
+    assert made in plan("-f", str(DIGITS / "training.yaml"), code=1).stderr
+    result = plan(*RECIPE[:4], "-f", str(evaluated_in("apart", tmp_path)), code=1)
+    assert "if the cluster has it: name its file too" in result.stderr
+    assert made not in result.stderr

@@ -57,6 +57,11 @@ def _placed(obj: Object) -> Object:
 VOLUME = {"volumes": [{"name": "code", "configMap": {"name": "code"}}]}
 CASES: dict[str, tuple[Object, str]] = {
     "an image": (a_training(image="mine:1"), "spec.image"),
+    "a store that no file has": (a_training(store="other"), "spec.store"),
+    "a store for evaluation data that no file has": (
+        a_deployment(model={"stored": {}}, evaluation={"store": "held-out"}),
+        "spec.evaluation.store",
+    ),
     "a pool that no file has": (a_training(pools=["gpu"]), "spec.pools[0]"),
     "a node selector": (a_training(podTemplate={"nodeSelector": {"a": "b"}}), "spec.podTemplate.nodeSelector"),
     "a service account": (a_training(podTemplate={"serviceAccountName": "a"}), "spec.podTemplate.serviceAccountName"),

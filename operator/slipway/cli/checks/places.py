@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slipway.api.errors import Forbidden
+from slipway.api.errors import Forbidden, SpecError
 from slipway.api.findings import Finding
 from slipway.api.gpupool import GPUPool
-from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, POD, PVC, Object
+from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, PVC, TRAINING_JOB, Object
 from slipway.cli.checks.asking import Asked, counted
 from slipway.cli.exits import CommandError
 from slipway.cli.present import settings_of
 from slipway.cli.together import together
+from slipway.plan.references import NotYet, known_store
+from slipway.plan.seen import Seen, Snapshot
 from slipway.plan.store import SHARED_MODE
 from slipway.preview.outlook import verdict_of
-from slipway.reconcile.references import MANAGED
+from slipway.reconcile.references import MANAGED, stores_of
 
 _WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
 
 async def stores(asked: Asked) -> list[Finding]:
-    """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered."""
-    found, claims = await together((asked.list(ARTIFACT_STORE), asked.list(PVC)))
+    """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered.
+
+    Those that are named and not there, or not for what they are named for, too.
+    """
+    kinds = (ARTIFACT_STORE, PVC, TRAINING_JOB, MODEL_DEPLOYMENT)
+    found, claims, jobs, deployments = await together(tuple(asked.list(kind) for kind in kinds))
     if not found:
         what = f"namespace {asked.namespace} has no ArtifactStore"
         cure = "create one named default: see examples/digits/store.yaml; or set `defaultStore` of the chart's values"
         return [Finding("stores", "fail", what, cure)]
     by_name = {claim["metadata"]["name"]: claim for claim in claims}
-    return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found]
+    seen = Snapshot(found)
+    misnamed = [finding for user in (*jobs, *deployments) for finding in _misnamed(user, seen)]
+    return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found] + misnamed
+
+
+def _misnamed(user: Object, seen: Seen) -> Iterator[Finding]:
+    """What a resource that is not Ready names in vain."""
+    if verdict_of(user).state == "ready":
+        return
+    for use, name in stores_of(user):
+        what = f"{user['kind']} {user['metadata']['name']}: {use.field}"
+        try:
+            known_store(seen, user["metadata"]["namespace"], name, use)
+        except NotYet:
+            yield Finding("stores", "fail", f'{what}: there is no ArtifactStore "{name}"', "create it, or name another")
+        except SpecError as error:
+            yield Finding("stores", "fail", f"{what}: {error.problem}", error.cure)
 
 
 def _bucket(store: Object) -> Finding:
