@@ -5,6 +5,7 @@ The batches are drawn, in size and in company: a model that is right in one kind
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,12 @@ MAX_BATCH = 64
 """Samples of the largest batch that is drawn."""
 REPEATED = 512
 """Samples, drawn at random, that are answered again: alone, and among others."""
-TOLERANCE = 0.02
+TOLERANCE = 0.05
 """The share of these that may get another class. Dynamic quantization scales activations over the whole batch: near
-ties then depend on the neighbours, by some 0.5 % of the samples."""
+ties then depend on the neighbours, up to 3 % of the samples as measured (docs/decisions/0013)."""
+DEVIATIONS = 3.0
+"""Ties fall to the right class as often as from it. More right answers may get lost than are won by so many standard
+deviations of fair coins; a model that is wrong by design in some batches only loses."""
 _RANDOM = random.SystemRandom()
 """Nobody who makes a model can know in which batches it is going to be evaluated."""
 
@@ -82,7 +86,7 @@ def refuse_batch_dependence(session: onnxruntime.InferenceSession, data: Arrays,
     """Answer some samples once more, each alone and among other neighbours, and compare with the first answers.
 
     A served request is answered in whatever batch Triton makes of it. Raises ArtifactError for a model that gives more
-    of them another class than TOLERANCE allows.
+    of them another class than TOLERANCE allows, or loses more right answers than DEVIATIONS allows.
     """
     name = session.get_inputs()[0].name
     chosen = np.array(_RANDOM.sample(range(len(answers)), min(REPEATED, len(answers))))
@@ -90,13 +94,17 @@ def refuse_batch_dependence(session: onnxruntime.InferenceSession, data: Arrays,
     size = min(len(chosen), _RANDOM.randint(2, MAX_BATCH))
     among = np.concatenate([_classes(session, name, data, chosen[i : i + size]) for i in range(0, len(chosen), size)])
     for other, others in ((alone, "alone"), (among, f"in batches of {size}")):
-        differ = np.flatnonzero(other != answers[chosen])
-        if len(differ) > max(1, TOLERANCE * len(chosen)):
+        before, right = answers[chosen], data.targets[chosen]
+        differ = np.flatnonzero(other != before)
+        lost, gained = (int((one[differ] == right[differ]).sum()) for one in (before, other))
+        allowed = 1 + DEVIATIONS * math.sqrt(lost + gained)
+        if len(differ) > max(1, TOLERANCE * len(chosen)) or lost - gained > allowed:
             first = differ[0]
             raise ArtifactError(
                 f"the model's answers depend on the batch: {len(differ)} of {len(chosen)} samples get another class"
-                f" {others} than in batches of 1 to {MAX_BATCH}, as sample {chosen[first]}: {other[first]} instead of"
-                f" {answers[chosen[first]]}; let no operator of the graph look at the batch's size or at other samples"
+                f" {others} than in batches of 1 to {MAX_BATCH} ({lost} lose the right one, {gained} gain it), as"
+                f" sample {chosen[first]}: {other[first]} instead of {before[first]}; let no operator of the graph look"
+                " at the batch's size or at other samples"
             )
 
 
