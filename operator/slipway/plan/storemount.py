@@ -146,6 +146,16 @@ class StoreMount:
         return main, _Side(self.held_out, _STORE if same else _HELD_OUT, HELD_OUT_DIR, self.held_out_inputs, out)
 
 
+def place_of(store: ArtifactStoreSpec, path: str) -> tuple[str, str]:
+    """Where a path of the store lies: the claim or the bucket, and the path in it. Two stores may share one."""
+    volume, folder = "", None
+    if (claim := store.persistent_volume_claim) is not None:
+        volume, folder = claim.claim_name, claim.sub_path
+    elif (s3 := store.s3) is not None:
+        volume, folder = f"{s3.endpoint}/{s3.bucket}", s3.prefix
+    return volume, f"{folder}/{path}" if folder else path
+
+
 def readable_by_plugins(store: ArtifactStoreSpec, held_out: ArtifactStoreSpec | None) -> bool:
     """Whether a pod with a plugin's code can read the evaluation data. store: the one that such pods are given."""
     apart = held_out or store

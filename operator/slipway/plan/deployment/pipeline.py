@@ -23,7 +23,7 @@ from slipway.plan.deployment.standing import Stage, Standing, Stuck
 from slipway.plan.deployment.steps import Offer, Plugins, Step, conversion, plan_steps
 from slipway.plan.inputs import MAX_INPUTS, folder_of, inputs_of, is_inside
 from slipway.plan.plan import Settings
-from slipway.plan.storemount import StoreMount, readable_by_plugins
+from slipway.plan.storemount import StoreMount, place_of, readable_by_plugins
 from slipway.plan.tasks import SMALL, Work
 
 MAX_TASKS = 32
@@ -153,18 +153,20 @@ class Pipeline:
         if len(inputs) > MAX_INPUTS:
             problem = f"refers to {len(inputs)} folders of the store, and a pod mounts at most {MAX_INPUTS}"
             raise SpecError(f"{step.label}.params", problem, "name fewer artifacts")
-        if self.spec.evaluation is None or self.held_out is not None:
+        if self.spec.evaluation is None:
             return
-        held_out = self._evaluation_folder(self.spec.evaluation.data)
+        folder = self._evaluation_folder(self.spec.evaluation.data)
+        volume, held_out = place_of(self.held_out or self.store, folder)
         for path in inputs:
-            if is_inside(path, held_out) or is_inside(held_out, path):
-                raise overlap(f"lies in {held_out} of the store, and {step.label} reads {path}")
+            shared, read = place_of(self.store, path)
+            if shared == volume and (is_inside(read, held_out) or is_inside(held_out, read)):
+                raise overlap(f"lies in {folder} of the store, and {step.label} reads {path}")
 
     def _evaluation_folder(self, data: DataSource) -> str:
         if data.stored is not None:
             return folder_of(store_path(data.stored.uri))
         task = PrepareTask(dataset=data.dataset or Dataset.DIGITS, split=data.split)
-        return self._decide("prepare-evaluation", task).out
+        return self._decide("prepare-evaluation", task, apart=True).out
 
     def _data(self, name: str, source: DataSource, *, held_out: bool = False) -> DataRef | None:
         """The data set under the name that the code asks for; a built-in one is prepared first.

@@ -174,6 +174,24 @@ def test_evaluation_data_that_a_parameter_names_is_refused() -> None:
     assert "lies in held of the store" in stalled(world)
 
 
+@pytest.mark.parametrize("kept", ["kept", None], ids=["the store of its own inside of the claim", "the whole claim"])
+def test_a_store_of_its_own_on_the_same_claim_is_refused_where_a_step_reads_the_data(kept: str | None) -> None:
+    """Another path leads to the same folder: a step would mount it by the store that all pods are given."""
+    held_out = {"uri": "store:///data/test", "digest": DIGEST}
+    teacher = {"uri": "store:///kept/data/test" if kept else "store:///data/test", "digest": DIGEST}
+    data = {"dataset": "digits", "split": "train"}
+    apart = store("evaluation")
+    folder = {"subPath": kept} if kept else {}
+    apart["spec"] |= {"heldOut": True, "persistentVolumeClaim": {"claimName": "artifacts", **folder}}
+    world = world_with(
+        apart,
+        compression={"steps": [{"plugin": "quantize-int8", "params": {"teacher": teacher}}], "data": data},
+        evaluation={"store": "evaluation", "data": {"stored": held_out}},
+    )
+    world.run(DIGITS)
+    assert "must not overlap with training or calibration data" in stalled(world)
+
+
 def test_evaluation_data_that_the_model_was_trained_with_is_refused_whatever_calibrates_the_steps() -> None:
     calibration = {"stored": {"uri": "store:///data/x", "digest": DIGEST}}
     world = world_with(
