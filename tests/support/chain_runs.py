@@ -21,8 +21,10 @@ from support.stores import AnyStore, RemoteStore, do, made, pod_in
 PRUNE = {"ratio": 0.5, "recover": {"epochs": 1}}
 
 
-def run(store: AnyStore, model: ArtifactRef, train: ArtifactRef, test: ArtifactRef) -> dict[str, Any]:
-    """Digests by step, and what the comparison counted."""
+def run(
+    store: AnyStore, model: ArtifactRef, train: ArtifactRef, test: ArtifactRef, apart: RemoteStore | None = None
+) -> dict[str, Any]:
+    """Digests by step, and what the comparison counted. apart: the bucket in which the test data lies, if another."""
     seen, held_out = DataRef(name="train", artifact=train), DataRef(name="test", artifact=test)
 
     def compress(folder: str, plugin: str, of: ArtifactRef, **params: Any) -> ArtifactRef:
@@ -35,13 +37,13 @@ def run(store: AnyStore, model: ArtifactRef, train: ArtifactRef, test: ArtifactR
     left["graph"] = compress("graph", "export-onnx", left["pruned"])
     left["int8"] = compress("int8", "quantize-int8", left["graph"])
     said = {
-        name: made(do(store, f"evaluate-{name}", EvaluateTask(model=left[name], data=held_out)))
+        name: made(do(store, f"evaluate-{name}", EvaluateTask(model=left[name], data=held_out), apart))
         for name in ("baseline", "int8")
     }
-    counts = do(store, "compare", CompareTask(baseline=said["baseline"], candidate=said["int8"])).counts
+    counts = do(apart or store, "compare", CompareTask(baseline=said["baseline"], candidate=said["int8"])).counts
     assert counts is not None
     package = PackageTask(model=left["int8"], name="digits", max_batch_size=64, data=held_out)
-    left["repository"] = made(do(store, "package", package))
+    left["repository"] = made(do(store, "package", package, apart))
     serving = pod_in(store, "serving")
     fetch.run(FetchTask(artifact=left["repository"]), serving)
     (serving.repository / "frontend.py").unlink()  # of the image, beside what is packed
@@ -51,10 +53,10 @@ def run(store: AnyStore, model: ArtifactRef, train: ArtifactRef, test: ArtifactR
 
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
-    place: AnyStore = Path(asked["folder"])
-    if "remote" in asked:
-        place = RemoteStore(**asked["remote"], disk=place)
+    disk = Path(asked["folder"])
+    place: AnyStore = RemoteStore(**asked["remote"], disk=disk) if "remote" in asked else disk
+    apart = RemoteStore(**asked["apart"], disk=disk) if "apart" in asked else None
     refs = {name: ArtifactRef.model_validate(asked[name]) for name in ("model", "train", "test")}
     with contextlib.redirect_stdout(sys.stderr):
-        result = run(place, **refs)
+        result = run(place, **refs, apart=apart)
     print(json.dumps(result))

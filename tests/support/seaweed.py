@@ -1,4 +1,7 @@
-"""A real S3 service as a process of this machine: SeaweedFS, with a key that may do all and one that may only read."""
+"""A real S3 service as a process of this machine: SeaweedFS.
+
+It has a key that may do all, one that may only read, and one for each of two buckets that may nothing in the other.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,11 @@ from support.servers import free_ports, running
 from support.stores import RemoteStore
 
 ADDRESS = "127.0.0.1"
-BUCKET = "artifacts"
+BUCKET, HELD_OUT_BUCKET = "artifacts", "held-out"
 ADMIN = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"}
 READER = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret"}
+OF_PLUGINS = {"AWS_ACCESS_KEY_ID": "plugins", "AWS_SECRET_ACCESS_KEY": "plugins-secret"}
+OF_EVALUATION = {"AWS_ACCESS_KEY_ID": "evaluation", "AWS_SECRET_ACCESS_KEY": "evaluation-secret"}
 START_SECONDS = 60
 
 
@@ -43,11 +48,15 @@ class Seaweed:
     @property
     def files(self) -> Any:
         """An s3fs.S3FileSystem, for looking at what lies in the bucket and for meddling with it."""
+        return self.files_by(ADMIN)
+
+    def files_by(self, keys: dict[str, str]) -> Any:
+        """The same with other keys."""
         import s3fs
 
         return s3fs.S3FileSystem(
-            key=ADMIN["AWS_ACCESS_KEY_ID"],
-            secret=ADMIN["AWS_SECRET_ACCESS_KEY"],
+            key=keys["AWS_ACCESS_KEY_ID"],
+            secret=keys["AWS_SECRET_ACCESS_KEY"],
             endpoint_url=self.endpoint,
             client_kwargs={"verify": str(self.ca) if self.ca else None},
             use_listings_cache=False,
@@ -61,6 +70,8 @@ def seaweed(folder: Path, *, tls: bool = False) -> Iterator[Seaweed]:
     program = Path(sys.executable).with_name("weed")
     identities, log = folder / "identities.json", folder / "weed.log"
     everybody = [_identity(ADMIN, "Admin", "Read", "Write", "List"), _identity(READER, "Read", "List")]
+    for keys, bucket in ((OF_PLUGINS, BUCKET), (OF_EVALUATION, HELD_OUT_BUCKET)):
+        everybody.append(_identity(keys, *(f"{action}:{bucket}" for action in ("Read", "Write", "List"))))
     identities.write_text(json.dumps({"identities": everybody}))
     command = [
         str(program),
@@ -72,8 +83,6 @@ def seaweed(folder: Path, *, tls: bool = False) -> Iterator[Seaweed]:
         f"-s3.config={identities}",
         "-master.volumeSizeLimitMB=64",
         "-master.telemetry=false",
-        "-s3.port.iceberg=0",  # these two have ports of their own otherwise, which another run may have taken
-        "-s3.port.lance=0",
         "-volume.max=20",
         # Of fixed ports, and of no use here: two services on one machine would be in each other's way.
         "-s3.port.iceberg=0",
@@ -91,7 +100,7 @@ def seaweed(folder: Path, *, tls: bool = False) -> Iterator[Seaweed]:
     ready = f"http://{ADDRESS}:{port['filer']}/healthz"
     home = {**os.environ, "HOME": str(folder)}
     with running(command, ready, log, environment=home, stop_seconds=2):  # its goodbyes take 25 s
-        _make_bucket(service)
+        _make_buckets(service)
         yield service
 
 
@@ -108,15 +117,16 @@ def _identity(keys: dict[str, str], *actions: str) -> dict[str, Any]:
     return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": list(actions)}
 
 
-def _make_bucket(service: Seaweed) -> None:
+def _make_buckets(service: Seaweed) -> None:
     """It takes objects only a while after it says that it is ready."""
     deadline = time.monotonic() + START_SECONDS
     files = service.files
     while True:
         try:
-            if not files.exists(BUCKET):
-                files.mkdir(BUCKET)
-            files.pipe_file(f"{BUCKET}/ready", b"yes")
+            for bucket in (BUCKET, HELD_OUT_BUCKET):
+                if not files.exists(bucket):
+                    files.mkdir(bucket)
+                files.pipe_file(f"{bucket}/ready", b"yes")
         except OSError:
             if time.monotonic() > deadline:
                 raise

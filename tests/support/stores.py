@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from slipway.api.artifacts import ArtifactRef
+from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.base import Model
 from slipway.api.reports import Report
 from slipway.api.tasks import S3_SECRET_ENV, STORE_ENV
+from slipway.plan.storemount import StoreMount
 from slipway.runtime.__main__ import TASKS
 from slipway.runtime.pod import Pod
 from slipway.sdk.artifact import Artifact
@@ -60,10 +63,27 @@ def pod_in(store: AnyStore, folder: str) -> Pod:
     return Pod.from_environment(environment_in(store, folder))
 
 
-def do(store: AnyStore, folder: str, task: Any) -> Report:
-    """Run a task in this process. Raises whatever the task raises."""
-    report: Report = import_module(TASKS[task.task]).run(task, pod_in(store, folder))
+def do(store: AnyStore, folder: str, task: Any, held_out: RemoteStore | None = None) -> Report:
+    """Run a task in this process. Raises whatever the task raises. held_out: a second bucket, for evaluation data."""
+    environment = environment_in(store, folder)
+    if held_out is not None:
+        assert isinstance(store, RemoteStore)
+        environment |= variables_of(store, held_out, task, folder)
+    report: Report = import_module(TASKS[task.task]).run(task, Pod.from_environment(environment))
     return report
+
+
+def variables_of(store: RemoteStore, held_out: RemoteStore, task: Model, folder: str) -> dict[str, str]:
+    """What the operator gives a pod of that task on two buckets; a Secret's keys are looked up as the kubelet does."""
+    specs = [ArtifactStoreSpec.model_validate({"s3": one.s3}) for one in (store, held_out)]
+    secrets = {one.s3["secretRef"]["name"]: one.keys for one in (store, held_out)}
+    found = {}
+    for variable in StoreMount(specs[0], held_out=specs[1]).for_task(task, folder).env:
+        ref = variable.get("valueFrom", {}).get("secretKeyRef")
+        value = secrets[ref["name"]].get(ref["key"]) if ref else variable["value"]
+        if value is not None:
+            found[variable["name"]] = value
+    return found
 
 
 def made(report: Report) -> ArtifactRef:
