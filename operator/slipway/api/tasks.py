@@ -66,7 +66,7 @@ S3_SECRET_ENV = {
 """Key of the store's Secret -> variable. Not AWS's own names: those belong to the user's code."""
 HELD_OUT = "held-out"
 HELD_OUT_STORE_ENV = "SLIPWAY_HELD_OUT_STORE"
-"""JSON of the spec of the ArtifactStore that is kept for evaluation data; absent where that is the store itself."""
+"""JSON of where the ArtifactStore for evaluation data is, as in its spec; absent where that is the store itself."""
 HELD_OUT_SECRET_ENV = {key: name.replace("SLIPWAY_", "SLIPWAY_HELD_OUT_", 1) for key, name in S3_SECRET_ENV.items()}
 OUT_STORE_ENV = "SLIPWAY_OUT_STORE"
 """HELD_OUT if OUT_DIR is a folder of that store; absent if it is one of the store itself."""

@@ -95,9 +95,9 @@ class StoreMount:
 
     @property
     def apart(self) -> Object | None:
-        """The store that is kept for evaluation data, if the pod is given one: other data may lie in another one."""
+        """Where the store for evaluation data is, if the pod is given one: other data may lie in another one."""
         store = self.held_out or (self.spec if self.spec.held_out else None)
-        return None if store is None else store.to_wire()
+        return None if store is None else _place(store)
 
     @property
     def volumes(self) -> list[Object]:
@@ -119,9 +119,9 @@ class StoreMount:
         """Where a bucket is, and its keys; nothing for a claim alone."""
         variables: list[Object] = []
         if (s3 := self.spec.s3) is not None:
-            variables += [{"name": STORE_ENV, "value": _json(s3)}, *_secret_env(s3, S3_SECRET_ENV)]
+            variables += [{"name": STORE_ENV, "value": _json(s3.to_wire())}, *_secret_env(s3, S3_SECRET_ENV)]
         if (apart := self.held_out) is not None:
-            variables.append({"name": HELD_OUT_STORE_ENV, "value": _json(apart)})
+            variables.append({"name": HELD_OUT_STORE_ENV, "value": _json(_place(apart))})
             if apart.s3 is not None:
                 variables += _secret_env(apart.s3, HELD_OUT_SECRET_ENV)
             if self.out_held_out:
@@ -182,8 +182,14 @@ def _identity(s3: S3Store) -> tuple[str | None, str | None]:
     return s3.secret_ref.name if s3.secret_ref else None, s3.service_account_name
 
 
-def _json(model: Model) -> str:
-    return json.dumps(model.to_wire(), sort_keys=True, separators=(",", ":"))
+def _place(store: ArtifactStoreSpec) -> Object:
+    """The fields of its spec that say where the files are: they never change, as the others may."""
+    fields = {"persistentVolumeClaim": store.persistent_volume_claim, "s3": store.s3}
+    return {name: place.to_wire() for name, place in fields.items() if place is not None}
+
+
+def _json(value: Object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _secret_env(s3: S3Store, names: Mapping[str, str]) -> list[Object]:

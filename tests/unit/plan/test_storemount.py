@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from slipway.api.artifacts import ArtifactRef
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import Object
 from slipway.api.podtemplate import PodTemplate
-from slipway.api.tasks import CheckTask
+from slipway.api.tasks import CheckTask, DataRef, EvaluateTask
 from slipway.plan.pods import container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput
-from support.builders import S3, bucket_store
+from slipway.plan.tasks import SMALL, Work
+from support.builders import DIGEST, S3, bucket_store
 from support.builders import store as claim_store
 from support.restricted import breaches
 
@@ -32,6 +35,20 @@ def pod(mount: StoreMount, template: PodTemplate | None = None) -> Object:
 
 def variables(spec: Object) -> dict[str, Object]:
     return {variable["name"]: variable for variable in spec["containers"][0]["env"]}
+
+
+def test_networks_of_a_held_out_store_change_neither_its_pods_nor_what_their_results_are_called() -> None:
+    """They may change at any time: a Job that runs must stay the one that Slipway makes, and what is done be found."""
+
+    def evaluating(*networks: str) -> tuple[str, list[Object]]:
+        apart = bucket_store("evaluation", secretRef={"name": "evaluation-keys"})
+        apart["spec"] |= {"heldOut": True, "networks": list(networks)}
+        mount = replace(bucket(), held_out=ArtifactStore.model_validate(apart).spec)
+        model = ArtifactRef(uri="store:///models/one", digest=DIGEST)
+        task = EvaluateTask(model=model, data=DataRef(name="evaluation", artifact=model))
+        return Work("evaluate", task, "image:1", mount, SMALL).digest, mount.for_task(task).env
+
+    assert evaluating() == evaluating("10.4.0.0/16")
 
 
 def test_a_pod_on_a_claim_mounts_its_inputs_and_its_own_folder() -> None:
