@@ -26,9 +26,9 @@ CHANGES = changes("ModelDeployment")
 
 
 def proof(spec: Json) -> object:
-    """What a revision is evaluated on and what its golden requests are made of."""
+    """What a revision is evaluated on, in which store, and what its golden requests are made of."""
     evaluation = ModelDeploymentSpec.model_validate(spec).evaluation
-    return evaluation and evaluation.data
+    return evaluation and (evaluation.data, evaluation.store)
 
 
 async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from slipway.api.kinds import COMPRESSION_PLUGIN, GPU_POOL, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Kind
+from slipway.api.kinds import (
+    ARTIFACT_STORE,
+    COMPRESSION_PLUGIN,
+    GPU_POOL,
+    MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
+    TRAINING_JOB,
+    Key,
+    Kind,
+)
+from slipway.plan.parent import OWNER_LABELS
 from support.budget import tried
 from support.builders import NAMESPACE, PRUNE, QUANTIZE, model_deployment, training_job
 from support.changes import Change, becomes, changes, rests, world_with
@@ -22,12 +32,16 @@ SPEC = model_deployment(steps=(PRUNE, QUANTIZE))["spec"]
 
 
 async def neighbourhood(kind: Kind, name: str, spec: Json) -> TwinStage:
-    """A deployment and a job on a pool, where a pool or a plugin of that name has that spec from the start."""
+    """A deployment and a job on a pool, where the pool, plugin or store of that name has that spec from the start."""
     stage = await world_with(FIRST, SPEC)
-    await becomes(stage, Key(kind, "", name), spec)
+    await becomes(stage, named(kind, name), spec)
     await stage.world.admin.create(placed(training_job("trains", pools=["h100"]), NAMESPACE))
     await rests(stage, {})
     return stage
+
+
+def named(kind: Kind, name: str) -> Key:
+    return Key(kind, NAMESPACE if kind.namespaced else "", name)
 
 
 async def comes_later(stage: TwinStage) -> object:
@@ -38,14 +52,21 @@ async def comes_later(stage: TwinStage) -> object:
     later, job = await status_of(stage, LATER), await status_of(stage, TRAINS_LATER)
     wanted = [one["digest"] for one in later.get("tasks", ())]
     processes = [one["processesPerNode"] for one in job["attempts"]]
-    return later["phase"], conditions(later, "Stalled")["Stalled"][:2], wanted, job["phase"], processes
+    policies = [await reached(stage, key) for key in (LATER, TRAINS_LATER)]
+    return later["phase"], conditions(later, "Stalled")["Stalled"][:2], wanted, job["phase"], processes, policies
+
+
+async def reached(stage: TwinStage, key: Key) -> list[Json]:
+    """Where the pods of a resource may connect to, by its NetworkPolicies."""
+    found = await stage.twin.list(NETWORK_POLICY, key.namespace, {OWNER_LABELS[key.kind.kind]: key.name})
+    return [policy["spec"] for policy in found]
 
 
 async def stays(kind: Kind, name: str, change: Change) -> None:
     stage = await neighbourhood(kind, name, change.first)
     before = await status_of(stage, FIRST), await status_of(stage, TRAINS), await deployments(stage, FIRST)
     made = jobs_made(stage)
-    await becomes(stage, Key(kind, "", name), change.second)
+    await becomes(stage, named(kind, name), change.second)
     await rests(stage, {})
     after = await status_of(stage, FIRST), await status_of(stage, TRAINS), await deployments(stage, FIRST)
     assert after[1] == before[1]
@@ -71,5 +92,13 @@ async def test_what_a_plugin_changes_is_for_what_comes_later(change: Change) -> 
     await stays(COMPRESSION_PLUGIN, "prune-structured", change)
 
 
-def test_a_store_has_no_field_that_may_change() -> None:
-    assert mutable_fields(RESOURCE_OF["ArtifactStore"]) == []
+@pytest.mark.timeout(1800)
+@tried(25)
+@given(changes("ArtifactStore"))
+async def test_what_a_store_changes_of_its_networks_is_for_what_comes_later(change: Change) -> None:
+    """It says where pods may connect to, and is no part of any result."""
+    await stays(ARTIFACT_STORE, "default", change)
+
+
+def test_nothing_else_of_a_store_may_change() -> None:
+    assert mutable_fields(RESOURCE_OF["ArtifactStore"]) == [("spec", "networks")]

@@ -22,6 +22,7 @@ from support.builders import (
     QUANTIZE,
     RECIPE,
     T0,
+    bucket_store,
     claim,
     plugins,
     pool,
@@ -59,6 +60,7 @@ WORDS: Mapping[str, Vocabulary] = {
         "spec.compression.data": [{"dataset": "digits", "split": "train"}, {"dataset": "digits"}],
         "spec.evaluation": [HELD_OUT],
         "spec.evaluation.data": [HELD_OUT["data"], _STORED_DATA],
+        "spec.evaluation.store": ["held-out"],
         "spec.evaluation.gate.maxDrop": [0.02, 0.05, 0.5],
         "spec.serving.replicas": [1, 2, 0],
     },
@@ -89,6 +91,11 @@ BASES: Mapping[str, list[Json]] = {
         {},
         {"suspend": False, "entrypoint": RECIPE, "data": [{"dataset": "digits"}]},
         {"suspend": False, "pools": ["h100"], "store": "default"},
+    ],
+    "ArtifactStore": [
+        {**found["spec"], "heldOut": False}
+        # The name of a Service: without networks nobody knows its addresses.
+        for found in (store(), bucket_store(), bucket_store(endpoint="http://s3.team.svc:8333"))
     ],
 }
 """What many specs have in common, so that not all of them want the impossible."""
@@ -178,14 +185,16 @@ DEEDS: Mapping[str, Deed] = {"compare": compares}
 
 
 async def world_with(key: Key, spec: Json) -> TwinStage:
-    """A namespace with a store, plugins, a pool and a trained model, and the resource; nothing has happened yet.
+    """A namespace with stores, plugins, a pool and a trained model, and the resource; nothing has happened yet.
 
     Whatever the spec, the resource has the same UID, and so its children the same names.
     """
     stage = TwinStage()
     done = trained("digits")
     done["status"] |= {"finishedAt": wire_time(T0), "conditions": []}
-    for obj in (claim(), store(), *plugins(), pool()):
+    apart = store("held-out")
+    apart["spec"] |= {"heldOut": True}
+    for obj in (claim(), store(), apart, *plugins(), pool()):
         await stage.world.admin.create(placed(obj, NAMESPACE))
     await stage.world.admin.create({**placed(done, NAMESPACE), "status": done["status"]})
     await stage.world.admin.create(placed(resource(key.kind, key.name, **deepcopy(spec)), NAMESPACE))
