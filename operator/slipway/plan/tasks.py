@@ -91,8 +91,13 @@ class Work:
     @property
     def digest(self) -> str:
         """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
-        apart = {"heldOut": held_out} if (held_out := self.store.apart) else {}
+        apart = {"heldOut": self.held_out} if self.held_out else {}
         return digest_of({"task": self.task.to_content(), "image": self.image, **apart})
+
+    @property
+    def held_out(self) -> Object | None:
+        """Where the store for evaluation data is, if its pod is given one."""
+        return self.store.for_task(self.task).apart
 
     @property
     def by_others(self) -> bool:
@@ -120,7 +125,7 @@ def follow_task(
     if record.job_uid is None:
         if live is None:
             made = Plan(create=(_job(parent, record, work, settings),))
-            may = work.store.apart is not None or may_start(parent, work.store.spec, seen)
+            may = work.held_out is not None or may_start(parent, work.store.spec, seen)
             return record, made if may else Plan()
         own_job(parent, live, _job(parent, record, work, settings), settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})

@@ -93,8 +93,9 @@ class Ledger:
         return self._records[digest]
 
     def _keep_policy(self, record: TaskRecord, work: Work) -> None:
-        """Once a round, and as long as any task is under way."""
-        if record.state in (TaskState.INTENDED, TaskState.RUNNING) and not self._policy.apply:
+        """Once a round, and as long as any task is under way whose pods it selects."""
+        under_way = record.state in (TaskState.INTENDED, TaskState.RUNNING) and work.held_out is None
+        if under_way and not self._policy.apply:
             self._policy = keep_policy(self._parent, work.store.spec, self._seen)
             self.plan = self.plan.plus(self._policy)
 

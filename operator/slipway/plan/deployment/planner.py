@@ -171,7 +171,8 @@ def _made(
     store_of = known_store if revision.tasks else ready_store
     store = store_of(seen, parent.namespace, spec.store)
     apart = spec.evaluation.store if spec.evaluation else None
-    held_out = store_of(seen, parent.namespace, apart, FOR_EVALUATION) if apart else None
+    # It may be another one than before, so what is under way does not tell that it was ever there.
+    held_out = ready_store(seen, parent.namespace, apart, FOR_EVALUATION) if apart else None
     pipeline = Pipeline(parent.name, spec, source, store, settings, ledger, held_out)
     return pipeline.prove(revision) if revision.repository else pipeline.make(revision, plugins_in(seen))
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from slipway.api.kinds import JOB, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, Object
 from slipway.api.tasks import OUT_DIR, OUT_URI_ENV, STORE_DIR, PrepareTask
+from slipway.plan.egress import EGRESS_LABEL
 from slipway.runtime.datasets import read_arrays
 from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import MANIFEST, ONNX_FILE
@@ -21,7 +22,7 @@ from support.deployments import DIGITS, world_with
 from support.graphs import content_of, mlp_graph, random_features
 from support.stores import do, made
 from support.views import Played, View, files_seen
-from support.world import World, env_of, task_of
+from support.world import World, does_its_work, env_of, task_of
 
 EVALUATION: dict[str, Any] = {"data": {"dataset": "digits", "split": "test"}}
 
@@ -265,6 +266,27 @@ def test_the_secret_of_the_held_out_bucket_is_given_to_what_decides_alone() -> N
     assert world.status(DIGITS)["revisions"][0]["gate"]["heldOutReadable"] is False
 
 
+def test_the_pods_of_plugins_may_not_connect_to_the_held_out_bucket() -> None:
+    """One policy is for all pods of a deployment's tasks that have it, and knows the main store alone."""
+    main = bucket_store(endpoint="http://10.0.0.1:8333")
+    apart = held_out_bucket(endpoint="http://10.0.0.2:8333")
+    world = world_with(main, apart, evaluation={**EVALUATION, "store": "evaluation"})
+    policies: dict[str, str] = {}
+
+    def seen(task: Object, job: Object) -> Object:
+        policies[role_of(job)] = json.dumps([obj for key, obj in world.objects.items() if key.kind == NETWORK_POLICY])
+        return does_its_work(task, job)
+
+    world.behaviour = seen
+    world.run(DIGITS)
+    assert "10.0.0.1/32" in policies["step-0-prune-structured"]
+    assert not {role for role, policy in policies.items() if "10.0.0.2" in policy}
+    labelled = {role_of(job) for job in jobs_of(world) if EGRESS_LABEL in job["spec"]["template"]["metadata"]["labels"]}
+    assert {role_of(job) for job in jobs_of(world)} - labelled == {
+        "prepare-evaluation", "evaluate-baseline", "evaluate-candidate", "compare", "package",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("objects", "evaluation", "readable"),
     [
@@ -293,6 +315,26 @@ def test_other_evaluation_data_stores_are_other_evaluations() -> None:
     world.run(DIGITS)
     assert world.status(DIGITS)["revisions"][0]["gate"]["heldOutReadable"] is False
     assert world.status(DIGITS)["phase"] == "Ready"
+
+
+def test_what_is_not_held_out_is_the_same_task_beside_a_store_of_its_own() -> None:
+    """Else a TrainingJob's data would be prepared again, and every step after it run again."""
+    digests = []
+    for evaluation in (EVALUATION, {**EVALUATION, "store": "evaluation"}):
+        world = world_with(held_out_store(), evaluation=evaluation)
+        world.run(DIGITS)
+        digests.append({task["name"]: task["digest"] for task in world.status(DIGITS)["tasks"]})
+    differ = {name for name in digests[0] if digests[0][name] != digests[1][name]}
+    assert differ == {"prepare-evaluation", "evaluate-baseline", "evaluate-candidate", "compare", "package"}
+
+
+def test_a_store_for_evaluation_data_that_was_never_there_is_not_said_to_be_gone() -> None:
+    world = world_with()
+    world.run(DIGITS)
+    world.edit(DIGITS, lambda spec: spec["evaluation"].update(store="evaluation"))
+    world.run(DIGITS)
+    said = str(world.condition(DIGITS, "Ready"))
+    assert 'spec.evaluation.store: there is no ArtifactStore "evaluation" in this namespace; create it' in said
 
 
 def test_a_held_out_store_serves_nothing_else_and_another_one_is_not_held_out() -> None:
