@@ -51,6 +51,7 @@ class Ledger:
         self._followed: dict[str, tuple[Work, str]] = {}
         self._waits: dict[str, str] = {}
         self._remaking: set[str] = set()
+        self._lost: dict[str, datetime] = {}
         self.conflicts: list[SpecError] = []
         """What stands under the names of the Jobs; the other tasks go on."""
         self.plan = Plan()
@@ -65,6 +66,10 @@ class Ledger:
         """Digests of the tasks that are wanted in this round."""
         return tuple(self._followed)
 
+    def lost(self, digest: str, at: datetime) -> None:
+        """Have an artifact made again that was not in the store at that time."""
+        self._lost[digest] = at
+
     def follow(self, work: Work, label: str) -> TaskRecord:
         """Bring a task on. label: how messages call it, as `spec.compression.steps[0] (prune 1.0)`."""
         digest = work.digest
@@ -78,6 +83,8 @@ class Ledger:
                     raise
                 self.conflicts.append(error)
                 return before
+            if self._is_lost(record):
+                record, plan = remade(self._parent, record, work, self._now), Plan()
             self._records[digest] = record
             self.plan = self.plan.plus(plan.apart())
             self._keep_policy(record, work)
@@ -91,6 +98,12 @@ class Ledger:
             if why is not None:
                 self._waits[digest] = why
         return self._records[digest]
+
+    def _is_lost(self, record: TaskRecord) -> bool:
+        if record.state is not TaskState.SUCCEEDED or record.artifact is None or record.ended_at is None:
+            return False
+        at = self._lost.get(record.artifact.digest)
+        return at is not None and at > record.ended_at and may_be_remade(record, self._now)
 
     def _keep_policy(self, record: TaskRecord, work: Work) -> None:
         """Once a round, and as long as any task is under way whose pods it selects."""

@@ -6,6 +6,7 @@ What needs nothing of another runs beside it: the evaluation of the uncompressed
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State, store_path
 from slipway.api.artifactstore import ArtifactStoreSpec
@@ -96,6 +97,25 @@ class Pipeline:
         tasks = (*(digest for digest in revision.tasks if digest not in followed), *followed)[-MAX_TASKS:]
         revision = revision.model_copy(update={"gate": gate or revision.gate, "tasks": tasks})
         return self._sized(revision), self._moved() or self._refused(gate)
+
+    def pack_again(
+        self, revision: Revision, repository: ArtifactRef, missed_at: datetime, plugins: Plugins
+    ) -> tuple[Revision, Standing | None]:
+        """The same for a revision whose repository was not in the store at that time: pods that start need it.
+
+        What else is missing is made again by the steps that made it. Raises Stuck where that comes out differently:
+        what serves was proven, and nothing else may take its name.
+        """
+        self.ledger.lost(repository.digest, missed_at)
+        made, standing = self.make(revision, plugins)
+        if made.repository is not None and made.repository.digest != repository.digest:
+            raise Stuck(
+                "RepositoryChanged",
+                f"the repository of revision {revision.name} is not in the store, and came out as"
+                f" {made.repository.digest} when it was packed again: a step or an image does not give the same result"
+                " twice; change spec.compression.seed, so that a new revision is made and proven",
+            )
+        return revision.model_copy(update={"tasks": made.tasks}), standing
 
     def _moved(self) -> Standing | None:
         moved = self.ledger.moved_image

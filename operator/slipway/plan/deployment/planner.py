@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import DEPLOYMENT, SERVICE, Object
+from slipway.api.kinds import DEPLOYMENT, POD, SERVICE, Object
 from slipway.api.lenient import EPOCH, NO_DIGEST, read_status
 from slipway.api.modeldeployment import (
     MAX_REPLICAS,
@@ -21,7 +21,7 @@ from slipway.api.modeldeployment import (
     Revision,
     Serving,
 )
-from slipway.api.status import TaskState
+from slipway.api.status import TaskRecord, TaskState
 from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
@@ -30,7 +30,8 @@ from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.standing import Standing, Stuck
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
-from slipway.plan.parent import NAME_CONFLICT, Parent
+from slipway.plan.deployment.trouble import missed_at
+from slipway.plan.parent import NAME_CONFLICT, REVISION_LABEL, Parent
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Plan, Refusal, Settings
 from slipway.plan.references import FOR_EVALUATION, LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
@@ -98,7 +99,8 @@ def _fleet(
         known = live.get("spec", {}).get("replicas", 1)
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
     unread = _unread(parent, obj.get("status") or {}, status, seen)
-    return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread)
+    packed_at = _packed_at(find(status.revisions, status.candidate or ""), status.tasks)
+    return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread, packed_at)
 
 
 def _unread(parent: Parent, written: Object, status: ModelDeploymentStatus, seen: Seen) -> frozenset[str]:
@@ -166,7 +168,8 @@ def _made(
     settings: Settings,
 ) -> tuple[Revision, Standing | None]:
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
-    if (answer := settled(revision, spec.evaluation)) is not None:
+    missed_at = _missed_at(revision, ledger.records, parent, seen)
+    if missed_at is None and (answer := settled(revision, spec.evaluation)) is not None:
         return answer
     store_of = known_store if revision.tasks else ready_store
     store = store_of(seen, parent.namespace, spec.store)
@@ -174,7 +177,28 @@ def _made(
     # It may be another one than before, so what is under way does not tell that it was ever there.
     held_out = ready_store(seen, parent.namespace, apart, FOR_EVALUATION) if apart else None
     pipeline = Pipeline(parent.name, spec, source, store, settings, ledger, held_out)
-    return pipeline.prove(revision) if revision.repository else pipeline.make(revision, plugins_in(seen))
+    if revision.repository is None:
+        return pipeline.make(revision, plugins_in(seen))
+    if missed_at is None:
+        return pipeline.prove(revision)
+    return pipeline.pack_again(revision, revision.repository, missed_at, plugins_in(seen))
+
+
+def _missed_at(revision: Revision, records: Sequence[TaskRecord], parent: Parent, seen: Seen) -> datetime | None:
+    """When a pod last did not find the repository, if it is not packed again since; None if it is there."""
+    if revision.repository is None:
+        return None
+    at = missed_at(seen.select(POD, parent.namespace, {REVISION_LABEL: revision.name}), revision.repository.digest)
+    packed_at = _packed_at(revision, records)
+    return None if at is None or (packed_at is not None and at <= packed_at) else at
+
+
+def _packed_at(revision: Revision | None, records: Sequence[TaskRecord]) -> datetime | None:
+    """When the revision's repository was packed; None where that is not recorded, or not over."""
+    if revision is None or revision.repository is None:
+        return None
+    digest = revision.repository.digest
+    return next((one.ended_at for one in records if one.artifact and one.artifact.digest == digest), None)
 
 
 def _store(parent: Parent, name: str, seen: Seen) -> ArtifactStoreSpec | None:

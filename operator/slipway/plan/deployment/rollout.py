@@ -58,6 +58,7 @@ class Fleet:
     It needs the status, the children and these fields of the spec alone: what serves is kept up whatever else of the
     spec, of its source or of its steps is wrong. store: None where it is not known, and no pod can be rendered anew.
     unread: names of revisions in the status that this version cannot read: their children are left alone.
+    packed_at: when the wanted revision's repository was packed, if that is known.
     """
 
     parent: Parent
@@ -68,6 +69,7 @@ class Fleet:
     settings: Settings
     now: datetime
     unread: frozenset[str] = frozenset()
+    packed_at: datetime | None = None
 
     def roll_out(self, traffic: Traffic, cleared: bool) -> Rollout:
         """Keep what serves, bring up what is cleared, hand over, take down what has drained.
@@ -261,7 +263,8 @@ class Fleet:
         if live is None or self._all_ready(name):
             return Standing("RollingOut", "RollingOut", progress)
         pods = self.seen.select(POD, self.parent.namespace, {REVISION_LABEL: name})
-        trouble = pod_trouble(pods, secret_of(self.store) if self.store else None) or creation_trouble(live)
+        secret = secret_of(self.store) if self.store else None
+        trouble = pod_trouble(pods, secret, self.packed_at) or creation_trouble(live)
         message = f"{progress}: {trouble.message}" if trouble else progress
         if (trouble and trouble.final) or _too_slow(live):
             cure = "" if trouble else f"; see `kubectl describe pods -l {REVISION_LABEL}={name}`"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.kinds import Object
@@ -27,12 +28,42 @@ class Trouble:
     final: bool = False
 
 
-def pod_trouble(pods: Sequence[Object], secret: str | None = None) -> Trouble | None:
-    """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting."""
-    found = [
-        trouble for pod in pods if "deletionTimestamp" not in pod["metadata"] for trouble in _troubles(pod, secret)
-    ]
+def pod_trouble(pods: Sequence[Object], secret: str | None = None, packed_at: datetime | None = None) -> Trouble | None:
+    """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting.
+
+    packed_at: when the repository was packed, if that is known: a pod that missed it before may find it now.
+    """
+    found = [trouble for pod in _staying(pods) for trouble in _troubles(pod, secret, packed_at)]
     return next((trouble for trouble in found if trouble.final), found[0] if found else None)
+
+
+def missed_at(pods: Sequence[Object], digest: str) -> datetime | None:
+    """When a pod last did not find the repository of that digest in the store; None if all have found it."""
+    ends = (
+        _end(one)
+        for pod in _staying(pods)
+        for one in pod.get("status", {}).get("initContainerStatuses", ())
+        if one["name"] == FETCH
+    )
+    return max((at for end in ends if (at := _missed_at(end, digest)) is not None), default=None)
+
+
+def _missed_at(end: Object, digest: str | None = None) -> datetime | None:
+    report = parse_report(end.get("message")) if end.get("exitCode") else None
+    error = report.error if report is not None else None
+    if error is None or error.exception != InputMissing.__name__ or not end.get("finishedAt"):
+        return None
+    return datetime.fromisoformat(end["finishedAt"]) if digest is None or error.missing == digest else None
+
+
+def _staying(pods: Iterable[Object]) -> Iterator[Object]:
+    return (pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
+
+
+def _end(container: Object) -> Object:
+    """How it ended last; empty where it has not."""
+    found: Object = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
+    return found or {}
 
 
 def creation_trouble(deployment: Object) -> Trouble | None:
@@ -43,29 +74,31 @@ def creation_trouble(deployment: Object) -> Trouble | None:
     return Trouble(f"{refused.get('reason', 'FailedCreate')}: {shorten(str(refused.get('message', '')), 300)}")
 
 
-def _troubles(pod: Object, secret: str | None) -> Iterator[Trouble]:
+def _troubles(pod: Object, secret: str | None, packed_at: datetime | None) -> Iterator[Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if (missing := missing_secret(pod, secret)) is not None:
         yield Trouble(missing)
     for one in status.get("initContainerStatuses", ()):
-        yield from _of_container(name, one)
+        yield from _of_container(name, one, packed_at)
     for one in status.get("containerStatuses", ()):
         if not one.get("ready"):
-            yield from _of_container(name, one)
+            yield from _of_container(name, one, packed_at)
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield Trouble(f"pod {name} is not scheduled: {shorten(str(condition.get('message', '')), 300)}")
 
 
-def _of_container(pod: str, container: Object) -> Iterator[Trouble]:
-    state, last = container.get("state", {}), container.get("lastState", {})
-    ended = state.get("terminated") or last.get("terminated") or {}
-    waiting = state.get("waiting", {})
+def _of_container(pod: str, container: Object, packed_at: datetime | None) -> Iterator[Trouble]:
+    ended, waiting = _end(container), container.get("state", {}).get("waiting", {})
     if ended.get("exitCode"):
         report = parse_report(ended.get("message"))
         if container["name"] == FETCH and report is not None and report.error is not None:
             error = f"{report.error.exception}: {report.error.message}"
-            yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL)
+            at = _missed_at(ended)
+            if at is not None and packed_at is not None and at < packed_at:
+                yield Trouble(f"pod {pod} did not find the repository, which was packed again since: {error}")
+            else:
+                yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL)
         else:
             said = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
             yield Trouble(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -238,6 +240,90 @@ def test_a_stored_model_that_is_missing_stalls_the_deployment_until_it_is_put_ba
     world.now = world.wake_at
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"
+
+
+# --- A repository that serving pods do not find ------------------------------------------------------------------
+
+
+def misses_its_repository(world: World) -> Object:
+    """A serving pod that was moved to another node, and does not find what it is to serve."""
+    (revision,) = world.status(DIGITS)["revisions"]
+    digest = revision["repository"]["digest"]
+    report = failed(f"there is no artifact of {digest}", exception="InputMissing", rank=None)
+    report["error"]["missing"] = digest
+    ended = {"exitCode": 1, "message": json.dumps(report), "finishedAt": wire_time(world.now)}
+    status = {
+        "phase": "Pending",
+        "initContainerStatuses": [{"name": "fetch", "ready": False, "state": {"terminated": ended}}],
+    }
+    labels = {"slipway.dev/revision": revision["name"], "slipway.dev/model-deployment": "digits"}
+    metadata = {"name": f"{revision['name']}-x", "namespace": NAMESPACE, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status}
+
+
+def served_and_lost(behaviour: Callable[[ForgetfulStore], Behaviour]) -> tuple[World, ForgetfulStore]:
+    """It served; then its claim was made again, and a pod starts."""
+    world, pods = world_with(), ForgetfulStore()
+    world.behaviour = pods
+    world.run(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Ready"
+    pods.lost = set(pods.made.values())
+    pods.ran.clear()
+    world.behaviour = behaviour(pods)
+    world.now += timedelta(hours=1)
+    world.gets_ready = lambda _: False
+    world.put(misses_its_repository(world))
+    return world, pods
+
+
+def go_on(world: World) -> None:
+    for _ in range(30):
+        world.run(DIGITS)
+        if world.wake_at is None:
+            return
+        world.now = world.wake_at
+
+
+def test_a_lost_repository_is_packed_again_from_steps_that_run_again_and_serves() -> None:
+    world, pods = served_and_lost(lambda pods: pods)
+    (before,) = world.status(DIGITS)["revisions"]
+    world.settle(DIGITS)
+    assert world.condition(DIGITS, "Stalled")[0] == "False"
+    go_on(world)
+    assert {"prepare-evaluation", "step-0-prune-structured", "package"} <= set(pods.ran)
+    assert world.condition(DIGITS, "Stalled")[0] == "False"
+    assert "did not find the repository, which was packed again since" in says(world)
+    packed = pods.ran.count("package")
+    world.gets_ready = lambda _: True
+    world.remove(key_of(misses_its_repository(world)))
+    go_on(world)
+    assert world.status(DIGITS)["phase"] == "Ready"
+    (after,) = world.status(DIGITS)["revisions"]
+    assert (after["repository"], after["gate"], after["model"]) == (
+        before["repository"],
+        before["gate"],
+        before["model"],
+    )
+    assert pods.ran.count("package") == packed
+
+
+def test_a_repository_that_comes_out_differently_takes_nobodys_place() -> None:
+    def other_steps(pods: ForgetfulStore) -> Behaviour:
+        def behaves(task: Object, job: Object) -> Object | None:
+            report = pods(task, job)
+            if report and task.get("entryPoint") == "prune-structured" and "artifact" in report:
+                report["artifact"]["digest"] = "sha256:" + "7" * 64
+            return report
+
+        return behaves
+
+    world, _ = served_and_lost(other_steps)
+    (before,) = world.status(DIGITS)["revisions"]
+    go_on(world)
+    assert world.condition(DIGITS, "Stalled")[:2] == ("True", "RepositoryChanged")
+    assert "change spec.compression.seed" in says(world)
+    (after,) = world.status(DIGITS)["revisions"]
+    assert after["repository"] == before["repository"]
 
 
 # --- Pods that do not run ----------------------------------------------------------------------------------------
