@@ -71,6 +71,7 @@ FIXED: dict[str, dict[str, list[Any]]] = {
     "ArtifactStore": {
         "persistentVolumeClaim": [{"claimName": "other"}, {"claimName": "models"}],
         "s3": [{"bucket": "other", "secretRef": {"name": "store"}}],
+        "heldOut": [False],
     },
     "GPUPool": {},
     "CompressionPlugin": {},

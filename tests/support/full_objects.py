@@ -24,7 +24,7 @@ def full_objects() -> dict[str, list[Json]]:
         "ArtifactStore": [
             _object(
                 "ArtifactStore",
-                {"persistentVolumeClaim": {"claimName": "models", "subPath": "team/one"}},
+                {"persistentVolumeClaim": {"claimName": "models", "subPath": "team/one"}, "heldOut": True},
                 {"observedGeneration": 1, "phase": "Ready", "conditions": [_condition()], "check": _task()},
             ),
             *(
@@ -123,6 +123,7 @@ def training_jobs() -> list[Json]:
                 "pendingReason": "1 of 2 pods run",
                 "pendingObservedAt": NOW,
                 "outcome": "Failed",
+                "imageID": "registry.example/runtime@sha256:one",
                 "failure": _failure(),
             }
         ],
@@ -149,7 +150,11 @@ def model_deployments() -> list[Json]:
             "seed": 1,
             "resources": {"cpu": "2", "memory": "4Gi"},
         },
-        "evaluation": {"data": test, "gate": {"metric": "accuracy", "maxDrop": 0.02, "confidence": 0.95}},
+        "evaluation": {
+            "data": test,
+            "store": "held-out",
+            "gate": {"metric": "accuracy", "maxDrop": 0.02, "confidence": 0.95},
+        },
         "serving": {
             "maxBatchSize": 64,
             "replicas": 2,
@@ -187,6 +192,7 @@ def model_deployments() -> list[Json]:
                     "sameModel": False,
                     "data": DIGEST,
                     "saturation": 0.1,
+                    "heldOutReadable": True,
                 },
                 "createdAt": NOW,
                 "servingSince": NOW,
