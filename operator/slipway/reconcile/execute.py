@@ -41,12 +41,13 @@ class Outcome:
     """What became of a plan; true where anything was written or learned: then plan again.
 
     refused: every write of the plan that was not taken, in this round or before (Held). whole: the plan was carried
-    out to its end, so what is not in `refused` is refused no longer.
+    out to its end, so what is not in `refused` is refused no longer. undone: something was applied and is as it was.
     """
 
     changed: bool
     refused: tuple[Refused, ...] = ()
     whole: bool = False
+    undone: bool = False
 
     def __bool__(self) -> bool:
         return self.changed
@@ -98,7 +99,9 @@ class Executor:
                 writes.append(self._write_status(tried, parent, patch))
             answers = await _together(*writes)
             # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
-            wrote = any(self.cache.get(*key_of(rendered)) is not live for rendered, live in drifted)
+            stays = [key_of(rendered) for rendered, live in drifted if self.cache.get(*key_of(rendered)) is live]
+            wrote = len(stays) < len(drifted)
+            undone = bool(set(stays) - {one.key for one in tried.refused})
             for obj in plan.create:
                 wrote |= await self._write(tried, "create", key_of(obj), parent, obj, partial(self._create, obj))
             for deletion in plan.delete:
@@ -109,13 +112,13 @@ class Executor:
             if patch and not (answers[-1] if at_once else await self._write_status(tried, parent, patch)):
                 # Another status may be taken: the planner hears of this one before the turn ends.
                 news = any(one.verb == STATUS and one not in tried.held.values() for one in tried.refused)
-                return Outcome(wrote or news, tuple(tried.refused), whole=True)
+                return Outcome(wrote or news, tuple(tried.refused), whole=True, undone=undone)
             wrote |= bool(patch)
         except Conflict:
             return Outcome(True, tuple(tried.refused))
         for happening in plan.events:
             await self.tell(happening, parent, now)
-        return Outcome(wrote, tuple(tried.refused), whole=True)
+        return Outcome(wrote, tuple(tried.refused), whole=True, undone=undone)
 
     async def tell(self, happening: Happening, parent: Object, now: datetime) -> None:
         """Post an Event on the parent, as well as it goes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Literal, Protocol
 
@@ -17,7 +17,7 @@ import structlog
 
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import Key, Kind, Object
-from slipway.plan.plan import Plan, Refusal, Settings
+from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.seen import Seen
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
@@ -37,6 +37,8 @@ MAX_ROUNDS = 10
 """Plans that one turn of a worker carries out; a resource that wants more waits behind the others."""
 CONFLICTS = 5
 """Rounds of a turn that look again at once where a child is not as it was seen; after them it is taken for refused."""
+UNDONE_LOOK_AGAIN = timedelta(minutes=5)
+"""How long to wait before applying again what a webhook or a policy changed back at once."""
 SHORTEST_SLEEP_SECONDS = 0.05
 """A planner that asks for a moment that has passed gets the next one, not a busy loop."""
 LONGEST_SLEEP_SECONDS = 600.0
@@ -156,7 +158,8 @@ class Reconciler:
                 if not outcome.changed:
                     if plan.defect is not None:
                         raise plan.defect
-                    return True, plan.wake_at
+                    again_at = now + UNDONE_LOOK_AGAIN if outcome.undone else None  # no watch tells when that ends
+                    return True, earliest((plan.wake_at, again_at))
             self._wake_referrers(key, parent)
         return False, None
 

@@ -19,8 +19,11 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.cluster.passing import Write
+from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, claim, model_deployment, plugins, store, training_job
+from support.histories import Mutating
 from support.hostile import TRAIN, HostileWorld, Rule, quota, webhook
+from support.loop_on_twin import OperatorOnTwin
 
 HOUR = 3600.0
 STEPS = [{"plugin": "prune-structured", "params": {"ratio": 0.3}}]
@@ -525,3 +528,22 @@ async def test_takeovers_wait_for_a_service_that_is_refused_and_no_revision_is_l
     await world.lives(8)
     assert (await world.status())["phase"] == "Ready"
     assert await world.traffic() == (await world.status())["candidate"]
+
+
+async def test_what_a_webhook_changed_back_is_applied_when_it_no_longer_does() -> None:
+    world = HostileWorld()
+    world.api = api = Mutating(world.twin)
+    world.operator = OperatorOnTwin(world.twin, api, PLANNERS, world.clock)
+    await world.start()
+    world.edits(serving={"replicas": 2})
+    await world.lives()
+    api.changed_back.append(DEPLOYMENT)
+    for live in await world.twin.list(DEPLOYMENT):
+        world.twin.edit(key_of(live), lambda obj: obj["spec"].update(replicas=1))
+    await world.counts()
+    await world.passes(HOUR)
+    assert (await world.condition("Ready"))[2].endswith("1 of 2 replicas are ready")
+    api.changed_back.clear()
+    await world.lives(6)
+    status = await world.status()
+    assert (status["phase"], status["readyReplicas"]) == ("Ready", 2)
