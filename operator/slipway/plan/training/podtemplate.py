@@ -19,10 +19,10 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
     claims: dict[str, str] = {}
     secrets: dict[str, str] = {}
     for store in stores:
-        spec, name = store.get("spec") or {}, store["metadata"]["name"]
-        if claim := (spec.get("persistentVolumeClaim") or {}).get("claimName"):
+        name = store["metadata"]["name"]
+        if claim := _text(store, "spec", "persistentVolumeClaim", "claimName"):
             claims[claim] = name
-        if secret := ((spec.get("s3") or {}).get("secretRef") or {}).get("name"):
+        if secret := _text(store, "spec", "s3", "secretRef", "name"):
             secrets[secret] = name
     for field, kind, named in _named(template):
         owner = (claims if kind == "PersistentVolumeClaim" else secrets).get(named)
@@ -30,6 +30,13 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
             problem = f"{kind} {named} is that of ArtifactStore {owner}"
             cure = "remove it: what spec.data names is mounted for the script, and nothing else of a store"
             raise SpecError(f"{_FIELD}.{field}", problem, cure, reason="StoreNotShared")
+
+
+def _text(obj: object, *path: str) -> str | None:
+    """The text there, of an object that an older or a newer CRD may have let in; None where there is none."""
+    for field in path:
+        obj = obj.get(field) if isinstance(obj, dict) else None
+    return obj if isinstance(obj, str) else None
 
 
 def _named(template: PodTemplate) -> Iterator[tuple[str, str, str]]:

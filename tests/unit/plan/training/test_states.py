@@ -252,3 +252,10 @@ def test_an_edit_after_the_end_is_observed_and_changes_nothing_else() -> None:
     assert after["observedGeneration"] == 2
     assert {one["observedGeneration"] for one in after["conditions"]} == {2}
     assert (after["phase"], after["attempts"]) == (before["phase"], before["attempts"])
+
+
+@pytest.mark.parametrize("spec", [True, {"persistentVolumeClaim": True}, {"persistentVolumeClaim": {"claimName": [1]}}])
+def test_a_store_that_cannot_be_read_holds_up_no_job_that_uses_another(spec: object) -> None:
+    odd = store("odd")
+    odd["spec"] = spec
+    assert TrainingWorld(odd).plan().training_jobs()
