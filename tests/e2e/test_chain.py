@@ -98,3 +98,5 @@ def test_evaluation_data_on_a_claim_of_its_own_is_mounted_in_the_pods_that_decid
         assert all(claims <= {CLAIM} for claims in mounted.values()), mounted
     finally:
         kubectl.delete("modeldeployment", "apart")
+        # What comes later looks at all pods of this namespace.
+        kubectl("wait", "--for=delete", "pod", "-l", "slipway.dev/model-deployment=apart", timeout_seconds=90)
