@@ -83,7 +83,7 @@ def _now() -> datetime:
 
 async def _asked(cluster: LocalCluster, protocol: str) -> Any:
     address = cluster.addresses[(Key(SERVICE, NAMESPACE, NAME), protocol)]
-    return await asyncio.to_thread(asked, ["--url", address, "--protocol", protocol])
+    return await asyncio.to_thread(asked, ["--url", address, "--model", NAME, "--protocol", protocol])
 
 
 _NEXT = """next, on this machine (export PATH="$PWD/.venv/bin:$PATH"):
