@@ -79,21 +79,16 @@ STUCK_AFTER = timedelta(seconds=120)
 
 def remaining(job: Object, pods: Sequence[Object], now: datetime) -> Sequence[Object]:
     """The pods without those that are not seen to have ended, though their Job has for STUCK_AFTER: they are gone."""
-    at = _over_at(job)
-    return pods if at is None or now < at + STUCK_AFTER else [pod for pod in pods if has_ended(pod)]
+    at = stuck_at(job)
+    return pods if at is None or now < at else [pod for pod in pods if has_ended(pod)]
 
 
 def stuck_at(job: Object) -> datetime | None:
     """When pods of a Job that has ended count as gone, whatever is seen of them; None while it has not ended."""
-    at = _over_at(job)
-    return None if at is None else at + STUCK_AFTER
-
-
-def _over_at(job: Object) -> datetime | None:
     conditions = conditions_of(job)
     over = conditions.get("Complete") or conditions.get("Failed")
     at = over.get("lastTransitionTime") if over else None
-    return datetime.fromisoformat(at) if at else None
+    return datetime.fromisoformat(at) + STUCK_AFTER if at else None
 
 
 def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:

@@ -49,6 +49,13 @@ def legible(model: type[M], written: object, stand_in: Mapping[str, object]) -> 
     return model.model_validate(kept), frozenset(left_out)
 
 
+def value_at(value: object, *fields: str) -> object:
+    """What stands there in an object that may be of any form; None where nothing does."""
+    for field in fields:
+        value = value.get(field) if isinstance(value, dict) else None
+    return value
+
+
 def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:
     """An object that another one names. field: which of its fields does. Raises SpecError, which names both."""
     try:

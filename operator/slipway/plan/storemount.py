@@ -7,7 +7,6 @@ tasks are given (below HELD_OUT_DIR).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -30,6 +29,7 @@ from slipway.api.tasks import (
 )
 from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
 from slipway.plan.inputs import inputs_of
+from slipway.plan.taskinput import variable_json
 
 _STORE, _HELD_OUT, _OUT = "slipway-store", "slipway-held-out", "slipway-out"
 
@@ -119,9 +119,9 @@ class StoreMount:
         """Where a bucket is, and its keys; nothing for a claim alone."""
         variables: list[Object] = []
         if (s3 := self.spec.s3) is not None:
-            variables += [{"name": STORE_ENV, "value": _json(s3.to_wire())}, *_secret_env(s3, S3_SECRET_ENV)]
+            variables += [{"name": STORE_ENV, "value": variable_json(s3.to_wire())}, *_secret_env(s3, S3_SECRET_ENV)]
         if (apart := self.held_out) is not None:
-            variables.append({"name": HELD_OUT_STORE_ENV, "value": _json(_place(apart))})
+            variables.append({"name": HELD_OUT_STORE_ENV, "value": variable_json(_place(apart))})
             if apart.s3 is not None:
                 variables += _secret_env(apart.s3, HELD_OUT_SECRET_ENV)
             if self.out_held_out:
@@ -186,10 +186,6 @@ def _place(store: ArtifactStoreSpec) -> Object:
     """The fields of its spec that say where the files are: they never change, as the others may."""
     fields = {"persistentVolumeClaim": store.persistent_volume_claim, "s3": store.s3}
     return {name: place.to_wire() for name, place in fields.items() if place is not None}
-
-
-def _json(value: Object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _secret_env(s3: S3Store, names: Mapping[str, str]) -> list[Object]:

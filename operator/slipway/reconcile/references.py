@@ -24,6 +24,7 @@ from slipway.api.kinds import (
     selector_text,
 )
 from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.parse import value_at
 from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
 from slipway.plan.seen import carries
 
@@ -41,33 +42,27 @@ def referenced(obj: Object) -> Iterator[Key]:
     kind, namespace, spec = obj["kind"], obj["metadata"].get("namespace", ""), obj.get("spec")
     if kind == TRAINING_JOB.kind:
         yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
-        yield from _keys(GPU_POOL, "", *_items(_at(spec, "pools")))
+        yield from _keys(GPU_POOL, "", *_items(value_at(spec, "pools")))
     elif kind == MODEL_DEPLOYMENT.kind:
         yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
-        yield from _keys(TRAINING_JOB, namespace, _at(spec, "model", "trainingJob"))
-        steps = _items(_at(spec, "compression", "steps"))
-        yield from _keys(COMPRESSION_PLUGIN, "", *(_at(step, "plugin") for step in steps))
+        yield from _keys(TRAINING_JOB, namespace, value_at(spec, "model", "trainingJob"))
+        steps = _items(value_at(spec, "compression", "steps"))
+        yield from _keys(COMPRESSION_PLUGIN, "", *(value_at(step, "plugin") for step in steps))
         yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
     elif kind == ARTIFACT_STORE.kind:
-        yield from _keys(PVC, namespace, _at(spec, "persistentVolumeClaim", "claimName"))
+        yield from _keys(PVC, namespace, value_at(spec, "persistentVolumeClaim", "claimName"))
 
 
 def stores_of(obj: Object) -> Iterator[tuple[StoreUse, str]]:
     """The ArtifactStores that a TrainingJob or a ModelDeployment names, and what for; lenient as `referenced` is."""
     spec = obj.get("spec")
-    named = ((FOR_ALL, _at(spec, "store") or "default"), (FOR_EVALUATION, _at(spec, "evaluation", "store")))
+    named = ((FOR_ALL, value_at(spec, "store") or "default"), (FOR_EVALUATION, value_at(spec, "evaluation", "store")))
     return ((use, name) for use, name in named if isinstance(name, str) and name)
 
 
 def _keys(kind: Kind, namespace: str, *names: object) -> Iterator[Key]:
     """Of what are names at all."""
     return (Key(kind, namespace, name) for name in names if isinstance(name, str) and name)
-
-
-def _at(value: object, *fields: str) -> object:
-    for field in fields:
-        value = value.get(field) if isinstance(value, dict) else None
-    return value
 
 
 def _items(value: object) -> Iterable[object]:

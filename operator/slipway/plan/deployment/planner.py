@@ -168,8 +168,8 @@ def _made(
     settings: Settings,
 ) -> tuple[Revision, Standing | None]:
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
-    missed_at = _missed_at(revision, ledger.records, parent, seen)
-    if missed_at is None and (answer := settled(revision, spec.evaluation)) is not None:
+    lost_at = _lost_at(revision, ledger.records, parent, seen)
+    if lost_at is None and (answer := settled(revision, spec.evaluation)) is not None:
         return answer
     store_of = known_store if revision.tasks else ready_store
     store = store_of(seen, parent.namespace, spec.store)
@@ -179,12 +179,12 @@ def _made(
     pipeline = Pipeline(parent.name, spec, source, store, settings, ledger, held_out)
     if revision.repository is None:
         return pipeline.make(revision, plugins_in(seen))
-    if missed_at is None:
+    if lost_at is None:
         return pipeline.prove(revision)
-    return pipeline.pack_again(revision, revision.repository, missed_at, plugins_in(seen))
+    return pipeline.pack_again(revision, revision.repository, lost_at, plugins_in(seen))
 
 
-def _missed_at(revision: Revision, records: Sequence[TaskRecord], parent: Parent, seen: Seen) -> datetime | None:
+def _lost_at(revision: Revision, records: Sequence[TaskRecord], parent: Parent, seen: Seen) -> datetime | None:
     """When a pod last did not find the repository, if it is not packed again since; None if it is there."""
     if revision.repository is None:
         return None

@@ -16,7 +16,7 @@ or there is none             suspended                      rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -85,7 +85,7 @@ _STAND_IN = {"entrypoint": {"module": {"name": "unreadable"}}}
 """For a spec that does not tell what to run: nothing is run by it."""
 
 
-def _of_unreadable(round_: Round, status: TrainingJobStatus, error: SpecError, left_out: Collection[str]) -> Decision:
+def _of_unreadable(round_: Round, status: TrainingJobStatus, error: SpecError, left_out: frozenset[str]) -> Decision:
     """What runs under a spec that cannot be read as a whole is followed to its end; nothing is begun.
 
     round_: with the spec without its fields left_out. error: why the spec cannot be read.
@@ -97,17 +97,17 @@ def _of_unreadable(round_: Round, status: TrainingJobStatus, error: SpecError, l
 
 
 def _followed_to_its_end(
-    round_: Round, status: TrainingJobStatus, attempt: Attempt, error: SpecError, left_out: Collection[str]
+    round_: Round, status: TrainingJobStatus, attempt: Attempt, error: SpecError, left_out: frozenset[str]
 ) -> Decision:
     found = follow(round_, status, attempt)
     after = with_attempt(status, found.attempt)
     if found.attempt.outcome is None:
         state = states.obstructed(_state_of(after, found), error.reason, str(error))
         # What a policy allows is not decided by a default.
-        kept = replace(found.plan, apply=()) if {"egress", "store"} & set(left_out) else found.plan
+        kept = replace(found.plan, apply=()) if left_out & {"egress", "store"} else found.plan
         return Decision(after, state, kept.plus(Plan(wake_at=round_.now + LOOK_AGAIN_AFTER)))
-    if found.attempt.outcome is AttemptOutcome.SUCCEEDED and not {"image", "store"} & set(left_out):
-        return _follow(round_, status, attempt)
+    if found.attempt.outcome is AttemptOutcome.SUCCEEDED and not left_out & {"image", "store"}:
+        return _decided(round_, status, found)
     stuck = _stuck(counted(after, found.attempt, round_.spec.restarts), error, round_.now)
     return replace(stuck, plan=found.plan.plus(stuck.plan), events=_told(found.attempt, stuck))
 
@@ -116,7 +116,10 @@ def _followed_to_its_end(
 
 
 def _follow(round_: Round, status: TrainingJobStatus, before: Attempt) -> Decision:
-    found = follow(round_, status, before)
+    return _decided(round_, status, follow(round_, status, before))
+
+
+def _decided(round_: Round, status: TrainingJobStatus, found: Followed) -> Decision:
     attempt = found.attempt
     status = with_attempt(status, attempt)
     if attempt.running_at is not None or attempt.outcome is AttemptOutcome.SUCCEEDED:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.api.podtemplate import PodTemplate
+from slipway.plan.parse import value_at
 
 _FIELD = "spec.podTemplate"
 
@@ -20,9 +21,9 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
     secrets: dict[str, str] = {}
     for store in stores:
         name = store["metadata"]["name"]
-        if claim := _text(store, "spec", "persistentVolumeClaim", "claimName"):
+        if isinstance(claim := value_at(store, "spec", "persistentVolumeClaim", "claimName"), str):
             claims[claim] = name
-        if secret := _text(store, "spec", "s3", "secretRef", "name"):
+        if isinstance(secret := value_at(store, "spec", "s3", "secretRef", "name"), str):
             secrets[secret] = name
     for field, kind, named in _named(template):
         owner = (claims if kind == "PersistentVolumeClaim" else secrets).get(named)
@@ -30,13 +31,6 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
             problem = f"{kind} {named} is that of ArtifactStore {owner}"
             cure = "remove it: what spec.data names is mounted for the script, and nothing else of a store"
             raise SpecError(f"{_FIELD}.{field}", problem, cure, reason="StoreNotShared")
-
-
-def _text(obj: object, *path: str) -> str | None:
-    """The text there, of an object that an older or a newer CRD may have let in; None where there is none."""
-    for field in path:
-        obj = obj.get(field) if isinstance(obj, dict) else None
-    return obj if isinstance(obj, str) else None
 
 
 def _named(template: PodTemplate) -> Iterator[tuple[str, str, str]]:
