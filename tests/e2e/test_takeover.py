@@ -19,7 +19,7 @@ from support.manifests import digits_deployment
 SETTLED_SECONDS = 240
 GONE_SECONDS = 90
 """A pod that ends waits 5 s for the proxies of the cluster, and at most 11 s more until gRPC connections are of age."""
-SERVING_PODS = "slipway.dev/role=serve"
+SERVING_PODS = "slipway.dev/role=serve,slipway.dev/model-deployment=digits"
 
 
 def rolled(kubectl: Kubectl, **serving: object) -> str:
