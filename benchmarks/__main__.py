@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import growth, latency, planner, quiet, restart, throughput, writes
+from benchmarks import costs, growth, latency, planner, quiet, restart, throughput, writes
 from benchmarks.figures import Figures, missed, table, write_report
 from benchmarks.finished import Filled, filled
 from benchmarks.scale import FULL, QUICK, Scale
@@ -21,6 +21,7 @@ ALONE: dict[str, Callable[[Scale, Told], Figures]] = {
     "throughput": throughput.measure,
     "latency": latency.measure,
     "writes": writes.measure,
+    "costs": costs.measure,
     "planner": planner.measure,
 }
 FILLED: dict[str, Callable[[Filled, Scale, Told], Figures]] = {
@@ -33,7 +34,10 @@ FILLED: dict[str, Callable[[Filled, Scale, Told], Figures]] = {
 
 def main(
     only: Annotated[
-        str, typer.Option(help="some of throughput, latency, writes, planner, restart, growth, quiet; all without it")
+        str,
+        typer.Option(
+            help="some of throughput, latency, writes, costs, planner, restart, growth, quiet; all without it"
+        ),
     ] = "",
     quick: Annotated[bool, typer.Option(help="small sizes, five minutes in all")] = False,
 ) -> None:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 from benchmarks.client import Client
 from slipway.api.kinds import JOB, POD, Kind, Object
+from slipway.api.tasks import OUT_URI_ENV
 from slipway.cluster.apiserver import collection_path
 from slipway.plan.pods import CONTAINER
 from support.builders import artifact, controlled, succeeded, wire_time
+from support.world import env_of
 
 PODS = 2
 
@@ -29,11 +31,12 @@ async def run_pods(client: Client, pods: list[Object]) -> None:
 
 
 async def finish(client: Client, job: Object, pods: list[Object]) -> None:
-    """The pods end well, index 0 with an artifact; then the Job is complete."""
+    """The pods end well, index 0 with an artifact in the Job's own folder; then the Job is complete."""
+    own = env_of(job)[OUT_URI_ENV].removeprefix("store:///")
     for pod in pods:
         ended = {"exitCode": 0, "startedAt": _now(), "finishedAt": _now(), "reason": "Completed"}
         if pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "0":
-            ended["message"] = json.dumps(succeeded(artifact(), {"accuracy": 0.97}))
+            ended["message"] = json.dumps(succeeded(artifact("trained", folder=own), {"accuracy": 0.97}))
         status = _pod_status("Succeeded", {"terminated": ended}, ready=False)
         await client.merge(_status_path(POD, pod), {"status": status})
     now = _now()

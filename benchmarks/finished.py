@@ -80,5 +80,12 @@ async def finish_jobs(namespace: Namespace, names: Sequence[str], *, nodes: int 
     async with asyncio.timeout(LIMIT_SECONDS), client.watch(namespace.path(JOB)) as events:
         seeing = asyncio.create_task(see_jobs())
         await asyncio.gather(at_once(apply, names, WORKERS), at_once(bring_to_an_end, names, WORKERS))
-        await namespace.wait_until_all(TRAINING_JOB, lambda obj: obj["status"].get("phase") == "Succeeded")
+        await namespace.wait_until_all(TRAINING_JOB, _succeeded)
         seeing.cancel()
+
+
+def _succeeded(job: Object) -> bool:
+    """Raises where it failed: the bench then stands badly for what a cluster does."""
+    if (phase := job["status"].get("phase")) == "Failed":
+        raise RuntimeError(f"{job['metadata']['name']} failed: {job['status']['conditions']}")
+    return bool(phase == "Succeeded")

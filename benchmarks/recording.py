@@ -48,27 +48,36 @@ class Recording:
 
     async def replay(self, client: Client, training_job: Mapping[str, Any]) -> None:
         """The same writes in the same order, for a TrainingJob as it was answered to its creator."""
-        meta = training_job["metadata"]
-        uid, version, job_uid = meta["uid"], meta["resourceVersion"], ""
-        mark, namespace, name = _mark(uid), meta["namespace"], meta["name"]
-
-        def filled(text: str) -> str:
-            text = text.replace(_NAMESPACE, namespace).replace(_MARK, mark).replace(_NAME, name).replace(_UID, uid)
-            return text.replace(_VERSION, version).replace(_JOB_UID, job_uid)
-
+        replay = Replay(training_job)
         for request in self.requests:
-            answer = await client.call(
-                request.method, filled(request.path), filled(request.body).encode(), request.content_type
-            )
-            if request.answers == "version":
-                version = json.loads(answer)["metadata"]["resourceVersion"]
-            elif request.answers == "job":
-                job_uid = json.loads(answer)["metadata"]["uid"]
+            await replay.make(client, request)
 
     def created(self, *resources: str) -> Recording:
         """What a client makes that keeps no record: these objects alone, one POST after another."""
         by_resource = {_collection(one.path).rsplit("/", 1)[1]: one for one in self.requests}
         return Recording(tuple(_as_create(by_resource[resource]) for resource in resources))
+
+
+class Replay:
+    """Recorded writes made again for one TrainingJob, given as it was answered to its creator."""
+
+    def __init__(self, training_job: Mapping[str, Any]) -> None:
+        meta = training_job["metadata"]
+        own = {_NAMESPACE: meta["namespace"], _MARK: _mark(meta["uid"]), _NAME: meta["name"], _UID: meta["uid"]}
+        self._known = {**own, _VERSION: meta["resourceVersion"], _JOB_UID: ""}
+
+    async def make(self, client: Client, request: Request) -> None:
+        path, body = self._filled(request.path), self._filled(request.body)
+        answer = await client.call(request.method, path, body.encode(), request.content_type)
+        if request.answers == "version":
+            self._known[_VERSION] = json.loads(answer)["metadata"]["resourceVersion"]
+        elif request.answers == "job":
+            self._known[_JOB_UID] = json.loads(answer)["metadata"]["uid"]
+
+    def _filled(self, text: str) -> str:
+        for token, value in self._known.items():
+            text = text.replace(token, value)
+        return text
 
 
 def save(recordings: Mapping[str, Recording], path: Path) -> None:

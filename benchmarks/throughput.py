@@ -41,7 +41,7 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:
         file = Path(folder) / "recordings.json"
         async with client_of(server.admin) as admin, client_of(server.connection(BARE)) as bare:
             for number in range(scale.rounds):
-                rate, recordings = await _by_operator(server, Namespace(f"operator-{number}", admin), names)
+                rate, recordings = await by_operator(server, Namespace(f"operator-{number}", admin), names)
                 operators.append(rate)
                 save(recordings, file)
                 replays.append(await _by_replay(server, Namespace(f"replay-{number}", admin), names, file))
@@ -73,7 +73,7 @@ async def _measure(scale: Scale, told: Callable[[str], None]) -> Figures:
     }
 
 
-async def _by_operator(server: Server, namespace: Namespace, names: list[str]) -> tuple[float, dict[str, Recording]]:
+async def by_operator(server: Server, namespace: Namespace, names: list[str]) -> tuple[float, dict[str, Recording]]:
     """Its rate, and what it wrote for each job, in the order in which it began."""
     await namespace.create()
     with operator(server, "--namespace", namespace.name):
@@ -119,14 +119,17 @@ async def _by_replay(server: Server, namespace: Namespace, names: list[str], rec
 async def _children_alone(namespace: Namespace, names: list[str], bare: Client, recording: Recording) -> float:
     """A client that knows beforehand what to make: Job and Service, and no TrainingJob."""
     await namespace.create()
-    owners = [
-        {"metadata": {"name": name, "namespace": namespace.name, "uid": name, "resourceVersion": ""}} for name in names
-    ]
+    owners = [unmade(name, namespace) for name in names]
     started = time.perf_counter()
     await at_once(lambda owner: recording.replay(bare, owner), owners, WORKERS)
     rate = len(names) / (time.perf_counter() - started)
     await namespace.empty()
     return rate
+
+
+def unmade(name: str, namespace: Namespace) -> Object:
+    """What a replay needs to know of a TrainingJob, where there is none."""
+    return {"metadata": {"name": name, "namespace": namespace.name, "uid": name, "resourceVersion": ""}}
 
 
 async def _unrecorded(namespace: Namespace, names: list[str], bare: Client, recording: Recording) -> float:
