@@ -19,11 +19,11 @@ from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
 from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object
-from slipway.cli.manifests import read_manifests
-from slipway.cli.watching import Transitions, verdict, watch
+from slipway.cli.rendering.watching import Transitions, verdict, watch
 from slipway.local.cluster import LocalCluster
 from slipway.local.session import session
 from slipway.local.supply import DEFAULT_CLAIM
+from slipway.manifests import read_manifests
 
 REPORT = ROOT / "build/reports/demo.json"
 STATE = ROOT / "build/demo"

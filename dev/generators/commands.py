@@ -9,8 +9,8 @@ from typer.cli import get_docs_for_click
 from typer.models import Context
 
 from generators.manifests import COMMAND
-from slipway.cli import exits
 from slipway.cli.main import app
+from slipway.cli.rendering import errors
 
 
 def commands_page() -> str:
@@ -29,5 +29,5 @@ def _examples(found: re.Match[str]) -> str:
 
 
 def _exit_codes() -> str:
-    rows = re.findall(r"^(\d+)\s{2,}(.+)$", exits.__doc__ or "", flags=re.MULTILINE)
+    rows = re.findall(r"^(\d+)\s{2,}(.+)$", errors.__doc__ or "", flags=re.MULTILINE)
     return "| code | means |\n|---|---|\n" + "".join(f"| {code} | {text} |\n" for code, text in rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from slipway.cli.checks.rights import OPERATES
 from slipway.cli.main import app
+from slipway.doctor.permissions import OPERATES
 from support.accounts import Account
 from support.apiserver import ApiServer
 from support.chart import granted, rendered, roles_of_the_operator

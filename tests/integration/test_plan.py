@@ -13,12 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from slipway.api.kinds import CHILDREN, COMPRESSION_PLUGIN, GPU_POOL, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
+from slipway.cli.connections.planner_inputs import list_planner_inputs
 from slipway.cli.main import app
-from slipway.cli.manifests import read_manifests
-from slipway.cli.present import present
 from slipway.cluster.apiserver import ApiServer as Port
 from slipway.cluster.connection import Connection
 from slipway.cluster.twin import Change
+from slipway.manifests import read_manifests
 from slipway.preview.changes import manifest_of
 from slipway.preview.outlook import Outlook, look_ahead
 from slipway.preview.placeholders import named, unknown
@@ -66,7 +66,7 @@ class Cluster:
         return [obj for kind in (COMPRESSION_PLUGIN, GPU_POOL) for obj in await port.list(kind)]
 
     async def present(self) -> list[Object]:
-        return await present(Port(self.connection), [self.namespace])
+        return await list_planner_inputs(Port(self.connection), [self.namespace])
 
     async def parents(self) -> list[Object]:
         return [obj for kind in RECONCILED for obj in await Port(self.connection).list(kind, self.namespace)]

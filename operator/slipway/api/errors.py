@@ -2,6 +2,7 @@
 
 SlipwayError
   SpecError      the user can cure it: field, problem, cure   -> Stalled=True, no retry
+  InputError     a file that a command reads is wrong         -> the command ends; a line for each error
   ClusterError   the API server refused or was away           -> back-off, Reconciling=True
     Conflict       somebody else wrote first                  -> observe again at once
     AlreadyExists  the name is taken                          -> adopt if we own it
@@ -18,6 +19,8 @@ SlipwayError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class SlipwayError(Exception):
@@ -37,6 +40,18 @@ class SpecError(SlipwayError):
         self.problem = problem
         self.cure = cure
         self.reason = reason
+
+
+class InputError(SlipwayError):
+    """Files that a user named cannot be read, or what is in them is wrong.
+
+    lines: one for each error. absent: every one of them is a file that does not exist.
+    """
+
+    def __init__(self, lines: Sequence[str], *, absent: bool = False) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = tuple(lines)
+        self.absent = absent
 
 
 class ClusterError(SlipwayError):

@@ -12,6 +12,8 @@ Object = dict[str, Any]
 GROUP = "slipway.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+DEFAULT_NAMESPACE = "default"
+"""The namespace of objects that name none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,47 @@ what a command needs (the client of Kubernetes, Triton's client, torch) is impor
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 import typer
 
-from slipway.cli.doctor import doctor
-from slipway.cli.exits import OneLineErrors
-from slipway.cli.logs import logs
-from slipway.cli.operator import operator
-from slipway.cli.plan import plan
-from slipway.cli.plugin import plugin
-from slipway.cli.predict import predict
-from slipway.cli.run import run
-from slipway.cli.status import status
-from slipway.cli.version import version
+from slipway.cli.commands.doctor import doctor
+from slipway.cli.commands.logs import logs
+from slipway.cli.commands.operator import operator
+from slipway.cli.commands.options import Format
+from slipway.cli.commands.plan import plan
+from slipway.cli.commands.plugin import plugin
+from slipway.cli.commands.predict import predict
+from slipway.cli.commands.run import run
+from slipway.cli.commands.status import status
+from slipway.cli.rendering.errors import OneLineErrors
+from slipway.cli.rendering.tables import Output, print_data
+from slipway.cli.rendering.terminal import say
+
+_NO_FILES, _FILES = 4, 0
+"""Directives of cobra's ShellComp, by which kubectl tells the shell whether files may follow."""
+
+
+def version(output: Format = Output.TABLE) -> None:
+    """Show the version of slipway and of its API.
+
+    \b
+    Examples:
+      slipway version
+      slipway version -o json
+    """
+    import platform
+    from importlib.metadata import version as version_of
+
+    from slipway.api.kinds import API_VERSION
+
+    facts = {"slipway": version_of("slipway-operator"), "api": API_VERSION, "python": platform.python_version()}
+    if output is Output.TABLE:
+        say(f"slipway {facts['slipway']} (API {facts['api']}, Python {facts['python']})")
+    else:
+        print_data(facts, output)
+
 
 app = typer.Typer(
     name="slipway",
@@ -37,6 +66,30 @@ app.command()(predict)
 app.command()(doctor)
 app.add_typer(plugin)
 app.command()(version)
+
+
+def kubectl_complete() -> None:
+    """Complete `kubectl slipway WORD... PART`, which kubectl asks of `kubectl_complete-slipway WORD... PART`.
+
+    The answer is a line for each completion, and cobra's directive at the end.
+    """
+    found = complete(sys.argv[1:])
+    say("\n".join([*found, f":{_NO_FILES if found else _FILES}"]))
+
+
+def complete(words: Sequence[str]) -> list[str]:
+    """Return what bash would offer for the last of the words."""
+    import os
+    import shlex
+    from contextlib import redirect_stdout, suppress
+    from io import StringIO
+
+    line = shlex.join(["slipway", *words])
+    os.environ |= {"_SLIPWAY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+        app(prog_name="slipway")
+    return said.getvalue().split()
+
 
 if __name__ == "__main__":
     app()

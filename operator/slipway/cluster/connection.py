@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address, ip_network
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -76,6 +76,15 @@ class Connection:
         return aiohttp.ClientSession(
             connector=connector, proxy=self._proxy, headers={"User-Agent": "slipway"}, **options
         )
+
+    @asynccontextmanager
+    async def stream_session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """A session for streams (logs, port forwarding): without a total time-out, authorized as of now."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with self.session(timeout=timeout) as session:
+            if authorization := await self.authorization():
+                session.headers["Authorization"] = authorization
+            yield session
 
     async def authorization(self) -> str | None:
         """The Authorization header of this moment, None where a client certificate says who we are."""

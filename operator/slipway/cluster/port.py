@@ -7,13 +7,16 @@ Watching is not part of the port: whoever feeds the cache calls `reconcile.cache
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from slipway.api.errors import NotFound
 from slipway.api.kinds import Key, Kind, Object
 
 FIELD_MANAGER = "slipway"
+
+T = TypeVar("T")
 
 ABSENT = "1"
 """As metadata.resourceVersion of an apply: only where no object of that name exists.
@@ -73,3 +76,16 @@ async def look_up(cluster: Reader, key: Key) -> Object | None:
         return await cluster.get(key)
     except NotFound:
         return None
+
+
+async def gather_calls(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await several calls at once and return their answers in order.
+
+    Raises the first error when all other calls have ended: none of them is left on a closed session.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]

@@ -29,7 +29,7 @@ ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CheckOptions:
     """How a plugin is to be tried. model: the user's own, and data that fits it; None for those that are made here."""
 
     params: dict[str, Any] = field(default_factory=dict)
@@ -87,22 +87,22 @@ async def imports(plugin: str, folder: Path, timeout_seconds: float | None = Non
     return import_finding(result.read_text().split())
 
 
-async def trials(plugin: Compression[Any], folder: Path, wish: Wish) -> list[Finding]:
+async def trials(plugin: Compression[Any], folder: Path, options: CheckOptions) -> list[Finding]:
     """What two runs on each model say of it. folder: an empty one, where models and results go.
 
     Raises SlipwayError where the models cannot be made.
     """
-    store, data = folder / "store", plugin.needs_data or wish.data is not None
-    await _supply(plugin, store, wish, data=data)
-    models = (OWN_MODEL,) if wish.model else tuple(MODELS)
-    order = TrialOrder(plugin=plugin.name, params=wish.params, store=str(store), models=models, data=data)
+    store, data = folder / "store", plugin.needs_data or options.data is not None
+    await _supply(plugin, store, options, data=data)
+    models = (OWN_MODEL,) if options.model else tuple(MODELS)
+    order = TrialOrder(plugin=plugin.name, params=options.params, store=str(store), models=models, data=data)
     told = folder / "order.json"
     told.write_text(order.model_dump_json(), encoding="utf-8")  # an argument has at most 128 KiB
 
     async def run(number: int, place: Path) -> Run:
         result = folder / f"result-{number}"
         arguments = ["-m", "slipway.runtime.trial", str(told), str(result)]
-        why = await process(arguments, place, hash_seed=number, timeout_seconds=wish.timeout_seconds)
+        why = await process(arguments, place, hash_seed=number, timeout_seconds=options.timeout_seconds)
         lines = result.read_text().splitlines() if result.exists() else []
         found = [Trial.model_validate_json(line) for line in lines]
         return Run({trial.model: trial for trial in found}, why)
@@ -111,17 +111,17 @@ async def trials(plugin: Compression[Any], folder: Path, wish: Wish) -> list[Fin
     return trial_findings(plugin, models, first, second)
 
 
-async def _supply(plugin: Compression[Any], store: Path, wish: Wish, *, data: bool) -> None:
+async def _supply(plugin: Compression[Any], store: Path, options: CheckOptions, *, data: bool) -> None:
     """Put the user's artifacts into the store as copies, and make what is missing."""
-    for name, artifact in ((OWN_MODEL, wish.model), (DATA, wish.data)):
+    for name, artifact in ((OWN_MODEL, options.model), (DATA, options.data)):
         if artifact is not None:
             files: dict[str, Path | bytes] = {path: artifact.file(path) for path in artifact.content.files}
             write_artifact(store / name / "artifact", artifact.content, files)
-    if wish.model is not None and (wish.data is not None or not data):
+    if options.model is not None and (options.data is not None or not data):
         return
-    state = "none" if wish.model is not None else str(plugin.consumes)
+    state = "none" if options.model is not None else str(plugin.consumes)
     arguments = ["-m", "slipway.runtime.trialmodels", str(store), state]
-    if why := await process(arguments, store.parent / "models", timeout_seconds=wish.timeout_seconds):
+    if why := await process(arguments, store.parent / "models", timeout_seconds=options.timeout_seconds):
         raise SlipwayError(f"the trial models cannot be made: {why}")
 
 

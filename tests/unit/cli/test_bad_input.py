@@ -203,7 +203,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "a.yaml").write_text(JOB)
-    monkeypatch.setattr("slipway.cli.userfiles.os.open", refused)
+    monkeypatch.setattr("slipway.manifests.files.os.open", refused)
     result = CliRunner().invoke(app, ["plan", "-f", str(tmp_path / "a.yaml")])
     assert (result.exit_code, result.stderr) == (
         2,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.cli.completion import completed
+from slipway.cli.main import complete
 from support import statuses
 from support.builders import training_job
 from support.kubehttp import KubeHttp, kubeconfig
@@ -53,7 +53,7 @@ def serving(folder: Path) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("cluster")
 def test_names_of_the_cluster_are_offered(words: list[str], offered: list[str]) -> None:
-    assert completed(words) == offered
+    assert complete(words) == offered
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_names_of_the_cluster_are_offered(words: list[str], offered: list[str]) 
     ],
 )
 def test_what_needs_no_cluster_is_offered_without_one(words: list[str], some: set[str]) -> None:
-    assert set(completed(words)) == some
+    assert set(complete(words)) == some
 
 
 def test_a_cluster_that_is_away_offers_nothing_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    assert completed(["status", ""]) == []
+    assert complete(["status", ""]) == []
     assert capfd.readouterr() == ("", "")
 
 
@@ -81,7 +81,7 @@ def test_contexts_are_those_of_the_kubeconfig(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(kubeconfig("http://nowhere.invalid")))
     os.environ["KUBECONFIG"] = f"{tmp_path / 'none'}{os.pathsep}{path}"
-    assert completed(["status", "--context", ""]) == ["here"]
+    assert complete(["status", "--context", ""]) == ["here"]
 
 
 def test_namespaces_are_those_of_the_cluster(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_namespaces_are_those_of_the_cluster(tmp_path: Path) -> None:
     server = KubeHttp([[]], answers={"/api/v1/namespaces": spaces})
     with ExitStack() as stack:
         os.environ["KUBECONFIG"] = stack.enter_context(server.serving(tmp_path))
-        assert completed(["status", "-n", "t"]) == ["two"]
+        assert complete(["status", "-n", "t"]) == ["two"]
 
 
 @pytest.mark.parametrize(("words", "last"), [(["pl"], ":4"), (["plan", "-f", "exa"], ":0")])

@@ -22,16 +22,17 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from slipway.api.kinds import COMPRESSION_PLUGIN, EVENT, Object
-from slipway.cli import terminal
-from slipway.cli.inference import Answers
-from slipway.cli.localview import ContainerEnds, event_lines, view
-from slipway.cli.logs import writer
+from slipway.cli.commands.logs import writer
+from slipway.cli.commands.pod_logs import print_merged
+from slipway.cli.commands.scores import result as scored
+from slipway.cli.commands.scores import tables as score_tables
+from slipway.cli.connections.logs import Line, Source
+from slipway.cli.connections.triton import Answers
 from slipway.cli.main import app
-from slipway.cli.podlogs import Line, Source, printed
-from slipway.cli.scores import result as scored
-from slipway.cli.scores import tables as score_tables
-from slipway.cli.tables import print_tables
-from slipway.cli.terminal import say, visible
+from slipway.cli.rendering import terminal
+from slipway.cli.rendering.run import ContainerEnds, event_lines, view
+from slipway.cli.rendering.tables import print_tables
+from slipway.cli.rendering.terminal import say, visible
 from slipway.cluster.twin import Change
 from support import statuses
 from support.builders import resource, store
@@ -168,7 +169,7 @@ def file(tmp_path: Path) -> Path:
 def test_nothing_of_a_hostile_cluster_acts_upon_the_terminal(
     words: str, where: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_terminal: Any
 ) -> None:
-    monkeypatch.setattr("slipway.cli.watching.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.cli.rendering.watching.EVERY_SECONDS", 0.01)
     monkeypatch.setenv("TERM", "xterm-256color")
     command = words.replace("{file}", str(file)).split(" ")
     with KubeHttp([hostile_objects()], LOGS).serving(tmp_path) as kubeconfig:
@@ -287,7 +288,7 @@ async def test_of_many_lines_few_are_held_at_once() -> None:
         most = max(most, made - written)
 
     found = [Source("n", f"p{number}", "u", "main", 0, str(number)) for number in range(2)]
-    await printed(Endless(), found, write, None)
+    await print_merged(Endless(), found, write, None)
     assert written == 10_000
     assert most < 100
 
@@ -322,7 +323,7 @@ def test_a_defect_is_told_whole_and_visible() -> None:
 
 
 def test_a_letter_that_the_terminal_lacks_is_no_error() -> None:
-    code = "from slipway.cli.terminal import guarded, say\nwith guarded(): say('größer \\u2192')"
+    code = "from slipway.cli.rendering.terminal import guarded, say\nwith guarded(): say('größer \\u2192')"
     import subprocess
 
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

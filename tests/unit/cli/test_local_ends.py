@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from slipway.api.kinds import SERVICE, Key, Object, key_of
-from slipway.cli import localrun
-from slipway.cli.localrun import Wish
-from slipway.cli.localview import View
+from slipway.cli.commands import local_run
+from slipway.cli.commands.local_run import RunOptions
+from slipway.cli.rendering.run import View
 from slipway.cluster.twin import Twin
 from slipway.local.state import State
 from support import statuses
@@ -56,7 +56,7 @@ class Cluster:
         self.state = State(Path("/nonexistent"))
 
 
-async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **wish: object) -> tuple[int | str, list[str]]:
+async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **options: object) -> tuple[int | str, list[str]]:
     """The exit code, "serves" where it goes on until it is told to end, and the lines; then the code after Ctrl-C."""
     said: list[str] = []
 
@@ -66,11 +66,11 @@ async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **wish: objec
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(localrun, "view", Screen)
-    monkeypatch.setattr(localrun, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr("slipway.cli.watching.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(local_run, "view", Screen)
+    monkeypatch.setattr(local_run, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.cli.rendering.watching.EVERY_SECONDS", 0.01)
     stop = asyncio.Event()
-    running = asyncio.create_task(localrun._shown(cluster, Wish(Path("/nonexistent"), **wish), stop))  # type: ignore[arg-type]
+    running = asyncio.create_task(local_run._shown(cluster, RunOptions(Path("/nonexistent"), **options), stop))  # type: ignore[arg-type]
     for _ in range(100):
         if running.done():
             return running.result(), said
@@ -98,11 +98,11 @@ CASES: dict[str, tuple[Sequence[Object], dict[str, object], int | str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("objects", "wish", "end"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("objects", "options", "end"), CASES.values(), ids=CASES)
 async def test_a_run_ends_when_nothing_serves_or_it_is_told_to(
-    objects: Sequence[Object], wish: dict[str, object], end: int | str, monkeypatch: pytest.MonkeyPatch
+    objects: Sequence[Object], options: dict[str, object], end: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _ = await shown(Cluster(*objects), monkeypatch, **wish)
+    code, _ = await shown(Cluster(*objects), monkeypatch, **options)
     assert code == end
 
 

@@ -10,7 +10,8 @@ from typer.testing import Result
 
 from slipway.api.errors import Forbidden
 from slipway.api.kinds import Object
-from slipway.cli.podlogs import Line, Selection, Source, printed, sources
+from slipway.cli.commands.pod_logs import Selection, print_merged, started_containers
+from slipway.cli.connections.logs import Line, Source
 from support import statuses
 from support.kubehttp import KubeHttp
 from support.statuses import rank_pod, task_pod
@@ -24,7 +25,7 @@ def log(*lines: tuple[int, str]) -> str:
 
 
 def prefixes(pods: Sequence[Object], **selection: object) -> list[str]:
-    return [source.prefix for source in sources(pods, Selection(**selection))]  # type: ignore[arg-type]
+    return [source.prefix for source in started_containers(pods, Selection(**selection))]  # type: ignore[arg-type]
 
 
 def test_ranks_stand_behind_their_index_and_tasks_behind_their_role() -> None:
@@ -34,8 +35,12 @@ def test_ranks_stand_behind_their_index_and_tasks_behind_their_role() -> None:
 
 def test_only_the_newest_attempt_is_shown_unless_another_is_asked_for() -> None:
     pods = [rank_pod(0, 1), rank_pod(0, 2), rank_pod(1, 2), task_pod("prepare-train")]
-    assert [s.pod for s in sources(pods, Selection())] == ["digits-t-prepare-train", "digits-2-0", "digits-2-1"]
-    assert [s.pod for s in sources(pods, Selection(attempt=1))] == ["digits-1-0"]
+    assert [s.pod for s in started_containers(pods, Selection())] == [
+        "digits-t-prepare-train",
+        "digits-2-0",
+        "digits-2-1",
+    ]
+    assert [s.pod for s in started_containers(pods, Selection(attempt=1))] == ["digits-1-0"]
 
 
 def test_a_task_is_chosen_by_its_name_and_readers_of_lost_reports_only_then() -> None:
@@ -56,16 +61,16 @@ def test_a_container_that_has_not_started_has_no_log_and_one_that_restarted_is_a
     assert prefixes([waiting]) == []
     again = rank_pod(0)
     again["status"]["containerStatuses"][0]["restartCount"] = 1
-    assert len({*sources([rank_pod(0)], Selection()), *sources([again], Selection())}) == 2
+    assert len({*started_containers([rank_pod(0)], Selection()), *started_containers([again], Selection())}) == 2
 
 
 def test_a_container_that_waits_for_its_next_start_shows_the_log_of_its_last_one() -> None:
     pod = rank_pod(0)
     (status,) = pod["status"]["containerStatuses"]
-    ran = sources([pod], Selection())
+    ran = started_containers([pod], Selection())
     status["lastState"] = {"terminated": {"exitCode": 1, "startedAt": "2026-03-01T12:00:00Z"}}
     status["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
-    assert sources([pod], Selection()) == ran
+    assert started_containers([pod], Selection()) == ran
 
 
 def test_the_logs_of_all_ranks_are_merged_by_time(slipway: Slipway) -> None:
@@ -90,7 +95,9 @@ async def test_where_one_log_is_refused_no_other_is_left_being_read() -> None:
                 left.append(source.prefix)
 
     with pytest.raises(Forbidden):
-        await printed(OneRefuses(), sources([rank_pod(0), rank_pod(1)], Selection()), lambda *_: None, None)
+        await print_merged(
+            OneRefuses(), started_containers([rank_pod(0), rank_pod(1)], Selection()), lambda *_: None, None
+        )
     assert left == ["0"]
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from slipway.cli.exits import CommandError
-from slipway.cli.inference import Answers
-from slipway.cli.reach import container_port, is_ready
-from slipway.cli.samples import built_in, fitted, read_file
-from slipway.cli.scores import probabilities, result
+from slipway.cli.commands.samples import built_in, fitted, read_file
+from slipway.cli.commands.scores import probabilities, result
+from slipway.cli.connections.endpoints import container_port, is_ready
+from slipway.cli.connections.triton import Answers
+from slipway.cli.rendering.errors import CommandError
 from support import statuses
 from support.kubehttp import KubeHttp
 

@@ -11,9 +11,9 @@ import yaml
 from typer.testing import Result
 
 from slipway.api.status import not_yet_observed
-from slipway.cli.details import details, overview
-from slipway.cli.summary import settled, summary
-from slipway.cli.tables import Table, plain
+from slipway.cli.rendering.details import details, overview
+from slipway.cli.rendering.summary import settled, summary
+from slipway.cli.rendering.tables import Table, plain
 from support import statuses
 from support.builders import T0
 from support.kubehttp import KubeHttp

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from slipway.cli.tables import Table, coloured
-from slipway.cli.texts import duration, number, size
+from slipway.cli.rendering.tables import Table, coloured, duration, number, size
 
 
 @pytest.mark.parametrize(

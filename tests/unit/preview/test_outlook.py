@@ -18,9 +18,9 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cli.manifests import Manifests, read_manifests
-from slipway.cli.planview import complaints, difference_lines, summary
+from slipway.cli.rendering.plan import complaints, difference_lines, summary
 from slipway.cluster.twin import Twin
+from slipway.manifests import Manifests, read_manifests
 from slipway.plan.plan import Settings
 from slipway.preview.outlook import ORDER, Outlook, look_ahead
 from slipway.preview.rehearsal import Clock, Rehearsal

@@ -1,0 +1,1 @@
+"""The subcommands of `slipway`, a module each."""

@@ -1,0 +1,55 @@
+"""`slipway doctor`: what is wrong with a cluster, and the cure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.commands.options import Context, Format, Namespace
+from slipway.cli.rendering.tables import Output
+
+if TYPE_CHECKING:
+    from slipway.api.findings import Finding
+
+TIMEOUT_SECONDS = 120.0
+
+
+def doctor(
+    *,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also run a small Job on each store: it writes, and looks a name up.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Wait so long for each of these Jobs.")
+    ] = TIMEOUT_SECONDS,
+    namespace: Namespace = None,
+    output: Format = Output.TABLE,
+    context: Context = None,
+) -> None:
+    """Look for what is wrong with a cluster, and say the cure.
+
+    CRDs, the operator and its Lease, rights, DNS, pools, stores, images and plugins: a line each, ok, warn or fail.
+    Nothing is written, but with --deep: its Jobs are deleted when they have ended. Exit code 1 where anything fails.
+
+    \b
+    Examples:
+      slipway doctor
+      slipway doctor -n team-a --deep
+      slipway doctor -o json
+    """
+    import asyncio
+
+    from slipway.cli.rendering.tables import print_findings
+
+    found = asyncio.run(_examine(namespace, context, timeout if deep else None))
+    raise typer.Exit(print_findings(found, output))
+
+
+async def _examine(namespace: str | None, context: str | None, probe_seconds: float | None) -> list[Finding]:
+    from slipway.cli.connections.cluster import connect_to_cluster
+    from slipway.doctor import examine
+    from slipway.doctor.queries import ClusterQueries
+
+    async with connect_to_cluster(context, namespace) as connection:
+        return await examine(ClusterQueries(connection.cluster, connection.http, connection.namespace), probe_seconds)

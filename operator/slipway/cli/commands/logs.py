@@ -1,0 +1,153 @@
+"""`slipway logs`: all ranks of a training, all steps of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.commands import completion
+from slipway.cli.commands.options import Context, Local, Namespace, StateFolder
+from slipway.cli.connections.connection import state_folder
+from slipway.cli.rendering.terminal import say
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from slipway.api.kinds import Object
+    from slipway.cli.commands.pod_logs import Selection, Write
+    from slipway.cli.connections.connection import Connection
+    from slipway.cli.connections.resources import Target
+
+
+def logs(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|KIND/NAME",
+            help="A TrainingJob (tj) or ModelDeployment (md).",
+            autocompletion=completion.resources,
+        ),
+    ],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow as pods appear, until the resource has settled.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: tasks and the newest.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=completion.tasks
+        ),
+    ] = None,
+    tail: Annotated[int | None, typer.Option("--tail", min=0, help="At most so many lines of each container.")] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
+) -> None:
+    """Show the logs of all ranks, or of all steps.
+
+    Each line stands behind the index of its rank's pod, or behind its task.
+
+    \b
+    Examples:
+      slipway logs digits                          [0] ..., [1] ..., [step-0-prune-structured] ...
+      slipway logs tj/digits -f                    follow the ranks as they start
+      slipway logs tj/digits --attempt 1           an attempt that failed
+      slipway logs md/digits --task evaluate-candidate
+      slipway logs digits --local -f               of `slipway run` on this machine
+    """
+    import asyncio
+
+    from slipway.cli.commands.pod_logs import Selection
+    from slipway.cli.connections import connect
+    from slipway.cli.connections.resources import parse_target
+
+    folder = state_folder(local=local, state=state, context=context)
+    if folder and timestamps:
+        raise typer.BadParameter("the logs of a local run bear no times: leave out --timestamps")
+    opened = connect(context, namespace, folder)
+    asyncio.run(_logs(parse_target(name), Selection(attempt, task), opened, tail, follow=follow, timestamps=timestamps))
+
+
+async def _logs(
+    target: Target,
+    selection: Selection,
+    opened: AbstractAsyncContextManager[Connection],
+    tail: int | None,
+    *,
+    follow: bool,
+    timestamps: bool,
+) -> None:
+    from slipway.cli.commands.pod_logs import follow as follow_logs
+    from slipway.cli.commands.pod_logs import print_merged, started_containers
+    from slipway.cli.connections.logs import Source
+    from slipway.cli.connections.resources import find_resources
+    from slipway.cli.rendering.errors import NOT_FOUND, CommandError
+    from slipway.cli.rendering.summary import settled
+
+    write = writer(timestamps=timestamps)
+    async with opened as connection, connection.logs() as lines:
+
+        async def look() -> tuple[Sequence[Source], bool]:
+            found = await find_resources(connection.cluster, connection.namespace, target)
+            inactive = connection.inactive(found)
+            ignored = inactive.objects if inactive else ()
+            last = all(settled(obj) is not None or obj in ignored for obj in found)
+            return started_containers(await pods_of(connection, found), selection), last
+
+        if follow:
+            await follow_logs(lines, look, write, tail)
+            return
+        wanted, _ = await look()
+        if not wanted:
+            raise CommandError(f"no container of {target} has started that {_told(selection)}", NOT_FOUND)
+        await print_merged(lines, wanted, write, tail)
+
+
+async def pods_of(connection: Connection, found: Sequence[Object]) -> list[Object]:
+    """All pods that carry the resources' labels."""
+    from slipway.api.kinds import POD
+    from slipway.plan.parent import OWNER_LABELS
+
+    return [
+        pod
+        for obj in found
+        for pod in await connection.cluster.list(
+            POD, connection.namespace, {OWNER_LABELS[obj["kind"]]: obj["metadata"]["name"]}
+        )
+    ]
+
+
+def writer(*, timestamps: bool) -> Write:
+    """Writes `[prefix] text`; on a terminal each prefix has a colour of its own."""
+    colours = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
+    given: dict[str, str] = {}
+
+    unfinished: str | None = None  # whose line is, on the screen
+
+    def write(prefix: str, at: str, text: str, *, more: bool = False) -> None:
+        nonlocal unfinished
+        end = "" if more else "\n"
+        if unfinished == prefix:
+            say(text, end=end)
+        else:
+            if unfinished is not None:
+                say()
+            colour = given.setdefault(prefix, colours[len(given) % len(colours)])
+            say(f" {at} {text}" if timestamps else f" {text}", end=end, head=f"[{prefix}]", colour=colour)
+        unfinished = prefix if more else None
+
+    return write
+
+
+def _told(selection: Selection) -> str:
+    """What was asked for, in words."""
+    wanted = [f"is of task {selection.task!r}"] if selection.task else []
+    wanted += [f"is of attempt {selection.attempt}"] if selection.attempt else []
+    return " and ".join(wanted) or "still has its log"

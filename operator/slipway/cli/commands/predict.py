@@ -1,0 +1,163 @@
+"""`slipway predict`: ask a served model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slipway.cli.commands import completion
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder
+from slipway.cli.connections.connection import state_folder
+from slipway.cli.rendering.tables import Output
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from slipway.cli.commands.samples import Samples
+    from slipway.cli.connections.connection import Connection
+    from slipway.cli.connections.endpoints import Endpoint
+
+
+class Protocol(StrEnum):
+    """How requests travel."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
+def predict(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The ModelDeployment. Not needed with --url.", autocompletion=completion.deployments),
+    ] = None,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", metavar="FILE", help="Samples as the model sees them: .npy, .npz or .json."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="A built-in data set: digits.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Which part of it: test (held out) or train.")] = "test",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Send only the first so many samples.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples in one request.")] = 1,
+    protocol: Annotated[Protocol, typer.Option("--protocol", "-p", help="How requests travel.")] = Protocol.HTTP,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="HOST:PORT", help="A Triton to ask, instead of the deployment's.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model to ask at --url; needed where that server lists none."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.npy", help="Write the model's raw outputs, one row a sample.")
+    ] = None,
+    output: Format = Output.TABLE,
+    namespace: Namespace = None,
+    context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
+) -> None:
+    """Send samples to a served model.
+
+    Shows classes, probabilities, accuracy where the truth is known, and latency.
+
+    Requests go to the deployment's Service where this machine reaches it, else through a port forwarded to a pod.
+    Needs `pip install 'slipway-operator[client]'`; --dataset needs `[runtime]`.
+
+    \b
+    Examples:
+      slipway predict digits --dataset digits --split test
+      slipway predict digits --input images.npy --protocol grpc --output json
+      slipway predict digits --local --dataset digits      served by `slipway run` on this machine
+      slipway predict --url 127.0.0.1:8000 --model digits --input images.npz
+    """
+    import asyncio
+
+    if (file is None) == (dataset is None):
+        raise typer.BadParameter("give either --input or --dataset")
+    if (name is None) == (url is None):
+        raise typer.BadParameter("give either the name of a ModelDeployment or --url")
+    if model is not None and url is None:
+        raise typer.BadParameter("--model is for --url: a ModelDeployment's model has its own name")
+    if url is not None and (local or state or namespace or context):
+        raise typer.BadParameter("--url names the server: leave out --local, --state, --namespace and --context")
+    from slipway.cli.commands.samples import built_in, read_file
+    from slipway.cli.commands.scores import tables
+    from slipway.cli.connections import connect
+    from slipway.cli.connections.triton import library_of
+    from slipway.cli.rendering.tables import print_data, print_tables
+
+    library_of(str(protocol))
+    samples = read_file(file) if file else built_in(dataset or "", split)
+    opened = connect(context, namespace, state_folder(local=local, state=state, context=context))
+    place = _endpoint(name, url, str(protocol), opened)
+    facts = asyncio.run(_predict(place, model or _model_of(name), samples, str(protocol), batch_size, limit, save))
+
+    if output is Output.TABLE:
+        print_tables(tables(facts))
+    else:
+        print_data(facts, output)
+
+
+async def _predict(
+    endpoint: AbstractAsyncContextManager[Endpoint],
+    model_name: str | None,
+    samples: Samples,
+    protocol: str,
+    batch_size: int,
+    limit: int | None,
+    save: Path | None,
+) -> dict[str, Any]:
+    from slipway.cli.commands.samples import fitted
+    from slipway.cli.commands.scores import result
+    from slipway.cli.connections.triton import connected
+
+    async with endpoint as place, connected(place.address, protocol) as client:
+        model = await client.served(model_name)
+        inputs = fitted(samples.inputs, model.dims)[:limit]
+        answers = await client.predict(model, inputs, min(batch_size, model.max_batch_size or 1))
+    if save is not None:
+        import numpy as np
+
+        np.save(save, answers.outputs)
+    facts = {"model": model.name, "version": model.version, "protocol": protocol, "via": place.via}
+    targets = None if samples.targets is None else samples.targets[: len(inputs)]
+    return {**facts, **result(answers, targets)}
+
+
+def _model_of(name: str | None) -> str | None:
+    """The model that a ModelDeployment serves bears its name."""
+    from slipway.cli.connections.resources import parse_target
+
+    return parse_target(name).name if name else None
+
+
+def _endpoint(
+    name: str | None, url: str | None, protocol: str, opened: AbstractAsyncContextManager[Connection]
+) -> AbstractAsyncContextManager[Endpoint]:
+    from contextlib import asynccontextmanager
+
+    from slipway.cli.connections.endpoints import Endpoint
+    from slipway.cli.rendering.errors import USAGE, CommandError
+
+    @asynccontextmanager
+    async def place() -> AsyncIterator[Endpoint]:
+        if url is not None:
+            yield Endpoint(url.removeprefix("http://").removeprefix("grpc://").rstrip("/"), "the given address")
+            return
+        from slipway.api.kinds import MODEL_DEPLOYMENT
+        from slipway.cli.connections.resources import Target, find_resources, parse_target
+
+        target = parse_target(name or "")
+        if MODEL_DEPLOYMENT not in target.kinds:
+            raise CommandError(f"{name}: predict asks a ModelDeployment", USAGE)
+        async with opened as connection:
+            target = Target((MODEL_DEPLOYMENT,), target.name)
+            (deployment,) = await find_resources(connection.cluster, connection.namespace, target)
+            async with connection.endpoint(deployment, protocol) as endpoint:
+                yield endpoint
+
+    return place()

@@ -1,0 +1,153 @@
+"""`slipway status`: how far, how fast, what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slipway.cli.commands import completion
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, Timeout
+from slipway.cli.connections.connection import state_folder
+from slipway.cli.rendering.tables import Output
+from slipway.cli.rendering.terminal import interactive, one_line, say
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from slipway.api.kinds import Key, Object
+    from slipway.cli.connections.connection import Connection
+    from slipway.cli.rendering.watching import Look
+
+
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|KIND/NAME]",
+            help="A TrainingJob (tj) or ModelDeployment (md).",
+            autocompletion=completion.resources,
+        ),
+    ] = None,
+    *,
+    namespace: Namespace = None,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow until Ready (exit code 0) or Stalled (1).")
+    ] = False,
+    timeout: Timeout = None,
+    output: Format = Output.TABLE,
+    context: Context = None,
+    local: Local = False,
+    state: StateFolder = None,
+) -> None:
+    """Show how far things are, and what is wrong.
+
+    Without a name: the TrainingJobs and ModelDeployments of the namespace, a line each.
+    With a name: conditions, tasks, attempts and revisions of that resource.
+    With --watch: a live view on a terminal, a line for each transition elsewhere. It ends when all that is shown is
+    Ready or Stalled, and with a name as soon as that is Stalled.
+
+    \b
+    Examples:
+      slipway status                       all of the namespace
+      slipway status digits                everything about what is named digits
+      slipway status md/digits -w          follow a ModelDeployment until it is Ready
+      slipway status digits -o json        the resource as it is in the cluster
+      slipway status digits --local        as `slipway run` on this machine has it
+    """
+    import asyncio
+
+    from slipway.cli.connections import connect
+
+    if all_namespaces and name:
+        raise typer.BadParameter("a name is looked for in one namespace: leave out --all-namespaces or the name")
+    if timeout is not None and not watch:
+        raise typer.BadParameter("--timeout needs --watch")
+    opened = connect(context, namespace, state_folder(local=local, state=state, context=context))
+    code = asyncio.run(_status(name, opened, output, timeout, watch=watch, everywhere=all_namespaces))
+    raise typer.Exit(code)
+
+
+async def _status(
+    name: str | None,
+    opened: AbstractAsyncContextManager[Connection],
+    output: Output,
+    timeout: float | None,
+    *,
+    watch: bool,
+    everywhere: bool,
+) -> int:
+    from slipway.cli.connections.resources import find_resources, parse_target
+    from slipway.cli.rendering.summary import as_list
+    from slipway.cli.rendering.tables import print_data, print_tables
+    from slipway.cli.rendering.watching import picture, verdict
+
+    target = parse_target(name) if name else None
+    async with opened as connection:
+
+        async def look() -> list[Object]:
+            return connection.with_reachable_urls(
+                await find_resources(connection.cluster, None if everywhere else connection.namespace, target)
+            )
+
+        if watch:
+            objects = await _followed(
+                active_only(look, connection), output, timeout, single=bool(name), everywhere=everywhere
+            )
+        else:
+            objects = await look()
+            if inactive := connection.inactive(objects):
+                say(one_line(inactive.reason), err=True)
+        where = "any namespace" if everywhere else f"namespace {connection.namespace!r}"
+    if output is not Output.TABLE:
+        one = target is not None and len(target.kinds) == 1
+        print_data(objects[0] if one else as_list(objects), output)
+    elif not objects:
+        say(f"no TrainingJob or ModelDeployment in {where}", err=True)
+    elif not watch:
+        print_tables(picture(objects, single=bool(name), all_namespaces=everywhere))
+    return verdict(objects) if watch else 0
+
+
+def active_only(look: Look, connection: Connection) -> Look:
+    """Return a look without what is inactive when it first looks.
+
+    It raises CommandError if everything is inactive, and if something becomes inactive before it has settled.
+    """
+    from slipway.api.kinds import key_of
+    from slipway.cli.rendering.errors import UNAVAILABLE, CommandError
+    from slipway.cli.rendering.summary import settled
+
+    ignored: set[Key] | None = None
+
+    async def look_at_active() -> list[Object]:
+        nonlocal ignored
+        found = await look()
+        if ignored is None:
+            inactive = connection.inactive(found)
+            ignored = {key_of(obj) for obj in inactive.objects} if inactive else set()
+            if inactive and len(ignored) == len(found):
+                raise CommandError(inactive.reason, UNAVAILABLE)
+        found = [obj for obj in found if key_of(obj) not in ignored]
+        if inactive := connection.inactive([obj for obj in found if settled(obj) is None]):
+            raise CommandError(inactive.reason, UNAVAILABLE)
+        return found
+
+    return look_at_active
+
+
+async def _followed(
+    look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool
+) -> list[Object]:
+    """Lines go to standard output; to standard error where the data follow on standard output."""
+    from datetime import UTC, datetime
+
+    from slipway.cli.rendering.watching import Transitions, live, watch
+
+    if output is Output.TABLE and interactive():
+        with live(single=single, all_namespaces=everywhere) as show:
+            return await watch(look, show, timeout, stop_at_first=single)
+    data = output is not Output.TABLE
+    show = Transitions(lambda line: say(line, err=data), lambda: datetime.now(UTC))
+    return await watch(look, show, timeout, stop_at_first=single)

@@ -1,0 +1,148 @@
+"""Everything about one resource, or a line for each of many, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from slipway.api.kinds import Object
+from slipway.api.modeldeployment import GateResult, ModelDeployment, Revision
+from slipway.api.status import Condition, Failure, TaskRecord
+from slipway.api.trainingjob import Attempt, TrainingJob
+from slipway.cli.rendering.summary import reference, summary, typed
+from slipway.cli.rendering.tables import Table, number, short_digest, since, size, took
+from slipway.cli.rendering.terminal import one_line
+
+CUT = 160
+"""Characters of a message in a table of many resources; the table of one shows all."""
+
+
+def overview(objects: Iterable[Object], now: datetime, *, all_namespaces: bool = False) -> Table:
+    """A line for each resource."""
+    rows = []
+    for obj in objects:
+        phase, progress, wrong = summary(obj)
+        meta = obj["metadata"]
+        row = (reference(obj), phase, progress, since(meta.get("creationTimestamp"), now), _cut(wrong))
+        rows.append((meta["namespace"], *row) if all_namespaces else row)
+    columns = ("NAME", "PHASE", "PROGRESS", "AGE", "MESSAGE")
+    return Table(("NAMESPACE", *columns) if all_namespaces else columns, tuple(rows))
+
+
+def details(obj: Object, now: datetime) -> list[Table]:
+    """One resource: head, conditions, tasks, and its attempts or revisions."""
+    resource = typed(obj)
+    phase, progress, _ = summary(obj)
+    meta = obj["metadata"]
+    age = since(meta.get("creationTimestamp"), now)
+    lines = [f"{phase}: {progress} (age {age})" if progress != "-" else f"{phase} (age {age})"]
+    if isinstance(resource, TrainingJob):
+        last = attempts(resource.status.attempts, now)
+        lines += _artifact_lines(resource)
+    else:
+        last = revisions(resource, now)
+        lines += _served_lines(resource)
+    head = Table((), (), title=f"{obj['kind']} {meta.get('namespace', '')}/{meta['name']}", lines=tuple(lines))
+    tables = (head, conditions(resource.status.conditions, now), tasks(resource.status.tasks, now), last)
+    return [table for table in tables if table.rows or table is head]
+
+
+def conditions(items: Sequence[Condition], now: datetime) -> Table:
+    rows = tuple((c.type, c.status, c.reason, since(c.last_transition_time, now), one_line(c.message)) for c in items)
+    return Table(("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"), rows, title="Conditions")
+
+
+def tasks(items: Sequence[TaskRecord], now: datetime) -> Table:
+    rows = tuple((t.name, t.state, str(t.tries), took(t.started_at, t.ended_at, now), _task_result(t)) for t in items)
+    return Table(("TASK", "STATE", "TRIES", "TOOK", "RESULT"), rows, title="Tasks")
+
+
+def attempts(items: Sequence[Attempt], now: datetime) -> Table:
+    rows = tuple(
+        (
+            str(a.number),
+            a.pool or "-",
+            f"{a.nodes}x{a.processes_per_node}",
+            since(a.started_at, now),
+            took(a.running_at or a.started_at, a.ended_at, now),
+            a.outcome or "Running",
+            why(a.failure),
+        )
+        for a in items
+    )
+    columns = ("ATTEMPT", "POOL", "RANKS", "STARTED", "TOOK", "OUTCOME", "CAUSE")
+    return Table(columns, rows, title="Attempts")
+
+
+def revisions(deployment: ModelDeployment, now: datetime) -> Table:
+    status = deployment.status
+
+    def role(revision: Revision) -> str:
+        names = (("serving", status.serving), ("candidate", status.candidate))
+        return ", ".join(word for word, name in names if name == revision.name) or "-"
+
+    rows = tuple(
+        (
+            r.name,
+            role(r),
+            since(r.created_at, now),
+            size(r.model.size_bytes) if r.model else "-",
+            _gate(r.gate),
+        )
+        for r in status.revisions
+    )
+    return Table(("REVISION", "ROLE", "AGE", "SIZE", "GATE"), rows, title="Revisions")
+
+
+def why(failure: Failure | None) -> str:
+    """`rank 1: ValueError: no such file (exit code 1)`; `-` where nothing failed."""
+    if failure is None:
+        return "-"
+    where = f"rank {failure.rank}" if failure.rank is not None else None
+    where = where or (f"pod {failure.index}" if failure.index is not None else None)
+    what = ": ".join(part for part in (failure.exception or failure.reason, one_line(failure.message)) if part)
+    code = f" (exit code {failure.exit_code})" if failure.exit_code is not None else ""
+    return f"{where}: {what}{code}" if where else f"{what}{code}"
+
+
+def _task_result(task: TaskRecord) -> str:
+    if task.failure:
+        return why(task.failure)
+    parts = [f"{name} {number(value)}" for name, value in sorted((task.metrics or {}).items())]
+    if task.counts:
+        counts = task.counts
+        parts.append(f"n {counts.n}, lost {counts.lost}, gained {counts.gained}")
+    if task.artifact:
+        parts.append(short_digest(task.artifact.digest))
+        parts += [size(task.artifact.size_bytes)] if task.artifact.size_bytes is not None else []
+    return ", ".join(parts) or "-"
+
+
+def _gate(gate: GateResult | None) -> str:
+    if gate is None:
+        return "-"
+    verdict = "passed" if gate.passed else "refused"
+    if gate.same_model:
+        return f"{verdict}: accuracy {gate.accuracy_baseline:.4f}, nothing was compressed"
+    readable = "; plugins could read the held-out data" if gate.held_out_readable else ""
+    return (
+        f"{verdict}: accuracy {gate.accuracy_baseline:.4f} -> {gate.accuracy_candidate:.4f}, "
+        f"drop at most {gate.drop_bound:.4f} ({gate.confidence:.0%} bound), {gate.max_drop:g} allowed{readable}"
+    )
+
+
+def _artifact_lines(job: TrainingJob) -> list[str]:
+    artifact = job.status.artifact
+    return [f"artifact {artifact.uri} {artifact.digest}"] if artifact else []
+
+
+def _served_lines(deployment: ModelDeployment) -> list[str]:
+    status = deployment.status
+    lines = [f"serves at {status.url}"] if status.url else []
+    if (sizes := status.sizes) and sizes.float_bytes and sizes.compressed_bytes:
+        lines.append(f"size {size(sizes.float_bytes)} -> {size(sizes.compressed_bytes)}")
+    return lines
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CUT else text[: CUT - 3] + "..."

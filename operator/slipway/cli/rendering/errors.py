@@ -1,0 +1,68 @@
+"""What the exit codes of `slipway` mean, and how an error becomes one line.
+
+0    done; with --watch and run, everything watched is Ready; with plan, everything would become so
+1    the thing asked about failed: a resource is Stalled, or would be, or would wait for ever; a plugin is broken
+2    the command line is wrong, or what is in a file
+3    there is no such resource, file or plugin
+4    the cluster, or the server that was asked, refused or did not answer
+5    --timeout has passed
+6    with plan --exit-code: something would be made, changed or deleted
+130  interrupted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from slipway.api.errors import ClusterError, InputError, NotFound, SlipwayError
+from slipway.cli.rendering.terminal import guarded, one_line, say
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+UNAVAILABLE = 4
+TIMED_OUT = 5
+CHANGES = 6
+INTERRUPTED = 130
+
+
+class CommandError(SlipwayError):
+    """A command cannot do what it was asked for. exit_code: one of the codes above. lines: one for each error."""
+
+    def __init__(self, message: str, exit_code: int = FAILED, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.lines = tuple(lines) or (message,)
+
+
+def exit_code(error: SlipwayError) -> int:
+    match error:
+        case CommandError():
+            return error.exit_code
+        case InputError():
+            return NOT_FOUND if error.absent else USAGE
+        case NotFound():
+            return NOT_FOUND
+        case ClusterError():
+            return UNAVAILABLE
+    return FAILED
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose foreseen errors are one line on standard error; a traceback is a defect of ours."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with guarded():
+            return super().main(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SlipwayError as error:
+            for line in error.lines if isinstance(error, CommandError | InputError) else (str(error),):
+                say(f"error: {one_line(line)}", err=True)
+            raise typer.Exit(exit_code(error)) from error

@@ -1,0 +1,203 @@
+"""A plan as a tree, as YAML and as JSON; and what is wrong with it, by file and line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from slipway.api.kinds import Key, Object, key_of
+from slipway.cli.rendering.tables import Output
+from slipway.cli.rendering.terminal import console, interactive, one_line, say
+from slipway.local.supply import DEFAULT_STORE
+from slipway.manifests import Manifest, Manifests
+from slipway.preview.changes import manifest_of
+from slipway.preview.outlook import Outlook
+from slipway.preview.placeholders import named
+from slipway.preview.story import Node, tell
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+_FIELD = re.compile(r"^((?:spec|metadata)[A-Za-z0-9_.\[\]]*)(?: |:)")
+_STYLES = {"good": "green", "bad": "red", "quiet": "dim"}
+_MISSING = ("StoreNotFound", "PoolNotFound", "PluginNotFound", "ClaimNotFound", "StoreNotReady")
+"""What a plan from files alone can miss: objects that are in the cluster, and not in the files."""
+_ELSEWHERE = "; if the cluster has it: name its file too, or plan with --live"
+_VERBS = {"create": "+", "change": "~", "delete": "-"}
+_DONE = {"create": "made", "change": "changed", "delete": "deleted"}
+
+
+def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool) -> None:
+    """Print the plan. shape: tree, yaml or json."""
+    if shape == "tree":
+        _print_trees(named_nodes(outlook), coloured=interactive())
+        if live:
+            _print_lines(difference_lines(outlook))
+        _print_lines(summary(outlook, manifests, live=live))
+    elif shape == "json":
+        from slipway.cli.rendering.tables import print_data
+
+        print_data(as_data(outlook), Output.JSON)
+    else:
+        _print_documents(outlook)
+
+
+def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterator[str]:
+    """What keeps the plan from ending well, where it is written."""
+    by_key = {key: item for item in manifests.items if (key := _key(item)) is not None}
+    for refusal in outlook.refusals:
+        place = by_key[refusal.key].place_of(refusal.field)
+        yield f"{place}: {refusal.field}: the API server would refuse it: {refusal.message}"
+    for key, obj in outlook.after.items():
+        verdict = outlook.verdict(key)
+        if verdict.good:
+            continue
+        item = by_key.get(key)
+        field = found[1] if (found := _FIELD.match(verdict.message)) else ""
+        where = f"{item.place_of(field) if field else item.place}: " if item else ""
+        said = named(verdict.message, outlook.names)
+        cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
+        if cure and field == "spec.store" and obj["spec"].get("store") == DEFAULT_STORE:
+            cure = f"; `slipway run` makes this one itself{cure}"
+        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{cure}"
+
+
+def named_nodes(outlook: Outlook) -> list[Node]:
+    """The story with names for what nobody can know before."""
+
+    def rename(node: Node) -> Node:
+        notes = [one_line(str(named(note, outlook.names))) for note in node.notes]
+        text = one_line(str(named(node.text, outlook.names)))
+        return Node(text, node.style, notes, [rename(below) for below in node.below])
+
+    return [rename(node) for node in tell(outlook)]
+
+
+def summary(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
+    lines = []
+    others = [item.name for item in manifests.items if _key(item) is None or item.model is None]
+    if others:
+        lines.append(f"Taken as they are, for others to make: {', '.join(others)}.")
+    for verb, done in _DONE.items():
+        kinds = Counter(change.key.kind.kind for change in outlook.changes if change.verb == verb)
+        if kinds:
+            counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            count = sum(kinds.values())
+            lines.append(f"{count} {'object' if count == 1 else 'objects'} would be {done}: {counted}.")
+    if not outlook.differs:
+        lines.append("Nothing would change." if live else "Nothing would be made.")
+    return [*lines, "Nothing was written."] if live else lines
+
+
+def difference_lines(outlook: Outlook) -> list[str]:
+    """`+ Job digits-1`, and below what is changed the fields."""
+    lines = []
+    for change in outlook.changes:
+        about = " (and deleted again on the way)" if change.passing else ""
+        lines.append(str(named(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", outlook.names)))
+        for path, before, after in named(change.differences, outlook.names):
+            lines.append(f"    {path}: {_short(before)} -> {_short(after)}")
+    return lines
+
+
+def as_data(outlook: Outlook) -> dict[str, Any]:
+    """For programs: how each resource ends, and each object that would be made, changed or deleted."""
+    resources = []
+    for key in outlook.after:
+        verdict = outlook.verdict(key)
+        resources.append(
+            {
+                "kind": key.kind.kind,
+                "namespace": key.namespace,
+                "name": key.name,
+                "ends": verdict.state,
+                "reason": verdict.reason,
+                "message": verdict.message,
+            }
+        )
+    changes = [
+        {
+            "verb": change.verb,
+            "kind": change.key.kind.kind,
+            "namespace": change.key.namespace,
+            "name": change.key.name,
+            "passing": change.passing,
+            "fields": [difference._asdict() for difference in change.differences],
+            "object": None if change.after is None else manifest_of(change.after),
+        }
+        for change in (*outlook.edits, *outlook.changes)
+    ]
+    answer = {"good": outlook.good, "resources": resources, "changes": changes}
+    return dict(named(answer, outlook.names))
+
+
+def _print_documents(outlook: Outlook) -> None:
+    """What would be applied or created, in that order; what would be deleted, as a comment."""
+    from slipway.cli.rendering.tables import print_data
+
+    for change in outlook.changes:
+        name = named(f"{change.key.kind} {change.key.name}", outlook.names)
+        if change.after is None:
+            say(f"---\n{one_line(f'# {name} is deleted')}")
+            continue
+        passing = ", and deleted again on the way" if change.passing else ""
+        say(f"---\n{one_line(f'# {_DONE[change.verb]}{passing}: {name}')}")
+        print_data(named(manifest_of(change.after), outlook.names), Output.YAML)
+
+
+def _key(item: Manifest) -> Key | None:
+    try:
+        return key_of(item.object)
+    except KeyError:
+        return None
+
+
+def _short(value: Object | str | int | None) -> str:
+    text = "(none)" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    if lines:
+        say("\n" + "\n".join(one_line(line) if not line.startswith(" ") else f"    {one_line(line)}" for line in lines))
+
+
+# --- Trees -------------------------------------------------------------------------------------------------------
+
+
+def _print_trees(nodes: Sequence[Node], *, coloured: bool) -> None:
+    """Rich on a terminal, plain elsewhere."""
+    if coloured:
+        for node in nodes:
+            console().print(_rich(node))
+    else:
+        say("\n".join(line for node in nodes for line in plain_tree(node)))
+
+
+def plain_tree(node: Node) -> Iterator[str]:
+    """The tree in lines; notes stand below what they are about."""
+    yield node.text
+    for note in node.notes:
+        yield f"{'│' if node.below else ' '}     {note}"
+    for below in node.below:
+        last = below is node.below[-1]
+        head, *rest = plain_tree(below)
+        yield f"{'└─' if last else '├─'} {head}"
+        yield from (f"{'  ' if last else '│ '} {line}" for line in rest)
+
+
+def _rich(node: Node) -> Tree:
+    from rich.console import Group
+    from rich.text import Text
+    from rich.tree import Tree
+
+    parts = [
+        Text(node.text, style=_STYLES.get(node.style, "")),
+        *(Text(f"  {note}", style="dim") for note in node.notes),
+    ]
+    tree = Tree(Group(*parts))
+    for below in node.below:
+        tree.children.append(_rich(below))
+    return tree

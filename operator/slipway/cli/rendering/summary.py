@@ -1,0 +1,120 @@
+"""What a resource's status says in one line, and whether it has settled. No times: a line changes on transitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slipway.api.errors import SpecError
+from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Object
+from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.status import NOT_OBSERVED, Condition, TaskRecord, TaskState
+from slipway.api.trainingjob import TrainingJob
+from slipway.cli.rendering.errors import CommandError
+from slipway.cli.rendering.tables import size
+from slipway.cli.rendering.terminal import one_line
+from slipway.plan.parse import parsed
+
+Resource = TrainingJob | ModelDeployment
+_MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}
+
+
+def typed(obj: Object) -> Resource:
+    """The object as its model. Raises CommandError for one that this version cannot read."""
+    try:
+        return parsed(_MODELS[obj["kind"]], obj)
+    except SpecError as error:
+        raise CommandError(
+            f"{reference(obj)}: this version of slipway cannot read {error.field}; upgrade it"
+        ) from error
+
+
+def reference(obj: Object) -> str:
+    """`trainingjob/digits`: what other commands take."""
+    return f"{obj['kind'].lower()}/{obj['metadata']['name']}"
+
+
+def settled(obj: Object) -> bool | None:
+    """True: Ready for the present spec. False: Stalled for it, nothing moves until somebody acts. None: neither yet."""
+    status = obj.get("status", {})
+    if status.get("observedGeneration", -1) < obj["metadata"].get("generation", 0):
+        return None
+    truths = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+    if truths.get("Stalled") == "True":
+        return False
+    return True if truths.get("Ready") == "True" else None
+
+
+def serves(obj: Object) -> bool:
+    """Whether a ModelDeployment answers requests now, by this spec or an earlier one."""
+    conditions = obj.get("status", {}).get("conditions", ())
+    return obj["kind"] == MODEL_DEPLOYMENT.kind and any(
+        one["type"] == "Available" and one["status"] == "True" for one in conditions
+    )
+
+
+def summary(obj: Object) -> tuple[str, str, str]:
+    """Phase, how far it is, and what is wrong or waited for."""
+    resource = typed(obj)
+    progress = training_progress(resource) if isinstance(resource, TrainingJob) else deployment_progress(resource)
+    phase, wrong = resource.status.phase or "-", complaint(resource.status.conditions)
+    if resource.status.observed_generation < 0:
+        wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
+    return phase, ", ".join(progress) or "-", wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
+
+
+def complaint(conditions: tuple[Condition, ...]) -> str:
+    """`Reason: message` of what keeps the resource from being Ready; empty where it is."""
+    by_type = {condition.type: condition for condition in conditions}
+    ready = by_type.get("Ready")
+    if ready is None or ready.status == "True":
+        return ""
+    said = next((c for name in ("Stalled", "Reconciling") if (c := by_type.get(name)) and c.status == "True"), ready)
+    return f"{said.reason}: {one_line(said.message)}".removesuffix(": ")
+
+
+def training_progress(job: TrainingJob) -> list[str]:
+    status = job.status
+    attempt = status.attempts[-1] if status.attempts else None
+    parts = [f"{task.name} {task.state.lower()}" for task in _open(status.tasks)]
+    if status.artifact:
+        parts += [_metric(name, value) for name, value in sorted((status.metrics or {}).items()) if name in _SHOWN]
+        parts += [size(status.artifact.size_bytes)] if status.artifact.size_bytes is not None else []
+    elif attempt and attempt.outcome is None:
+        parts.append(f"attempt {attempt.number}")
+        parts += [f"pods {status.workers}"] if status.workers else []
+    if status.disruptions:
+        parts.append(f"disruptions {status.disruptions}")
+    if status.restarts:
+        parts.append(f"restarts {status.restarts}/{job.spec.restarts.max}")
+    return parts
+
+
+def deployment_progress(deployment: ModelDeployment) -> list[str]:
+    status = deployment.status
+    running = _open(status.tasks)
+    parts = [f"{task.name} {task.state.lower()}" for task in running]
+    if running:
+        done = sum(task.state == TaskState.SUCCEEDED for task in status.tasks)
+        parts.insert(0, f"tasks {done}/{len(status.tasks)}")
+    if status.serving:
+        parts.append(f"replicas {status.ready_replicas}/{deployment.spec.serving.replicas}")
+        parts += [f"accuracy {status.accuracy}"] if status.accuracy else []
+    if (sizes := status.sizes) and sizes.float_bytes and sizes.compressed_bytes:
+        parts.append(f"{sizes.float_bytes / sizes.compressed_bytes:.1f}x smaller")
+    return parts
+
+
+_SHOWN = frozenset({"accuracy", "loss"})
+
+
+def _open(tasks: tuple[TaskRecord, ...]) -> list[TaskRecord]:
+    return [task for task in tasks if task.state in (TaskState.INTENDED, TaskState.RUNNING)]
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{name} {value:.4f}"
+
+
+def as_list(objects: list[Object]) -> dict[str, Any]:
+    """What `kubectl get -o json` prints for several objects."""
+    return {"apiVersion": "v1", "kind": "List", "items": objects}

@@ -1,0 +1,33 @@
+"""What can be wrong between a user and a model that serves: a check for each thing, and all of them in order."""
+
+from __future__ import annotations
+
+from slipway.api.errors import Forbidden
+from slipway.api.findings import Finding
+from slipway.doctor import installation, permissions, probes, resources
+from slipway.doctor.queries import ClusterQueries
+
+
+async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -> list[Finding]:
+    """Run every check. probe_seconds: how long to wait for each Job that probes a store; None makes no Jobs."""
+    found = await installation.crds(queries)
+    if any(one.level == "fail" for one in found):
+        return found  # without its kinds nothing else can be asked
+    checks = {
+        "operator": installation.operator,
+        "your rights": permissions.of_the_user,
+        "operator's rights": permissions.of_the_operator,
+        "DNS": resources.names,
+        "pools": resources.pools,
+        "stores": resources.stores,
+        "images": resources.images,
+        "plugins": installation.plugins,
+    }
+    for name, check in checks.items():
+        try:
+            found += await check(queries)
+        except Forbidden as error:
+            found.append(Finding(name, "warn", str(error), "ask somebody who may"))
+    if probe_seconds is not None:
+        found += await probes.probe_stores(queries, probe_seconds)
+    return found

@@ -1,0 +1,137 @@
+"""Checks that only a pod can make: the store can be written, names resolve, the image can be pulled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from slipway.api.artifactstore import ArtifactStore
+from slipway.api.errors import ClusterError, Forbidden
+from slipway.api.findings import Finding
+from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Object, key_of
+from slipway.api.podtemplate import Resources
+from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
+from slipway.doctor.installation import operator_settings
+from slipway.doctor.queries import ClusterQueries
+from slipway.plan.outcomes import conditions_of, is_over
+from slipway.plan.pods import container, pod_template
+from slipway.plan.seen import controller_uid
+from slipway.plan.storemount import StoreMount
+from slipway.plan.trouble import trouble
+
+EVERY_SECONDS = 1.0
+_LABELS = {"app.kubernetes.io/name": "slipway-doctor"}
+_FOLDER = "doctor"
+_SCRIPT = f"""
+import json, pathlib, socket, uuid
+said = {{}}
+try:
+    path = pathlib.Path({OUT_DIR!r}, uuid.uuid4().hex)
+    path.write_text("written")
+    assert path.read_text() == "written"
+    path.unlink()
+except Exception as error:
+    said["store"] = repr(error)
+try:
+    socket.getaddrinfo("kubernetes.default.svc", 443)
+except Exception as error:
+    said["names"] = repr(error)
+pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(said))
+"""
+
+
+async def probe_stores(queries: ClusterQueries, timeout_seconds: float) -> list[Finding]:
+    """Runs a Job of the runtime image on each store; they are deleted again. What they write is gone at once."""
+    stores = await queries.list(ARTIFACT_STORE)
+    settings = await operator_settings(queries.cluster, (queries.namespace,))
+    if settings is None:
+        what = "no pod was started: the operator's Deployment, which names the runtime image, was not found"
+        return [Finding("a pod", "fail", what, "install the chart, or ask for the right to list its Deployment")]
+    found: list[Finding] = []
+    for store in stores:
+        name = store["metadata"]["name"]
+        job = _job(store, queries.namespace, settings.runtime_image, settings.image_pull_policy)
+        try:
+            made = await queries.cluster.create(job)
+        except Forbidden as error:
+            return [*found, Finding("a pod", "fail", str(error), "let somebody run this who may create Jobs")]
+        except ClusterError as error:
+            return [*found, Finding("a pod", "fail", str(error), "mend what refuses it: a quota, a policy, a webhook")]
+        try:
+            found += await _result(queries, made, name, timeout_seconds, in_bucket="s3" in store["spec"])
+        finally:
+            await _delete(queries, made)
+    return found
+
+
+def _job(store: Object, namespace: str, image: str, pull_policy: str) -> Object:
+    mount = StoreMount(ArtifactStore.model_validate({"spec": store["spec"]}).spec, _FOLDER)
+    main = container(
+        image,
+        ("python", "-c", _SCRIPT),
+        pull_policy=pull_policy,
+        mounts=mount.mounts,
+        resources=Resources(cpu="10m", memory="128Mi"),
+    )
+    template = pod_template([main], labels=_LABELS, store=mount, restartPolicy="Never")
+    return {
+        "apiVersion": JOB.api_version,
+        "kind": JOB.kind,
+        "metadata": {"name": f"slipway-doctor-{uuid4().hex[:8]}", "namespace": namespace, "labels": _LABELS},
+        "spec": {"backoffLimit": 0, "ttlSecondsAfterFinished": 600, "template": template},
+    }
+
+
+async def _result(
+    queries: ClusterQueries, job: Object, store: str, timeout_seconds: float, *, in_bucket: bool
+) -> list[Finding]:
+    """in_bucket: a pod of the operator's has tried it already, and this one could not."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while not is_over(live := await queries.cluster.get(key_of(job))):
+                await asyncio.sleep(EVERY_SECONDS)
+    except TimeoutError:
+        why = trouble(await _pods(queries, job), 1)
+        what = f"store {store}: no pod has ended within {timeout_seconds:g} s: {why}"
+        return [Finding("a pod", "fail", what, "mend that, or give it longer: --timeout")]
+    words = [_termination_message(pod) for pod in await _pods(queries, job)]
+    said = next((word for word in words if word is not None), None)
+    if said is None:
+        what = f"store {store}: the pod ended without a word: {', '.join(conditions_of(live))}"
+        return [Finding("a pod", "fail", what, "is the operator's runtime image one with python?")]
+    return [_of_names(said)] if in_bucket else [_of_store(store, said), _of_names(said)]
+
+
+def _of_store(store: str, said: Object) -> Finding:
+    if "store" in said:
+        cure = "let group 65532 write to the volume: fsGroup must be honoured, or the export must allow it"
+        return Finding("stores", "fail", f"{store}: a pod cannot write to it: {said['store']}", cure)
+    return Finding("stores", "ok", f"{store}: a pod has written to it, read it again and removed it")
+
+
+def _of_names(said: Object) -> Finding:
+    if "names" in said:
+        what = f"a pod cannot look up kubernetes.default.svc: {said['names']}"
+        return Finding("DNS", "fail", what, "mend CoreDNS, or what forbids pods to ask it (NetworkPolicy, port 53)")
+    return Finding("DNS", "ok", "a pod has looked up kubernetes.default.svc")
+
+
+def _termination_message(pod: Object) -> Object | None:
+    for one in pod.get("status", {}).get("containerStatuses") or ():
+        with suppress(ValueError):
+            return dict(json.loads(one.get("state", {}).get("terminated", {}).get("message") or ""))
+    return None
+
+
+async def _pods(queries: ClusterQueries, job: Object) -> Sequence[Object]:
+    pods = await queries.list(POD, labels=_LABELS)
+    return [pod for pod in pods if controller_uid(pod) == job["metadata"]["uid"]]
+
+
+async def _delete(queries: ClusterQueries, job: Object) -> None:
+    with suppress(ClusterError):  # its TTL takes it away otherwise
+        meta = (await queries.cluster.get(key_of(job)))["metadata"]
+        await queries.cluster.delete(key_of(job), uid=meta["uid"], resource_version=meta["resourceVersion"])

@@ -1,0 +1,167 @@
+"""Checks of what jobs and models need: stores, pools of nodes, DNS, images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slipway.api.errors import Forbidden, SpecError
+from slipway.api.findings import Finding
+from slipway.api.gpupool import GPUPool
+from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, PVC, TRAINING_JOB, Object
+from slipway.cluster.port import gather_calls
+from slipway.doctor.installation import operator_settings
+from slipway.doctor.queries import ClusterQueries, counted
+from slipway.plan.references import NotYet, known_store
+from slipway.plan.seen import Seen, Snapshot
+from slipway.plan.store import SHARED_MODE
+from slipway.preview.outlook import verdict_of
+from slipway.reconcile.references import MANAGED, stores_of
+
+_WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+
+
+async def stores(queries: ClusterQueries) -> list[Finding]:
+    """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered.
+
+    Those that are named and not there, or not for what they are named for, too.
+    """
+    kinds = (ARTIFACT_STORE, PVC, TRAINING_JOB, MODEL_DEPLOYMENT)
+    found, claims, jobs, deployments = await gather_calls(tuple(queries.list(kind) for kind in kinds))
+    if not found:
+        what = f"namespace {queries.namespace} has no ArtifactStore"
+        cure = "create one named default: see examples/digits/store.yaml; or set `defaultStore` of the chart's values"
+        return [Finding("stores", "fail", what, cure)]
+    by_name = {claim["metadata"]["name"]: claim for claim in claims}
+    seen = Snapshot(found)
+    misnamed = [finding for user in (*jobs, *deployments) for finding in _misnamed(user, seen)]
+    return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found] + misnamed
+
+
+def _misnamed(user: Object, seen: Seen) -> Iterator[Finding]:
+    """What a resource that is not Ready names in vain."""
+    if verdict_of(user).state == "ready":
+        return
+    for use, name in stores_of(user):
+        what = f"{user['kind']} {user['metadata']['name']}: {use.field}"
+        try:
+            known_store(seen, user["metadata"]["namespace"], name, use)
+        except NotYet:
+            yield Finding("stores", "fail", f'{what}: there is no ArtifactStore "{name}"', "create it, or name another")
+        except SpecError as error:
+            yield Finding("stores", "fail", f"{what}: {error.problem}", error.cure)
+
+
+def _bucket(store: Object) -> Finding:
+    """As the operator's own pod has found it."""
+    name, bucket = store["metadata"]["name"], store["spec"]["s3"]["bucket"]
+    verdict = verdict_of(store)
+    if verdict.good:
+        return Finding("stores", "ok", f"{name}: {verdict.message or f'bucket {bucket} has answered'}")
+    what = f"{name}: bucket {bucket}: {verdict.reason}: {verdict.message}"
+    cure = "mend what it names: the Secret, the bucket, its policy, or the endpoint; it is tried again by itself"
+    return Finding("stores", "fail" if verdict.state == "stalled" else "warn", what, cure)
+
+
+def _store(store: Object, claims: Mapping[str, Object]) -> Finding:
+    name, wanted = store["metadata"]["name"], store["spec"]["persistentVolumeClaim"]["claimName"]
+    claim = claims.get(wanted)
+    if claim is None:
+        cure = f"create the claim, with accessModes [{SHARED_MODE}]"
+        return Finding("stores", "fail", f"{name}: there is no PersistentVolumeClaim {wanted}", cure)
+    modes = claim["spec"].get("accessModes", ())
+    if SHARED_MODE not in modes:
+        what = f"{name}: claim {wanted} has {', '.join(modes)}, and pods of several nodes share a store"
+        return Finding("stores", "fail", what, f"name a claim with {SHARED_MODE} in a new ArtifactStore")
+    phase = claim.get("status", {}).get("phase", "Pending")
+    if phase != "Bound":
+        see = f"kubectl describe pvc {wanted}; no class may offer {SHARED_MODE}, or it binds when the first pod comes"
+        return Finding("stores", "warn", f"{name}: claim {wanted} is {phase}, not Bound", see)
+    return Finding("stores", "ok", f"{name}: claim {wanted} is bound and can be shared; --deep writes to it")
+
+
+async def pools(queries: ClusterQueries) -> list[Finding]:
+    """Each GPUPool has nodes, and these have the devices that it promises."""
+    found = await queries.list(GPU_POOL)
+    if not found:
+        return [Finding("pools", "ok", "there is no GPUPool: everything runs on processors, on any nodes")]
+    try:
+        nodes = await queries.items("/api/v1/nodes")
+    except Forbidden:
+        what = f"{counted(len(found), 'GPUPool')} cannot be compared with the nodes: you may not list nodes"
+        return [Finding("pools", "warn", what, "ask somebody who administers the cluster to run this")]
+    return [_pool(pool, nodes) for pool in found]
+
+
+def _pool(obj: Object, nodes: Any) -> Finding:
+    name, spec = obj["metadata"]["name"], GPUPool.model_validate(obj).spec
+    labels = ", ".join(f"{key}={value}" for key, value in spec.node_selector.items())
+    chosen = [node for node in nodes if spec.node_selector.items() <= (node["metadata"].get("labels") or {}).items()]
+    if not chosen:
+        cure = f"label its nodes: kubectl label node NODE {labels.replace(', ', ' ')}"
+        return Finding("pools", "fail", f"{name}: no node has {labels}", cure)
+    if spec.resource is None:
+        return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')}, without devices")
+    device, each = spec.resource.name, spec.resource.per_pod
+    counts = [int(node.get("status", {}).get("allocatable", {}).get(device, 0)) for node in chosen]
+    if max(counts) < each:
+        what = (
+            f"{name}: a pod takes {each} {device}, and the largest of {counted(len(chosen), 'node')} has {max(counts)}"
+        )
+        return Finding("pools", "fail", what, "install the device plugin on its nodes, or lower spec.resource.perPod")
+    return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')} with {sum(counts)} {device}")
+
+
+async def names(queries: ClusterQueries) -> list[Finding]:
+    """Pods find each other by the names of Services. Without a pod it shows whether somebody answers for them."""
+    path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
+    doubt = "run it with --deep: a pod then looks a name up"
+    try:
+        slices = await queries.items(path, labelSelector="kubernetes.io/service-name=kube-dns")
+    except Forbidden:
+        return [Finding("DNS", "warn", "whether DNS runs cannot be seen: you may not read kube-system", doubt)]
+    ready = [
+        end
+        for one in slices
+        for end in one.get("endpoints") or ()
+        if (end.get("conditions") or {}).get("ready") is not False
+    ]
+    if not slices:
+        return [Finding("DNS", "warn", "no Service kube-dns is in kube-system; another one may answer", doubt)]
+    if not ready:
+        cure = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
+        return [Finding("DNS", "fail", "Service kube-dns has no endpoint that is ready", cure)]
+    return [Finding("DNS", "ok", f"kube-dns has {counted(len(ready), 'endpoint')}; --deep looks a name up")]
+
+
+async def images(queries: ClusterQueries) -> list[Finding]:
+    """Whether any pod of ours waits for its image, and whether the operator's are named by digest."""
+    return [await _pulled(queries), *await _tagged(queries)]
+
+
+async def _tagged(queries: ClusterQueries) -> list[Finding]:
+    known = await operator_settings(queries.cluster, (queries.namespace,))
+    if known is None:  # another check says that there is no operator
+        return []
+    tagged = [image for image in (known.runtime_image, known.serving_image) if "@sha256:" not in image]
+    if not tagged:
+        return []
+    what = f"{', '.join(tagged)}: named by a tag, which may come to name other bits under the results that are there"
+    return [Finding("images", "warn", what, "set image.digests of the chart")]
+
+
+async def _pulled(queries: ClusterQueries) -> Finding:
+    pods = await queries.list(POD, labels=dict(MANAGED))
+    waiting = [
+        (pod["metadata"]["name"], one["image"], state["reason"])
+        for pod in pods
+        for field in ("initContainerStatuses", "containerStatuses")
+        for one in pod.get("status", {}).get(field) or ()
+        if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
+    ]
+    if not waiting:
+        told = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        return Finding("images", "ok", f"{told}; --deep pulls the runtime image")
+    pod, image, reason = waiting[0]
+    cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
+    return Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)

@@ -1,0 +1,130 @@
+"""Files that users name, read with a bound on time and memory, whatever they turn out to be.
+
+A pipe is read as it comes (`-f <(helm template ...)`); devices are not, and a file is not read beyond its limit.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from pathlib import Path
+from time import monotonic
+
+from slipway.manifests.problems import Place, Problem
+
+MAX_BYTES = 10_000_000
+"""Of one text: some ten times what an API server stores of one object."""
+SILENCE_SECONDS = 60.0
+"""A pipe into which nothing is written for this long is given up."""
+_CHUNK = 1 << 16
+_OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+"""Marks at the beginning of texts that are not UTF-8."""
+
+
+class UnreadableError(Exception):
+    """A file that cannot be read: why, and what to do. line: of a text, from 1. absent: there is no such file."""
+
+    def __init__(self, what: str, *, line: int = 0, absent: bool = False) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
+        self.absent = absent
+
+
+def read_bytes(path: Path, limit: int, *, pipes: bool = True) -> bytes:
+    """The content of a file, or of a pipe too, of at most so many bytes. Raises UnreadableError."""
+    check_size(path, limit, pipes=pipes)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer is empty
+    except OSError as error:
+        raise _unreadable(error) from error
+    try:
+        return _bounded(descriptor, limit)
+    except OSError as error:
+        raise _unreadable(error) from error
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path) -> str | Problem:
+    try:
+        return decoded(read_bytes(path, MAX_BYTES))
+    except UnreadableError as error:
+        return unreadable_problem(str(path), error)
+
+
+def unreadable_problem(file: str, error: UnreadableError) -> Problem:
+    return Problem(Place(file, error.line, 1 if error.line else 0), error.what, error.absent)
+
+
+def check_size(path: Path, limit: int, *, pipes: bool = False) -> None:
+    """Raises UnreadableError for what is no file, or a larger one; nothing is opened, as to open a device may act."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(error) from error
+    except ValueError as error:  # a name with a NUL
+        raise UnreadableError("there is no such file or folder", absent=True) from error
+    if stat.S_ISDIR(found.st_mode):
+        raise UnreadableError("is a folder; name a file")
+    if not (stat.S_ISREG(found.st_mode) or (pipes and stat.S_ISFIFO(found.st_mode))):
+        raise UnreadableError("is no file; name one")
+    if found.st_size > limit:
+        raise too_large(limit, found.st_size)
+
+
+def read_stdin(limit: int) -> bytes:
+    """All of standard input, of at most so many bytes. Raises UnreadableError."""
+    stream = getattr(sys.stdin, "buffer", None)
+    content: bytes = stream.read(limit + 1) if stream else sys.stdin.read(limit + 1).encode(errors="surrogateescape")
+    if len(content) > limit:
+        raise too_large(limit)
+    return content
+
+
+def decoded(content: bytes) -> str:
+    """The text, without a byte order mark. Raises UnreadableError, with the line, for what is not UTF-8."""
+    for mark, name in _OTHERS.items():
+        if content.startswith(mark):
+            raise UnreadableError(f"is {name}, not UTF-8; convert it: iconv -f {name.lower()} -t utf-8", line=1)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"is no text in UTF-8 (byte {error.start}); convert it"
+        raise UnreadableError(what, line=line) from error
+
+
+def _bounded(descriptor: int, limit: int) -> bytes:
+    content, heard = bytearray(), monotonic()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(content) <= limit:
+        try:
+            chunk = os.read(descriptor, _CHUNK)
+        except BlockingIOError:
+            poll.poll(1000)
+            if monotonic() > heard + SILENCE_SECONDS:
+                raise UnreadableError(
+                    f"nothing was written into it for {SILENCE_SECONDS:g} s; end its writer"
+                ) from None
+            continue
+        if not chunk:
+            return bytes(content)
+        content += chunk
+        heard = monotonic()
+    raise too_large(limit)
+
+
+def too_large(limit: int, size: int | None = None) -> UnreadableError:
+    """size: None where it is not known."""
+    has = f"has {size / 1e6:,.1f} MB" if size else "does not end"
+    return UnreadableError(f"{has}, and at most {limit / 1e6:g} MB are read; name a smaller one")
+
+
+def _unreadable(error: OSError) -> UnreadableError:
+    if isinstance(error, FileNotFoundError):
+        return UnreadableError("there is no such file or folder", absent=True)
+    return UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}")

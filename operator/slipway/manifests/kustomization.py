@@ -1,0 +1,277 @@
+"""A kustomization as `kubectl kustomize` builds it, once nothing in it reaches beyond its folders.
+
+kubectl refuses files outside of a kustomization's own folder, and runs no plugins. It fetches what lies elsewhere,
+though (any address, this machine's ports among them), and reads pipes and files without an end: so every path is looked
+at before, and kubectl runs without git, without a proxy that answers, and with limits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slipway.manifests.files import MAX_BYTES, UnreadableError, read_bytes, read_text
+from slipway.manifests.problems import Place, Problem
+from slipway.manifests.yamltree import Document, Spot, Step, documents
+
+NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+SECONDS = 30
+MEMORY_BYTES = 2 << 30
+MAX_VISITS = 200
+"""Of kustomizations: each that another one names counts as often as it is named."""
+ORIGIN = "config.kubernetes.io/origin"
+_HARMLESS = frozenset(
+    {
+        *("apiVersion", "kind", "metadata", "namespace", "namePrefix", "nameSuffix", "commonLabels", "labels"),
+        *("commonAnnotations", "images", "replicas", "generatorOptions", "buildMetadata", "sortOptions", "vars"),
+    }
+)
+_PATHS: Mapping[str, tuple[str, ...]] = {
+    "resources": ("",),
+    "components": ("",),
+    "bases": ("",),
+    "crds": ("",),
+    "configurations": ("",),
+    "openapi": ("path",),
+    "patches": ("path",),
+    "patchesStrategicMerge": ("",),
+    "patchesJson6902": ("path",),
+    "replacements": ("path",),
+    "configMapGenerator": ("files", "envs", "env"),
+    "secretGenerator": ("files", "envs", "env"),
+}
+"""Where a field names files: in its items themselves (""), or in these fields of them."""
+_FOLDERS = frozenset({"resources", "components", "bases"})
+_ELSEWHERE = re.compile(r"://|^git::|^gh:|^[^/]*@|^(www\.)?github\.com\b|[?]ref=", re.IGNORECASE)
+
+
+class Built(NamedTuple):
+    """text: the objects. folder: to which the paths in it are relative."""
+
+    text: str
+    folder: Path
+
+
+class Named(NamedTuple):
+    """A path that a kustomization names, with the steps to it."""
+
+    steps: tuple[Step, ...]
+    path: str | None
+    """None for what is no text."""
+
+
+Placed = tuple[tuple[str, Document], ...]
+"""Documents, each with the file that it comes from."""
+
+
+def kustomization_in(folder: Path) -> Path | None:
+    return next((path for name in NAMES if (path := folder / name).is_file()), None)
+
+
+def read_kustomization(path: Path) -> tuple[Placed, list[Problem]]:
+    """Return the objects that it builds, and what is wrong; nothing is built where its files are wrong."""
+    inspection = _Inspection()
+    inspection.inspect(path, ())
+    if inspection.problems:
+        return (), inspection.problems
+    built = _built(path)
+    if isinstance(built, Problem):
+        return (), [built]
+    read, faults = documents(built.text)
+    return tuple(_placed(read, built.folder, path)), [Problem(Place(str(path)), fault.what) for fault in faults]
+
+
+class _Inspection:
+    """Reads a kustomization and all that it names, before anything is built."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._visits = 0
+
+    def inspect(self, path: Path, above: tuple[str, ...]) -> None:
+        """above: the kustomizations that led to it, outermost first."""
+        real = os.path.realpath(path)
+        self._visits += 1
+        if real in above:
+            circle = " -> ".join((*above[above.index(real) :], real))
+            self._blame(Place(str(path)), f"kustomizations list each other: {circle}; take one out")
+        elif self._visits > MAX_VISITS:
+            if self._visits == MAX_VISITS + 1:
+                what = f"leads to more than {MAX_VISITS} kustomizations; name the files that you mean"
+                self._blame(Place(str(path)), what)
+        elif (body := self._read(path)) is not None:
+            self._fields(path, body, (*above, real))
+
+    def _read(self, path: Path) -> Document | None:
+        text = read_text(path)
+        if isinstance(text, Problem):
+            self.problems.append(text)
+            return None
+        read, faults = documents(text)
+        for fault in faults:
+            self._blame(Place(str(path), fault.line, fault.column), fault.what)
+        if faults:
+            return None
+        if len(read) != 1 or not isinstance(read[0].value, dict):
+            self._blame(Place(str(path)), "a kustomization is one mapping, with resources")
+            return None
+        return read[0]
+
+    def _fields(self, path: Path, body: Document, above: tuple[str, ...]) -> None:
+        for name, value in body.value.items():
+            if name in _PATHS:
+                for named in _named(name, value):
+                    spot = body.spot.at(named.steps)
+                    place = Place(str(path), spot.line, spot.column)
+                    if named.path is None:
+                        self._blame(place, f"{name}: each is the path of a file or folder")
+                    else:
+                        self._path(path.parent, name, named.path, place, above)
+            elif name not in _HARMLESS:
+                spot = body.spot.at([name])
+                what = f"{name}: it may run programs or fetch charts; write `{_command(path)} | slipway ... -f -`"
+                self._blame(Place(str(path), spot.line, spot.column), what)
+
+    def _path(self, folder: Path, field: str, name: str, place: Place, above: tuple[str, ...]) -> None:
+        target, what = folder / name, f"{field}: {name}"
+        if _ELSEWHERE.search(name):
+            build = f"write `kubectl kustomize {folder} | slipway ... -f -`"
+            self._blame(place, f"{what} lies elsewhere, and nothing is fetched; {build}")
+        elif field in _FOLDERS and target.is_dir():
+            inner = kustomization_in(target)
+            if inner is None:
+                self._blame(place, f"{what} is a folder without a kustomization; name its files")
+            else:
+                self.inspect(inner, above)
+        elif not os.path.lexists(target):
+            self._blame(place, f"{field}: there is no {name} beside it", absent=True)
+        elif not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
+            self._blame(place, f"{what} lies outside of {folder}; copy it there, or name a folder with a kustomization")
+        else:
+            try:
+                read_bytes(target, MAX_BYTES, pipes=False)
+            except UnreadableError as error:
+                self._blame(place, f"{what}: {error.what}", absent=error.absent)
+
+    def _blame(self, place: Place, what: str, *, absent: bool = False) -> None:
+        self.problems.append(Problem(place, what, absent))
+
+
+def _named(name: str, value: Any) -> Iterator[Named]:
+    items: Sequence[Any] = value if isinstance(value, list) else [value]
+    for index, item in enumerate(items):
+        steps: tuple[Step, ...] = (name, index) if isinstance(value, list) else (name,)
+        for inner in _PATHS[name]:
+            found = item if not inner else item.get(inner) if isinstance(item, dict) else None
+            for path in found if isinstance(found, list) else [found]:
+                if not isinstance(path, str):
+                    if path is not None:
+                        yield Named(steps, None)
+                    continue
+                if name == "patchesStrategicMerge" and ("\n" in path or ": " in path):
+                    continue  # a patch that is written there
+                key, equals, file = path.partition("=") if inner == "files" else ("", "", path)
+                yield Named((*steps, inner) if inner else steps, file if equals else key or file)
+
+
+def _built(path: Path) -> Built | Problem:
+    """What kubectl makes of it, with the origin of each object as an annotation."""
+    place = Place(str(path))
+    kubectl = _kubectl()
+    if kubectl is None:
+        return Problem(place, f"a kustomization is built by kubectl: install it, or write `{_command(path)}` elsewhere")
+    with (
+        tempfile.TemporaryDirectory(prefix="slipway-") as temporary,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+    ):
+        wrapper = Path(os.path.realpath(temporary))
+        folder = os.path.relpath(os.path.realpath(path.parent), wrapper).replace("'", "''")
+        (wrapper / "kustomization.yaml").write_text(f"buildMetadata: [originAnnotations]\nresources: ['{folder}']\n")
+        environment = {"HOME": temporary, "PATH": "", "KUBECONFIG": os.devnull, "KUBERC": "off"}
+        environment |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+        try:
+            done = subprocess.run(  # noqa: S603 - a program of the user's own
+                [kubectl, "kustomize", wrapper],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env=environment,
+                timeout=SECONDS,
+                preexec_fn=_limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Problem(place, f"kubectl kustomize did not end within {SECONDS} s")
+        except OSError as error:
+            return Problem(place, f"{kubectl} cannot be run: {error.strerror}")
+        errors.seek(0)
+        said = errors.read(4096).decode(errors="replace").replace(str(wrapper), str(path.parent))
+        if done.returncode or output.tell() >= MAX_BYTES:
+            why = said.removeprefix("error: ") or f"it ended without a word, or made more than {MAX_BYTES / 1e6:g} MB"
+            return Problem(place, f"kubectl kustomize: {why}")
+        output.seek(0)
+        return Built(output.read().decode(errors="replace"), wrapper)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
+
+
+def _kubectl() -> str | None:
+    """That of this Python environment, else that of the user."""
+    beside = Path(sys.executable).with_name("kubectl")
+    return str(beside) if beside.exists() else shutil.which("kubectl")
+
+
+def _command(path: Path) -> str:
+    return f"kubectl kustomize {path.parent}"
+
+
+def _placed(read: Sequence[Document], folder: Path, path: Path) -> Iterator[tuple[str, Document]]:
+    """Each object with its file: that which names it where it is in one, else the kustomization."""
+    known: dict[Path, list[Document]] = {}
+    for value, _ in read:
+        origin = _origin(value)
+        if origin is None:
+            yield str(path), Document(value, Spot(0, 0))
+            continue
+        file = Path(os.path.normpath(folder / origin))
+        file = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        if file not in known:
+            text = read_text(file)
+            known[file] = [] if isinstance(text, Problem) else documents(text)[0]
+        yield str(file), Document(value, _spot(value, known[file]))
+
+
+def _origin(value: Any) -> str | None:
+    """The file that the object was read from; takes the annotation out."""
+    meta = value.get("metadata") if isinstance(value, dict) else None
+    annotations = meta.get("annotations") if isinstance(meta, dict) else None
+    if not isinstance(annotations, dict) or not isinstance(told := annotations.pop(ORIGIN, None), str):
+        return None
+    if not annotations:
+        value["metadata"].pop("annotations")
+    (origin, *_), _ = documents(told)
+    path = origin.value.get("path") or origin.value.get("configuredIn")
+    return str(path) if path else None
+
+
+def _spot(value: Any, written: Sequence[Document]) -> Spot:
+    """Of the object of that kind and name in its file; kustomize may have changed its name and its fields."""
+    kind, name = value.get("kind"), str(value.get("metadata", {}).get("name"))
+    same = [one for one in written if isinstance(one.value, dict) and one.value.get("kind") == kind]
+    for spot, other in ((one.spot, str((one.value.get("metadata") or {}).get("name"))) for one in same):
+        if other in name:
+            return spot
+    return Spot(0, 0)

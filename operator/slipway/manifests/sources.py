@@ -1,0 +1,122 @@
+"""From what -f names to texts: files, folders, kustomizations, and standard input. All of it is bounded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slipway.manifests.files import MAX_BYTES, UnreadableError, decoded, read_stdin, read_text, unreadable_problem
+from slipway.manifests.kustomization import kustomization_in, read_kustomization
+from slipway.manifests.problems import Place, Problem
+from slipway.manifests.yamltree import Document
+
+SUFFIXES = (".yaml", ".yml", ".json")
+STDIN = "-"
+MAX_FILES, MAX_TOTAL_BYTES, MAX_ENTRIES = 2_000, 100_000_000, 200_000
+"""Of one command: files, their bytes, and entries of the folders in which they are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One text, or what kustomize made: documents with the places where they come from."""
+
+    file: str
+    text: str = ""
+    documents: tuple[tuple[str, Document], ...] | None = None
+    """Each with its file."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What -f led to; a file that was named twice is read once."""
+
+    sources: list[Source] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+    _bytes: int = 0
+
+    def add(self, path: Path) -> None:
+        real = os.path.realpath(path)
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        text = read_text(path)
+        if isinstance(text, Problem):
+            self.problems.append(text)
+            return
+        self._bytes += len(text)
+        if len(self._seen) > MAX_FILES or self._bytes > MAX_TOTAL_BYTES:
+            raise TooMuchError
+        self.sources.append(Source(str(path), text))
+
+    def blame(self, file: str | Path, what: str) -> None:
+        self.problems.append(Problem(Place(str(file)), what))
+
+
+class TooMuchError(Exception):
+    """More than one command reads."""
+
+
+def find_sources(names: Sequence[str], *, recursive: bool = False) -> Found:
+    """In the order in which they are named; the files of a folder by name. Never raises for what a user can cause."""
+    found = Found()
+    for name in dict.fromkeys(names):
+        if name == STDIN:
+            _add_stdin(found)
+        elif name.startswith(("http://", "https://")):
+            found.blame(name, f"only files are read; write `curl -sL {name} | slipway ... -f -`")
+        else:
+            try:
+                _add(found, Path(name), recursive=recursive)
+            except TooMuchError:
+                limit = f"{MAX_FILES:,} files or {MAX_TOTAL_BYTES / 1e6:g} MB"
+                found.blame(name, f"holds more than the {limit} that one command reads; name the files that you mean")
+    return found
+
+
+def _add_stdin(found: Found) -> None:
+    try:
+        found.sources.append(Source("<stdin>", decoded(read_stdin(MAX_BYTES))))
+    except UnreadableError as error:
+        found.problems.append(unreadable_problem("<stdin>", error))
+
+
+def _add(found: Found, path: Path, *, recursive: bool) -> None:
+    if not path.is_dir():
+        found.add(path)
+        return
+    if (kustomization := kustomization_in(path)) is not None:
+        objects, problems = read_kustomization(kustomization)
+        found.problems += problems
+        if objects:
+            found.sources.append(Source(str(kustomization), documents=objects))
+        return
+    try:
+        files = sorted(_files(path, recursive=recursive))
+    except OSError as error:
+        found.blame(path, f"cannot be read: {(error.strerror or str(error)).lower()}")
+        return
+    for file in files:
+        found.add(file)
+    if not files:
+        more = "" if recursive else "; with -R the folders below are read too"
+        found.blame(path, f"holds no file that ends with {', '.join(SUFFIXES)}{more}")
+
+
+def _files(top: Path, *, recursive: bool) -> Iterator[Path]:
+    """Links to folders are not followed, as kubectl does not: they may lead back."""
+    left, entries, files = [top], 0, 0
+    while left:
+        with os.scandir(left.pop()) as folder:
+            for entry in folder:
+                entries += 1
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive:
+                        left.append(Path(entry.path))
+                elif Path(entry.name).suffix in SUFFIXES and not entry.is_dir():
+                    files += 1
+                    yield Path(entry.path)
+                if entries > MAX_ENTRIES or files > MAX_FILES:
+                    raise TooMuchError

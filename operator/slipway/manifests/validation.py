@@ -1,0 +1,236 @@
+"""One object of a file, judged as the API server would judge it, and by what people mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from slipway.api.base import Model
+from slipway.api.crds import NAME_RULE, RESOURCES, Resource
+from slipway.api.kinds import API_VERSION, GROUP, Object
+from slipway.api.schema import Schema, structural
+from slipway.api.written import read_written
+from slipway.manifests.problems import Place, Problem
+from slipway.manifests.validation_messages import complaints, nearest, path_text, shown
+from slipway.manifests.yamltree import Document, Spot, Step, octal
+
+OURS: Mapping[str, Resource] = {resource.kind.kind: resource for resource in RESOURCES}
+CLUSTER_WIDE = frozenset(
+    {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PersistentVolume", "StorageClass"}
+    | {"PriorityClass", "RuntimeClass", "Node", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
+)
+"""Kinds of others that are in no namespace, as far as they stand beside ours in a repository."""
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+_TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp", "selfLink")
+_METADATA = (*_TEXTS, "labels", "annotations", "finalizers", "ownerReferences", "generation", "managedFields")
+_KEPT = ("name", "namespace", "labels", "annotations")
+_HEAD = ("apiVersion", "kind", "metadata", "status")
+MAX_COMPLAINTS = 50
+"""Of one object: what a misspelt field was meant to be takes its time to find."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object, as the API server would take it: with its namespace, and of our kinds with all defaults.
+
+    model: of our kinds alone; of others only apiVersion, kind and name were looked at.
+    """
+
+    object: Object
+    file: str
+    spot: Spot
+    model: Model | None = None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.file, self.spot.line, self.spot.column)
+
+    @property
+    def name(self) -> str:
+        """`TrainingJob digits`, for people."""
+        return f"{self.object['kind']} {self.object['metadata']['name']}"
+
+    def place_of(self, path: str) -> Place:
+        """Of a field by its path (`spec.data[0].name`), or of what it would stand in where it is not written."""
+        steps: list[Step] = []
+        for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+            steps.append(int(index) if index else name)
+        spot = self.spot.at(steps)
+        return Place(self.file, spot.line, spot.column)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads documents of one file. namespace: of objects that name none. forced: they may name no other."""
+
+    file: str
+    namespace: str
+    forced: bool = False
+    manifests: list[Manifest] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def read(self, document: Document) -> None:
+        """Empty documents are nothing; what ends with List, of whatever kind, is its items."""
+        value, spot = document
+        if value is None:
+            return
+        if not isinstance(value, dict):
+            self._blame(spot, f"{shown(value)} is no object; begin with apiVersion, kind and metadata")
+            return
+        kind = value.get("kind")
+        if isinstance(kind, str) and kind.endswith("List") and isinstance(value.get("items"), list):
+            items = spot.at(["items"])
+            for index, item in enumerate(value["items"]):
+                self.read(Document(item, items.at([index])))
+            return
+        self._object(value, spot)
+
+    def _object(self, value: Mapping[str, Any], spot: Spot) -> None:
+        head = _wrong_head(value)
+        if head is not None:
+            path, what = head
+            self._blame(spot.at(path), what)
+            return
+        kind = str(value["kind"])
+        resource = OURS.get(kind) if str(value["apiVersion"]).startswith(f"{GROUP}/") else None
+        known = len(self.problems)
+        meta = self._metadata(value, spot, resource, namespaced=resource is None or resource.kind.namespaced)
+        if resource is None:
+            if len(self.problems) == known:
+                self.manifests.append(Manifest({**value, "metadata": meta}, self.file, spot))
+            return
+        model = self._typed(value, spot, resource.model)
+        if model is None or len(self.problems) > known:
+            return
+        made = {"apiVersion": value["apiVersion"], "kind": kind, "metadata": meta, "spec": model.to_wire()["spec"]}
+        self.manifests.append(Manifest(made, self.file, spot, model))
+
+    # --- metadata -----------------------------------------------------------------------------------------------
+
+    def _metadata(self, value: Mapping[str, Any], spot: Spot, resource: Resource | None, *, namespaced: bool) -> Object:
+        given, at = value.get("metadata"), spot.at(["metadata"])
+        if given is not None and not isinstance(given, dict):
+            self._blame(at, f"metadata: {shown(given)} is not a mapping with name")
+            return {}
+        meta = {name: item for name, item in (given or {}).items() if item is not None}
+        for name, item in meta.items():
+            self._metadata_field(name, item, at.at([name]), strict=resource is not None)
+        self._name(meta, at, resource)
+        if resource is not None:
+            meta = {name: meta[name] for name in _KEPT if name in meta}
+        if not namespaced or value["kind"] in CLUSTER_WIDE:
+            return {name: item for name, item in meta.items() if name != "namespace"}
+        return {**meta, "namespace": self._namespace(meta, at)}
+
+    def _metadata_field(self, name: str, item: Any, spot: Spot, *, strict: bool) -> None:
+        if strict and name not in _METADATA and not name.startswith("deletion"):
+            meant = nearest(name, _METADATA)
+            cure = f"did you mean {meant}?" if meant else f"there is {', '.join(_KEPT)}"
+            self._blame(spot, f"metadata.{name}: there is no such field; {cure}")
+        elif name in _TEXTS and not isinstance(item, str):
+            self._blame(spot, f"metadata.{name}: {shown(item)} is not a text{_quoted(spot)}")
+        elif name in ("labels", "annotations"):
+            if not isinstance(item, dict):
+                self._blame(spot, f"metadata.{name}: {shown(item)} is not a mapping")
+                return
+            for key, text in item.items():
+                if text is not None and not isinstance(text, str):
+                    below = spot.at([key])
+                    self._blame(below, f"metadata.{name}.{key}: {shown(text)} is not a text{_quoted(below)}")
+
+    def _name(self, meta: Mapping[str, Any], at: Spot, resource: Resource | None) -> None:
+        name = meta.get("name")
+        if name is None:
+            made = "generateName is for `kubectl create` alone; write" if "generateName" in meta else "is missing; add"
+            self._blame(at, f"metadata.name: {made} metadata.name")
+        elif isinstance(name, str) and resource is not None and not _NAME.fullmatch(name):
+            rule = NAME_RULE.message.removeprefix("metadata.name ")
+            self._blame(at.at(["name"]), f"metadata.name: {shown(name)} cannot be: it {rule}")
+
+    def _namespace(self, meta: Mapping[str, Any], at: Spot) -> str:
+        own = meta.get("namespace")
+        if own is None or not isinstance(own, str):
+            return self.namespace
+        if not NAMESPACE.fullmatch(own):
+            self._blame(
+                at.at(["namespace"]),
+                f"metadata.namespace: {shown(own)} is no name of a namespace: lower-case letters, digits and -",
+            )
+        elif self.forced and own != self.namespace:
+            what = f"metadata.namespace: {shown(own)} is not the one that -n names ({self.namespace}); leave one out"
+            self._blame(at.at(["namespace"]), what)
+        return own
+
+    # --- spec ---------------------------------------------------------------------------------------------------
+
+    def _typed(self, value: Mapping[str, Any], spot: Spot, model: type[Model]) -> Model | None:
+        body = {name: item for name, item in value.items() if name not in _HEAD}
+        self.warnings += [
+            Problem(self._place(at), f"{path_text(path)}: YAML reads {at.text} as {int(at.text or '0', 8)} (octal)")
+            for path, at in _spots(spot)
+            if octal(at)
+        ]
+        try:
+            return read_written(model, json.dumps(body))
+        except ValidationError as error:
+            for complaint in islice(complaints(error, body, spot, _schema(model)), MAX_COMPLAINTS):
+                self._blame(spot.at(complaint.at), str(complaint))
+        except ValueError as error:
+            self._blame(spot, str(error))
+        return None
+
+    def _blame(self, spot: Spot, what: str) -> None:
+        self.problems.append(Problem(self._place(spot), what))
+
+    def _place(self, spot: Spot) -> Place:
+        return Place(self.file, spot.line, spot.column)
+
+
+def _wrong_head(value: Mapping[str, Any]) -> tuple[list[Step], str] | None:
+    """What is wrong with apiVersion and kind: where, and in words; None where they are good, or none of ours."""
+    for name in ("apiVersion", "kind"):
+        if not isinstance(value.get(name), str) or not value[name]:
+            wrong = f"{shown(value[name])} is not a text" if value.get(name) is not None else "is missing"
+            ours = f"{API_VERSION}" if name == "apiVersion" else f"one of {', '.join(OURS)}"
+            return [name], f"{name}: {wrong}; of Slipway it is {ours}"
+    version, kind = str(value["apiVersion"]), str(value["kind"])
+    if kind == "Kustomization":
+        return ["kind"], "kind: a Kustomization is read as the folder that it is in; name that folder"
+    if version == API_VERSION:
+        if kind in OURS:
+            return None
+        meant = nearest(kind, OURS) or _by_short_name(kind)
+        there = f"did you mean {meant}?" if meant else f"there is {', '.join(OURS)}"
+        return ["kind"], f"kind: {API_VERSION} has no {kind}; {there}"
+    if version.startswith(f"{GROUP}/") or kind in OURS or nearest(version, [API_VERSION]):
+        return ["apiVersion"], f"apiVersion: {version} is not served; write {API_VERSION}"
+    return None
+
+
+def _by_short_name(kind: str) -> str | None:
+    names = {alias: name for name, one in OURS.items() for alias in (one.short_name, one.kind.plural)}
+    return names.get(kind.lower())
+
+
+def _quoted(spot: Spot) -> str:
+    return f'; write it in quotes: "{spot.text}"' if spot.text is not None else ""
+
+
+def _spots(spot: Spot, path: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], Spot]]:
+    yield path, spot
+    for step, below in spot.below.items():
+        yield from _spots(below, (*path, step))
+
+
+@cache
+def _schema(model: type[Model]) -> Schema:
+    return structural(model)
