@@ -12,10 +12,11 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from generators.commands import commands_page
+from generators.fields import fields_page
 from generators.manifests import as_yaml
 from generators.metrics import metrics_page
 from generators.plugins import plugins_page
-from generators.reference import fields_page, rules_page
+from generators.reference import rules_page
 from slipway.api.crds import RESOURCES, crd
 from slipway.sdk.describe import plugin_manifest
 from slipway.sdk.plugin import GROUP, load_plugins

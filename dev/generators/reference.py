@@ -1,4 +1,4 @@
-"""The reference tables: every field and every rule of the resources."""
+"""The page of the rules, and what the reference says of a schema: its type, its bounds, a row of a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from generators.manifests import COMMAND
 from slipway.api.crds import Resource, root_schema
-from slipway.api.schema import Node, Schema, walk
+from slipway.api.schema import Schema, walk
 
 _NOTE = f"<!-- Made by `{COMMAND}` from operator/slipway/api. Do not edit. -->"
 _NUMBER_BOUNDS = (("minimum", "exclusiveMinimum", ">"), ("maximum", "exclusiveMaximum", "<"))
@@ -19,72 +19,49 @@ _SIZES = (
 )
 
 
-def fields_page(resources: Sequence[Resource]) -> str:
-    """A table of fields for each kind."""
-    lines = [
-        _NOTE,
-        "# Fields",
-        "",
-        "`[]` are the items of a list, `{}` the values of a map. A field without a default may be left out unless it"
-        " is *required*. `kubectl explain` shows the same.",
-    ]
-    for resource in resources:
-        lines += ["", f"## {resource.kind}", "", resource.model.__doc__ or "", ""]
-        lines += ["| field | type | default | bounds | description |", "|---|---|---|---|---|"]
-        lines += [_row(node) for node in _documented(root_schema(resource))]
-    return "\n".join(lines) + "\n"
-
-
 def rules_page(resources: Sequence[Resource]) -> str:
-    """What one field demands of another, as the API server checks it."""
+    """A list for each kind, since no table of such rules fits a page."""
     lines = [
         _NOTE,
         "# Rules",
         "",
-        "What the API server checks besides the bounds of single fields. An object that breaks one is refused with"
-        " the message beside it. Rules with `oldSelf` are asked when an object is changed.",
+        "The API server checks these rules besides the [limits of single fields](fields.md). It refuses an object that"
+        " breaks one, with the message that stands here. Below each message is the rule in CEL; the server evaluates a"
+        " rule with `oldSelf` only when an object changes.",
     ]
     for resource in resources:
-        lines += ["", f"## {resource.kind}", "", "| where | message | rule (CEL) |", "|---|---|---|"]
+        lines += ["", f"## {resource.kind}", ""]
         for node in walk(root_schema(resource)):
             for rule in node.schema.get("x-kubernetes-validations", ()):
                 where = f"{node.path}{rule.get('fieldPath', '')}".lstrip(".")
-                lines.append(f"| `{where}` | {_prose(rule['message'])} | `{_cell(rule['rule'])}` |")
+                lines.append(f"- `{where}`: {_prose(rule['message'])}<br>`{rule['rule']}`")
     return "\n".join(lines) + "\n"
 
 
-def _documented(schema: Schema) -> Iterator[Node]:
-    for node in walk(schema):
-        if node.path.startswith(("spec", "status")) and "description" in node.schema:
-            yield node
-
-
-def _row(node: Node) -> str:
-    return row_cells(node.path, node.schema, required=node.required)
-
-
-def row_cells(path: str, schema: Schema, *, required: bool = False) -> str:
+def row_cells(path: str, schema: Schema) -> str:
     """A line of a table: path, type, default, bounds, description."""
     default = f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
-    cells = (f"`{path}`", _type(schema), default or ("*required*" if required else ""))
-    return f"| {' | '.join(cells)} | {_cell(', '.join(_bounds(schema)))} | {_cell(schema['description'])} |"
+    cells = (f"`{path}`", type_of(schema), default)
+    return f"| {' | '.join(cells)} | {_cell(', '.join(bounds_of(schema)))} | {_cell(schema['description'])} |"
 
 
-def _type(schema: Schema) -> str:
+def type_of(schema: Schema) -> str:
+    """The type in words and Markdown: `list of string`, `quantity`, `time`."""
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity"
     if choices := schema.get("anyOf"):
-        return " or ".join(f"`{choice['const']}`" if "const" in choice else _type(choice) for choice in choices)
+        return " or ".join(f"`{choice['const']}`" if "const" in choice else type_of(choice) for choice in choices)
     if schema["type"] == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {type_of(schema['items'])}"
     if "additionalProperties" in schema:
-        return f"map of {_type(schema['additionalProperties'])}"
+        return f"map of {type_of(schema['additionalProperties'])}"
     if schema.get("format") == "date-time":
         return "time"
     return str(schema["type"])
 
 
-def _bounds(schema: Schema) -> Iterator[str]:
+def bounds_of(schema: Schema) -> Iterator[str]:
+    """What a value must keep to, in Markdown: `>= 1`, `1 to 63 characters`, a pattern."""
     if "enum" in schema:
         yield " ".join(f"`{value}`" if value else '`""`' for value in schema["enum"])
     for bound, exclusive, sign in _NUMBER_BOUNDS:
@@ -103,6 +80,6 @@ def _cell(text: str) -> str:
 
 def _prose(text: str) -> str:
     """Brackets of a pattern would make a link, and its asterisks emphasis; what stands in backticks is left alone."""
-    parts = _cell(text).split("`")
+    parts = text.split("`")
     parts[::2] = [re.sub(r"([\[\]*])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
