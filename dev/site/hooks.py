@@ -1,4 +1,4 @@
-"""What the site needs besides mkdocs: an order of pages that names none, and links to files outside docs/."""
+"""What mkdocs lacks: a list of the decisions, pictures that follow the page's colours, links to files outside docs/."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.structure.files import File
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-FOLDERS = (
-    ("How-to", "how-to"),
-    ("Reference", "reference"),
-    ("Explanation", "explanation"),
-    ("Decisions", "decisions"),
+_DECISIONS = (
+    "Each page says what was decided, which options were measured, and what would reopen the question."
+    " They are for those who change Slipway: no guide needs them."
 )
 log = logging.getLogger("mkdocs.hooks")
 
 
-def on_config(config: Any) -> Any:
-    """Every page of a folder is shown, in the order of file names."""
-    sections = [{name: [page.relative_to(DOCS).as_posix() for page in _pages(folder)]} for name, folder in FOLDERS]
-    config.nav = ["index.md", "tutorial.md", *sections, "benchmarks.md"]
-    return config
+def on_files(files: Any, config: Any) -> Any:
+    """Add the page that lists the decisions: the navigation names this page alone."""
+    files.append(File.generated(config, "decisions/index.md", content=_decisions_page()))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """A link out of docs/ becomes the path in the repository: the site holds the pages alone."""
+    """Show a link out of docs/ as the path in the repository: the site holds the pages alone."""
+    if page.file.src_uri.startswith("decisions/"):
+        page.meta["search"] = {"boost": 0.2}  # a reader who searches for a field wants its reference first
     here = (DOCS / page.file.src_uri).parent
 
     def shown(link: re.Match[str]) -> str:
@@ -42,10 +43,20 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(r"\[([^\]]+)\]\((\.\./[^)#\s]+)\)", shown, markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """In code of a table a bar is written escaped, and Python-Markdown shows the backslash."""
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Put SVG pictures into the page, let long paths break at their joints, and repair bars of code in tables."""
+    here = (DOCS / page.file.src_uri).parent
+    html = re.sub(r'<img alt="[^"]*" src="([^":]+\.svg)"[^>]*>', lambda image: (here / image[1]).read_text(), html)
+    html = re.sub(r"(?<=<code>)[\w/.:-]{40,}(?=</code>)", lambda path: re.sub("([/_]|::)", r"\1<wbr>", path[0]), html)
+    # In code of a table a bar is written escaped, and Python-Markdown shows the backslash.
     return re.sub(r"<td>.*?</td>", lambda cell: cell[0].replace("\\|", "|"), html)
 
 
-def _pages(folder: str) -> list[Path]:
-    return sorted((DOCS / folder).glob("*.md"))
+def _decisions_page() -> str:
+    """A table of the decisions; a title may repeat the number of its file."""
+    lines = ["# Design decisions", "", _DECISIONS, "", "| | decision |", "|---|---|"]
+    for path in sorted((DOCS / "decisions").glob("0*.md")):
+        number = int(path.name[:4])
+        title = re.sub(r"^# (\d+[.:] )?", "", path.read_text().split("\n", 1)[0])
+        lines.append(f"| {number} | [{title}]({path.name}) |")
+    return "\n".join(lines) + "\n"
