@@ -142,7 +142,10 @@ def _branch(field: Field, children: Mapping[str, Sequence[Field]]) -> Iterator[s
     if limits := ", ".join(bounds_of(schema)):
         yield f'<p class="limits">Limits: {_inline(limits)}</p>'
     example = _code({field.name: field.example})
-    yield f"<details><summary>Example</summary>{example}</details>" if below else f"<p>Example:</p>{example}"
+    if below:
+        yield f"<details><summary>Example</summary>{example}</details>"
+    else:
+        yield f"<p data-search-exclude>Example:</p>{example}"
     for child in below:
         yield from _branch(child, children)
     yield "</details>"

@@ -23,7 +23,7 @@ def rules_page(resources: Sequence[Resource]) -> str:
     """A list for each kind, since no table of such rules fits a page."""
     lines = [
         _NOTE,
-        "# Rules",
+        "# Rules between fields",
         "",
         "The API server checks these rules besides the [limits of single fields](fields.md). It refuses an object that"
         " breaks one, with the message that stands here. Below each message is the rule in CEL; the server evaluates a"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from generators.fields import EXAMPLES, read_examples
+from slipway.api.crds import RESOURCES, Resource
 from slipway.api.status import not_yet_observed
 from slipway.api.trainingjob import Restarts
 from support.apiserver import ApiServer
@@ -11,7 +13,8 @@ from support.full_objects import DIGEST, NOW
 from support.places import Json
 
 NAMESPACE = "crds"
-API = f"/apis/slipway.dev/v1alpha1/namespaces/{NAMESPACE}"
+CLUSTER_API = "/apis/slipway.dev/v1alpha1"
+API = f"{CLUSTER_API}/namespaces/{NAMESPACE}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,6 +108,21 @@ def test_kubectl_get_tells_how_far_a_job_is_and_what_is_wrong(apiserver: ApiServ
     assert cells["Message"] == "rank 1: ValueError: no such layer"
     assert cells["Accuracy"] == 0.97
     assert cells["Artifact"] == DIGEST
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind.kind)
+def test_the_server_takes_the_documents_that_the_reference_has_its_examples_from(
+    apiserver: ApiServer, resource: Resource
+):
+    kind = resource.kind
+    path = f"{API if kind.namespaced else CLUSTER_API}/{kind.plural}"
+    for document in read_examples(EXAMPLES)[kind.kind]:
+        name = f"shown-{document['metadata']['name']}"
+        apiserver.must("POST", path, {**document, "metadata": {"name": name}}, fieldValidation="Strict")
+        if "status" in document:
+            status = {"status": document["status"]}
+            merge = "application/merge-patch+json"
+            apiserver.must("PATCH", f"{path}/{name}/status", status, content_type=merge, fieldValidation="Strict")
 
 
 def test_kubectl_scale_changes_the_replicas_of_a_deployment(apiserver: ApiServer):
