@@ -13,14 +13,12 @@ def metrics_page() -> str:
         f"<!-- Made by `{COMMAND}` from operator/slipway/controller/telemetry.py. Do not edit. -->",
         "# Metrics",
         "",
-        "What the operator shows at `/metrics`, by the names of controller-runtime, so that dashboards made for it fit."
-        " Besides these there are `process_*` and `python_info` of the Prometheus client.",
+        "The operator shows these metrics at `/metrics`. They have controller-runtime's names, so dashboards for it fit."
+        " The Prometheus client adds `process_*` and `python_info`.",
         "",
-        "| metric | type | says |",
-        "|---|---|---|",
     ]
     for family in families:
         if not family.name.startswith(("process_", "python_")):
             name = f"{family.name}_total" if family.type == "counter" else family.name
-            lines.append(f"| `{name}` | {family.type} | {family.documentation} |")
+            lines.append(f"- `{name}` ({family.type}): {family.documentation}")
     return "\n".join(lines) + "\n"

@@ -1,8 +1,7 @@
-"""The page of the rules, and what the reference says of a schema: its type, its bounds, a row of a table."""
+"""The page of the rules, and what the reference says of a schema: its type and its bounds."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -38,13 +37,6 @@ def rules_page(resources: Sequence[Resource]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row_cells(path: str, schema: Schema) -> str:
-    """A line of a table: path, type, default, bounds, description."""
-    default = f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
-    cells = (f"`{path}`", type_of(schema), default)
-    return f"| {' | '.join(cells)} | {_cell(', '.join(bounds_of(schema)))} | {_cell(schema['description'])} |"
-
-
 def type_of(schema: Schema) -> str:
     """The type in words and Markdown: `list of string`, `quantity`, `time`."""
     if schema.get("x-kubernetes-int-or-string"):
@@ -63,7 +55,7 @@ def type_of(schema: Schema) -> str:
 def bounds_of(schema: Schema) -> Iterator[str]:
     """What a value must keep to, in Markdown: `>= 1`, `1 to 63 characters`, a pattern."""
     if "enum" in schema:
-        yield " ".join(f"`{value}`" if value else '`""`' for value in schema["enum"])
+        yield "one of " + " ".join(f"`{value}`" if value else '`""`' for value in schema["enum"])
     for bound, exclusive, sign in _NUMBER_BOUNDS:
         if bound in schema:
             yield f"{sign}{'' if schema.get(exclusive) else '='} {schema[bound]}"
@@ -72,10 +64,6 @@ def bounds_of(schema: Schema) -> Iterator[str]:
             yield f"{schema.get(least, 0)} to {schema.get(most, 'any number of')} {what}"
     if "pattern" in schema:
         yield f"`{schema['pattern']}`"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _prose(text: str) -> str:

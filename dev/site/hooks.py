@@ -15,6 +15,7 @@ _DECISIONS = (
     "Each page says what was decided, which options were measured, and what would reopen the question."
     " They are for those who change Slipway: no guide needs them."
 )
+_LONG_NAME = re.compile(r"(?<=<code>)[\w/.:\[\]{}-]{30,}(?=</code>)")
 log = logging.getLogger("mkdocs.hooks")
 
 
@@ -44,10 +45,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Put SVG pictures into the page, let long paths break at their joints, and repair bars of code in tables."""
+    """Put SVG pictures into the page, let long names break at their joints, and repair bars of code in tables."""
     here = (DOCS / page.file.src_uri).parent
     html = re.sub(r'<img alt="[^"]*" src="([^":]+\.svg)"[^>]*>', lambda image: (here / image[1]).read_text(), html)
-    html = re.sub(r"(?<=<code>)[\w/.:-]{40,}(?=</code>)", lambda path: re.sub("([/_]|::)", r"\1<wbr>", path[0]), html)
+    html = _LONG_NAME.sub(lambda name: re.sub("([/_.]|::)", r"\1<wbr>", name[0]), html)
     # In code of a table a bar is written escaped, and Python-Markdown shows the backslash.
     return re.sub(r"<td>.*?</td>", lambda cell: cell[0].replace("\\|", "|"), html)
 
