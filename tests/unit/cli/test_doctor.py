@@ -291,3 +291,14 @@ def test_releases_of_which_none_serves_the_namespace_are_one_illness(slipway: Sl
     beside("south", "--namespace=b")(patient)
     (told,) = [line for line in examined(slipway, patient, 1) if line[1] != "ok"]
     assert told[2].startswith("none of 2 operators serves team, but a, b; add team to `namespaces`")
+
+
+def test_without_an_operator_no_pod_is_started_and_the_other_findings_are_shown(
+    slipway: Slipway, patient: Patient
+) -> None:
+    set_object("operator", None)(patient)
+    result = slipway(patient.server(), "doctor", "--deep", "-o", "json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    failed = [(one["check"], one["what"]) for one in json.loads(result.stdout) if one["level"] == "fail"]
+    assert [check for check, _ in failed] == ["operator", "a pod"]
+    assert failed[1][1].startswith("no pod was started: the operator's Deployment, which names the runtime image,")
