@@ -19,3 +19,8 @@ class Finding(NamedTuple):
 def judged(check: str, problems: list[str], well: str, cure: str) -> Finding:
     """A failure that names every problem; without one, what is well."""
     return Finding(check, "fail", "; ".join(problems), cure) if problems else Finding(check, "ok", well)
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """`1 pod`, `2 pods`. things: the plural where it is not thing with an s."""
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"

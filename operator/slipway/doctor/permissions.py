@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from slipway.api.errors import Forbidden
-from slipway.api.findings import Finding
+from slipway.api.findings import Finding, counted
 from slipway.api.kinds import DEPLOYMENT, GROUP
 from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import OPERATOR, serves
-from slipway.doctor.queries import ClusterQueries, counted
+from slipway.doctor.queries import ClusterQueries
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 

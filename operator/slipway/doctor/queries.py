@@ -38,8 +38,3 @@ class ClusterQueries:
 
     async def post(self, path: str, body: Any) -> Object:
         return dict(await self.connection.call(f"post {path}", "POST", path, body=body))
-
-
-def counted(count: int, thing: str) -> str:
-    """`1 pod`, `2 pods`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slipway.api.errors import Forbidden, SpecError
-from slipway.api.findings import Finding
+from slipway.api.findings import Finding, counted
 from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, PVC, TRAINING_JOB, Object
 from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import operator_settings
-from slipway.doctor.queries import ClusterQueries, counted
+from slipway.doctor.queries import ClusterQueries
 from slipway.plan.references import NotYet, known_store
 from slipway.plan.seen import Seen, Snapshot
 from slipway.plan.store import SHARED_MODE

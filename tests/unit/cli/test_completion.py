@@ -63,7 +63,7 @@ def test_names_of_the_cluster_are_offered(words: list[str], offered: list[str]) 
         (["plugin", "manifest", "qu"], {"quantize-int8"}),
         (["plugin", "check", "qu"], {"quantize-int8"}),
         (["status", "--all"], {"--all-namespaces"}),
-        (["plan", "-o", ""], {"tree", "yaml", "json"}),
+        (["plan", "-o", ""], {"text", "yaml", "json"}),
     ],
 )
 def test_what_needs_no_cluster_is_offered_without_one(words: list[str], some: set[str]) -> None:

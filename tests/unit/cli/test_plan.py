@@ -26,10 +26,37 @@ def plan(*words: str, code: int = 0) -> Result:
 
 
 def tree(*words: str) -> list[str]:
-    return [line.strip("│├└─ ") for line in plan(*words).stdout.splitlines()]
+    return [line.strip("│├└─ ") for line in plan(*words, "--verbose").stdout.splitlines()]
 
 
-def test_the_tree_shows_the_whole_chain_with_reasons() -> None:
+def test_each_resource_says_in_a_few_aligned_lines_what_is_reused_made_and_served() -> None:
+    assert plan(*RECIPE).stdout.splitlines() == [
+        "+ GPUPool gpu",
+        "+ ArtifactStore default    will be Ready",
+        "+ TrainingJob digits       will be Ready",
+        "    makes    prepare-train, prepare-test",
+        "    trains   2 nodes of pool gpu x 1 process",
+        "+ ModelDeployment digits   will be Ready",
+        "    takes    the model of TrainingJob digits, when it has succeeded",
+        "    reuses   prepare-train, prepare-evaluation of TrainingJob digits",
+        "    makes    convert-baseline, step-0-prune-structured, evaluate-baseline, convert,",
+        "             step-1-quantize-int8, evaluate-candidate, compare, package",
+        "    serves   revision digits-<md hash>-<revision>: 1 replica of Triton",
+        "",
+        "Not managed by Slipway: PersistentVolumeClaim slipway-store.",
+        "21 objects would be made: 3 NetworkPolicy, 2 Service, 13 Job, 1 ControllerRevision, 1 Deployment,"
+        " 1 PodDisruptionBudget.",
+    ]
+
+
+def test_what_is_wrong_is_explained_once_with_its_file_and_line() -> None:
+    result = plan(*RECIPE[2:4], code=1)
+    assert "+ TrainingJob digits   waits: StoreNotFound" in result.stdout.splitlines()
+    said = 'TrainingJob digits: StoreNotFound: spec.store: there is no ArtifactStore "default"'
+    assert (result.stdout.count("there is no"), result.stderr.count(said)) == (0, 1)
+
+
+def test_the_verbose_plan_is_a_tree_of_the_whole_chain_with_reasons() -> None:
     lines = tree(*RECIPE)
     for line in (
         "+ TrainingJob digits: will be Ready",
@@ -136,9 +163,7 @@ print([name for name in {heavy!r} if name in sys.modules])
 def test_the_script_of_the_users_own_is_planned_from_the_kustomization() -> None:
     lines = tree("-f", str(DIGITS / "store.yaml"), "-f", str(DIGITS))
     assert "+ TrainingJob digits-script: will be Ready" in lines
-    assert (
-        "Taken as they are, for others to make: PersistentVolumeClaim slipway-store, ConfigMap digits-train." in lines
-    )
+    assert "Not managed by Slipway: PersistentVolumeClaim slipway-store, ConfigMap digits-train." in lines
 
 
 def test_a_suspended_job_rests_and_what_needs_it_waits(tmp_path: Path) -> None:
@@ -173,7 +198,7 @@ def test_numbers_that_are_octal_are_warned_of_and_planned_as_they_are_read(tmp_p
     (tmp_path / "a.yaml").write_text(text)
     result = plan(*RECIPE[:2], "-f", str(tmp_path / "a.yaml"))
     assert f"warning: {tmp_path / 'a.yaml'}:13:3: spec.nodes: YAML reads 010 as 8 (octal)" in result.stderr
-    assert "8 nodes x 1 process" in result.stdout
+    assert "8 nodes of pool gpu x 1 process" in result.stdout
 
 
 def test_a_bucket_is_tried_by_a_pod_before_anything_else(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cli.rendering.plan import complaints, difference_lines, summary
+from slipway.cli.rendering.plan import complaints, difference_lines, named_nodes, totals
+from slipway.cli.rendering.plan_summary import aligned, entries
 from slipway.cluster.twin import Twin
 from slipway.manifests import Manifests, read_manifests
 from slipway.plan.plan import Settings
@@ -86,8 +88,53 @@ def last(outlook: Outlook) -> list[str]:
 async def test_an_unchanged_file_changes_nothing(manifests: Manifests, present: list[Object]) -> None:
     outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
     assert (outlook.good, outlook.differs, outlook.names) == (True, False, {})
-    assert summary(outlook, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
+    assert totals(outlook, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
     assert last(outlook)[0].endswith("goes on serving: nothing rolls")
+
+
+def short(outlook: Outlook) -> list[str]:
+    """The lines of `slipway plan`, with the hashes of names left out."""
+    lines = [line for line, _ in aligned(entries(outlook, named_nodes(outlook)))]
+    return [re.sub(r"digits-[0-9a-f]{6}(-[0-9a-f]{10})?", "digits-HASH", line) for line in lines]
+
+
+async def test_a_plan_of_what_is_there_says_in_short_that_it_stays(manifests: Manifests, present: list[Object]) -> None:
+    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
+    assert short(outlook) == [
+        "ArtifactStore default    will be Ready",
+        "TrainingJob digits       will be Ready",
+        "    reuses   the model that it has left",
+        "ModelDeployment digits   will be Ready",
+        "    takes    the model of TrainingJob digits",
+        "    serves   revision digits-HASH: 1 replica of Triton, as before",
+    ]
+
+
+async def test_a_plan_of_other_steps_says_in_short_what_is_made_again_and_what_serves_instead(
+    manifests: Manifests, present: list[Object]
+) -> None:
+    def quantize_alone(spec: Object) -> None:
+        del spec["compression"]["steps"][0]
+
+    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, quantize_alone)
+    assert short(outlook)[-5:] == [
+        "    takes    the model of TrainingJob digits",
+        "    reuses   convert-baseline, prepare-train, prepare-evaluation, evaluate-baseline",
+        "    makes    step-0-quantize-int8, evaluate-candidate, compare, package",
+        "    serves   revision digits-HASH-<revision>: 1 replica of Triton, in place of",
+        "             digits-HASH",
+    ]
+
+
+async def test_a_plan_of_a_training_under_way_says_in_short_that_it_goes_on(manifests: Manifests) -> None:
+    others = [obj for obj in manifests.objects if obj["kind"] != MODEL_DEPLOYMENT.kind]
+    present = await begun(others, ARTIFACT_STORE, TRAINING_JOB)
+    outlook = await look_ahead(others, present, PLANNERS, SETTINGS, T0)
+    assert short(outlook)[1:] == [
+        "TrainingJob digits      will be Ready",
+        "    continues   prepare-train, prepare-test",
+        "    trains      2 nodes of pool gpu x 1 process",
+    ]
 
 
 async def test_other_replicas_only_scale(manifests: Manifests, present: list[Object]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Shape(StrEnum):
     """How a plan is printed."""
 
-    TREE = "tree"
+    TEXT = "text"
     YAML = "yaml"
     JSON = "json"
 
@@ -35,8 +35,11 @@ def plan(
         bool, typer.Option("--exit-code", help="With --live: exit code 6 where anything would change.")
     ] = False,
     output: Annotated[
-        Shape, typer.Option("--output", "-o", help="A tree with reasons, or the objects as YAML or JSON.")
-    ] = Shape.TREE,
+        Shape, typer.Option("--output", "-o", help="A few lines a resource, or the objects as YAML or JSON.")
+    ] = Shape.TEXT,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show each task and each object, with the reason for it.")
+    ] = False,
     runtime_image: Annotated[
         str | None, typer.Option("--runtime-image", metavar="IMAGE", help="The operator's. Default: asked of --live.")
     ] = None,
@@ -45,19 +48,21 @@ def plan(
     ] = None,
     context: Context = None,
 ) -> None:
-    """Show what would be made, and why, without making it.
+    """Show what would be made, without making it.
 
-    The operator's own planners run on the files, with every pod taken to succeed, so that the whole chain is shown:
-    which pool, which steps and conversions, what waits for what, what rolls and what is only scaled. What nobody can
-    know before, as UIDs and digests of results, has a name in angle brackets.
+    The operator's own planners run on the files, and every pod is taken to succeed. Each resource gets a few lines:
+    what it reuses, what it makes, and what serves. --verbose shows each task with its reason: which pool, which
+    conversions, what waits for what. What is unknown before, as UIDs and digests of results, has a name in angle
+    brackets.
     With --live the plan starts from what the cluster holds, and shows what would be made, changed and deleted. What
     the files name and is still under way there, as a training, is planned to its end as well.
 
-    All that is wrong in the files is told at once, by file, line and field.
+    Every error in the files is shown at once, by file, line and field.
 
     \b
     Examples:
       slipway plan -f training.yaml -f deployment.yaml -f store.yaml
+      slipway plan -f training.yaml -f store.yaml -v     each task and object, and why
       slipway plan -f manifests/ -R -o yaml
       slipway plan -f overlays/prod                      a kustomization, as kubectl builds it
       slipway plan -f manifests/ --live --exit-code      in CI: 0 nothing changes, 6 something does, 1 it would fail
@@ -68,6 +73,8 @@ def plan(
 
     if not live and (exit_code or context is not None):
         raise typer.BadParameter("--exit-code and --context need --live")
+    if verbose and output is not Shape.TEXT:
+        raise typer.BadParameter("--verbose is for text: YAML and JSON show everything")
     outlook, manifests = asyncio.run(
         _plan(files, recursive, namespace, context, (runtime_image, serving_image), live=live)
     )
@@ -75,7 +82,7 @@ def plan(
 
     for warning in manifests.warnings:
         say(f"warning: {one_line(str(warning))}", err=True)
-    show(outlook, manifests, output, live=live)
+    show(outlook, manifests, output, live=live, verbose=verbose)
     for line in complaints(outlook, manifests, live=live):
         say(f"error: {one_line(line)}", err=True)
     if not outlook.good:

@@ -1,4 +1,4 @@
-"""A plan as a tree, as YAML and as JSON; and what is wrong with it, by file and line."""
+"""A plan as text, as YAML and as JSON; and what is wrong with it, by file and line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slipway.api.kinds import Key, Object, key_of
+from slipway.cli.rendering.plan_summary import Entry, aligned, entries
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import console, interactive, one_line, say
 from slipway.local.supply import DEFAULT_STORE
@@ -29,13 +30,17 @@ _VERBS = {"create": "+", "change": "~", "delete": "-"}
 _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
 
 
-def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool) -> None:
-    """Print the plan. shape: tree, yaml or json."""
-    if shape == "tree":
-        _print_trees(named_nodes(outlook), coloured=interactive())
+def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool, verbose: bool = False) -> None:
+    """Print the plan. shape: text, yaml or json. verbose: text as a tree of all tasks, with the reason for each."""
+    if shape == "text":
+        nodes = named_nodes(outlook)
+        if verbose:
+            _print_trees(nodes, coloured=interactive())
+        else:
+            _print_entries(entries(outlook, nodes))
         if live:
-            _print_lines(difference_lines(outlook))
-        _print_lines(summary(outlook, manifests, live=live))
+            _print_lines(difference_lines(outlook, created=verbose))
+        _print_lines(totals(outlook, manifests, live=live))
     elif shape == "json":
         from slipway.cli.rendering.tables import print_data
 
@@ -75,11 +80,11 @@ def named_nodes(outlook: Outlook) -> list[Node]:
     return [rename(node) for node in tell(outlook)]
 
 
-def summary(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
+def totals(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
     lines = []
     others = [item.name for item in manifests.items if _key(item) is None or item.model is None]
     if others:
-        lines.append(f"Taken as they are, for others to make: {', '.join(others)}.")
+        lines.append(f"Not managed by Slipway: {', '.join(others)}.")
     for verb, done in _DONE.items():
         kinds = Counter(change.key.kind.kind for change in outlook.changes if change.verb == verb)
         if kinds:
@@ -91,10 +96,12 @@ def summary(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
     return [*lines, "Nothing was written."] if live else lines
 
 
-def difference_lines(outlook: Outlook) -> list[str]:
-    """`+ Job digits-1`, and below what is changed the fields."""
+def difference_lines(outlook: Outlook, *, created: bool = True) -> list[str]:
+    """`+ Job digits-1`, and below what is changed the fields. created: with what is new."""
     lines = []
     for change in outlook.changes:
+        if change.verb == "create" and not created:
+            continue
         about = " (and deleted again on the way)" if change.passing else ""
         lines.append(str(named(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", outlook.names)))
         for path, before, after in named(change.differences, outlook.names):
@@ -164,7 +171,12 @@ def _print_lines(lines: Sequence[str]) -> None:
         say("\n" + "\n".join(one_line(line) if not line.startswith(" ") else f"    {one_line(line)}" for line in lines))
 
 
-# --- Trees -------------------------------------------------------------------------------------------------------
+# --- Text ------------------------------------------------------------------------------------------------------------
+
+
+def _print_entries(found: Sequence[Entry]) -> None:
+    for line, style in aligned(found):
+        say(head=line, colour=_STYLES.get(style, ""))
 
 
 def _print_trees(nodes: Sequence[Node], *, coloured: bool) -> None:
