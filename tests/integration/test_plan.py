@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from slipway.api.kinds import CHILDREN, COMPRESSION_PLUGIN, GPU_POOL, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
-from slipway.cli.connections.planner_inputs import list_planner_inputs
+from slipway.cli.connections.resources import list_planner_inputs
 from slipway.cli.main import app
 from slipway.cluster.apiserver import ApiServer as Port
 from slipway.cluster.connection import Connection

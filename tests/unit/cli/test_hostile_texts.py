@@ -24,8 +24,8 @@ from typer.testing import CliRunner, Result
 from slipway.api.kinds import COMPRESSION_PLUGIN, EVENT, Object
 from slipway.cli.commands.logs import writer
 from slipway.cli.commands.pod_logs import print_merged
-from slipway.cli.commands.scores import result as scored
-from slipway.cli.commands.scores import tables as score_tables
+from slipway.cli.commands.predict import score_tables
+from slipway.cli.commands.predict import scores as scored
 from slipway.cli.connections.logs import Line, Source
 from slipway.cli.connections.triton import Answers
 from slipway.cli.main import app

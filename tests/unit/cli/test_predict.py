@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from slipway.cli.commands.predict import probabilities, scores
 from slipway.cli.commands.samples import built_in, fitted, read_file
-from slipway.cli.commands.scores import probabilities, result
 from slipway.cli.connections.endpoints import container_port, is_ready
 from slipway.cli.connections.triton import Answers
 from slipway.cli.rendering.errors import CommandError
@@ -57,7 +57,7 @@ def test_scores_become_probabilities_and_probabilities_stay_what_they_are() -> N
 
 def test_accuracy_and_latency_are_counted_over_all_answers() -> None:
     answers = Answers(np.eye(4) * 9, seconds=[0.001] * 99 + [0.101], total_seconds=2.0)
-    told = result(answers, np.array([0, 1, 2, 0]))
+    told = scores(answers, np.array([0, 1, 2, 0]))
     assert told["accuracy"] == 0.75
     assert told["latency_ms"]["p50"] == 1.0
     assert 1.0 < told["latency_ms"]["p99"] < 101.0

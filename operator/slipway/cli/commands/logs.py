@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slipway.cli.commands import completion
-from slipway.cli.commands.options import Context, Local, Namespace, StateFolder
+from slipway.cli.commands.options import Context, Local, Namespace, StateFolder, complete_resources, complete_tasks
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.terminal import say
 
@@ -27,7 +26,7 @@ def logs(
         typer.Argument(
             metavar="NAME|KIND/NAME",
             help="A TrainingJob (tj) or ModelDeployment (md).",
-            autocompletion=completion.resources,
+            autocompletion=complete_resources,
         ),
     ],
     *,
@@ -40,7 +39,7 @@ def logs(
     task: Annotated[
         str | None,
         typer.Option(
-            "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=completion.tasks
+            "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=complete_tasks
         ),
     ] = None,
     tail: Annotated[int | None, typer.Option("--tail", min=0, help="At most so many lines of each container.")] = None,

@@ -113,7 +113,7 @@ async def _plan(
         outlook = await look_ahead(manifests.objects, (), PLANNERS, settings, start, _shipped(manifests))
         return outlook, manifests
     from slipway.cli.connections.cluster import connect_to_cluster
-    from slipway.cli.connections.planner_inputs import list_planner_inputs, planner_settings
+    from slipway.cli.connections.resources import list_planner_inputs, planner_settings
     from slipway.cluster.passing import ReadOnly
 
     async with connect_to_cluster(context, namespace) as connection:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli.commands import completion
-from slipway.cli.commands.options import Context, Format
+from slipway.cli.commands.options import Context, Format, complete_plugins
 from slipway.cli.commands.plugin_check import check
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import one_line, say
@@ -66,7 +65,7 @@ def list_plugins(
 @plugin.command()
 def manifest(
     name: Annotated[
-        str | None, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=completion.plugins)
+        str | None, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=complete_plugins)
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All plugins that are installed here.")] = False,

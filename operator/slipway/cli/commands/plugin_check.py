@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli.commands import completion
-from slipway.cli.commands.options import Format
+from slipway.cli.commands.options import Format, complete_plugins
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import say
 
@@ -30,7 +29,7 @@ DIGIT = (28, 28)
 
 def check(
     name: Annotated[
-        str, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=completion.plugins)
+        str, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=complete_plugins)
     ],
     *,
     param: Annotated[

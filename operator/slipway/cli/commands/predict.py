@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli.commands import completion
-from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, complete_deployments
 from slipway.cli.connections.connection import state_folder
-from slipway.cli.rendering.tables import Output
+from slipway.cli.rendering.tables import Output, Table, print_data, print_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from slipway.cli.commands.samples import Samples
     from slipway.cli.connections.connection import Connection
     from slipway.cli.connections.endpoints import Endpoint
+    from slipway.cli.connections.triton import Answers
+
+
+SHOWN = 10
+"""Predictions in a table; JSON and YAML hold all."""
 
 
 class Protocol(StrEnum):
@@ -32,7 +39,7 @@ class Protocol(StrEnum):
 def predict(
     name: Annotated[
         str | None,
-        typer.Argument(help="The ModelDeployment. Not needed with --url.", autocompletion=completion.deployments),
+        typer.Argument(help="The ModelDeployment. Not needed with --url.", autocompletion=complete_deployments),
     ] = None,
     *,
     file: Annotated[
@@ -85,10 +92,8 @@ def predict(
     if url is not None and (local or state or namespace or context):
         raise typer.BadParameter("--url names the server: leave out --local, --state, --namespace and --context")
     from slipway.cli.commands.samples import built_in, read_file
-    from slipway.cli.commands.scores import tables
     from slipway.cli.connections import connect
     from slipway.cli.connections.triton import library_of
-    from slipway.cli.rendering.tables import print_data, print_tables
 
     library_of(str(protocol))
     samples = read_file(file) if file else built_in(dataset or "", split)
@@ -97,7 +102,7 @@ def predict(
     facts = asyncio.run(_predict(place, model or _model_of(name), samples, str(protocol), batch_size, limit, save))
 
     if output is Output.TABLE:
-        print_tables(tables(facts))
+        print_tables(score_tables(facts))
     else:
         print_data(facts, output)
 
@@ -112,7 +117,6 @@ async def _predict(
     save: Path | None,
 ) -> dict[str, Any]:
     from slipway.cli.commands.samples import fitted
-    from slipway.cli.commands.scores import result
     from slipway.cli.connections.triton import connected
 
     async with endpoint as place, connected(place.address, protocol) as client:
@@ -125,7 +129,7 @@ async def _predict(
         np.save(save, answers.outputs)
     facts = {"model": model.name, "version": model.version, "protocol": protocol, "via": place.via}
     targets = None if samples.targets is None else samples.targets[: len(inputs)]
-    return {**facts, **result(answers, targets)}
+    return {**facts, **scores(answers, targets)}
 
 
 def _model_of(name: str | None) -> str | None:
@@ -161,3 +165,64 @@ def _endpoint(
                 yield endpoint
 
     return place()
+
+
+# --- Scores -------------------------------------------------------------------------------------------------------
+
+
+def probabilities(outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """[N, classes] by softmax of the scores; as they are where each row is a distribution already."""
+    import numpy as np
+
+    scores = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        return scores
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def scores(answers: Answers, targets: NDArray[np.int64] | None) -> dict[str, Any]:
+    """samples, accuracy (None without targets), latency_ms by p50 and p99, requests_per_second, predictions."""
+    import numpy as np
+
+    shares = probabilities(answers.outputs)
+    classes = shares.argmax(axis=1)
+    p50, p99 = np.percentile(np.asarray(answers.seconds) * 1000, (50, 99))
+    predictions: list[dict[str, Any]] = [
+        {"index": index, "class": int(label), "probability": round(float(shares[index, label]), 6)}
+        for index, label in enumerate(classes)
+    ]
+    for row, target in zip(predictions, () if targets is None else targets, strict=False):
+        row["target"] = int(target)
+    return {
+        "samples": len(classes),
+        "requests": len(answers.seconds),
+        "accuracy": None if targets is None else float((classes == targets).mean()),
+        "latency_ms": {"p50": round(float(p50), 3), "p99": round(float(p99), 3)},
+        "requests_per_second": round(len(answers.seconds) / answers.total_seconds, 1),
+        "predictions": predictions,
+    }
+
+
+def score_tables(facts: dict[str, Any]) -> list[Table]:
+    """The scores as tables, with `model`, `version`, `protocol` and `via` beside it."""
+    shown = facts["predictions"][:SHOWN]
+    known = any("target" in row for row in shown)
+    rows = tuple(
+        (str(row["index"]), str(row["class"]), f"{row['probability']:.4f}")
+        + ((str(row["target"]), "yes" if row["class"] == row["target"] else "no") if known else ())
+        for row in shown
+    )
+    columns = ("SAMPLE", "CLASS", "PROBABILITY", *(("TARGET", "RIGHT") if known else ()))
+    right = round((facts["accuracy"] or 0) * facts["samples"])
+    lines = [
+        f"model {facts['model']} version {facts['version']} by {facts['protocol']}, {facts['via']}",
+        f"{facts['samples']} samples in {facts['requests']} requests: p50 {facts['latency_ms']['p50']:.2f} ms, "
+        f"p99 {facts['latency_ms']['p99']:.2f} ms, {facts['requests_per_second']:g} requests/s",
+    ]
+    if facts["accuracy"] is not None:
+        lines.append(f"accuracy {facts['accuracy']:.4f} ({right} of {facts['samples']} right)")
+    rest = facts["samples"] - len(shown)
+    more = [Table((), (), lines=(f"{rest} more samples: --output json shows all",))] if rest else []
+    return [Table((), (), lines=tuple(lines)), Table(columns, rows), *more]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slipway.cli.commands import completion
-from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, Timeout
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, Timeout, complete_resources
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import interactive, one_line, say
@@ -26,7 +25,7 @@ def status(
         typer.Argument(
             metavar="[NAME|KIND/NAME]",
             help="A TrainingJob (tj) or ModelDeployment (md).",
-            autocompletion=completion.resources,
+            autocompletion=complete_resources,
         ),
     ] = None,
     *,

@@ -6,7 +6,7 @@ import pytest
 
 from slipway.api.errors import Forbidden
 from slipway.api.kinds import DEPLOYMENT, Kind, Object
-from slipway.cli.connections.planner_inputs import planner_settings
+from slipway.cli.connections.resources import planner_settings
 from slipway.cli.rendering.errors import CommandError
 from slipway.cluster.twin import Twin
 from support.builders import T0
