@@ -13,8 +13,8 @@ def metrics_page() -> str:
         f"<!-- Made by `{COMMAND}` from operator/slipway/controller/telemetry.py. Do not edit. -->",
         "# Metrics",
         "",
-        "The operator shows these metrics at `/metrics`. They have controller-runtime's names, so dashboards for it fit."
-        " The Prometheus client adds `process_*` and `python_info`.",
+        "The operator shows these metrics at `/metrics`. They have controller-runtime's names, so dashboards for"
+        " it fit. The Prometheus client adds `process_*` and `python_info`.",
         "",
     ]
     for family in families:

@@ -17,7 +17,7 @@ def plugins_page(plugins: Iterable[Compression[Any]]) -> str:
         f"<!-- Made by `{COMMAND}` from plugins/slipway_plugins. Do not edit. -->",
         "# Plugins",
         "",
-        "Slipway ships these plugins. Name one in `spec.compression.steps[].plugin`, and set its parameters in `params`.",
+        "Slipway ships these plugins. Name one in `spec.compression.steps[].plugin` and set its `params`.",
     ]
     for plugin in plugins:
         needs = "needs data" if plugin.needs_data else "needs no data"
