@@ -8,6 +8,7 @@ index, and what it runs. Of two for one index neither is believed. docs/explanat
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -26,6 +27,8 @@ INDEX_ANNOTATION = INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 WORKLOAD = "workload"
 """Field of a trimmed object's spec that holds what `workload_of` says of it."""
+TEMPLATE = "templateDigest"
+"""Field of a trimmed Job's spec that holds what `template_of` says of it."""
 
 _INDEX = re.compile(r"[0-9]{1,9}")
 """A label may hold 63 digits, whoever set it; no Job has so many pods."""
@@ -34,6 +37,11 @@ _STEERING = re.compile("(SLIPWAY|PET|TORCHELASTIC|LD|OPENSSL)_|PYTHON|(PATH|ENV|
 """Variables by which the runtime, torchrun, an interpreter or the loader is told what to do and which code to run."""
 _LONGEST_PREFIX = 58
 """Names that the API server completes are 63 characters long, five of them random (k8s.io/apiserver names)."""
+_CODE = ("/bin", "/lib", "/lib32", "/lib64", "/opt", "/sbin", "/usr")
+"""Where images keep what runs. Injectors mount elsewhere: /var/run/secrets, /etc/ssl/certs, /vault."""
+_RUN_BY = ("name", "command", "args", "workingDir", "lifecycle", "envFrom")
+_FILLED_IN = frozenset({"defaultMode", "apiVersion", "sizeLimit", "medium", "readOnly"})
+_OWN_LABELS = ("slipway.dev/", "app.kubernetes.io/managed-by")
 _SHARED_NAMESPACES = ("hostPID", "hostIPC", "hostNetwork", "shareProcessNamespace")
 
 
@@ -65,6 +73,8 @@ def pods_of(seen: Seen, job: Object, settings: Settings) -> JobPods:
 def own_job(parent: Parent, live: Object, rendered: Object, settings: Settings) -> None:
     """Raises SpecError (NameConflict) for a Job under our name and ownerReference that is not the one we make."""
     differs = _difference(workload_of(live), workload_of(rendered), settings)
+    if differs is None and template_of(live) != template_of(rendered):
+        differs = "its labels, containers, mounts or volumes differ"
     if differs is not None:
         name = live["metadata"]["name"]
         raise SpecError(
@@ -107,6 +117,8 @@ def workload_of(obj: Object) -> str:
         volume["name"]: [sorted(volume), volume.get("persistentVolumeClaim", {}).get("claimName")]
         for volume in spec.get("volumes", ())
     }
+    # Whoever may mount folders of the Node has the Node.
+    host = {volume["name"] for volume in spec.get("volumes", ()) if "hostPath" in volume}
     parts = {
         "command": [main.get(field) for field in ("command", "args", "workingDir", "lifecycle")],
         "environment": [
@@ -117,6 +129,7 @@ def workload_of(obj: Object) -> str:
             [mount["mountPath"], mount.get("subPath"), bool(mount.get("readOnly")), sources.get(mount["name"])]
             for mount in main.get("volumeMounts", ())
             if mount["mountPath"].startswith((STORE_DIR, OUT_DIR))
+            or (mount["name"] not in host and _hides_code(mount["mountPath"]))
         ],
         "containers": [
             {field: value for field, value in one.items() if field in ("name", "image", "command", "args")}
@@ -127,6 +140,47 @@ def workload_of(obj: Object) -> str:
     }
     digests = " ".join(f"{name}={_digest(value)}" for name, value in parts.items())
     return intern(f"{digests} image={main.get('image', '')}")  # last: whoever names an image may put anything into it
+
+
+def template_of(job: Object) -> str:
+    """A digest of all that decides what the pods of a Job run, without what the API server fills in.
+
+    Nobody but a forger changes a Job that Slipway is about to make: unlike of a pod, nothing is left to webhooks but
+    resources, scheduling and labels of others. Only what carries our labels is watched.
+    """
+    spec = job.get("spec", {})
+    if TEMPLATE in spec:
+        return str(spec[TEMPLATE])
+    template = spec.get("template", {})
+    pod = template.get("spec", {})
+    labels = [_own_labels(one.get("metadata", {})) for one in (job, template)]
+    containers = [
+        {
+            **{field: one.get(field) or None for field in _RUN_BY},
+            "env": [_written(_variable(variable)) for variable in one.get("env", ())],
+            "mounts": [_written(mount) for mount in one.get("volumeMounts", ())],
+        }
+        for one in (*pod.get("initContainers", ()), *pod.get("containers", ()))
+    ]
+    volumes = [_without_defaults(volume) for volume in pod.get("volumes", ())]
+    return _digest([labels, containers, volumes, [field for field in _SHARED_NAMESPACES if pod.get(field)]])
+
+
+def _own_labels(meta: Mapping[str, Any]) -> dict[str, str]:
+    labels = meta.get("labels") or {}
+    return {name: value for name, value in labels.items() if name.startswith(_OWN_LABELS)}
+
+
+def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without empty values, which the API server leaves out."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _without_defaults(value: Any) -> Any:
+    """A volume without what the API server fills in, or writes in another way."""
+    if isinstance(value, dict):
+        return {k: _without_defaults(v) for k, v in value.items() if k not in _FILLED_IN}
+    return [_without_defaults(one) for one in value] if isinstance(value, list) else value
 
 
 def _refusal(pod: Object, job: Object, settings: Settings) -> str | None:
@@ -186,6 +240,12 @@ def _variable(variable: Mapping[str, Any]) -> Mapping[str, Any]:
     if "fieldRef" not in source:
         return variable
     return {**variable, "valueFrom": {"fieldRef": {"fieldPath": source["fieldRef"]["fieldPath"]}}}
+
+
+def _hides_code(path: str) -> bool:
+    """Whether a mount lies over the interpreter, a library, the loader's configuration or our runtime."""
+    path = posixpath.normpath(path)
+    return path == "/" or any(f"{path}/".startswith(f"{code}/") for code in _CODE) or path.startswith("/etc/ld.so")
 
 
 def _mounts_ours(container: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from slipway.api.kinds import JOB, POD, PVC, Object, kind_of
-from slipway.plan.jobpods import WORKLOAD, workload_of
+from slipway.plan.jobpods import TEMPLATE, WORKLOAD, template_of, workload_of
 
 _DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName", "annotations", "finalizers"})
 """Anybody who may write an object may put 256 KiB of annotations into it, and nothing here reads one."""
@@ -38,7 +38,7 @@ def trimmed(obj: Object) -> Object:
     kept = {field: value for field, value in obj.items() if field != "metadata"}
     if kind == JOB:  # created once; of its pods' template only what they run is read again
         spec = {field: value for field, value in obj.get("spec", {}).items() if field != "template"}
-        kept["spec"] = {**spec, WORKLOAD: workload_of(obj)}
+        kept["spec"] = {**spec, WORKLOAD: workload_of(obj), TEMPLATE: template_of(obj)}
     elif kind == PVC:
         kept["spec"] = {field: value for field, value in obj.get("spec", {}).items() if field != "dataSource"}
     kept["metadata"] = _metadata(obj["metadata"])

@@ -91,6 +91,10 @@ FORGED: dict[str, Callable[[Object], Any]] = {
     "a folder of the node for the store": lambda p: p["spec"].update(
         volumes=[{"name": p["spec"]["volumes"][0]["name"], "hostPath": {"path": "/"}}, *p["spec"]["volumes"][1:]]
     ),
+    "other code in the place of ours": lambda p: (
+        main(p)["volumeMounts"].append({"name": "code", "mountPath": "/usr/lib/python3/slipway/runtime/evaluate.py"}),
+        p["spec"]["volumes"].append({"name": "code", "configMap": {"name": "evil"}}),
+    ),
     "a sidecar on its volumes": lambda p: p["spec"]["containers"].append(
         {"name": "spy", "image": "spy", "volumeMounts": [{"name": "slipway-out", "mountPath": "/x"}]}
         if any(v["name"] == "slipway-out" for v in p["spec"]["volumes"])
@@ -106,6 +110,10 @@ ADMITTED: dict[str, Callable[[Object], Any]] = {
     "nothing": lambda p: p,
     "a sidecar of a mesh": lambda p: p["spec"]["containers"].append({"name": "proxy", "image": "mesh/proxy:1"}),
     "an init container of a mesh": lambda p: p["spec"].update(initContainers=[{"name": "mesh-init"}]),
+    "certificates of the company": lambda p: (
+        main(p)["volumeMounts"].append({"name": "ca", "mountPath": "/etc/ssl/certs"}),
+        p["spec"]["volumes"].append({"name": "ca", "configMap": {"name": "ca"}}),
+    ),
     "a proxy": lambda p: main(p)["env"].append({"name": "HTTPS_PROXY", "value": "http://proxy"}),
     "the index that the Job controller adds": lambda p: main(p)["env"].append({"name": "JOB_COMPLETION_INDEX"}),
     "the node's system folders": lambda p: (
@@ -238,7 +246,30 @@ def test_the_cache_shows_no_child_of_another_namespace() -> None:
     assert [obj["metadata"]["namespace"] for obj in found] == [NAMESPACE]
 
 
-def test_a_job_that_somebody_made_in_our_name_is_told_of_and_never_followed() -> None:
+def mounted(path: str) -> Callable[[Object], Any]:
+    """Puts a ConfigMap there in the pods of a Job."""
+
+    def change(job: Object) -> None:
+        spec = job["spec"]["template"]["spec"]
+        main(job["spec"]["template"])["volumeMounts"].append({"name": "code", "mountPath": path})
+        spec["volumes"].append({"name": "code", "configMap": {"name": "evil"}})
+
+    return change
+
+
+FORGED_JOBS: dict[str, Callable[[Object], Any]] = {
+    "another image": lambda j: main(j["spec"]["template"]).update(image="evil.example/runtime:1"),
+    "other code in the place of ours": mounted("/usr/lib/python3/slipway/runtime/evaluate.py"),
+    "a module that is found first": mounted("/home/evil"),
+    "no label of ours": lambda j: j["metadata"].update(labels={}),
+    "pods without a label of ours": lambda j: j["spec"]["template"]["metadata"].update(labels={}),
+    "a container that came along": lambda j: j["spec"]["template"]["spec"]["containers"].append({"name": "spy"}),
+    "a container that comes first": lambda j: j["spec"]["template"]["spec"].update(initContainers=[{"name": "spy"}]),
+}
+
+
+@pytest.mark.parametrize("change", FORGED_JOBS.values(), ids=FORGED_JOBS)
+def test_a_job_that_somebody_made_in_our_name_is_told_of_and_never_followed(change: Callable[[Object], Any]) -> None:
     for writes in range(1, 9):
         world = world_with()
         world.settle(DIGITS, crash_after=writes)
@@ -250,14 +281,13 @@ def test_a_job_that_somebody_made_in_our_name_is_told_of_and_never_followed() ->
     honest.settle(DIGITS)
     key = Key(JOB, NAMESPACE, record["job"])
     forged = copy.deepcopy(honest.objects[key])
-    forged["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example/runtime:1"
+    change(forged)
     world.objects.pop(key, None)
     world.put(forged)
     world.settle(DIGITS)
     status, reason, message = world.condition(DIGITS, "Ready")
     assert (status, reason) == ("False", "NameConflict")
     assert f"Job {record['job']} carries this ModelDeployment's UID and is not the one that Slipway makes" in message
-    assert "evil.example" in message
     world.remove(key)
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"
