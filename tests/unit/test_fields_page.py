@@ -28,16 +28,20 @@ def test_the_documents_that_examples_come_from_are_what_the_api_takes(resource: 
         assert read_written(resource.model, json.dumps(body)).spec is not None
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.anchor)
-def test_the_example_of_a_field_keeps_to_its_schema(field: Field) -> None:
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind.kind)
+def test_the_example_of_each_field_keeps_to_its_schema(resource: Resource) -> None:
+    for field in fields_of(resource, DOCUMENTS):
+        assert broken(field, field.example) == [], field.anchor
+
+
+def broken(field: Field, value: Any) -> list[str]:
     # Draft 4 has exclusive bounds as flags, as a structural schema has.
-    jsonschema.Draft4Validator(field.node.schema).validate(field.example)
+    return [error.message for error in jsonschema.Draft4Validator(field.node.schema).iter_errors(value)]
 
 
 def test_an_example_that_breaks_a_bound_is_found() -> None:
     (restarts,) = (field for field in FIELDS if field.anchor == "trainingjob-spec-restarts-max")
-    with pytest.raises(jsonschema.ValidationError, match="1000"):
-        jsonschema.Draft4Validator(restarts.node.schema).validate(1001)
+    assert broken(restarts, 1001) == ["1001 is greater than the maximum of 1000"]
 
 
 def test_a_field_without_an_example_is_named_with_the_file_to_put_it_in() -> None:
