@@ -19,7 +19,7 @@ from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
 from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object
-from slipway.cli.rendering.watching import Transitions, verdict, watch
+from slipway.cli.rendering.watching import TransitionLog, readiness_exit_code, watch_until_settled
 from slipway.local.cluster import LocalCluster
 from slipway.local.session import session
 from slipway.local.supply import DEFAULT_CLAIM
@@ -70,9 +70,9 @@ async def _followed(cluster: LocalCluster, console: Console, key: Key) -> Object
     async def look() -> list[Object]:
         return [await cluster.twin.get(key)]
 
-    show = Transitions(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), _now)
-    seen = await watch(look, show, TIMEOUT_SECONDS, stop_at_first=True)
-    if verdict(seen):
+    show = TransitionLog(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), _now)
+    seen = await watch_until_settled(look, show, TIMEOUT_SECONDS, stop_at_first=True)
+    if readiness_exit_code(seen):
         raise SystemExit(f"{key.kind} {key.name} did not get ready; see the logs below {cluster.state.root}")
     return seen[0]
 

@@ -25,7 +25,7 @@ from slipway.cli.rendering.tables import Output, print_data
 from slipway.cli.rendering.terminal import say
 
 _NO_FILES, _FILES = 4, 0
-"""Directives of cobra's ShellComp, by which kubectl tells the shell whether files may follow."""
+"""Directives of cobra's ShellComp, which kubectl passes on to the shell: whether files may follow."""
 
 
 def version(output: Format = Output.TABLE) -> None:
@@ -86,9 +86,9 @@ def complete(words: Sequence[str]) -> list[str]:
 
     line = shlex.join(["slipway", *words])
     os.environ |= {"_SLIPWAY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
-    with redirect_stdout(StringIO()) as said, suppress(SystemExit):
+    with redirect_stdout(StringIO()) as output, suppress(SystemExit):
         app(prog_name="slipway")
-    return said.getvalue().split()
+    return output.getvalue().split()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can be wrong between a user and a model that serves: a check for each thing, and all of them in order."""
+"""The checks of `slipway doctor`, in order: what can be wrong between a user and a model that serves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -
         return found  # without its kinds nothing else can be asked
     checks = {
         "operator": installation.operator,
-        "your rights": permissions.of_the_user,
-        "operator's rights": permissions.of_the_operator,
-        "DNS": resources.names,
+        "your rights": permissions.user_permissions,
+        "operator's rights": permissions.operator_permissions,
+        "DNS": resources.dns,
         "pools": resources.pools,
         "stores": resources.stores,
         "images": resources.images,
@@ -27,7 +27,7 @@ async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -
         try:
             found += await check(queries)
         except Forbidden as error:
-            found.append(Finding(name, "warn", str(error), "ask somebody who may"))
+            found.append(Finding(name, "warn", str(error), "ask a user who may"))
     if probe_seconds is not None:
         found += await probes.probe_stores(queries, probe_seconds)
     return found

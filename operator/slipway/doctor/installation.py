@@ -73,7 +73,7 @@ async def operator(queries: ClusterQueries) -> list[Finding]:
         found = await queries.list(DEPLOYMENT, all_namespaces=True, labels=OPERATOR)
     except Forbidden:
         what = "cannot be looked at: you may not list Deployments of all namespaces"
-        return [Finding("operator", "warn", what, "ask somebody who administers the cluster to run this")]
+        return [Finding("operator", "warn", what, "ask an administrator of the cluster to run this")]
     if not found:
         return [Finding("operator", "fail", "no Deployment of the chart is in the cluster", _INSTALL)]
     serving = [one for one in found if serves(one, queries.namespace)]
@@ -117,7 +117,7 @@ async def _leads(queries: ClusterQueries, namespace: str, name: str) -> Finding:
     try:
         lease = await queries.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
     except Forbidden:
-        return Finding("leader", "warn", f"Lease {namespace}/{name} cannot be read", "ask somebody who may")
+        return Finding("leader", "warn", f"Lease {namespace}/{name} cannot be read", "ask a user who may")
     spec = (lease or {}).get("spec", {})
     see = f"kubectl -n {namespace} logs -l app.kubernetes.io/part-of=slipway"
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
@@ -140,7 +140,7 @@ def _version(labels: Mapping[str, str]) -> list[Finding]:
 
 
 async def plugins(queries: ClusterQueries) -> list[Finding]:
-    """Those of the cluster, against those that are installed here."""
+    """Compare the plugins of the cluster with those that are installed here."""
     from importlib.metadata import entry_points
 
     from slipway.sdk.plugin import GROUP as POINTS
@@ -151,12 +151,15 @@ async def plugins(queries: ClusterQueries) -> list[Finding]:
         cure = "set `defaults.compressionPlugins` of the chart, or: slipway plugin manifest --all | kubectl apply -f -"
         return [Finding("plugins", "fail", "there is no CompressionPlugin: no model can be made smaller", cure)]
     here, broken = load_plugins(list(entry_points(group=POINTS)))
-    found = [Finding("plugins", "warn", f"{one.name} cannot be loaded here: {one.error}", "mend it") for one in broken]
+    found = [
+        Finding("plugins", "warn", f"{one.name} cannot be loaded here: {one.error}", "fix or uninstall it")
+        for one in broken
+    ]
     for obj in present:
         name, theirs = obj["metadata"]["name"], obj["spec"].get("version")
         ours = here[name].version if name in here else None
         if ours is not None and ours != theirs:
-            cure = f"slipway plugin manifest {name} | kubectl apply -f -, where the image has {ours}"
+            cure = f"slipway plugin manifest {name} | kubectl apply -f -, if the image has {ours}"
             found.append(Finding("plugins", "warn", f"{name} is {theirs} in the cluster and {ours} here", cure))
     names = ", ".join(f"{obj['metadata']['name']} {obj['spec'].get('version')}" for obj in present)
     return found or [Finding("plugins", "ok", names)]
@@ -166,13 +169,13 @@ async def plugins(queries: ClusterQueries) -> list[Finding]:
 
 
 def serves(deployment: Object, namespace: str) -> bool:
-    """Whether the operator of this Deployment of the chart serves the namespace."""
+    """Return whether the operator of this Deployment of the chart serves the namespace."""
     served = arguments_of(deployment, "--namespace")
     return not served or namespace in served
 
 
 def arguments_of(deployment: Object, option: str) -> list[str]:
-    """What the operator's command line gives for an option, as `--option=VALUE`; an empty text for a flag."""
+    """Return the values of an option of the operator's command line (`--option=VALUE`); an empty text for a flag."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     words = [str(word).partition("=") for container in containers for word in container.get("args") or ()]
     return [value for name, _, value in words if name == option]

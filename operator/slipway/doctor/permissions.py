@@ -1,4 +1,4 @@
-"""What the user and the operator may do: the user by SelfSubjectAccessReview, the operator by SubjectAccessReview."""
+"""Checks of permissions: the user's by SelfSubjectAccessReview, the operator's by SubjectAccessReview."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ READS: Sequence[Right] = (
     *_rights("", "pods persistentvolumeclaims", "list"),
     *_rights("", "pods/log services", "get"),
 )
-"""What `status`, `logs`, `plan --live` and this command need."""
+"""The rights that `status`, `logs`, `plan --live` and this command need."""
 WRITES: Sequence[Right] = (
     *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "create patch delete"),
     *_rights("", "pods/portforward", "create"),
 )
-"""What `kubectl apply` of our kinds and `predict` need."""
+"""The rights that `kubectl apply` of our kinds and `predict` need."""
 
 OPERATES: Sequence[Right] = (
     *_rights(GROUP, "compressionplugins gpupools", "list watch", namespaced=False),
@@ -57,10 +57,10 @@ OPERATES: Sequence[Right] = (
     *_rights("policy", "poddisruptionbudgets", "get list watch create patch"),
     *_rights("events.k8s.io", "events", "create"),
 )
-"""What the chart grants the operator; a test compares the two."""
+"""The rights that the chart grants the operator; a test compares the two."""
 
 
-async def of_the_user(queries: ClusterQueries) -> list[Finding]:
+async def user_permissions(queries: ClusterQueries) -> list[Finding]:
     async def ask(right: Right) -> bool:
         body = {
             "kind": "SelfSubjectAccessReview",
@@ -77,20 +77,20 @@ async def of_the_user(queries: ClusterQueries) -> list[Finding]:
     return [Finding("your rights", "ok", f"you may read and write what is needed in {queries.namespace}")]
 
 
-async def of_the_operator(queries: ClusterQueries) -> list[Finding]:
+async def operator_permissions(queries: ClusterQueries) -> list[Finding]:
     try:
         found = await queries.list(DEPLOYMENT, all_namespaces=True, labels=OPERATOR)
     except Forbidden:
-        return []  # the check of the operator has told it
+        return []  # the check of the operator reports it
     findings = []
     for deployment in [one for one in found if serves(one, queries.namespace)]:
         namespace = deployment["metadata"]["namespace"]
         account = deployment["spec"]["template"]["spec"].get("serviceAccountName", "default")
-        findings.append(await _of_account(queries, f"system:serviceaccount:{namespace}:{account}"))
+        findings.append(await _account_finding(queries, f"system:serviceaccount:{namespace}:{account}"))
     return findings
 
 
-async def _of_account(queries: ClusterQueries, user: str) -> Finding:
+async def _account_finding(queries: ClusterQueries, user: str) -> Finding:
     async def ask(right: Right) -> bool:
         spec = {"user": user, "resourceAttributes": _attributes(right, queries.namespace)}
         return await _allowed(queries, "subjectaccessreviews", {"kind": "SubjectAccessReview", "spec": spec})
@@ -99,7 +99,7 @@ async def _of_account(queries: ClusterQueries, user: str) -> Finding:
         refused = await _refused(OPERATES, ask)
     except Forbidden:
         what = f"those of {user} cannot be asked for: you may not create SubjectAccessReviews"
-        return Finding("operator's rights", "warn", what, "ask somebody who administers the cluster to run this")
+        return Finding("operator's rights", "warn", what, "ask an administrator of the cluster to run this")
     if refused:
         cure = "upgrade the chart with its roles, or apply those that it prints where `rbac.create` is false"
         return Finding("operator's rights", "fail", f"{user} may not {_few(refused)} in {queries.namespace}", cure)

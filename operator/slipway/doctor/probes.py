@@ -27,19 +27,19 @@ _LABELS = {"app.kubernetes.io/name": "slipway-doctor"}
 _FOLDER = "doctor"
 _SCRIPT = f"""
 import json, pathlib, socket, uuid
-said = {{}}
+report = {{}}
 try:
     path = pathlib.Path({OUT_DIR!r}, uuid.uuid4().hex)
     path.write_text("written")
     assert path.read_text() == "written"
     path.unlink()
 except Exception as error:
-    said["store"] = repr(error)
+    report["store"] = repr(error)
 try:
     socket.getaddrinfo("kubernetes.default.svc", 443)
 except Exception as error:
-    said["names"] = repr(error)
-pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(said))
+    report["names"] = repr(error)
+pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(report))
 """
 
 
@@ -57,9 +57,12 @@ async def probe_stores(queries: ClusterQueries, timeout_seconds: float) -> list[
         try:
             made = await queries.cluster.create(job)
         except Forbidden as error:
-            return [*found, Finding("a pod", "fail", str(error), "let somebody run this who may create Jobs")]
+            return [*found, Finding("a pod", "fail", str(error), "ask a user who may create Jobs to run this")]
         except ClusterError as error:
-            return [*found, Finding("a pod", "fail", str(error), "mend what refuses it: a quota, a policy, a webhook")]
+            return [
+                *found,
+                Finding("a pod", "fail", str(error), "change what refuses it: a quota, a policy, a webhook"),
+            ]
         try:
             found += await _result(queries, made, name, timeout_seconds, in_bucket="s3" in store["spec"])
         finally:
@@ -88,7 +91,7 @@ def _job(store: Object, namespace: str, image: str, pull_policy: str) -> Object:
 async def _result(
     queries: ClusterQueries, job: Object, store: str, timeout_seconds: float, *, in_bucket: bool
 ) -> list[Finding]:
-    """in_bucket: a pod of the operator's has tried it already, and this one could not."""
+    """in_bucket: a pod of the operator has tried the bucket already, and this one cannot."""
     try:
         async with asyncio.timeout(timeout_seconds):
             while not is_over(live := await queries.cluster.get(key_of(job))):
@@ -96,26 +99,26 @@ async def _result(
     except TimeoutError:
         why = trouble(await _pods(queries, job), 1)
         what = f"store {store}: no pod has ended within {timeout_seconds:g} s: {why}"
-        return [Finding("a pod", "fail", what, "mend that, or give it longer: --timeout")]
-    words = [_termination_message(pod) for pod in await _pods(queries, job)]
-    said = next((word for word in words if word is not None), None)
-    if said is None:
-        what = f"store {store}: the pod ended without a word: {', '.join(conditions_of(live))}"
+        return [Finding("a pod", "fail", what, "fix that, or give it more time: --timeout")]
+    reports = [_termination_message(pod) for pod in await _pods(queries, job)]
+    report = next((one for one in reports if one is not None), None)
+    if report is None:
+        what = f"store {store}: the pod ended without a report: {', '.join(conditions_of(live))}"
         return [Finding("a pod", "fail", what, "is the operator's runtime image one with python?")]
-    return [_of_names(said)] if in_bucket else [_of_store(store, said), _of_names(said)]
+    return [_dns_finding(report)] if in_bucket else [_store_finding(store, report), _dns_finding(report)]
 
 
-def _of_store(store: str, said: Object) -> Finding:
-    if "store" in said:
+def _store_finding(store: str, report: Object) -> Finding:
+    if "store" in report:
         cure = "let group 65532 write to the volume: fsGroup must be honoured, or the export must allow it"
-        return Finding("stores", "fail", f"{store}: a pod cannot write to it: {said['store']}", cure)
+        return Finding("stores", "fail", f"{store}: a pod cannot write to it: {report['store']}", cure)
     return Finding("stores", "ok", f"{store}: a pod has written to it, read it again and removed it")
 
 
-def _of_names(said: Object) -> Finding:
-    if "names" in said:
-        what = f"a pod cannot look up kubernetes.default.svc: {said['names']}"
-        return Finding("DNS", "fail", what, "mend CoreDNS, or what forbids pods to ask it (NetworkPolicy, port 53)")
+def _dns_finding(report: Object) -> Finding:
+    if "names" in report:
+        what = f"a pod cannot look up kubernetes.default.svc: {report['names']}"
+        return Finding("DNS", "fail", what, "fix CoreDNS, or what forbids pods to ask it (NetworkPolicy, port 53)")
     return Finding("DNS", "ok", "a pod has looked up kubernetes.default.svc")
 
 

@@ -1,4 +1,4 @@
-"""What the checks ask the API server."""
+"""The queries of checks to the API server."""
 
 from __future__ import annotations
 

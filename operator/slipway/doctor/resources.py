@@ -39,7 +39,7 @@ async def stores(queries: ClusterQueries) -> list[Finding]:
 
 
 def _misnamed(user: Object, seen: Seen) -> Iterator[Finding]:
-    """What a resource that is not Ready names in vain."""
+    """Report stores that a resource names, but that do not exist or have another use."""
     if verdict_of(user).state == "ready":
         return
     for use, name in stores_of(user):
@@ -59,7 +59,7 @@ def _bucket(store: Object) -> Finding:
     if verdict.good:
         return Finding("stores", "ok", f"{name}: {verdict.message or f'bucket {bucket} has answered'}")
     what = f"{name}: bucket {bucket}: {verdict.reason}: {verdict.message}"
-    cure = "mend what it names: the Secret, the bucket, its policy, or the endpoint; it is tried again by itself"
+    cure = "fix what it names: the Secret, the bucket, its policy, or the endpoint; the operator tries it again"
     return Finding("stores", "fail" if verdict.state == "stalled" else "warn", what, cure)
 
 
@@ -89,7 +89,7 @@ async def pools(queries: ClusterQueries) -> list[Finding]:
         nodes = await queries.items("/api/v1/nodes")
     except Forbidden:
         what = f"{counted(len(found), 'GPUPool')} cannot be compared with the nodes: you may not list nodes"
-        return [Finding("pools", "warn", what, "ask somebody who administers the cluster to run this")]
+        return [Finding("pools", "warn", what, "ask an administrator of the cluster to run this")]
     return [_pool(pool, nodes) for pool in found]
 
 
@@ -112,8 +112,8 @@ def _pool(obj: Object, nodes: Any) -> Finding:
     return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')} with {sum(counts)} {device}")
 
 
-async def names(queries: ClusterQueries) -> list[Finding]:
-    """Pods find each other by the names of Services. Without a pod it shows whether somebody answers for them."""
+async def dns(queries: ClusterQueries) -> list[Finding]:
+    """Pods find each other by the names of Services. Without a pod only the server of these names can be checked."""
     path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
     doubt = "run it with --deep: a pod then looks a name up"
     try:
@@ -135,7 +135,7 @@ async def names(queries: ClusterQueries) -> list[Finding]:
 
 
 async def images(queries: ClusterQueries) -> list[Finding]:
-    """Whether any pod of ours waits for its image, and whether the operator's are named by digest."""
+    """Check that no pod of ours waits for its image, and that the operator's images are named by digest."""
     return [await _pulled(queries), *await _tagged(queries)]
 
 
@@ -160,8 +160,8 @@ async def _pulled(queries: ClusterQueries) -> Finding:
         if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
     ]
     if not waiting:
-        told = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
-        return Finding("images", "ok", f"{told}; --deep pulls the runtime image")
+        seen = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        return Finding("images", "ok", f"{seen}; --deep pulls the runtime image")
     pod, image, reason = waiting[0]
     cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
     return Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)

@@ -15,7 +15,7 @@ from time import monotonic
 from slipway.manifests.problems import Place, Problem
 
 MAX_BYTES = 10_000_000
-"""Of one text: some ten times what an API server stores of one object."""
+"""Limit of one text: some ten times what an API server stores of one object."""
 SILENCE_SECONDS = 60.0
 """A pipe into which nothing is written for this long is given up."""
 _CHUNK = 1 << 16
@@ -34,7 +34,7 @@ class UnreadableError(Exception):
 
 
 def read_bytes(path: Path, limit: int, *, pipes: bool = True) -> bytes:
-    """The content of a file, or of a pipe too, of at most so many bytes. Raises UnreadableError."""
+    """The content of a file, or of a pipe too, of at most limit bytes. Raises UnreadableError."""
     check_size(path, limit, pipes=pipes)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer is empty
@@ -60,7 +60,7 @@ def unreadable_problem(file: str, error: UnreadableError) -> Problem:
 
 
 def check_size(path: Path, limit: int, *, pipes: bool = False) -> None:
-    """Raises UnreadableError for what is no file, or a larger one; nothing is opened, as to open a device may act."""
+    """Raises UnreadableError for anything but a file up to the limit. It opens nothing: to open a device may act."""
     try:
         found = path.stat()
     except OSError as error:
@@ -70,13 +70,13 @@ def check_size(path: Path, limit: int, *, pipes: bool = False) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise UnreadableError("is a folder; name a file")
     if not (stat.S_ISREG(found.st_mode) or (pipes and stat.S_ISFIFO(found.st_mode))):
-        raise UnreadableError("is no file; name one")
+        raise UnreadableError("is not a file; name one")
     if found.st_size > limit:
         raise too_large(limit, found.st_size)
 
 
 def read_stdin(limit: int) -> bytes:
-    """All of standard input, of at most so many bytes. Raises UnreadableError."""
+    """All of standard input, of at most limit bytes. Raises UnreadableError."""
     stream = getattr(sys.stdin, "buffer", None)
     content: bytes = stream.read(limit + 1) if stream else sys.stdin.read(limit + 1).encode(errors="surrogateescape")
     if len(content) > limit:
@@ -93,7 +93,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        what = f"is no text in UTF-8 (byte {error.start}); convert it"
+        what = f"is not text in UTF-8 (byte {error.start}); convert it"
         raise UnreadableError(what, line=line) from error
 
 
@@ -119,7 +119,7 @@ def _bounded(descriptor: int, limit: int) -> bytes:
 
 
 def too_large(limit: int, size: int | None = None) -> UnreadableError:
-    """size: None where it is not known."""
+    """size: None if it is not known."""
     has = f"has {size / 1e6:,.1f} MB" if size else "does not end"
     return UnreadableError(f"{has}, and at most {limit / 1e6:g} MB are read; name a smaller one")
 

@@ -26,7 +26,7 @@ NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 SECONDS = 30
 MEMORY_BYTES = 2 << 30
 MAX_VISITS = 200
-"""Of kustomizations: each that another one names counts as often as it is named."""
+"""Limit of kustomizations: each that another one names counts as often as it is named."""
 ORIGIN = "config.kubernetes.io/origin"
 _HARMLESS = frozenset(
     {
@@ -48,7 +48,7 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "configMapGenerator": ("files", "envs", "env"),
     "secretGenerator": ("files", "envs", "env"),
 }
-"""Where a field names files: in its items themselves (""), or in these fields of them."""
+"""How fields name files: in its items themselves (""), or in these fields of them."""
 _FOLDERS = frozenset({"resources", "components", "bases"})
 _ELSEWHERE = re.compile(r"://|^git::|^gh:|^[^/]*@|^(www\.)?github\.com\b|[?]ref=", re.IGNORECASE)
 
@@ -102,11 +102,11 @@ class _Inspection:
         self._visits += 1
         if real in above:
             circle = " -> ".join((*above[above.index(real) :], real))
-            self._blame(Place(str(path)), f"kustomizations list each other: {circle}; take one out")
+            self._report(Place(str(path)), f"kustomizations list each other: {circle}; take one out")
         elif self._visits > MAX_VISITS:
             if self._visits == MAX_VISITS + 1:
                 what = f"leads to more than {MAX_VISITS} kustomizations; name the files that you mean"
-                self._blame(Place(str(path)), what)
+                self._report(Place(str(path)), what)
         elif (body := self._read(path)) is not None:
             self._fields(path, body, (*above, real))
 
@@ -117,11 +117,11 @@ class _Inspection:
             return None
         read, faults = documents(text)
         for fault in faults:
-            self._blame(Place(str(path), fault.line, fault.column), fault.what)
+            self._report(Place(str(path), fault.line, fault.column), fault.what)
         if faults:
             return None
         if len(read) != 1 or not isinstance(read[0].value, dict):
-            self._blame(Place(str(path)), "a kustomization is one mapping, with resources")
+            self._report(Place(str(path)), "a kustomization is one mapping, with resources")
             return None
         return read[0]
 
@@ -132,36 +132,38 @@ class _Inspection:
                     spot = body.spot.at(named.steps)
                     place = Place(str(path), spot.line, spot.column)
                     if named.path is None:
-                        self._blame(place, f"{name}: each is the path of a file or folder")
+                        self._report(place, f"{name}: each is the path of a file or folder")
                     else:
                         self._path(path.parent, name, named.path, place, above)
             elif name not in _HARMLESS:
                 spot = body.spot.at([name])
                 what = f"{name}: it may run programs or fetch charts; write `{_command(path)} | slipway ... -f -`"
-                self._blame(Place(str(path), spot.line, spot.column), what)
+                self._report(Place(str(path), spot.line, spot.column), what)
 
     def _path(self, folder: Path, field: str, name: str, place: Place, above: tuple[str, ...]) -> None:
         target, what = folder / name, f"{field}: {name}"
         if _ELSEWHERE.search(name):
             build = f"write `kubectl kustomize {folder} | slipway ... -f -`"
-            self._blame(place, f"{what} lies elsewhere, and nothing is fetched; {build}")
+            self._report(place, f"{what} lies elsewhere, and nothing is fetched; {build}")
         elif field in _FOLDERS and target.is_dir():
             inner = kustomization_in(target)
             if inner is None:
-                self._blame(place, f"{what} is a folder without a kustomization; name its files")
+                self._report(place, f"{what} is a folder without a kustomization; name its files")
             else:
                 self.inspect(inner, above)
         elif not os.path.lexists(target):
-            self._blame(place, f"{field}: there is no {name} beside it", absent=True)
+            self._report(place, f"{field}: there is no {name} beside it", absent=True)
         elif not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
-            self._blame(place, f"{what} lies outside of {folder}; copy it there, or name a folder with a kustomization")
+            self._report(
+                place, f"{what} lies outside of {folder}; copy it there, or name a folder with a kustomization"
+            )
         else:
             try:
                 read_bytes(target, MAX_BYTES, pipes=False)
             except UnreadableError as error:
-                self._blame(place, f"{what}: {error.what}", absent=error.absent)
+                self._report(place, f"{what}: {error.what}", absent=error.absent)
 
-    def _blame(self, place: Place, what: str, *, absent: bool = False) -> None:
+    def _report(self, place: Place, what: str, *, absent: bool = False) -> None:
         self.problems.append(Problem(place, what, absent))
 
 
@@ -183,7 +185,7 @@ def _named(name: str, value: Any) -> Iterator[Named]:
 
 
 def _built(path: Path) -> Built | Problem:
-    """What kubectl makes of it, with the origin of each object as an annotation."""
+    """Build it by kubectl, with the origin of each object as an annotation."""
     place = Place(str(path))
     kubectl = _kubectl()
     if kubectl is None:
@@ -214,9 +216,11 @@ def _built(path: Path) -> Built | Problem:
         except OSError as error:
             return Problem(place, f"{kubectl} cannot be run: {error.strerror}")
         errors.seek(0)
-        said = errors.read(4096).decode(errors="replace").replace(str(wrapper), str(path.parent))
+        stderr = errors.read(4096).decode(errors="replace").replace(str(wrapper), str(path.parent))
         if done.returncode or output.tell() >= MAX_BYTES:
-            why = said.removeprefix("error: ") or f"it ended without a word, or made more than {MAX_BYTES / 1e6:g} MB"
+            why = (
+                stderr.removeprefix("error: ") or f"it ended without an error, or made more than {MAX_BYTES / 1e6:g} MB"
+            )
             return Problem(place, f"kubectl kustomize: {why}")
         output.seek(0)
         return Built(output.read().decode(errors="replace"), wrapper)
@@ -229,7 +233,7 @@ def _limit() -> None:
 
 
 def _kubectl() -> str | None:
-    """That of this Python environment, else that of the user."""
+    """Return the kubectl of this Python environment, else the one in PATH."""
     beside = Path(sys.executable).with_name("kubectl")
     return str(beside) if beside.exists() else shutil.which("kubectl")
 
@@ -239,7 +243,7 @@ def _command(path: Path) -> str:
 
 
 def _placed(read: Sequence[Document], folder: Path, path: Path) -> Iterator[tuple[str, Document]]:
-    """Each object with its file: that which names it where it is in one, else the kustomization."""
+    """Yield each object with the file that defines it, or with the kustomization if no file does."""
     known: dict[Path, list[Document]] = {}
     for value, _ in read:
         origin = _origin(value)
@@ -258,17 +262,17 @@ def _origin(value: Any) -> str | None:
     """The file that the object was read from; takes the annotation out."""
     meta = value.get("metadata") if isinstance(value, dict) else None
     annotations = meta.get("annotations") if isinstance(meta, dict) else None
-    if not isinstance(annotations, dict) or not isinstance(told := annotations.pop(ORIGIN, None), str):
+    if not isinstance(annotations, dict) or not isinstance(text := annotations.pop(ORIGIN, None), str):
         return None
     if not annotations:
         value["metadata"].pop("annotations")
-    (origin, *_), _ = documents(told)
+    (origin, *_), _ = documents(text)
     path = origin.value.get("path") or origin.value.get("configuredIn")
     return str(path) if path else None
 
 
 def _spot(value: Any, written: Sequence[Document]) -> Spot:
-    """Of the object of that kind and name in its file; kustomize may have changed its name and its fields."""
+    """Return the spot of the object of that kind and name; kustomize may have changed its name and fields."""
     kind, name = value.get("kind"), str(value.get("metadata", {}).get("name"))
     same = [one for one in written if isinstance(one.value, dict) and one.value.get("kind") == kind]
     for spot, other in ((one.spot, str((one.value.get("metadata") or {}).get("name"))) for one in same):

@@ -1,4 +1,4 @@
-"""What is wrong in files, and where: one line each, as compilers and editors know it."""
+"""Problems in files with their places: one line each, in the format of compilers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from slipway.api.errors import InputError
 
 SHOWN = 100
-"""Problems that are told at once."""
+"""Problems that are shown at once."""
 
 
 class Place(NamedTuple):

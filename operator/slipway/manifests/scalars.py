@@ -1,4 +1,4 @@
-"""What a plain scalar of YAML means to Kubernetes: as sigs.k8s.io/yaml reads it, which kubectl and the server use.
+"""Plain scalars of YAML as Kubernetes reads them: as sigs.k8s.io/yaml reads it, which kubectl and the server use.
 
 That is neither YAML 1.1 as PyYAML has it (`1e-3` is a number, `1:30` none, dates are text) nor 1.2 (`on` is true, and
 `010` is eight). Source: goyaml.v2/resolve.go of that library; a test holds this to kubectl.
@@ -25,7 +25,7 @@ LONGEST = 300
 
 
 def plain_value(text: str) -> Any:
-    """None, a bool, an int, a float (infinite or NaN where it is none that JSON knows) or the text itself."""
+    """None, a bool, an int, a float (infinite or NaN for one that JSON does not know) or the text itself."""
     if text in _WORDS:
         return _WORDS[text]
     if INFINITE.fullmatch(text):

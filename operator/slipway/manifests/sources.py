@@ -15,7 +15,7 @@ from slipway.manifests.yamltree import Document
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 MAX_FILES, MAX_TOTAL_BYTES, MAX_ENTRIES = 2_000, 100_000_000, 200_000
-"""Of one command: files, their bytes, and entries of the folders in which they are looked for."""
+"""Limits of one command: files, their bytes, and entries of the folders in which they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Source:
 
 
 @dataclass(slots=True)
-class Found:
-    """What -f led to; a file that was named twice is read once."""
+class SourceSet:
+    """The files that -f leads to; a file that is named twice is read once."""
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Found:
             raise TooMuchError
         self.sources.append(Source(str(path), text))
 
-    def blame(self, file: str | Path, what: str) -> None:
+    def report(self, file: str | Path, what: str) -> None:
         self.problems.append(Problem(Place(str(file)), what))
 
 
@@ -59,31 +59,31 @@ class TooMuchError(Exception):
     """More than one command reads."""
 
 
-def find_sources(names: Sequence[str], *, recursive: bool = False) -> Found:
+def find_sources(names: Sequence[str], *, recursive: bool = False) -> SourceSet:
     """In the order in which they are named; the files of a folder by name. Never raises for what a user can cause."""
-    found = Found()
+    found = SourceSet()
     for name in dict.fromkeys(names):
         if name == STDIN:
             _add_stdin(found)
         elif name.startswith(("http://", "https://")):
-            found.blame(name, f"only files are read; write `curl -sL {name} | slipway ... -f -`")
+            found.report(name, f"only files are read; write `curl -sL {name} | slipway ... -f -`")
         else:
             try:
                 _add(found, Path(name), recursive=recursive)
             except TooMuchError:
                 limit = f"{MAX_FILES:,} files or {MAX_TOTAL_BYTES / 1e6:g} MB"
-                found.blame(name, f"holds more than the {limit} that one command reads; name the files that you mean")
+                found.report(name, f"holds more than the {limit} that one command reads; name the files that you mean")
     return found
 
 
-def _add_stdin(found: Found) -> None:
+def _add_stdin(found: SourceSet) -> None:
     try:
         found.sources.append(Source("<stdin>", decoded(read_stdin(MAX_BYTES))))
     except UnreadableError as error:
         found.problems.append(unreadable_problem("<stdin>", error))
 
 
-def _add(found: Found, path: Path, *, recursive: bool) -> None:
+def _add(found: SourceSet, path: Path, *, recursive: bool) -> None:
     if not path.is_dir():
         found.add(path)
         return
@@ -96,13 +96,13 @@ def _add(found: Found, path: Path, *, recursive: bool) -> None:
     try:
         files = sorted(_files(path, recursive=recursive))
     except OSError as error:
-        found.blame(path, f"cannot be read: {(error.strerror or str(error)).lower()}")
+        found.report(path, f"cannot be read: {(error.strerror or str(error)).lower()}")
         return
     for file in files:
         found.add(file)
     if not files:
         more = "" if recursive else "; with -R the folders below are read too"
-        found.blame(path, f"holds no file that ends with {', '.join(SUFFIXES)}{more}")
+        found.report(path, f"holds no file that ends with {', '.join(SUFFIXES)}{more}")
 
 
 def _files(top: Path, *, recursive: bool) -> Iterator[Path]:

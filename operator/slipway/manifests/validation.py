@@ -1,4 +1,4 @@
-"""One object of a file, judged as the API server would judge it, and by what people mistake."""
+"""Validation of one object of a file: the rules of the API server, and common mistakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slipway.api.kinds import API_VERSION, GROUP, Object
 from slipway.api.schema import Schema, structural
 from slipway.api.written import read_written
 from slipway.manifests.problems import Place, Problem
-from slipway.manifests.validation_messages import complaints, nearest, path_text, shown
+from slipway.manifests.validation_messages import field_errors, format_value, nearest, path_text
 from slipway.manifests.yamltree import Document, Spot, Step, octal
 
 OURS: Mapping[str, Resource] = {resource.kind.kind: resource for resource in RESOURCES}
@@ -33,8 +33,8 @@ _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creati
 _METADATA = (*_TEXTS, "labels", "annotations", "finalizers", "ownerReferences", "generation", "managedFields")
 _KEPT = ("name", "namespace", "labels", "annotations")
 _HEAD = ("apiVersion", "kind", "metadata", "status")
-MAX_COMPLAINTS = 50
-"""Of one object: what a misspelt field was meant to be takes its time to find."""
+MAX_FIELD_ERRORS = 50
+"""Limit of one object: what a misspelt field was meant to be takes its time to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Manifest:
         return f"{self.object['kind']} {self.object['metadata']['name']}"
 
     def place_of(self, path: str) -> Place:
-        """Of a field by its path (`spec.data[0].name`), or of what it would stand in where it is not written."""
+        """Return the place of a field by its path (`spec.data[0].name`), or of its parent if it is not written."""
         steps: list[Step] = []
         for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
             steps.append(int(index) if index else name)
@@ -84,7 +84,7 @@ class Reader:
         if value is None:
             return
         if not isinstance(value, dict):
-            self._blame(spot, f"{shown(value)} is no object; begin with apiVersion, kind and metadata")
+            self._report(spot, f"{format_value(value)} is not an object; begin with apiVersion, kind and metadata")
             return
         kind = value.get("kind")
         if isinstance(kind, str) and kind.endswith("List") and isinstance(value.get("items"), list):
@@ -98,7 +98,7 @@ class Reader:
         head = _wrong_head(value)
         if head is not None:
             path, what = head
-            self._blame(spot.at(path), what)
+            self._report(spot.at(path), what)
             return
         kind = str(value["kind"])
         resource = OURS.get(kind) if str(value["apiVersion"]).startswith(f"{GROUP}/") else None
@@ -119,7 +119,7 @@ class Reader:
     def _metadata(self, value: Mapping[str, Any], spot: Spot, resource: Resource | None, *, namespaced: bool) -> Object:
         given, at = value.get("metadata"), spot.at(["metadata"])
         if given is not None and not isinstance(given, dict):
-            self._blame(at, f"metadata: {shown(given)} is not a mapping with name")
+            self._report(at, f"metadata: {format_value(given)} is not a mapping with name")
             return {}
         meta = {name: item for name, item in (given or {}).items() if item is not None}
         for name, item in meta.items():
@@ -135,39 +135,37 @@ class Reader:
         if strict and name not in _METADATA and not name.startswith("deletion"):
             meant = nearest(name, _METADATA)
             cure = f"did you mean {meant}?" if meant else f"there is {', '.join(_KEPT)}"
-            self._blame(spot, f"metadata.{name}: there is no such field; {cure}")
+            self._report(spot, f"metadata.{name}: there is no such field; {cure}")
         elif name in _TEXTS and not isinstance(item, str):
-            self._blame(spot, f"metadata.{name}: {shown(item)} is not a text{_quoted(spot)}")
+            self._report(spot, f"metadata.{name}: {format_value(item)} is not a text{_quoted(spot)}")
         elif name in ("labels", "annotations"):
             if not isinstance(item, dict):
-                self._blame(spot, f"metadata.{name}: {shown(item)} is not a mapping")
+                self._report(spot, f"metadata.{name}: {format_value(item)} is not a mapping")
                 return
             for key, text in item.items():
                 if text is not None and not isinstance(text, str):
                     below = spot.at([key])
-                    self._blame(below, f"metadata.{name}.{key}: {shown(text)} is not a text{_quoted(below)}")
+                    self._report(below, f"metadata.{name}.{key}: {format_value(text)} is not a text{_quoted(below)}")
 
     def _name(self, meta: Mapping[str, Any], at: Spot, resource: Resource | None) -> None:
         name = meta.get("name")
         if name is None:
             made = "generateName is for `kubectl create` alone; write" if "generateName" in meta else "is missing; add"
-            self._blame(at, f"metadata.name: {made} metadata.name")
+            self._report(at, f"metadata.name: {made} metadata.name")
         elif isinstance(name, str) and resource is not None and not _NAME.fullmatch(name):
             rule = NAME_RULE.message.removeprefix("metadata.name ")
-            self._blame(at.at(["name"]), f"metadata.name: {shown(name)} cannot be: it {rule}")
+            self._report(at.at(["name"]), f"metadata.name: {format_value(name)} cannot be: it {rule}")
 
     def _namespace(self, meta: Mapping[str, Any], at: Spot) -> str:
         own = meta.get("namespace")
         if own is None or not isinstance(own, str):
             return self.namespace
         if not NAMESPACE.fullmatch(own):
-            self._blame(
-                at.at(["namespace"]),
-                f"metadata.namespace: {shown(own)} is no name of a namespace: lower-case letters, digits and -",
-            )
+            what = f"{format_value(own)} is not a name of a namespace: lower-case letters, digits and -"
+            self._report(at.at(["namespace"]), f"metadata.namespace: {what}")
         elif self.forced and own != self.namespace:
-            what = f"metadata.namespace: {shown(own)} is not the one that -n names ({self.namespace}); leave one out"
-            self._blame(at.at(["namespace"]), what)
+            what = f"{format_value(own)} is not the one that -n names ({self.namespace}); leave one out"
+            self._report(at.at(["namespace"]), f"metadata.namespace: {what}")
         return own
 
     # --- spec ---------------------------------------------------------------------------------------------------
@@ -182,13 +180,13 @@ class Reader:
         try:
             return read_written(model, json.dumps(body))
         except ValidationError as error:
-            for complaint in islice(complaints(error, body, spot, _schema(model)), MAX_COMPLAINTS):
-                self._blame(spot.at(complaint.at), str(complaint))
+            for wrong in islice(field_errors(error, body, spot, _schema(model)), MAX_FIELD_ERRORS):
+                self._report(spot.at(wrong.at), str(wrong))
         except ValueError as error:
-            self._blame(spot, str(error))
+            self._report(spot, str(error))
         return None
 
-    def _blame(self, spot: Spot, what: str) -> None:
+    def _report(self, spot: Spot, what: str) -> None:
         self.problems.append(Problem(self._place(spot), what))
 
     def _place(self, spot: Spot) -> Place:
@@ -196,10 +194,10 @@ class Reader:
 
 
 def _wrong_head(value: Mapping[str, Any]) -> tuple[list[Step], str] | None:
-    """What is wrong with apiVersion and kind: where, and in words; None where they are good, or none of ours."""
+    """Return the field and the error in apiVersion or kind; None if they are right, or not ours."""
     for name in ("apiVersion", "kind"):
         if not isinstance(value.get(name), str) or not value[name]:
-            wrong = f"{shown(value[name])} is not a text" if value.get(name) is not None else "is missing"
+            wrong = f"{format_value(value[name])} is not a text" if value.get(name) is not None else "is missing"
             ours = f"{API_VERSION}" if name == "apiVersion" else f"one of {', '.join(OURS)}"
             return [name], f"{name}: {wrong}; of Slipway it is {ours}"
     version, kind = str(value["apiVersion"]), str(value["kind"])

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a value, in words: the field's path, what is wrong, and what to write instead."""
+"""The errors of pydantic as messages: the field's path, what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHOWN = 60
 """Characters of a value in a message."""
 
 
-class Complaint(NamedTuple):
-    """path: of the field that is to blame, from the object's root. at: where its place is looked for."""
+class FieldError(NamedTuple):
+    """path: of the field that is wrong, from the object's root. at: where its place is looked for."""
 
     path: tuple[Step, ...]
     what: str
@@ -28,27 +28,29 @@ class Complaint(NamedTuple):
         return f"{path_text(self.path)}: {self.what}"
 
 
-def complaints(error: ValidationError, value: Any, spot: Spot, schema: Schema) -> Iterator[Complaint]:
+def field_errors(error: ValidationError, value: Any, spot: Spot, schema: Schema) -> Iterator[FieldError]:
     """One for each field. value: what was read. schema: of the model, structural."""
-    told: set[tuple[Step, ...]] = set()
+    reported: set[tuple[Step, ...]] = set()
     for one in error.errors(include_url=False, include_input=False):
         loc, kind, message = one["loc"], one["type"], one["msg"]
         if kind == "value_error":
             yield from _of_rule(_path(loc, value), message.removeprefix("Value error, "), value)
             continue
         path = (*_path(loc[:-1], value), loc[-1]) if kind in ("missing", "extra_forbidden") else _path(loc, value)
-        if path in told:  # each choice of a union complains of its own
+        if path in reported:  # each choice of a union has an error of its own
             continue
-        told.add(path)
+        reported.add(path)
         if kind == "missing":
-            yield Complaint(path, f"is missing; add {_a(expected(_schema_at(schema, path)))}", path[:-1])
+            yield FieldError(path, f"is missing; add {_a(expected(_schema_at(schema, path)))}", path[:-1])
         elif kind == "extra_forbidden":
-            yield Complaint(path, f"there is no such field; {_instead(path, schema)}", path)
+            yield FieldError(path, f"there is no such field; {_instead(path, schema)}", path)
         else:
             node = _schema_at(schema, path)
             found = _at(value, path)
-            yield Complaint(
-                path, f"{shown(found)} is not {_a(expected(node, found))}{_cure(found, node, spot.at(path))}", path
+            yield FieldError(
+                path,
+                f"{format_value(found)} is not {_a(expected(node, found))}{_cure(found, node, spot.at(path))}",
+                path,
             )
 
 
@@ -67,8 +69,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return by_case[close[0]] if close else None
 
 
-def shown(value: Any) -> str:
-    """A value as YAML shows it, cut where it is long."""
+def format_value(value: Any) -> str:
+    """A value as YAML shows it; a long one is cut."""
     match value:
         case None:
             return "nothing"
@@ -86,7 +88,7 @@ def shown(value: Any) -> str:
 
 
 def expected(schema: Schema, found: Any = None) -> str:
-    """What belongs in a place, as a noun with its bounds, without an article."""
+    """Describe what belongs in a place, as a noun with its bounds, without an article."""
     if "enum" in schema:
         return "one of " + ", ".join(str(word) for word in schema["enum"])
     if schema.get("x-kubernetes-int-or-string"):
@@ -110,13 +112,13 @@ def expected(schema: Schema, found: Any = None) -> str:
     return "value"
 
 
-def _of_rule(path: tuple[Step, ...], message: str, value: Any) -> Iterator[Complaint]:
-    """A rule's message begins with the field that it blames, where it blames one."""
+def _of_rule(path: tuple[Step, ...], message: str, value: Any) -> Iterator[FieldError]:
+    """A rule's message begins with its field if it is about one."""
     field, colon, rest = message.partition(": ")
     if colon and " " not in field:
-        yield Complaint((*path, *field.split(".")), rest, (*path, *field.split(".")))
+        yield FieldError((*path, *field.split(".")), rest, (*path, *field.split(".")))
     else:
-        yield Complaint(path, message, path)
+        yield FieldError(path, message, path)
     del value
 
 
@@ -163,7 +165,7 @@ def _cure(found: Any, schema: Schema, spot: Spot) -> str:
         meant = nearest(found, map(str, schema["enum"]))
         return f"; did you mean {meant}?" if meant else ""
     if kind == "string" and isinstance(found, bool | int | float) and text is not None:
-        reads = f"YAML reads {text} as {shown(found)}: " if text != shown(found) else ""
+        reads = f"YAML reads {text} as {format_value(found)}: " if text != format_value(found) else ""
         return f'; {reads}write it in quotes: "{text}"'
     if kind in ("integer", "number", "boolean") and isinstance(found, str) and _unquoted(found, kind):
         return f"; write it without quotes: {found}"

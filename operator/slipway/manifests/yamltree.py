@@ -35,7 +35,7 @@ class Fault(NamedTuple):
 
 @dataclass(slots=True)
 class Spot:
-    """Where a value stands: its own first character, or that of its key where it has one.
+    """The place of a value: its own first character, or that of its key if it has one.
 
     text: a plain scalar as it is written. below: the spots of what is in it.
     """
@@ -58,7 +58,7 @@ class Spot:
 
 
 class Document(NamedTuple):
-    """One document of a file: its value (None for an empty one), and where all of it stands."""
+    """One document of a file: its value (None for an empty one), and the places of all of it."""
 
     value: Any
     spot: Spot
@@ -114,13 +114,13 @@ class _TooMuch(_Unreadable):
 
 @dataclass(slots=True)
 class Budget:
-    """What of a file may still be read, aliases followed."""
+    """The rest of a file that may be read, aliases followed."""
 
     values: int = MAX_VALUES
     characters: int = MAX_CHARACTERS
 
     def spend(self, node: Any, reading: _Reading) -> None:
-        """Raises _TooMuch where nothing is left."""
+        """Raises _TooMuch if nothing is left."""
         self.values -= 1
         if self.values < 0:
             raise _TooMuch(reading.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
@@ -132,7 +132,7 @@ class Budget:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Composes nodes alone, and tells what is written plain from what is quoted or tagged."""
+    """Composes nodes alone, and distinguishes plain scalars from quoted and tagged ones."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0]:
@@ -269,7 +269,7 @@ class _Reading:
 
 
 def octal(spot: Spot) -> bool:
-    """Whether the scalar is written as people write decimals, and is another number: YAML 1.1 takes it for octal."""
+    """Return whether the scalar looks like a decimal number, and YAML 1.1 reads it as an octal one."""
     text = spot.text
     return text is not None and len(text) <= LONGEST and bool(OCTAL.fullmatch(text)) and int(text, 8) != int(text)
 
@@ -287,24 +287,24 @@ def _fault_of(error: yaml.YAMLError, text: str, above: int) -> Fault:
     if "\t" in written[: len(written) - len(written.lstrip())] or written[mark.column : mark.column + 1] == "\t":
         return Fault(above + mark.line + 1, written.index("\t") + 1, "YAML takes no tabs to indent with; write spaces")
     context = getattr(error, "context", None)
-    said = f"{problem} {context}" if context else problem
-    return Fault(above + mark.line + 1, mark.column + 1, f"this is no YAML: {said}; {_cure(problem)}")
+    text = f"{problem} {context}" if context else problem
+    return Fault(above + mark.line + 1, mark.column + 1, f"this is not YAML: {text}; {_cure(problem)}")
 
 
 def _character(error: Any) -> str:
-    """By its number where it is not to be seen; PyYAML has it as a text or as a number."""
+    """Return an invisible character by its number; PyYAML has it as a text or as a number."""
     found = error.character
     return f"U+{ord(found) if isinstance(found, str) else found:04X}"
 
 
 def _cure(problem: str) -> str:
     if "mapping values are not allowed" in problem:
-        return "put the value in quotes if it holds `: `, or mend the indentation"
+        return "put the value in quotes if it holds `: `, or fix the indentation"
     if "cannot start any token" in problem:
         return "put the text in quotes"
     if "undefined alias" in problem:
         return "an alias (*name) needs its anchor (&name) before it, in the same document"
-    return "mend the indentation, quotes or brackets before it"
+    return "fix the indentation, quotes or brackets before it"
 
 
 def _shown(tag: str) -> str:
@@ -378,7 +378,7 @@ def _check_nesting(text: str) -> None:
 
 
 def _spots(text: str, reading: _Reading) -> Spot:
-    """Where the values of a JSON text stand; of one that is no YAML, where it begins."""
+    """Return the places of the values of a JSON text; for one that is not YAML, its beginning."""
     try:
         (document,) = _read_yaml(text.replace("\t", " "), reading)
     except _TooMuch:

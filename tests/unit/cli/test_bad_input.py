@@ -71,7 +71,7 @@ FILES = {
     "a file of comments": manifest("a.yaml: holds no object", text="# later\n"),
     "an address": of("plan -f https://example.org/a.yaml", 2, "only files are read"),
     "YAML with a tab": manifest("a.yaml:6:1: YAML takes no tabs to indent with", text=JOB + "\tnodes: 1\n"),
-    "YAML with a bracket too many": manifest("a.yaml:7:1: this is no YAML", text=JOB + "  nodes: [1\n"),
+    "YAML with a bracket too many": manifest("a.yaml:7:1: this is not YAML", text=JOB + "  nodes: [1\n"),
     "JSON that is cut off": of("plan -f a.json", 2, "a.json:1:", "this is no JSON", a_json='{"items": ['),
     "a field that stands twice": manifest(
         "a.yaml:7:3: the field 'nodes' stands twice, first in line 6", text=JOB + "  nodes: 1\n  nodes: 2\n"
@@ -89,7 +89,7 @@ FILES = {
         f"{PLAN} -n team", 2, '"other" is not the one that -n names (team)',
         a_yaml=JOB.replace("{name: digits}", "{name: digits, namespace: other}"),
     ),
-    "a namespace that cannot be": of(f"{PLAN} -n Team_A", 2, "is no name of a namespace", a_yaml=JOB),
+    "a namespace that cannot be": of(f"{PLAN} -n Team_A", 2, "is not a name of a namespace", a_yaml=JOB),
     "kustomizations in a circle": of(
         "plan -f a", 2, "kustomizations list each other", **{"a/kustomization_yaml": "resources: [../a]\n"}
     ),

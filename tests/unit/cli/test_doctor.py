@@ -237,7 +237,7 @@ ILL = {
         set_object("claim", {**claim(), "status": {"phase": "Pending"}}), "stores", "warn", "is Pending, not Bound",
     ),
     "a bucket that refuses": (
-        set_object("store", bucket("Stalled")), "stores", "fail", "bucket models: StoreRefused: no such key; mend",
+        set_object("store", bucket("Stalled")), "stores", "fail", "bucket models: StoreRefused: no such key; fix",
     ),
     "a bucket that is away": (set_object("store", bucket("Reconciling")), "stores", "warn", "StoreRefused"),
     "an image that nobody can pull": (set_object("pod", stuck_pod()), "images", "fail", "r:2 (ImagePullBackOff)"),

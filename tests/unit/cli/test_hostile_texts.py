@@ -30,7 +30,7 @@ from slipway.cli.connections.logs import Line, Source
 from slipway.cli.connections.triton import Answers
 from slipway.cli.main import app
 from slipway.cli.rendering import terminal
-from slipway.cli.rendering.run import ContainerEnds, event_lines, view
+from slipway.cli.rendering.run import ContainerFailures, event_lines, view
 from slipway.cli.rendering.tables import print_tables
 from slipway.cli.rendering.terminal import say, visible
 from slipway.cluster.twin import Change
@@ -233,7 +233,7 @@ def test_what_a_run_tells_of_its_pods_is_on_lines_of_its_own(tmp_path: Path, on_
     def show() -> None:
         with view() as seen:
             seen.show([statuses.finished_training(), poisoned(statuses.failed_training(), "message")])
-            for line in [*event_lines(told), *ContainerEnds(state)(Change("MODIFIED", pod)), HOSTILE]:
+            for line in [*event_lines(told), *ContainerFailures(state)(Change("MODIFIED", pod)), HOSTILE]:
                 seen.say(line)
 
     assert_safe(on_terminal(show), ours=True)

@@ -22,7 +22,7 @@ from slipway.cli.connections.logs import Source
 from slipway.cli.connections.resources import find_resources
 from slipway.cli.main import app, complete
 from slipway.cli.rendering.errors import CommandError
-from slipway.cli.rendering.run import ContainerEnds, address_lines
+from slipway.cli.rendering.run import ContainerFailures, address_lines
 from slipway.cluster.twin import Change
 from slipway.local.pod import disruption
 from slipway.local.presence import announce
@@ -272,7 +272,7 @@ def test_names_of_a_local_run_are_completed(root: Path, monkeypatch: pytest.Monk
 
 
 def test_a_container_that_fails_is_told_once_and_one_that_was_deleted_never(tmp_path: Path):
-    ends = ContainerEnds(State(tmp_path))
+    ends = ContainerFailures(State(tmp_path))
     pod = statuses.pod("digits-r1-abc", {"slipway.dev/role": "serve"})
     status = pod["status"]["containerStatuses"][0]
     assert ends(Change("MODIFIED", pod)) == []
@@ -292,4 +292,4 @@ def test_a_container_that_the_end_of_the_run_ends_has_not_failed(tmp_path: Path)
     pod = rank_pod(0)
     pod["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 143}}
     pod["status"]["conditions"].append(disruption())
-    assert ContainerEnds(State(tmp_path))(Change("MODIFIED", pod)) == []
+    assert ContainerFailures(State(tmp_path))(Change("MODIFIED", pod)) == []

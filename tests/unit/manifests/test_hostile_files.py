@@ -76,7 +76,7 @@ BOMBS: dict[str, tuple[str, str]] = {
     "many documents": ("a: 1\n---\n" * 300_000, "and "),
     "many documents of JSON": ('{"a":1}' * 300_000, "more than"),
     "many empty documents": ("---\n" * 1_000_000, "holds no object"),
-    "many broken documents": ("a: [\n---\n" * 100_000, "a.yaml:2:1: this is no YAML"),
+    "many broken documents": ("a: [\n---\n" * 100_000, "a.yaml:2:1: this is not YAML"),
     "many keys twice": ("{" + ",".join(f'"k{n % 5_000}":1' for n in range(20_000)) + "}", "stands twice"),
     "many fields that nobody knows": (JOB + "".join(f"  node{n}: 1\n" for n in range(20_000)), "there is no such"),
     "a long word for a field": (JOB + f"  {'n' * 900}: 1\n", "there is no such field"),
@@ -84,10 +84,10 @@ BOMBS: dict[str, tuple[str, str]] = {
     "NUL": ("a: \0", ":1:1: the character U+0000"),
     "NUL in JSON": ('{"a": "\0"}', "a.yaml:1:8: this is no JSON"),
     "a long comment": ("#" * 9_000_000, "holds no object"),
-    "a long blank": (" " * 9_000_000 + "[", "a.yaml:2:1: this is no YAML"),
+    "a long blank": (" " * 9_000_000 + "[", "a.yaml:2:1: this is not YAML"),
     "many anchors": ("a: [" + ",".join(f"&a{n} x" for n in range(100_000)) + "]", "apiVersion: is missing"),
-    "many quotes": ('a: "' + "\\\n" * 1_000_000, "this is no YAML"),
-    "many colons": (":" * 1_000_000, "1:1000000: this is no YAML"),
+    "many quotes": ('a: "' + "\\\n" * 1_000_000, "this is not YAML"),
+    "many colons": (":" * 1_000_000, "1:1000000: this is not YAML"),
     "many dashes": ("-" * 9_000_000, "begin with apiVersion"),
     "lists of lists of objects": (
         '{"kind":"List","apiVersion":"v1","items":[' * 49 + "]}" * 49,
@@ -116,8 +116,8 @@ def test_a_text_that_would_burst_is_an_error_with_its_line(text: str, said: str,
 BYTES: dict[str, tuple[bytes, str]] = {
     "UTF-16": ("a: 1\n".encode("utf-16"), ":1:1: is UTF-16, not UTF-8; convert it: iconv -f utf-16"),
     "UTF-32": (b"\x00\x00\xfe\xff" + "a: 1".encode("utf-32-be"), ":1:1: is UTF-32"),
-    "a letter of Latin-1": (b"a: 1\nb: \xe9\n", ":2:1: is no text in UTF-8 (byte 8)"),
-    "half of a pair": (b"a: \xed\xa0\x80", ":1:1: is no text in UTF-8"),
+    "a letter of Latin-1": (b"a: 1\nb: \xe9\n", ":2:1: is not text in UTF-8 (byte 8)"),
+    "half of a pair": (b"a: \xed\xa0\x80", ":1:1: is not text in UTF-8"),
     "a program": (Path(sys.executable).resolve().read_bytes()[:100_000], "UTF-8"),
 }
 
@@ -164,7 +164,7 @@ def limited(*words: str, stdin: Any = subprocess.DEVNULL, cwd: Path | None = Non
 
 def test_a_device_is_refused() -> None:
     for device in ("/dev/zero", "/dev/urandom", "/dev/null"):
-        assert wrong(Path(device)) == f"{device}: is no file; name one"
+        assert wrong(Path(device)) == f"{device}: is not a file; name one"
 
 
 def test_a_pipe_without_a_writer_is_empty(tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_pipes_devices_and_huge_files_of_a_kustomization_are_refused(tmp_path: P
     (tmp_path / "kustomization.yaml").write_text("configMapGenerator: [{name: a, files: [huge.bin]}]\n")
     assert "huge.bin: has 1,099,511.6 MB" in wrong(tmp_path)
     (tmp_path / "kustomization.yaml").write_text("resources: [pipe.yaml]\n")
-    assert "pipe.yaml: is no file" in wrong(tmp_path)
+    assert "pipe.yaml: is not a file" in wrong(tmp_path)
 
 
 def test_kustomizations_that_double_each_other_are_not_followed_to_their_end(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ SAMPLES: dict[str, tuple[bytes, str]] = {
     "huge.json": (b'{"inputs": [1], "targets": [' + b"9" * 400 + b"]}", "too large"),
     "other.json": (b'{"x": 1}', "it holds no 'inputs'"),
     "number.json": (b"5 5", "Extra data"),
-    "latin.json": (b"[\xff]", "is no text in UTF-8"),
+    "latin.json": (b"[\xff]", "is not text in UTF-8"),
 }
 
 
@@ -453,7 +453,7 @@ def test_samples_that_are_no_file_or_larger_than_they_may_be_are_not_read(tmp_pa
             with archive.open(f"a{number}.npy", "w", force_zip64=True) as member:
                 for _ in range(16):
                     member.write(bytes(1 << 26))
-    for name, said in {"zero.npy": "no file", "pipe.npz": "no file", "huge.npy": "MB", "bomb.npz": "MB"}.items():
+    for name, said in {"zero.npy": "not a file", "pipe.npz": "not a file", "huge.npy": "MB", "bomb.npz": "MB"}.items():
         assert said in said_of("predict", "--url", "127.0.0.1:1", "--input", str(tmp_path / name))
 
 
@@ -462,9 +462,9 @@ def test_samples_that_are_no_file_or_larger_than_they_may_be_are_not_read(tmp_pa
     [
         (merges(22), "more than 200,000 values"),
         ("a: " + "[" * 100_000, "1:103: the YAML is nested deeper"),
-        ("contexts: 5\n", "is none: "),
-        ("- a\n", "is none: "),
-        ("a: [\n", ":2:1: this is no YAML"),
+        ("contexts: 5\n", "is not one: "),
+        ("- a\n", "is not one: "),
+        ("a: [\n", ":2:1: this is not YAML"),
     ],
 )
 def test_a_hostile_kubeconfig_is_one_clear_error(

@@ -158,11 +158,11 @@ WRONG = {
     ),
     "a namespace that is none": (
         JOB.replace("  name: digits", "  name: digits\n  namespace: Team_A"),
-        ['5:3: metadata.namespace: "Team_A" is no name of a namespace: lower-case letters, digits and -'],
+        ['5:3: metadata.namespace: "Team_A" is not a name of a namespace: lower-case letters, digits and -'],
     ),
     "a list instead of an object": (
         "- a\n- b\n",
-        ["1:1: a list of 2 is no object; begin with apiVersion, kind and metadata"],
+        ["1:1: a list of 2 is not an object; begin with apiVersion, kind and metadata"],
     ),
     "a field that stands twice": (
         job(nodes="1").replace("spec:", "spec:\n  nodes: 2"),
@@ -173,7 +173,7 @@ WRONG = {
     "an alias without an anchor": (
         job(nodes="*many"),
         [
-            "7:10: this is no YAML: found undefined alias; an alias (*name) needs its anchor (&name) before it, in the"
+            "7:10: this is not YAML: found undefined alias; an alias (*name) needs its anchor (&name) before it, in the"
             " same document"
         ],
     ),
@@ -282,7 +282,7 @@ def test_a_folder_is_read_by_name_and_with_what_is_below_it_only_where_asked(tmp
     [
         ("none.yaml", "there is no such file or folder", True),
         ("empty", "holds no file that ends with .yaml, .yml, .json; with -R the folders below are read too", False),
-        ("latin.yaml:1:1", "is no text in UTF-8 (byte 0); convert it", False),
+        ("latin.yaml:1:1", "is not text in UTF-8 (byte 0); convert it", False),
         ("comments.yaml", "holds no object", False),
     ],
 )

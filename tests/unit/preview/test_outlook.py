@@ -19,7 +19,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cli.rendering.plan import complaints, difference_lines, named_nodes, totals
+from slipway.cli.rendering.plan import difference_lines, named_nodes, plan_errors, totals
 from slipway.cli.rendering.plan_summary import aligned, entries
 from slipway.cluster.twin import Twin
 from slipway.manifests import Manifests, read_manifests
@@ -168,7 +168,7 @@ async def test_an_edit_that_the_api_server_would_refuse_is_told_where_it_is_writ
 ) -> None:
     outlook = await after(manifests, present, TRAINING_JOB.kind, lambda spec: spec.update(processesPerNode=4))
     assert not outlook.good
-    assert list(complaints(outlook, manifests, live=True)) == [
+    assert list(plan_errors(outlook, manifests, live=True)) == [
         f"{DIGITS / 'training.yaml'}:5:1: spec.processesPerNode: the API server would refuse it: processesPerNode is"
         " immutable: delete the resource and create it again to change it"
     ]
@@ -191,7 +191,7 @@ async def test_a_store_that_no_operator_has_looked_at_yet_is_looked_at(manifests
     )
     present = await begun(store)
     outlook = await look_ahead([*training, *deployment], present, PLANNERS, SETTINGS, T0)
-    assert list(complaints(outlook, manifests, live=True)) == []
+    assert list(plan_errors(outlook, manifests, live=True)) == []
     assert outlook.verdict(Key(ARTIFACT_STORE, "default", "default")).state == "ready"
 
 
@@ -201,14 +201,14 @@ async def test_a_training_that_is_under_way_is_taken_to_its_end(manifests: Manif
     present = await begun(others, ARTIFACT_STORE, TRAINING_JOB)
     assert [obj["metadata"]["name"] for obj in present if obj["kind"] == JOB.kind] != []
     outlook = await look_ahead(deployment.objects, present, PLANNERS, SETTINGS, T0)
-    assert list(complaints(outlook, deployment, live=True)) == []
+    assert list(plan_errors(outlook, deployment, live=True)) == []
     assert [key.kind for key in outlook.after] == [TRAINING_JOB, MODEL_DEPLOYMENT]
 
 
 async def test_what_is_missing_in_the_cluster_itself_is_not_looked_for_there_again(manifests: Manifests) -> None:
     training = read_manifests([str(DIGITS / "training.yaml")])
     outlook = await look_ahead(training.objects, [], PLANNERS, SETTINGS, T0)
-    [said] = complaints(outlook, training, live=True)
+    [said] = plan_errors(outlook, training, live=True)
     assert said.endswith('there is no ArtifactStore "default" in this namespace; create it')
-    [said] = complaints(outlook, training, live=False)
+    [said] = plan_errors(outlook, training, live=False)
     assert said.endswith("name its file too, or plan with --live")

@@ -1,4 +1,4 @@
-"""`slipway doctor`: what is wrong with a cluster, and the cure."""
+"""`slipway doctor`: find what is wrong with a cluster, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def doctor(
         bool, typer.Option("--deep", help="Also run a small Job on each store: it writes, and looks a name up.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Wait so long for each of these Jobs.")
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each of these Jobs.")
     ] = TIMEOUT_SECONDS,
     namespace: Namespace = None,
     output: Format = Output.TABLE,
     context: Context = None,
 ) -> None:
-    """Look for what is wrong with a cluster, and say the cure.
+    """Find what is wrong with a cluster, and say how to fix it.
 
     CRDs, the operator and its Lease, rights, DNS, pools, stores, images and plugins: a line each, ok, warn or fail.
     Nothing is written, but with --deep: its Jobs are deleted when they have ended. Exit code 1 where anything fails.

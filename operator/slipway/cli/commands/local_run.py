@@ -1,4 +1,4 @@
-"""`slipway run`: a local cluster from files, shown until all has settled, and served until it is told to end."""
+"""`slipway run`: a local cluster from files, shown until every resource has settled, and served until a signal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import structlog
 from slipway.api.kinds import Key, Object
 from slipway.cli.connections.connection import STATE
 from slipway.cli.rendering.errors import INTERRUPTED, USAGE, CommandError
-from slipway.cli.rendering.run import ContainerEnds, View, address_lines, event_lines, failed_logs, view
+from slipway.cli.rendering.run import ContainerFailures, View, address_lines, event_lines, failed_logs, view
 from slipway.cli.rendering.summary import reference, serves, settled
 from slipway.cli.rendering.terminal import say
-from slipway.cli.rendering.watching import EVERY_SECONDS, Show, verdict, watch
+from slipway.cli.rendering.watching import EVERY_SECONDS, Show, readiness_exit_code, watch_until_settled
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.refusals import Refusal
@@ -32,7 +32,7 @@ LOG = "slipway.log"
 
 
 class RunOptions(NamedTuple):
-    """What the command line asks for."""
+    """The options of the command line."""
 
     state: Path
     once: bool = False
@@ -48,9 +48,9 @@ async def run_manifests(manifests: Manifests, options: RunOptions) -> int:
         say(f"the state folder {options.state} could be read by others; it is kept to you from now on (0700)")
     mask = os.umask(0o077)  # of the processes that stand for pods as well
     try:
-        with logged_to(made(options.state) / LOG):
+        with log_to(made(options.state) / LOG):
             async with session(options.state, manifests.objects, cpu=options.cpu, replace=options.replace) as cluster:
-                return await _shown(cluster, options, stop)
+                return await _show_until_ended(cluster, options, stop)
     except Refused as refused:
         lines = [f"{_place(refusal, manifests)}{refusal}" for refusal in refused.refusals]
         raise CommandError(str(refused), USAGE, lines) from refused
@@ -65,7 +65,7 @@ def _place(refusal: Refusal, manifests: Manifests) -> str:
     return next((f"{one.place_of(refusal.field)}: " for one in found), "")
 
 
-async def _shown(cluster: LocalCluster, options: RunOptions, stop: asyncio.Event) -> int:
+async def _show_until_ended(cluster: LocalCluster, options: RunOptions, stop: asyncio.Event) -> int:
     with view() as screen:
         seen = View(_with_addresses(screen, cluster, options.state), screen.say)
         code = await _until_settled(cluster, seen, options.timeout_seconds, stop)
@@ -78,12 +78,12 @@ async def _shown(cluster: LocalCluster, options: RunOptions, stop: asyncio.Event
             seen.say(f"stalled, beside what serves: {', '.join(stalled)}")
         seen.say("Ctrl-C ends it")
         await _until_stopped(cluster, seen, stop)
-        return verdict(await _active(cluster))
+        return readiness_exit_code(await _active(cluster))
 
 
 def _with_addresses(screen: View, cluster: LocalCluster, root: Path) -> Show:
-    """Shows the objects, and says once of each model where it answers, as soon as it does."""
-    told: set[Key] = set()
+    """Return a Show that also prints the address of each model once, when the model answers."""
+    printed: set[Key] = set()
     option = state_option(root)
 
     def show(objects: Sequence[Object]) -> None:
@@ -92,9 +92,9 @@ def _with_addresses(screen: View, cluster: LocalCluster, root: Path) -> Show:
         new = {
             place: address
             for place, address in cluster.addresses.items()
-            if place[0] not in told and (place[0].namespace, place[0].name) in names
+            if place[0] not in printed and (place[0].namespace, place[0].name) in names
         }
-        told.update(service for service, _ in new)
+        printed.update(service for service, _ in new)
         for line in address_lines(new, option):
             screen.say(line)
 
@@ -107,19 +107,19 @@ def state_option(root: Path) -> str:
 
 
 async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:
-    """Exit code: 0 where all is Ready, 1 where something is Stalled, 130 where it was told to end before."""
+    """Return the exit code: 0 if all is Ready, 1 if something is Stalled, 130 if a signal came before."""
 
-    ends = ContainerEnds(cluster.state)
+    ends = ContainerFailures(cluster.state)
 
-    def tell(change: Change) -> None:
+    def on_change(change: Change) -> None:
         for line in [] if stop.is_set() else [*event_lines(change), *ends(change)]:
             seen.say(line)
 
     async def look() -> list[Object]:
         return await _active(cluster)
 
-    cluster.twin.subscribe(tell)
-    following = asyncio.create_task(watch(look, seen.show, timeout_seconds, stop_at_first=False))
+    cluster.twin.subscribe(on_change)
+    following = asyncio.create_task(watch_until_settled(look, seen.show, timeout_seconds, stop_at_first=False))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -132,7 +132,7 @@ async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: flo
         if settled(obj) is False:
             for line in await failed_logs(cluster, obj):
                 seen.say(line)
-    return verdict(objects)
+    return readiness_exit_code(objects)
 
 
 async def _until_stopped(cluster: LocalCluster, seen: View, stop: asyncio.Event) -> None:
@@ -152,19 +152,19 @@ def _stop_on_signals() -> asyncio.Event:
     """Set by the first signal. The second ends this process at once, and with it, by their lifelines, all others."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def told() -> None:
+    def on_signal() -> None:
         if stop.is_set():
             os._exit(INTERRUPTED)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, told)
+        loop.add_signal_handler(number, on_signal)
     return stop
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
-    """What the loop does goes there, and nothing of it on the screen."""
+def log_to(path: Path) -> Iterator[None]:
+    """Write the log of the loop to the file, and none of it to the screen."""
     with path.open("a", buffering=1) as file:
         structlog.configure(
             processors=[

@@ -42,7 +42,7 @@ def logs(
             "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=complete_tasks
         ),
     ] = None,
-    tail: Annotated[int | None, typer.Option("--tail", min=0, help="At most so many lines of each container.")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", min=0, help="Show at most N lines of each container.")] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,
     namespace: Namespace = None,
     context: Context = None,
@@ -105,7 +105,7 @@ async def _logs(
             return
         wanted, _ = await look()
         if not wanted:
-            raise CommandError(f"no container of {target} has started that {_told(selection)}", NOT_FOUND)
+            raise CommandError(f"no container of {target} has started that {_describe(selection)}", NOT_FOUND)
         await print_merged(lines, wanted, write, tail)
 
 
@@ -145,8 +145,8 @@ def writer(*, timestamps: bool) -> Write:
     return write
 
 
-def _told(selection: Selection) -> str:
-    """What was asked for, in words."""
+def _describe(selection: Selection) -> str:
+    """Describe what was asked for."""
     wanted = [f"is of task {selection.task!r}"] if selection.task else []
     wanted += [f"is of attempt {selection.attempt}"] if selection.attempt else []
     return " and ".join(wanted) or "still has its log"

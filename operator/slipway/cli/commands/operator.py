@@ -17,13 +17,13 @@ class LogFormat(StrEnum):
 def operator(
     runtime_image: Annotated[
         str,
-        typer.Option("--runtime-image", envvar="SLIPWAY_RUNTIME_IMAGE", help="Image of training, steps and judging."),
+        typer.Option("--runtime-image", envvar="SLIPWAY_RUNTIME_IMAGE", help="Image of training, steps, evaluation."),
     ],
     serving_image: Annotated[
         str, typer.Option("--serving-image", envvar="SLIPWAY_SERVING_IMAGE", help="Image with tritonserver.")
     ],
     image_pull_policy: Annotated[
-        str, typer.Option("--image-pull-policy", envvar="SLIPWAY_IMAGE_PULL_POLICY", help="Of both images.")
+        str, typer.Option("--image-pull-policy", envvar="SLIPWAY_IMAGE_PULL_POLICY", help="Pull policy of both images.")
     ] = "IfNotPresent",
     image_mirror: Annotated[
         list[str] | None,
@@ -34,7 +34,7 @@ def operator(
         ),
     ] = None,
     namespace: Annotated[
-        list[str] | None, typer.Option("--namespace", "-n", help="Serve it; may be repeated. Default: all.")
+        list[str] | None, typer.Option("--namespace", "-n", help="Namespace to serve; may be repeated. Default: all.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Resources reconciled at the same time.")] = 8,
     leader_election: Annotated[
@@ -52,7 +52,7 @@ def operator(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Folder of CompressionPlugins, which are kept applied, and ArtifactStores, made where there are none.",
+            help="Folder of CompressionPlugins, which stay applied, and of ArtifactStores for namespaces without any.",
         ),
     ] = None,
     metrics_port: Annotated[int, typer.Option(help="Port of /metrics.")] = 9090,

@@ -25,7 +25,7 @@ COMPLETION_SECONDS = 1.0
 
 
 def complete_resources(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`digits`, or `tj/digits` once a kind has been begun."""
+    """Complete to `digits`, or to `tj/digits` after the beginning of a kind."""
     from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB
 
     kinds = {
@@ -47,7 +47,7 @@ def complete_deployments(ctx: typer.Context, incomplete: str) -> list[str]:  # n
 
 
 def complete_plugins(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
-    """Those that are installed here."""
+    """Complete to the plugins that are installed here."""
     from importlib.metadata import entry_points
 
     return sorted(point.name for point in entry_points(group="slipway.plugins"))
@@ -63,11 +63,11 @@ def complete_namespaces(ctx: typer.Context, incomplete: str) -> list[str]:  # no
             )
         return [item["metadata"]["name"] for item in found["items"]]
 
-    return _answered(answer)
+    return _answer_in_time(answer)
 
 
 def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
-    """Of the kubeconfig, which is read without a client of Kubernetes."""
+    """Complete to the contexts of the kubeconfig, read without a client of Kubernetes."""
     import os
     from pathlib import Path
 
@@ -87,7 +87,7 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa
 
 
 def complete_tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
-    """Of the resource that the command line names, or of all."""
+    """Complete to the tasks of the resource that the command line names, or of all resources."""
     from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB
 
     named = str(ctx.params.get("name") or "").rpartition("/")[2]
@@ -101,7 +101,7 @@ def complete_tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: A
         chosen = [obj for obj in found if named in ("", obj["metadata"]["name"])]
         return [task["name"] for obj in chosen for task in obj.get("status", {}).get("tasks", ())]
 
-    return _asked(ctx, ask)
+    return _ask(ctx, ask)
 
 
 def _names(ctx: typer.Context, kinds: Iterable[Kind]) -> list[str]:
@@ -112,11 +112,11 @@ def _names(ctx: typer.Context, kinds: Iterable[Kind]) -> list[str]:
             for obj in await connection.cluster.list(kind, connection.namespace)
         ]
 
-    return _asked(ctx, ask)
+    return _ask(ctx, ask)
 
 
-def _asked(ctx: typer.Context, ask: Ask) -> list[str]:
-    """Of the cluster, or of the local run, that the command line names."""
+def _ask(ctx: typer.Context, ask: Ask) -> list[str]:
+    """Ask the cluster, or the local run, that the command line names."""
     from slipway.cli.connections import connect
 
     given = ctx.params
@@ -126,10 +126,10 @@ def _asked(ctx: typer.Context, ask: Ask) -> list[str]:
         async with connect(given.get("context"), given.get("namespace"), folder) as connection:
             return await ask(connection)
 
-    return _answered(answer)
+    return _answer_in_time(answer)
 
 
-def _answered(answer: Callable[[], Awaitable[list[str]]]) -> list[str]:
+def _answer_in_time(answer: Callable[[], Awaitable[list[str]]]) -> list[str]:
     import asyncio
 
     from slipway.api.errors import SlipwayError
@@ -148,10 +148,10 @@ def _answered(answer: Callable[[], Awaitable[list[str]]]) -> list[str]:
 
 
 def namespace_name(value: str | None) -> str | None:
-    """Refuses what no namespace can be called (RFC 1123 label), before anybody is asked for it."""
+    """Refuse a text that no namespace can have as its name (RFC 1123 label), before any request is made."""
     if value is None or (len(value) <= 63 and re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", value)):
         return value
-    raise typer.BadParameter(f"{value!r} is no name of a namespace: lower-case letters, digits and -, at most 63")
+    raise typer.BadParameter(f"{value!r} is not a name of a namespace: lower-case letters, digits and -, at most 63")
 
 
 Namespace = Annotated[
@@ -175,7 +175,7 @@ Context = Annotated[
     ),
 ]
 Local = Annotated[
-    bool, typer.Option("--local", help="Of `slipway run` on this machine, instead of a cluster.", show_default=False)
+    bool, typer.Option("--local", help="Ask `slipway run` on this machine, instead of a cluster.", show_default=False)
 ]
 StateFolder = Annotated[
     Path | None,
@@ -190,10 +190,10 @@ StateFolder = Annotated[
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after so long (exit code 5). Default: never."),
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after this time (exit code 5). Default: never."),
 ]
 Files = Annotated[
     list[str],
     typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder, a kustomization, or - for stdin."),
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Folders with all that is below them.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Read folders with all folders below them.")]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Shape(StrEnum):
-    """How a plan is printed."""
+    """Formats of a printed plan."""
 
     TEXT = "text"
     YAML = "yaml"
@@ -78,12 +78,12 @@ def plan(
     outlook, manifests = asyncio.run(
         _plan(files, recursive, namespace, context, (runtime_image, serving_image), live=live)
     )
-    from slipway.cli.rendering.plan import complaints, show
+    from slipway.cli.rendering.plan import plan_errors, show
 
     for warning in manifests.warnings:
         say(f"warning: {one_line(str(warning))}", err=True)
     show(outlook, manifests, output, live=live, verbose=verbose)
-    for line in complaints(outlook, manifests, live=live):
+    for line in plan_errors(outlook, manifests, live=live):
         say(f"error: {one_line(line)}", err=True)
     if not outlook.good:
         raise typer.Exit(FAILED)

@@ -29,7 +29,7 @@ plugin.command()(check)
 def list_plugins(
     *,
     local: Annotated[
-        bool, typer.Option("--local", help="Those installed on this machine; exit code 1 where one is broken.")
+        bool, typer.Option("--local", help="List those installed on this machine; exit code 1 if one is broken.")
     ] = False,
     output: Format = Output.TABLE,
     context: Context = None,

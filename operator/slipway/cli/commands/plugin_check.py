@@ -45,7 +45,7 @@ def check(
         typer.Option("--data", metavar="DIR", help="With --model: an artifact of data that fits it. Default: digits."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Give each process so long.")
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each process.")
     ] = TIMEOUT_SECONDS,
     output: Format = Output.TABLE,
 ) -> None:

@@ -23,7 +23,7 @@ REREAD = "reread"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which pods of a resource. Neither given: all tasks, and the newest attempt."""
+    """A choice of pods of a resource. Neither given: all tasks, and the newest attempt."""
 
     attempt: int | None = None
     task: str | None = None
@@ -62,7 +62,7 @@ def prefix_of(pod: Object) -> str:
 
 
 async def print_merged(logs: Logs, wanted: Sequence[Source], write: Write, tail: int | None) -> None:
-    """What there is by now, all containers merged by time; of each no more than some lines are held."""
+    """Write the lines of all containers so far, merged by time; at most READ_AHEAD lines of each are held."""
     queues: list[asyncio.Queue[Line | None]] = [asyncio.Queue(READ_AHEAD) for _ in wanted]
 
     async def read(source: Source, queue: asyncio.Queue[Line | None]) -> None:
@@ -94,8 +94,8 @@ async def follow(
 ) -> None:
     """Lines as they come, of every container as it starts.
 
-    look: the containers of now, and whether no further ones will come. A stream that breaks is taken up where it
-    broke, as long as its container is there.
+    look: the containers of now, and whether no further ones will come. A stream that breaks is resumed where it
+    broke, while its container exists.
     """
     newest: dict[Source, str] = {}  # time of the last line written
     reading: dict[Source, asyncio.Task[None]] = {}

@@ -48,7 +48,7 @@ def predict(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="A built-in data set: digits.")] = None,
     split: Annotated[str, typer.Option("--split", help="Which part of it: test (held out) or train.")] = "test",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Send only the first so many samples.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Send at most N samples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples in one request.")] = 1,
     protocol: Annotated[Protocol, typer.Option("--protocol", "-p", help="How requests travel.")] = Protocol.HTTP,
     url: Annotated[
@@ -56,7 +56,7 @@ def predict(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="The model to ask at --url; needed where that server lists none."),
+        typer.Option("--model", metavar="NAME", help="The model to ask at --url; needed if that server lists none."),
     ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.npy", help="Write the model's raw outputs, one row a sample.")
@@ -69,9 +69,9 @@ def predict(
 ) -> None:
     """Send samples to a served model.
 
-    Shows classes, probabilities, accuracy where the truth is known, and latency.
+    Shows classes, probabilities, accuracy if the true classes are known, and latency.
 
-    Requests go to the deployment's Service where this machine reaches it, else through a port forwarded to a pod.
+    Requests go to the deployment's Service if this machine reaches it, else through a port forwarded to a pod.
     Needs `pip install 'slipway-operator[client]'`; --dataset needs `[runtime]`.
 
     \b
@@ -171,7 +171,7 @@ def _endpoint(
 
 
 def probabilities(outputs: NDArray[Any]) -> NDArray[np.float64]:
-    """[N, classes] by softmax of the scores; as they are where each row is a distribution already."""
+    """Return [N, classes]: the softmax of the scores, or the outputs themselves if each row is a distribution."""
     import numpy as np
 
     scores = outputs.reshape(len(outputs), -1).astype(np.float64)
@@ -183,7 +183,7 @@ def probabilities(outputs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def scores(answers: Answers, targets: NDArray[np.int64] | None) -> dict[str, Any]:
-    """samples, accuracy (None without targets), latency_ms by p50 and p99, requests_per_second, predictions."""
+    """Return samples, accuracy (None without targets), latency_ms (p50, p99), requests_per_second and predictions."""
     import numpy as np
 
     shares = probabilities(answers.outputs)

@@ -23,10 +23,13 @@ def run(
         str | None,
         typer.Option("--namespace", "-n", metavar="NAME", help="Of objects that name none.", callback=namespace_name),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when all is settled, instead of serving on.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all resources have settled, instead of serving.")
+    ] = False,
     cpu: Annotated[bool, typer.Option("--cpu", help="Processors stand in for the devices of GPUPools.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Delete and make anew what may not be changed, as a TrainingJob's data.")
+        bool,
+        typer.Option("--replace", help="Delete and create again what is immutable, such as a TrainingJob's data."),
     ] = False,
     timeout: Timeout = None,
 ) -> None:
@@ -41,7 +44,7 @@ def run(
     Examples:
       slipway run -f training.yaml -f deployment.yaml
       slipway run -f manifests/ --cpu --once         train on processors, and end when all is settled
-      slipway run -f training.yaml --replace         train anew what was changed
+      slipway run -f training.yaml --replace         train again what was changed
     """
     import uvloop
 

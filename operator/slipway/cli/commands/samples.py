@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 MAX_ARRAY_BYTES, MAX_JSON_BYTES = 4 << 30, 100_000_000
-"""Of a file, and of what is packed in it."""
+"""Limits of a file, and of what is packed in it."""
 _BROKEN = (ValueError, TypeError, OSError, EOFError, OverflowError, MemoryError, BadZipFile, NotImplementedError)
 
 
@@ -52,7 +52,7 @@ def read_file(path: Path) -> Samples:
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:
-    """What the file holds, by name. No pickle is read, and nothing that is larger than it may be."""
+    """Read the arrays of the file by name. No pickle is read, and nothing larger than the limits."""
     import numpy as np
 
     match path.suffix.lower():
@@ -78,7 +78,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
 
 
 def built_in(dataset: str, split: str) -> Samples:
-    """The samples of a built-in data set, made as a training's are. Raises CommandError where a library is missing."""
+    """Make the samples of a built-in data set as a training does. Raises CommandError for a missing library."""
     from slipway.api.datasource import Dataset
 
     if dataset not in set(Dataset) or split not in ("train", "test"):

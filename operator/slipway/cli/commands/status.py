@@ -80,7 +80,7 @@ async def _status(
     from slipway.cli.connections.resources import find_resources, parse_target
     from slipway.cli.rendering.summary import as_list
     from slipway.cli.rendering.tables import print_data, print_tables
-    from slipway.cli.rendering.watching import picture, verdict
+    from slipway.cli.rendering.watching import readiness_exit_code, status_tables
 
     target = parse_target(name) if name else None
     async with opened as connection:
@@ -105,8 +105,8 @@ async def _status(
     elif not objects:
         say(f"no TrainingJob or ModelDeployment in {where}", err=True)
     elif not watch:
-        print_tables(picture(objects, single=bool(name), all_namespaces=everywhere))
-    return verdict(objects) if watch else 0
+        print_tables(status_tables(objects, single=bool(name), all_namespaces=everywhere))
+    return readiness_exit_code(objects) if watch else 0
 
 
 def active_only(look: Look, connection: Connection) -> Look:
@@ -139,14 +139,14 @@ def active_only(look: Look, connection: Connection) -> Look:
 async def _followed(
     look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool
 ) -> list[Object]:
-    """Lines go to standard output; to standard error where the data follow on standard output."""
+    """Follow the resources. Lines go to standard output, or to standard error if data follow on standard output."""
     from datetime import UTC, datetime
 
-    from slipway.cli.rendering.watching import Transitions, live, watch
+    from slipway.cli.rendering.watching import TransitionLog, live_view, watch_until_settled
 
     if output is Output.TABLE and interactive():
-        with live(single=single, all_namespaces=everywhere) as show:
-            return await watch(look, show, timeout, stop_at_first=single)
+        with live_view(single=single, all_namespaces=everywhere) as show:
+            return await watch_until_settled(look, show, timeout, stop_at_first=single)
     data = output is not Output.TABLE
-    show = Transitions(lambda line: say(line, err=data), lambda: datetime.now(UTC))
-    return await watch(look, show, timeout, stop_at_first=single)
+    show = TransitionLog(lambda line: say(line, err=data), lambda: datetime.now(UTC))
+    return await watch_until_settled(look, show, timeout, stop_at_first=single)

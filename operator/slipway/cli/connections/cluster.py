@@ -64,14 +64,14 @@ class ClusterConnection:
 @asynccontextmanager
 async def connect_to_cluster(context: str | None, namespace: str | None) -> AsyncIterator[ClusterConnection]:
     """Raises ClusterError for missing credentials, CommandError for a kubeconfig that is not one."""
-    logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)  # it warns of what the error tells
+    logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)  # it warns of what the error says
     check_kubeconfig()
     try:
         http, own = await Connection.open(context=context), own_namespace(context)
     except SlipwayError:
         raise
     except Exception as error:  # the client trusts the shape of the file, and stumbles over any other
-        what = f"the kubeconfig ({os.environ.get('KUBECONFIG') or DEFAULT}) is none: {type(error).__name__}: {error}"
+        what = f"the kubeconfig ({os.environ.get('KUBECONFIG') or DEFAULT}) is not one: {type(error).__name__}: {error}"
         raise CommandError(what, USAGE) from error
     async with http:
         yield ClusterConnection(ApiServer(http), http, namespace or own)
@@ -92,7 +92,7 @@ def check_kubeconfig() -> None:
 
 
 def own_namespace(context: str | None) -> str:
-    """The namespace that commands work in where none is given."""
+    """Return the namespace of commands that name none."""
     if "KUBECONFIG" not in os.environ and context is None and SERVICE_ACCOUNT_NAMESPACE.exists():
         return SERVICE_ACCOUNT_NAMESPACE.read_text().strip()
     try:

@@ -1,4 +1,4 @@
-"""What a connection gives to commands that only look: of a cluster, or of what `slipway run` does on this machine."""
+"""The connection of commands that only read: to a cluster, or to `slipway run` on this machine."""
 
 from __future__ import annotations
 

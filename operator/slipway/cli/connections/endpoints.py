@@ -31,7 +31,7 @@ CHUNK_BYTES = 65536
 
 
 class Endpoint(NamedTuple):
-    """Where requests go. address: host:port; via: in words."""
+    """An address for requests. address: host:port; via: a description for people."""
 
     address: str
     via: str
@@ -67,7 +67,7 @@ async def open_endpoint(
 
 
 def service_name(deployment: Object) -> str:
-    """The Service that status.url leads to. Raises CommandError where nothing serves."""
+    """Return the name of the Service in status.url. Raises CommandError for a deployment that serves nothing."""
     url = deployment.get("status", {}).get("url")
     if not url:
         phase, _, wrong = summary(deployment)
@@ -124,7 +124,7 @@ async def _connects(host: str, port: int) -> bool:
 async def forwarded(
     session: aiohttp.ClientSession, host: str, namespace: str, pod: str, port: int
 ) -> AsyncIterator[str]:
-    """`127.0.0.1:PORT` for as long as the context lasts. Raises ClusterError where the API server refuses."""
+    """`127.0.0.1:PORT` for as long as the context lasts. Raises ClusterError if the API server refuses."""
     url = f"{host}/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}"
     open_ones: set[asyncio.Task[None]] = set()
 
@@ -154,7 +154,7 @@ async def forwarded(
 
 
 async def _probe(session: aiohttp.ClientSession, url: str, pod: str) -> None:
-    """One WebSocket opened and closed, so that a refusal is told in words."""
+    """One WebSocket opened and closed, so that a refusal is an error with its text."""
     try:
         async with session.ws_connect(url, protocols=(PROTOCOL,)):
             pass

@@ -133,7 +133,7 @@ class FolderLogs:
 
 
 def _read(file: BinaryIO, splitter: Splitter) -> Iterator[Piece]:
-    """What the file holds by now, from where it was read last."""
+    """Yield what was written to the file since it was read last."""
     while chunk := file.read(_CHUNK):
         for piece in splitter.feed(chunk):
             yield from redrawn_lines(piece.text, more=piece.more)

@@ -46,7 +46,7 @@ class Source:
 
 
 class Logs(Protocol):
-    """Where lines come from: the API server, the files of a local run, or a test."""
+    """A source of lines: the API server, the files of a local run, or a test."""
 
     def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:
         """The lines of a container, in order, that are newer than `after` (`` for all of them)."""
@@ -61,7 +61,7 @@ class ApiServerLogs:
         self._host = host
 
     async def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:
-        """Raises ClusterError where the stream breaks."""
+        """Raises ClusterError if the stream breaks."""
         path = f"/api/v1/namespaces/{source.namespace}/pods/{source.pod}/log"
         query = {"container": source.container, "timestamps": "true", "follow": str(follow).lower()}
         query |= {"sinceTime": _whole_seconds(after)} if after else {}
@@ -69,10 +69,10 @@ class ApiServerLogs:
         at, new, begins = after, True, True
         async for text, more in self._pieces(f"read the log of pod {source.pod}", f"{self._host}{path}", query):
             match = _STAMPED.match(text) if begins else None  # what goes on may look like a time of its own
-            at, said = (match[1], match[2]) if match else (at, text)
+            at, content = (match[1], match[2]) if match else (at, text)
             new = at > after if match else new
             if new:
-                for piece in redrawn_lines(said, more=more):
+                for piece in redrawn_lines(content, more=more):
                     yield Line(at, *piece)
             begins = not more
 
@@ -116,13 +116,13 @@ class Splitter:
         yield from (Piece(piece.decode("utf-8", "replace"), more=True) for piece in pieces)
 
     def end(self) -> Iterator[Piece]:
-        """What is left of a line without an end."""
+        """Yield the rest: a line without an end."""
         if self._rest:
             yield Piece(self._rest.decode("utf-8", "replace"))
 
 
 def redrawn_lines(text: str, *, more: bool) -> Iterator[Piece]:
-    """A piece as lines below each other, where a progress bar drew them over each other by carriage returns."""
+    """Yield as separate lines what a progress bar drew over each other by carriage returns."""
     *over, last = [part for part in text.split("\r") if part] or [""]
     yield from map(Piece, over)
     yield Piece(last, more and not text.endswith("\r"))

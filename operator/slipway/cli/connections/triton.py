@@ -42,7 +42,7 @@ class Answers:
 
 
 def library_of(protocol: str) -> Any:
-    """tritonclient's asynchronous module of a protocol. Raises CommandError where it is not installed."""
+    """tritonclient's asynchronous module of a protocol. Raises CommandError if it is not installed."""
     try:
         return import_module(f"tritonclient.{protocol}.aio")
     except ImportError as error:
@@ -51,7 +51,7 @@ def library_of(protocol: str) -> Any:
 
 @asynccontextmanager
 async def connected(address: str, protocol: str) -> AsyncIterator[TritonClient]:
-    """What the server refuses, and a connection that breaks, are CommandErrors."""
+    """Open a client. Refusals of the server and broken connections are CommandErrors."""
     library = library_of(protocol)
     from tritonclient.utils import InferenceServerException
 

@@ -1,1 +1,1 @@
-"""What people and programs read: tables, data, summaries of resources, plans, errors."""
+"""The output for people and programs: tables, data, summaries of resources, plans, errors."""

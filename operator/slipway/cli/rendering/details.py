@@ -66,7 +66,7 @@ def attempts(items: Sequence[Attempt], now: datetime) -> Table:
             since(a.started_at, now),
             took(a.running_at or a.started_at, a.ended_at, now),
             a.outcome or "Running",
-            why(a.failure),
+            failure_text(a.failure),
         )
         for a in items
     )
@@ -94,8 +94,8 @@ def revisions(deployment: ModelDeployment, now: datetime) -> Table:
     return Table(("REVISION", "ROLE", "AGE", "SIZE", "GATE"), rows, title="Revisions")
 
 
-def why(failure: Failure | None) -> str:
-    """`rank 1: ValueError: no such file (exit code 1)`; `-` where nothing failed."""
+def failure_text(failure: Failure | None) -> str:
+    """Return `rank 1: ValueError: no such file (exit code 1)`; `-` without a failure."""
     if failure is None:
         return "-"
     where = f"rank {failure.rank}" if failure.rank is not None else None
@@ -107,7 +107,7 @@ def why(failure: Failure | None) -> str:
 
 def _task_result(task: TaskRecord) -> str:
     if task.failure:
-        return why(task.failure)
+        return failure_text(task.failure)
     parts = [f"{name} {number(value)}" for name, value in sorted((task.metrics or {}).items())]
     if task.counts:
         counts = task.counts

@@ -1,4 +1,4 @@
-"""What the exit codes of `slipway` mean, and how an error becomes one line.
+"""The exit codes of `slipway`, and errors as single lines.
 
 0    done; with --watch and run, everything watched is Ready; with plan, everything would become so
 1    the thing asked about failed: a resource is Stalled, or would be, or would wait for ever; a plugin is broken

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FIELD = re.compile(r"^((?:spec|metadata)[A-Za-z0-9_.\[\]]*)(?: |:)")
 _STYLES = {"good": "green", "bad": "red", "quiet": "dim"}
 _MISSING = ("StoreNotFound", "PoolNotFound", "PluginNotFound", "ClaimNotFound", "StoreNotReady")
-"""What a plan from files alone can miss: objects that are in the cluster, and not in the files."""
+"""Reasons for objects that a plan from files alone can miss: objects that are in the cluster, and not in the files."""
 _ELSEWHERE = "; if the cluster has it: name its file too, or plan with --live"
 _VERBS = {"create": "+", "change": "~", "delete": "-"}
 _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
@@ -49,8 +49,8 @@ def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool, verb
         _print_documents(outlook)
 
 
-def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterator[str]:
-    """What keeps the plan from ending well, where it is written."""
+def plan_errors(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterator[str]:
+    """Yield what keeps the plan from ending well, each with its file and line."""
     by_key = {key: item for item in manifests.items if (key := _key(item)) is not None}
     for refusal in outlook.refusals:
         place = by_key[refusal.key].place_of(refusal.field)
@@ -62,15 +62,15 @@ def complaints(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterato
         item = by_key.get(key)
         field = found[1] if (found := _FIELD.match(verdict.message)) else ""
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
-        said = named(verdict.message, outlook.names)
+        message = named(verdict.message, outlook.names)
         cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
         if cure and field == "spec.store" and obj["spec"].get("store") == DEFAULT_STORE:
             cure = f"; `slipway run` makes this one itself{cure}"
-        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {said}{cure}"
+        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {message}{cure}"
 
 
 def named_nodes(outlook: Outlook) -> list[Node]:
-    """The story with names for what nobody can know before."""
+    """Return the story with names for UIDs and digests that are not known yet."""
 
     def rename(node: Node) -> Node:
         notes = [one_line(str(named(note, outlook.names))) for note in node.notes]
@@ -141,7 +141,7 @@ def as_data(outlook: Outlook) -> dict[str, Any]:
 
 
 def _print_documents(outlook: Outlook) -> None:
-    """What would be applied or created, in that order; what would be deleted, as a comment."""
+    """Print the objects that would be applied or created, in that order, and the deleted ones as comments."""
     from slipway.cli.rendering.tables import print_data
 
     for change in outlook.changes:

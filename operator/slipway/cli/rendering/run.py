@@ -1,4 +1,4 @@
-"""What `slipway run` shows: objects as they change, Events, logs of what failed, and where models answer."""
+"""The view of `slipway run`: objects as they change, Events, logs of what failed, and where models answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from slipway.api.kinds import DEFAULT_NAMESPACE, EVENT, POD, Key, Object, key_of
 from slipway.cli.rendering.tables import coloured
 from slipway.cli.rendering.terminal import interactive, one_line, pinned, say, visible
-from slipway.cli.rendering.watching import Show, Transitions, picture
+from slipway.cli.rendering.watching import Show, TransitionLog, status_tables
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.state import State
@@ -20,7 +20,7 @@ from slipway.plan.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 
 LOG_LINES, LOG_BYTES = 20, 1 << 14
-"""Of the end of the log of what failed."""
+"""Limits of the shown end of a log."""
 
 Say = Callable[[str], None]
 
@@ -36,20 +36,20 @@ class View(NamedTuple):
 def view() -> Iterator[View]:
     """In place below the lines on a terminal; elsewhere a line for each transition."""
     if not interactive():
-        yield View(Transitions(say, _now), lambda line: say(_whole(line)))
+        yield View(TransitionLog(say, _now), lambda line: say(_whole(line)))
         return
     from rich.text import Text
 
     with pinned() as screen:
 
         def show(objects: Sequence[Object]) -> None:
-            screen.update(coloured(picture(objects, single=False)), refresh=True)
+            screen.update(coloured(status_tables(objects, single=False)), refresh=True)
 
         yield View(show, lambda line: screen.console.print(Text(_whole(line)), soft_wrap=True))
 
 
 def event_lines(change: Change) -> list[str]:
-    """What to say of a new Event; nothing of any other change."""
+    """Return the line of a new Event; nothing for any other change."""
     obj = change.object
     if change.type != "ADDED" or obj["kind"] != EVENT.kind:
         return []
@@ -58,12 +58,12 @@ def event_lines(change: Change) -> list[str]:
     return [one_line(f"{_now():%H:%M:%S} {name} {obj['type']} {obj['reason']}: {obj['note']}")]
 
 
-class ContainerEnds:
-    """Says once of each start of a container that it failed, unless its pod was deleted, or ended with the run."""
+class ContainerFailures:
+    """Reports once of each start of a container that it failed, unless its pod was deleted, or ended with the run."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._said: set[Path] = set()
+        self._reported: set[Path] = set()
 
     def __call__(self, change: Change) -> list[str]:
         pod = change.object
@@ -75,11 +75,11 @@ class ContainerEnds:
         for status in pod.get("status", {}).get("containerStatuses", ()):
             ended = status["state"].get("terminated") or {}
             log = self._state.log_of(key_of(pod), status["name"], status["restartCount"])
-            if ended.get("exitCode") and log not in self._said:
-                self._said.add(log)
+            if ended.get("exitCode") and log not in self._reported:
+                self._reported.add(log)
                 name = f"pod/{pod['metadata']['name']}"
-                said = f"container {status['name']} ended with exit code {ended['exitCode']}; its log: {log}"
-                lines.append(f"{_now():%H:%M:%S} {name} {said}")
+                text = f"container {status['name']} ended with exit code {ended['exitCode']}; its log: {log}"
+                lines.append(f"{_now():%H:%M:%S} {name} {text}")
         return lines
 
 
@@ -93,13 +93,13 @@ async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
             log = cluster.state.log_of(key_of(pod), status["name"], status["restartCount"])
             if ended.get("exitCode") and log.exists():
-                said = ending(log, LOG_BYTES).splitlines()
-                lines += [f"{log}:", *(f"    {line}" for line in said[-LOG_LINES:])]
+                shown = ending(log, LOG_BYTES).splitlines()
+                lines += [f"{log}:", *(f"    {line}" for line in shown[-LOG_LINES:])]
     return lines
 
 
 def address_lines(addresses: Mapping[tuple[Key, str], str], option: str) -> list[str]:
-    """Where the models answer, and the commands that ask them. option: --local, or --state with its folder."""
+    """Return the addresses of models, and the commands that ask them. option: --local, or --state with its folder."""
     services: dict[Key, dict[str, str]] = {}
     for (key, port), address in addresses.items():
         services.setdefault(key, {})[port] = address

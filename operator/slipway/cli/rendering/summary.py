@@ -1,4 +1,4 @@
-"""What a resource's status says in one line, and whether it has settled. No times: a line changes on transitions."""
+"""A resource's status in one line, and whether it has settled. No times: a line changes on transitions alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reference(obj: Object) -> str:
 
 
 def settled(obj: Object) -> bool | None:
-    """True: Ready for the present spec. False: Stalled for it, nothing moves until somebody acts. None: neither yet."""
+    """True: Ready for the present spec. False: Stalled for it, nothing moves until a user acts. None: neither yet."""
     status = obj.get("status", {})
     if status.get("observedGeneration", -1) < obj["metadata"].get("generation", 0):
         return None
@@ -45,7 +45,7 @@ def settled(obj: Object) -> bool | None:
 
 
 def serves(obj: Object) -> bool:
-    """Whether a ModelDeployment answers requests now, by this spec or an earlier one."""
+    """Return whether a ModelDeployment answers requests now, by this spec or an earlier one."""
     conditions = obj.get("status", {}).get("conditions", ())
     return obj["kind"] == MODEL_DEPLOYMENT.kind and any(
         one["type"] == "Available" and one["status"] == "True" for one in conditions
@@ -56,20 +56,20 @@ def summary(obj: Object) -> tuple[str, str, str]:
     """Phase, how far it is, and what is wrong or waited for."""
     resource = typed(obj)
     progress = training_progress(resource) if isinstance(resource, TrainingJob) else deployment_progress(resource)
-    phase, wrong = resource.status.phase or "-", complaint(resource.status.conditions)
+    phase, wrong = resource.status.phase or "-", problem_text(resource.status.conditions)
     if resource.status.observed_generation < 0:
         wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
     return phase, ", ".join(progress) or "-", wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
 
 
-def complaint(conditions: tuple[Condition, ...]) -> str:
-    """`Reason: message` of what keeps the resource from being Ready; empty where it is."""
+def problem_text(conditions: tuple[Condition, ...]) -> str:
+    """Return `Reason: message` of what keeps the resource from being Ready; empty for a Ready one."""
     by_type = {condition.type: condition for condition in conditions}
     ready = by_type.get("Ready")
     if ready is None or ready.status == "True":
         return ""
-    said = next((c for name in ("Stalled", "Reconciling") if (c := by_type.get(name)) and c.status == "True"), ready)
-    return f"{said.reason}: {one_line(said.message)}".removesuffix(": ")
+    shown = next((c for name in ("Stalled", "Reconciling") if (c := by_type.get(name)) and c.status == "True"), ready)
+    return f"{shown.reason}: {one_line(shown.message)}".removesuffix(": ")
 
 
 def training_progress(job: TrainingJob) -> list[str]:
@@ -116,5 +116,5 @@ def _metric(name: str, value: float) -> str:
 
 
 def as_list(objects: list[Object]) -> dict[str, Any]:
-    """What `kubectl get -o json` prints for several objects."""
+    """Return what `kubectl get -o json` prints for several objects."""
     return {"apiVersion": "v1", "kind": "List", "items": objects}

@@ -29,7 +29,7 @@ _STYLES = {
 
 
 class Output(StrEnum):
-    """How a result is printed."""
+    """Formats of a printed result."""
 
     TABLE = "table"
     JSON = "json"
@@ -38,7 +38,7 @@ class Output(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under headings. lines: what is said above the rows."""
+    """Rows under headings. lines: printed above the rows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -102,8 +102,8 @@ def print_tables(tables: Sequence[Table]) -> None:
 def print_findings(found: Sequence[Finding], output: Output) -> int:
     """A line for each. Returns the exit code: 1 where anything fails."""
     if output is Output.TABLE:
-        said = ("; ".join(filter(None, (one.what, one.cure))) for one in found)
-        rows = tuple((one.check, one.level, words) for one, words in zip(found, said, strict=True))
+        texts = ("; ".join(filter(None, (one.what, one.cure))) for one in found)
+        rows = tuple((one.check, one.level, words) for one, words in zip(found, texts, strict=True))
         print_tables([Table(("CHECK", "RESULT", "WHAT"), rows)])
     else:
         print_data([one._asdict() for one in found], output)
@@ -141,12 +141,12 @@ def duration(span: timedelta) -> str:
 
 
 def took(started: datetime | None, ended: datetime | None, now: datetime) -> str:
-    """How long, until now where it has not ended; `-` where it has not begun."""
+    """Return the duration, until now if it has not ended; `-` if it has not begun."""
     return duration((ended or now) - started) if started else "-"
 
 
 def since(moment: datetime | str | None, now: datetime) -> str:
-    """How long ago; a text is RFC 3339."""
+    """Return the time since the moment; a text is RFC 3339."""
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment)
     return duration(now - moment) if moment else "-"

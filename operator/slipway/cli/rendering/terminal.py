@@ -1,4 +1,4 @@
-"""The one place where the command writes: no text of a pod, an object or a file can do more than be read.
+"""All output of the command: no text of a pod, an object or a file can do more than be read.
 
 Escape sequences move the cursor, hide text, open links and set the title; bidirectional and invisible characters make
 a text look like another one. Each is shown by its number instead (`\\x1b`, `\\u202e`). Our own colours are added after
@@ -68,19 +68,19 @@ def say(text: str = "", *, err: bool = False, end: str = "\n", head: str = "", c
 
 
 def interactive(stream: TextIO | None = None) -> bool:
-    """Whether people look at it as it comes: at standard output where none is given."""
+    """Return whether the stream is a terminal. stream: standard output by default."""
     return _unguarded(stream or sys.stdout).isatty()
 
 
 def console() -> Console:
-    """A rich console on standard output; what it renders is visible, whoever made it."""
+    """Return a rich console on standard output; every text that it renders is made visible."""
     console: Console = _console_class()(file=_unguarded(sys.stdout))
     return console
 
 
 @contextmanager
 def pinned() -> Iterator[Live]:
-    """A picture that stays below the lines of its console, and is shown anew when it is updated."""
+    """Open a picture that stays below the lines of its console, and is drawn again when it is updated."""
     from rich.live import Live
 
     # Rich would read the colours in what others print meanwhile, and write them again.
@@ -92,7 +92,7 @@ def pinned() -> Iterator[Live]:
 def guarded() -> Iterator[None]:
     """Whatever anybody writes to standard output and error is visible, tracebacks and libraries' warnings too.
 
-    What is raised and foreseen by nobody ends the process with exit code 1, as Python would.
+    An exception that no command foresees ends the process with exit code 1, as Python would.
     """
     streams = sys.stdout, sys.stderr
     ours = tuple(_Guarded(stream) for stream in streams)
@@ -110,7 +110,7 @@ def guarded() -> Iterator[None]:
 
 
 class _Guarded(io.TextIOBase):
-    """A text stream without the bytes below it, and never a terminal: nobody else writes colours."""
+    """A text stream without the bytes below it, and never a terminal: no library writes colours."""
 
     def __init__(self, raw: TextIO) -> None:
         self.raw = raw

@@ -21,14 +21,14 @@ Show = Callable[[Sequence[Object]], None]
 EVERY_SECONDS = 1.0
 
 
-async def watch(
+async def watch_until_settled(
     look: Look,
     show: Show,
     timeout_seconds: float | None,
     *,
     stop_at_first: bool,
 ) -> list[Object]:
-    """Look again and again, show what is seen, and end when all has settled; what was seen last.
+    """Look again and again, show what is seen, and return it when every resource has settled.
 
     stop_at_first: end with the first that is Stalled, as what waits for it may wait for ever. An API server that is
     away for a moment is waited for. Raises CommandError when the time is up.
@@ -47,8 +47,8 @@ async def watch(
                     await asyncio.sleep(EVERY_SECONDS)
                     continue
                 show(seen)
-                verdicts = [settled(obj) for obj in seen]
-                if None not in verdicts or (stop_at_first and False in verdicts):
+                states = [settled(obj) for obj in seen]
+                if None not in states or (stop_at_first and False in states):
                     return seen
                 await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError as error:
@@ -56,45 +56,45 @@ async def watch(
         raise CommandError(f"not settled after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT) from error
 
 
-def verdict(objects: Sequence[Object]) -> int:
-    """Exit code: 0 where all that is watched is Ready."""
+def readiness_exit_code(objects: Sequence[Object]) -> int:
+    """Return the exit code: 0 if every watched resource is Ready."""
     return 0 if all(settled(obj) for obj in objects) else FAILED
 
 
-class Transitions:
-    """Shows a line whenever what a resource says of itself changes: for pipes and logs."""
+class TransitionLog:
+    """Writes a line whenever the summary of a resource changes: for pipes and logs."""
 
     def __init__(self, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
         self._write = write
         self._now = now
-        self._said: dict[str, tuple[str, str, str]] = {}
+        self._written: dict[str, tuple[str, str, str]] = {}
 
     def __call__(self, objects: Sequence[Object]) -> None:
         for obj in objects:
             name = f"{obj['metadata'].get('namespace', '')}/{reference(obj)}"
-            says = summary(obj)
-            if self._said.get(name) == says:
+            line = summary(obj)
+            if self._written.get(name) == line:
                 continue
-            self._said[name] = says
-            phase, progress, wrong = says
+            self._written[name] = line
+            phase, progress, wrong = line
             text = "; ".join(part for part in (progress, wrong) if part and part != "-")
-            line = f"{self._now():%H:%M:%S} {reference(obj)} {phase}{f': {text}' if text else ''}"
-            self._write(one_line(line))
+            written = f"{self._now():%H:%M:%S} {reference(obj)} {phase}{f': {text}' if text else ''}"
+            self._write(one_line(written))
 
 
 @contextmanager
-def live(*, single: bool, all_namespaces: bool) -> Iterator[Show]:
+def live_view(*, single: bool, all_namespaces: bool) -> Iterator[Show]:
     """Shows the whole picture in place, on a terminal."""
     with pinned() as screen:
 
         def show(objects: Sequence[Object]) -> None:
-            screen.update(coloured(picture(objects, single=single, all_namespaces=all_namespaces)), refresh=True)
+            screen.update(coloured(status_tables(objects, single=single, all_namespaces=all_namespaces)), refresh=True)
 
         yield show
 
 
-def picture(objects: Sequence[Object], *, single: bool, all_namespaces: bool = False) -> list[Table]:
-    """What `slipway status` shows: everything about what was named, else a line for each."""
+def status_tables(objects: Sequence[Object], *, single: bool, all_namespaces: bool = False) -> list[Table]:
+    """Return what `slipway status` shows: everything about a named resource, else a line for each."""
     now = datetime.now(UTC)
     if single:
         return [table for obj in objects for table in details(obj, now)]
