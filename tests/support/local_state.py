@@ -27,7 +27,7 @@ def left(root: Path, *objects: Object) -> State:
 
 @contextmanager
 def at_work(state: State, *active: Object, addresses: Mapping[tuple[Key, str], str] | None = None) -> Iterator[None]:
-    """A run that brings on these objects."""
+    """A run that works on these objects."""
     with opened(state.root):
         announce(state, os.getpid(), [key_of(obj) for obj in active], addresses or {})
         yield

@@ -67,8 +67,8 @@ async def keep_only(twin: Twin, plugins: Collection[str]) -> None:
             twin.remove(key_of(obj))
 
 
-def brought_on(objects: Iterable[Object]) -> frozenset[Key]:
-    """What a run of these files brings on: their resources, and the TrainingJobs that these name."""
+def active_resources(objects: Iterable[Object]) -> frozenset[Key]:
+    """Return what a run of these files works on: their resources, and the TrainingJobs that these name."""
     keys = set()
     for obj in objects:
         if obj["kind"] in (TRAINING_JOB.kind, MODEL_DEPLOYMENT.kind):

@@ -47,7 +47,7 @@ def now() -> datetime:
 class LocalCluster:
     """A running one.
 
-    active: the resources that this run brings on; others of the state folder are kept and rest.
+    active: the resources that this run works on; others of the state folder are kept as they are.
     addresses: of each Service's ports, by (Service, name of the port): `127.0.0.1:8000`.
     """
 

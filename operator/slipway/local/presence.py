@@ -15,13 +15,13 @@ from slipway.local.state import State, StateError, is_held, write_whole
 
 
 class Presence(NamedTuple):
-    """A run at work. active: what it brings on; addresses: `HOST:PORT` by (Service, name of the port)."""
+    """A run at work. active: the resources that it works on; addresses: `HOST:PORT` by (Service, name of the port)."""
 
     process: int
     active: Collection[str]
     addresses: Mapping[str, Mapping[str, str]]
 
-    def brings_on(self, key: Key) -> bool:
+    def works_on(self, key: Key) -> bool:
         return _text(key) in self.active
 
     def address(self, service: Key, port: str) -> str | None:

@@ -74,7 +74,7 @@ async def session(
             found += await admission.refused_changes(twin, wanted)
         if found:
             raise Refused(found)
-        active = admission.brought_on(wanted)
+        active = admission.active_resources(wanted)
         serves = any(key.kind == MODEL_DEPLOYMENT for key in active)
         images = local_images(find_triton(state.triton) if serves else None)
         with addresses.block() as block:

@@ -70,9 +70,8 @@ async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **options: ob
     monkeypatch.setattr(local_run, "EVERY_SECONDS", 0.01)
     monkeypatch.setattr("slipway.cli.rendering.watching.EVERY_SECONDS", 0.01)
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        local_run._show_until_ended(cluster, RunOptions(Path("/nonexistent"), **options), stop)
-    )  # type: ignore[arg-type]
+    given = RunOptions(Path("/nonexistent"), **options)  # type: ignore[arg-type]
+    running = asyncio.create_task(local_run._show_until_ended(cluster, given, stop))
     for _ in range(100):
         if running.done():
             return running.result(), said

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object, key_of
 from slipway.cluster.twin import Twin
-from slipway.local.admission import admit, brought_on, refused_changes
+from slipway.local.admission import active_resources, admit, refused_changes
 
 
 def a_training(epochs: int = 10, nodes: int = 2) -> Object:
@@ -60,7 +60,7 @@ def test_a_deployment_brings_on_the_training_that_it_names():
     meta = {"name": "served", "namespace": "default"}
     deployment = {"kind": "ModelDeployment", "apiVersion": "slipway.dev/v1alpha1", "metadata": meta}
     deployment["spec"] = {"model": {"trainingJob": "digits"}}
-    assert brought_on([deployment]) == {
+    assert active_resources([deployment]) == {
         Key(MODEL_DEPLOYMENT, "default", "served"),
         Key(TRAINING_JOB, "default", "digits"),
     }

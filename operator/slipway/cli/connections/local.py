@@ -56,7 +56,7 @@ class LocalConnection:
     def _with_reachable_url(self, deployment: Object) -> Object:
         status = {name: value for name, value in deployment["status"].items() if name != "url"}
         run = present(self.state)
-        if run is not None and run.brings_on(key_of(deployment)):
+        if run is not None and run.works_on(key_of(deployment)):
             service = Key(SERVICE, deployment["metadata"]["namespace"], service_name(deployment))
             if (address := run.address(service, "http")) is not None:
                 status["url"] = f"http://{address}"
@@ -64,7 +64,7 @@ class LocalConnection:
 
     def inactive(self, objects: Sequence[Object]) -> Inactive | None:
         run = present(self.state)
-        inactive = [obj for obj in objects if run is None or not run.brings_on(key_of(obj))]
+        inactive = [obj for obj in objects if run is None or not run.works_on(key_of(obj))]
         if not inactive:
             return None
         if run is None:
