@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
-from slipway.plan.parent import NAME_CONFLICT, Parent
+from slipway.plan.parent import NAME_CONFLICT, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import Seen, controller_uid
@@ -168,7 +168,8 @@ def template_of(job: Object) -> str:
 
 def _own_labels(meta: Mapping[str, Any]) -> dict[str, str]:
     labels = meta.get("labels") or {}
-    return {name: value for name, value in labels.items() if name.startswith(_OWN_LABELS)}
+    # One Job may do the work of two roles: data sets of one content are prepared once.
+    return {name: value for name, value in labels.items() if name.startswith(_OWN_LABELS) and name != ROLE_LABEL}
 
 
 def _written(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,14 @@ def test_data_are_prepared_before_the_first_attempt() -> None:
     assert [task["name"] for task in world.status(world.key)["tasks"]] == ["prepare-train", "prepare-test"]
 
 
+def test_data_sets_of_one_content_are_prepared_by_one_job() -> None:
+    world = TrainingWorld(data=[*BUILT_IN, {**BUILT_IN[0], "name": "again"}]).plan()
+    assert tasks_of(world) == ["prepare"]
+    world.step()
+    world.plan()
+    assert len(world.training_jobs()) == 1
+
+
 def test_suspended_from_the_start_nothing_is_made() -> None:
     world = TrainingWorld(suspend=True, data=BUILT_IN).plan()
     assert row(world) == ("Suspended", set())
