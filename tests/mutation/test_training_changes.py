@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slipway.api.base import timedelta_of
 from slipway.api.kinds import Object
 from slipway.api.trainingjob import TrainingJobSpec
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from support.budget import tried
 from support.changes import TRAINED, Change, at_rest, becomes, changes, moves, rests, world_with
 from support.faults.deeds import fails, preempted

@@ -51,7 +51,7 @@ class Watched(TrainingWorld):
         name, status = job["metadata"]["name"], TrainingJobStatus.model_validate(self.status(self.key))
         intents = {attempt.job for attempt in status.attempts if attempt.job_uid is None and attempt.outcome is None}
         intents |= {record.job for record in status.tasks if record.job_uid is None}
-        intents |= {f"{one.job}-q{one.rereads}" for one in with_jobs(status) if one.rereads}
+        intents |= {f"{one.job}-q{one.recoveries}" for one in with_jobs(status) if one.recoveries}
         assert name in intents, f"{name} was made before it was recorded"
         assert status.finished_at is None, "a job that is over made a child"
 

@@ -24,7 +24,7 @@ from slipway.api.kinds import (
     Object,
 )
 from slipway.api.status import not_yet_observed
-from slipway.plan.jobpods import name_prefix
+from slipway.plan.jobs.pods import name_prefix
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
 

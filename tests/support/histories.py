@@ -23,7 +23,7 @@ from slipway.api.kinds import (
 )
 from slipway.cluster.passing import Write
 from slipway.cluster.twin import Twin
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, model_deployment, wire_time
 from support.hostile import DIGITS, Denying, HostileWorld, Rule, quota, webhook

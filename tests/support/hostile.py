@@ -21,7 +21,7 @@ from slipway.api.kinds import (
 from slipway.cluster.passing import Passing, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import is_selected, selected_revision
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.parent import Parent
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, T0, claim, model_deployment, plugins, pod, store, trained, wire_time

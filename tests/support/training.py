@@ -7,7 +7,7 @@ from typing import Any
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Key, Object, key_of
 from slipway.api.tasks import OUT_URI_ENV
-from slipway.plan.outcomes import conditions_of
+from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.training import plan_training
 from support.builders import NAMESPACE, artifact, failed, pod, store, succeeded, training_job, wire_time
 from support.world import World, env_of, task_of

@@ -80,6 +80,25 @@ class Failure(Model):
     """Digest of the artifact that was not in the store, where that was why."""
 
 
+class JobRecord(Model):
+    """What is known of one Job, from the intent to its end."""
+
+    job: Annotated[str, Field(max_length=63)]
+    """Name of the Job."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
+    """UID of the Job; absent until it is created."""
+    recoveries: int = Field(default=0, ge=0)
+    """Number of Jobs that looked for its report in the store after its pods were gone."""
+    started_at: Moment | None = None
+    """Time at which the Job was decided."""
+    ended_at: Moment | None = None
+    """Time at which its end was recorded."""
+    image_id: ImageId | None = Field(default=None, alias="imageID")
+    """Image that its first pod ran, as the kubelet reports it: the content behind the tag. Absent until a pod ran."""
+    failure: Failure | None = None
+    """Why it failed; of many ranks, the failure of the first."""
+
+
 class TaskState(StrEnum):
     """How far a task is."""
 
@@ -91,7 +110,7 @@ class TaskState(StrEnum):
     FAILED = "Failed"
 
 
-class TaskRecord(Model):
+class TaskRecord(JobRecord):
     """One task of one pod, run as a Job: what it is to make, and what came of it."""
 
     name: Annotated[str, Field(max_length=63)]
@@ -104,27 +123,13 @@ class TaskRecord(Model):
     """Tries in a row that ended through no fault of the task's; the wait before the next try grows with them."""
     remade: int = Field(default=0, ge=0, le=1_000)
     """How often it was run again because the store had lost its artifact; at most 5 times within a day."""
-    job: Annotated[str, Field(max_length=63)]
-    """Name of the Job of the newest try."""
-    job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
-    """Its UID, once it was created."""
     memory: Annotated[str, Field(max_length=64)] | None = None
     """What its pod asks for, as in `2Gi`; after OOMKilled, another amount makes the next try."""
     state: TaskState = TaskState.INTENDED
     """How far it is."""
-    rereads: int = Field(default=0, ge=0)
-    """How often its report was looked for in the store, its pods being gone."""
-    started_at: Moment | None = None
-    """When the newest try was written down."""
-    ended_at: Moment | None = None
-    """When its end was recorded."""
     artifact: ArtifactRef | None = None
     """What it made."""
     metrics: Metrics | None = None
     """What it measured."""
     counts: PairedCounts | None = None
     """What a comparison counted."""
-    image_id: ImageId | None = Field(default=None, alias="imageID")
-    """The image that its pod ran, as the kubelet tells it: what the tag stood for. Absent where no pod was seen."""
-    failure: Failure | None = None
-    """Why it failed."""

@@ -201,10 +201,10 @@ class FetchTask(DecidingTask):
     artifact: ArtifactRef
 
 
-class RereadTask(Model):
+class RecoverTask(Model):
     """Find the reports of a Job whose pods are gone: reads `reports/` of a folder of the store."""
 
-    task: Literal["reread"] = "reread"
+    task: Literal["recover"] = "recover"
     uri: str
     """The folder that was the lost Job's OUT_DIR."""
     job_uid: str
@@ -225,7 +225,7 @@ Task = Annotated[
     | CompareTask
     | PackageTask
     | FetchTask
-    | RereadTask
+    | RecoverTask
     | CheckTask,
     Field(discriminator="task"),
 ]

@@ -12,7 +12,7 @@ from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, 
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
-from slipway.api.status import Conditions, Failure, ImageId, ShortText, TaskRecord
+from slipway.api.status import Conditions, JobRecord, ShortText, TaskRecord
 
 
 class NeverRestart(Model):
@@ -125,23 +125,17 @@ class AttemptOutcome(StrEnum):
     """An artifact that it was given is not in the store."""
 
 
-class Attempt(Model):
+class Attempt(JobRecord):
     """One run of torchrun over all pods, as an Indexed Job."""
 
     number: int = Field(ge=1)
     """1 for the first."""
-    job: Annotated[str, Field(max_length=63)]
-    """Name of the Job."""
-    job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
-    """UID of the Job, once it was created."""
     pool: Annotated[str, Field(max_length=253)] | None = None
     """The GPUPool it runs on."""
     nodes: int = Field(ge=1)
     """Pods."""
     processes_per_node: int = Field(ge=1)
     """Workers a pod; world size is nodes times this."""
-    rereads: int = Field(default=0, ge=0)
-    """How often its report was looked for in the store, its pods being gone."""
     started_at: Moment
     """When it was decided."""
     running_at: Moment | None = None
@@ -150,14 +144,8 @@ class Attempt(Model):
     """Why its pods do not all run, as it was last told; absent once they do."""
     pending_observed_at: Moment | None = None
     """When pendingReason was written; it is updated after 1 minute at the earliest, later on after up to 10."""
-    ended_at: Moment | None = None
-    """When its end was recorded."""
     outcome: AttemptOutcome | None = None
     """How it ended; absent while it is open."""
-    image_id: ImageId | None = Field(default=None, alias="imageID")
-    """The image that its first pod ran, as the kubelet tells it: what the tag stood for. Absent until its pods run."""
-    failure: Failure | None = None
-    """Why, by the first failing rank; while the attempt is open, what is known so far of its end."""
 
 
 class TrainingJobStatus(Model):

@@ -16,11 +16,11 @@ from slipway.api.podtemplate import Resources
 from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
 from slipway.doctor.installation import operator_settings
 from slipway.doctor.queries import ClusterQueries
-from slipway.plan.outcomes import conditions_of, is_over
+from slipway.plan.jobs.outcomes import conditions_of, is_over
+from slipway.plan.jobs.pending import trouble
 from slipway.plan.pods import container, pod_template
 from slipway.plan.seen import controller_uid
 from slipway.plan.storemount import StoreMount
-from slipway.plan.trouble import trouble
 
 EVERY_SECONDS = 1.0
 _LABELS = {"app.kubernetes.io/name": "slipway-doctor"}

@@ -21,7 +21,7 @@ from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
 from slipway.local.state import State
 from slipway.local.volumes import Sources
 from slipway.local.watches import TwinWatches
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.plan import Plan, Refusal, Settings
 from slipway.plan.seen import Seen, controller_uid
 from slipway.reconcile.cache import Cache

@@ -14,8 +14,8 @@ from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.api.tasks import INDEX_ENV
 from slipway.local.manifests import is_going, is_ready, phase, pod_of
-from slipway.plan.jobpods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
-from slipway.plan.outcomes import BY_POLICY, conditions_of
+from slipway.plan.jobs.outcomes import BY_POLICY, conditions_of
+from slipway.plan.jobs.pods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
 
 FAILURE_TARGET, SUCCESS_CRITERIA = "FailureTarget", "SuccessCriteriaMet"
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.api.artifacts import StoreUri, store_path
 from slipway.api.base import Digest, Model, Reference
-from slipway.api.tasks import RereadTask
+from slipway.api.tasks import RecoverTask
 
 MAX_INPUTS = 64
 """Artifacts that the parameters of one step may name; each is a mount of its pod."""
@@ -30,7 +30,7 @@ def inputs_of(task: Model, fields: frozenset[str] | None = None) -> tuple[str, .
     They are those of every typed reference in the task and of every `{uri, digest}` in its parameters. fields: names of
     the task's fields to look at; None for all.
     """
-    if isinstance(task, RereadTask):
+    if isinstance(task, RecoverTask):
         return (store_path(task.uri),)
     names = [name for name in type(task).model_fields if fields is None or name in fields]
     return outermost(folder_of(store_path(uri)) for name in names for uri in _uris(getattr(task, name)))

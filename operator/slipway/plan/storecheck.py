@@ -19,6 +19,7 @@ from slipway.api.tasks import CheckTask
 from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
 from slipway.plan.egress import OPEN_EGRESS, egress_rules
+from slipway.plan.jobs.pending import missing_secret
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
@@ -33,7 +34,6 @@ from slipway.plan.tasks import (
     why_waiting,
     will_retry,
 )
-from slipway.plan.trouble import missing_secret
 
 CHECK = "check-store"
 FOLDER = "check"

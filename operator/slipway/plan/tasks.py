@@ -7,34 +7,32 @@ as they are seen. A record that has ended never looks at its Job again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
-from slipway.api.artifacts import URI_PREFIX, ArtifactRef
+from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
-from slipway.api.errors import ContractError
-from slipway.api.kinds import JOB, Key, Object
+from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodSettings, Resources
-from slipway.api.reports import Report
-from slipway.api.status import Failure, TaskRecord, TaskState
+from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import CompressTask
 from slipway.plan.digests import digest_of, short
 from slipway.plan.egress import may_start
-from slipway.plan.inputs import is_inside
-from slipway.plan.jobpods import JobPods, image_id_of, own_job, pods_of
-from slipway.plan.lostnodes import lost_after, lost_pod
-from slipway.plan.outcomes import JobEnd, job_end, remaining, stuck_at, unheard_until
+from slipway.plan.jobs.lifecycle import JobPhase, observe_job, result_of
+from slipway.plan.jobs.outcomes import JobEnd, conditions_of, is_over
+from slipway.plan.jobs.pending import why_pending
+from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
+from slipway.plan.jobs.recovery import Output, recover, recovery_pending
+from slipway.plan.jobs.retry import OOM_KILLED, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
-from slipway.plan.plan import Plan, Settings, earliest
+from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
-from slipway.plan.rereads import Reread, end_of_report, follow_reread, told_of, why_rereading
-from slipway.plan.retry import OOM_KILLED, UNKNOWN, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
-from slipway.plan.trouble import never_runs, why_pending
 
 SMALL = Resources(cpu="500m", memory="1Gi")
 """Of tasks without a module in memory: they prepare, judge and pack."""
@@ -121,29 +119,26 @@ def follow_task(
         return intended(parent, work, 1, now), Plan()
     if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return _retried(parent, record, work, seen, now)
-    live = parent.own(seen, JOB, record.job, record.job_uid)
-    if record.job_uid is None:
-        if live is None:
-            made = Plan(create=(_job(parent, record, work, settings),))
-            may = work.held_out is not None or may_start(parent, work.store.spec, seen)
-            return record, made if may else Plan()
-        own_job(parent, live, _job(parent, record, work, settings), settings)
-        record = record.model_copy(update={"job_uid": live["metadata"]["uid"], "state": TaskState.RUNNING})
-    if live is None:
-        record, plan = _reread(parent, record, work, seen, settings, now)
-        return record, plan.plus(Plan(gone=(Key(JOB, parent.namespace, record.job),)))
-    if live["metadata"]["uid"] != record.job_uid:
-        return _reread(parent, record, work, seen, settings, now)
-    pods, refused = pods_of(seen, live, settings)
-    pods = remaining(live, pods, now)
-    end = job_end(live, pods)
-    if end is None:
-        return _going_on(record, work, live, pods, now)
-    if (heard_at := unheard_until(live, pods, now)) is not None:
-        return record, Plan(wake_at=heard_at)
-    if end.silent:
-        return _reread(parent, record, work, seen, settings, now, refused)
-    return _ended(record.model_copy(update={"image_id": image_id_of(pods)}), work, end, now), Plan()
+    observed = observe_job(parent, record, partial(_job, parent, record, work, settings), seen, settings, now)
+    if observed.phase is JobPhase.INTENDED:
+        made = Plan(create=(_job(parent, record, work, settings),))
+        may = work.held_out is not None or may_start(parent, work.store.spec, seen)
+        return record, made if may else Plan()
+    if observed.phase is JobPhase.UNREPORTED:
+        store = work.store.of_results(work.task)
+        observed = recover(parent, observed, Output(work.out, store, work.template), seen, settings, now)
+    record = observed.record.model_copy(update={"state": TaskState.RUNNING})
+    if observed.phase is not JobPhase.ENDED or observed.end is None:
+        return record, observed.plan
+    record = record.model_copy(update={"image_id": image_id_of(observed.pods.believed)})
+    return _ended(record, work, observed.end, now), observed.plan.plus(_without_end(observed.job))
+
+
+def _without_end(job: Object | None) -> Plan:
+    """Delete a Job whose pod is lost with its Node, or can never run: it would never be over."""
+    if job is None or is_over(job) or "FailureTarget" in conditions_of(job) or "deletionTimestamp" in job["metadata"]:
+        return Plan()
+    return Plan(delete=(deletion(job),))
 
 
 def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Settings) -> JobPods:
@@ -241,9 +236,8 @@ def why_waiting(
         return f"try {record.tries} ended: {said}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
-    if record.rereads:
-        asked = Reread(record.job, record.job_uid or "", "", record.rereads)
-        return why_rereading(parent, asked, record.started_at, seen, settings, now, secret)
+    if record.recoveries:
+        return recovery_pending(parent, record, seen, settings, now, secret)
     return why_pending(pods_of_record(parent, record, seen, settings), record.started_at, now, secret)
 
 
@@ -304,42 +298,9 @@ def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: da
     return again, Plan()
 
 
-def _going_on(
-    record: TaskRecord, work: Work, job: Object, pods: Sequence[Object], now: datetime
-) -> tuple[TaskRecord, Plan]:
-    """The Job is not over; where its pod is lost with its Node, or can never run, it never will be."""
-    failure = lost_pod(pods, now) or never_runs(pods)
-    if failure is None:
-        return record, Plan(wake_at=earliest((stuck_at(job), lost_after(pods, now))))
-    gone = () if "deletionTimestamp" in job["metadata"] else (deletion(job),)
-    return _ended(record, work, JobEnd(False, failure=failure), now), Plan(delete=gone)
-
-
-def _reread(
-    parent: Parent,
-    record: TaskRecord,
-    work: Work,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
-    refused: Sequence[str] = (),
-) -> tuple[TaskRecord, Plan]:
-    """The Job or its pods are gone before their report was read: it is read from the store.
-
-    refused: why pods that are there are not believed; told where the store has no report either.
-    """
-    asked = Reread(record.job, record.job_uid or "", work.out, record.rereads, work.template)
-    answer, plan = follow_reread(parent, asked, work.store.of_results(work.task), seen, settings, now)
-    if isinstance(answer, int):
-        return record.model_copy(update={"rereads": answer}), plan
-    end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _ended(record, work, told_of(end, refused), now), plan
-
-
 def _ended(record: TaskRecord, work: Work, end: JobEnd, now: datetime) -> TaskRecord:
-    report = end.report
-    stray = misplaced(report, work.out)
-    if end.succeeded and report is not None and report.outcome == "succeeded" and stray is None:
+    result = result_of(end, work.out)
+    if (report := result.report) is not None:
         return record.model_copy(
             update={
                 "state": TaskState.SUCCEEDED,
@@ -349,30 +310,17 @@ def _ended(record: TaskRecord, work: Work, end: JobEnd, now: datetime) -> TaskRe
                 "counts": None if work.by_others else report.counts,
             }
         )
-    failure = stray or end.failure or Failure(reason=UNKNOWN)
     ran = now - record.started_at if record.started_at else timedelta(0)
-    cause = POLICY.cause(failure)
+    cause = POLICY.cause(result.failure)
     tally = POLICY.counted(Tally(disruptions=record.disruptions), cause, ran)
     return record.model_copy(
         update={
             "state": TaskState.FAILED,
             "ended_at": now.replace(microsecond=0),
-            "failure": failure,
+            "failure": result.failure,
             "disruptions": tally.disruptions if POLICY.counter(cause) == "disruptions" else 0,
         }
     )
-
-
-def misplaced(report: Report | None, out: str) -> Failure | None:
-    """The failure of a pod that reports an artifact which does not lie in its own folder; None if it does.
-
-    The next step would mount what the report names.
-    """
-    artifact = report.artifact if report is not None else None
-    if artifact is None or is_inside(artifact.uri, f"{URI_PREFIX}{out}"):
-        return None
-    message = f"the pod reported an artifact at {artifact.uri}, outside of its own folder {URI_PREFIX}{out}"
-    return Failure(reason="Error", exception=ContractError.__name__, message=message)
 
 
 def _unmeasured(artifact: ArtifactRef | None) -> ArtifactRef | None:

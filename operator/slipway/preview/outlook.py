@@ -25,7 +25,7 @@ from slipway.api.kinds import (
 )
 from slipway.cluster.port import look_up
 from slipway.cluster.twin import Twin
-from slipway.plan.outcomes import conditions_of
+from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.plan import Settings
 from slipway.preview.changes import Change, Chronicle, manifest_of
 from slipway.preview.placeholders import Known, unknown, unknown_tasks

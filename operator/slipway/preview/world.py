@@ -18,8 +18,8 @@ from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.cluster.twin import Twin
 from slipway.plan.digests import digest_of
-from slipway.plan.jobpods import INDEX_LABEL, name_prefix
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
+from slipway.plan.jobs.pods import INDEX_LABEL, name_prefix
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid
 from slipway.plan.taskinput import task_text
@@ -92,7 +92,7 @@ def _report(job: Object, produces: Mapping[str, State], now: datetime) -> Report
         return Report(outcome="succeeded", at=now, counts=BETTER)
     if task.get("task") == "check":
         return Report(outcome="succeeded", at=now)
-    if task.get("task") == "reread":  # what was lost is done again
+    if task.get("task") == "recover":  # what was lost is done again
         return Report(outcome="none", at=now)
     state = produces.get(task.get("entryPoint", ""), State.ONNX) if task.get("task") == "compress" else None
     state = state or _MADE.get(task.get("task", "train"), MODEL)

@@ -10,7 +10,7 @@ from sys import intern
 from typing import Any
 
 from slipway.api.kinds import JOB, POD, PVC, Object, kind_of
-from slipway.plan.jobpods import TEMPLATE, WORKLOAD, template_of, workload_of
+from slipway.plan.jobs.pods import TEMPLATE, WORKLOAD, template_of, workload_of
 
 _DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName", "annotations", "finalizers"})
 """Anybody who may write an object may put 256 KiB of annotations into it, and nothing here reads one."""

@@ -30,7 +30,7 @@ TASKS = {
     "compare": "slipway.runtime.compare",
     "package": "slipway.runtime.package",
     "fetch": "slipway.runtime.fetch",
-    "reread": "slipway.runtime.reread",
+    "recover": "slipway.runtime.recover",
     "check": "slipway.runtime.check",
 }
 """The module of each task; it has `run(task, pod) -> Report`."""
@@ -44,7 +44,7 @@ def main(environment: Mapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     pod = Pod.from_environment(environment)
     report: Report
-    exit_code = 0  # also where the report tells of another Job's failure (reread): this task did its work
+    exit_code = 0  # also if the report tells of the failure of another Job (recover): this task did its work
     try:
         task = read_task(environment)
         report = finished(task, pod) or _perform(task, pod)

@@ -21,7 +21,7 @@ CONCURRENCY = 4
 MAX_PARTS = 10_000
 """Of one object (Amazon S3's limit)."""
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 60, 4
-REREADS = 2
+RECOVERIES = 2
 """s3fs repeats what botocore gave up: only it takes up a body whose connection was cut."""
 
 
@@ -158,5 +158,5 @@ class Bucket:
             use_listings_cache=False,
             skip_instance_cache=True,
         )
-        found.retries = REREADS
+        found.retries = RECOVERIES
         return found

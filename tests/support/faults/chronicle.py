@@ -66,7 +66,7 @@ class Chronicle:
                 said.append(f"{' '.join(entry[1:])} was carried out by {len(uids)} Jobs")
         entries = Counter(uid for uids in self._entries.values() for uid in uids)
         for uid, made in self.jobs.items():
-            if made.role == "reread":
+            if made.role == "recover":
                 continue
             if entries[uid] > 1 or (entries[uid] == 0 and not self._given_up(uid, made)):
                 said.append(f"Job {made.name} ({made.role}) stands in {entries[uid]} ledger entries")
@@ -134,4 +134,4 @@ def _intents(parent: Object) -> set[str]:
     status = parent.get("status", {})
     records = [*status.get("attempts", ()), *status.get("tasks", ())]
     names = {one["job"] for one in records if not one.get("jobUID") and not one.get("outcome")}
-    return names | {f"{one['job']}-q{one['rereads']}" for one in records if one.get("rereads")}
+    return names | {f"{one['job']}-q{one['recoveries']}" for one in records if one.get("recoveries")}

@@ -97,7 +97,7 @@ SCENARIOS = (
     training("restarts exhausted", deeds={"train": fails()}, restarts={"max": 1, "backoff": "1s"}),
     training("preempted", deeds={"train/1": preempted}),
     training("node lost", deeds={"train/1": lost_with_its_node}),
-    training("node lost when the work was done", deeds={"train/1": lost_with_its_node, "reread": finds_a_model}),
+    training("node lost when the work was done", deeds={"train/1": lost_with_its_node, "recover": finds_a_model}),
     training(
         "deleted while running",
         Step("it is deleted while its pods run", RUNS, deletes(TRAINING_JOB, DIGITS)),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, RECONCILED, Kind, Object, key_of
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import controller_uid

@@ -44,10 +44,10 @@ def test_only_the_newest_attempt_is_shown_unless_another_is_asked_for() -> None:
 
 
 def test_a_task_is_chosen_by_its_name_and_readers_of_lost_reports_only_then() -> None:
-    pods = [rank_pod(0), task_pod("evaluate-baseline"), task_pod("reread")]
+    pods = [rank_pod(0), task_pod("evaluate-baseline"), task_pod("recover")]
     assert prefixes(pods) == ["evaluate-baseline", "0"]
     assert prefixes(pods, task="evaluate-baseline") == ["evaluate-baseline"]
-    assert prefixes(pods, task="reread") == ["reread"]
+    assert prefixes(pods, task="recover") == ["recover"]
 
 
 def test_serving_pods_are_told_apart_by_the_end_of_their_names() -> None:

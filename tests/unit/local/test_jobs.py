@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from slipway.api.kinds import Object
 from slipway.local.jobs import bring_on
-from slipway.plan.jobpods import INDEX_ANNOTATION
-from slipway.plan.outcomes import conditions_of, job_end
+from slipway.plan.jobs.outcomes import conditions_of, job_end
+from slipway.plan.jobs.pods import INDEX_ANNOTATION
 from slipway.plan.parent import Parent
 from slipway.plan.pods import job as job_of
 

@@ -14,7 +14,7 @@ from slipway.api.tasks import (
     FetchTask,
     PackageTask,
     PrepareTask,
-    RereadTask,
+    RecoverTask,
     SealTask,
 )
 from slipway.plan.inputs import inputs_of
@@ -43,8 +43,8 @@ def compress(model: str, data: str | None = None, **params: object) -> CompressT
         (CompareTask(baseline=ref("a"), candidate=ref("b")), ["a", "b"]),
         (PackageTask(model=ref("m"), name="n", max_batch_size=1), ["m"]),
         (FetchTask(artifact=ref(f"{STEP}/artifact-uid")), [STEP]),
-        (RereadTask(uri="store:///training/uid/1", job_uid="u"), ["training/uid/1"]),
-        (RereadTask(uri=f"store:///{STEP}", job_uid="u"), [STEP]),
+        (RecoverTask(uri="store:///training/uid/1", job_uid="u"), ["training/uid/1"]),
+        (RecoverTask(uri=f"store:///{STEP}", job_uid="u"), [STEP]),
         (PrepareTask(dataset="digits", split="test"), []),
         (SealTask(), []),
     ],

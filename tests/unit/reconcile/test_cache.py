@@ -25,7 +25,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.plan.jobpods import workload_of
+from slipway.plan.jobs.pods import workload_of
 from slipway.plan.parent import REVISION_LABEL, Parent
 from slipway.plan.seen import Seen, carries
 from slipway.reconcile.cache import TOMBSTONES, Cache

@@ -166,7 +166,7 @@ async def test_a_task_whose_job_lost_its_label_is_not_done_twice() -> None:
     await world.operator.settle(up_to_seconds=HOUR)
     assert (await world.only(JOB))["metadata"]["uid"] == job["metadata"]["uid"]
     (task,) = (await world.status())["tasks"]
-    assert (task["state"], task.get("rereads", 0)) == ("Running", 0)
+    assert (task["state"], task.get("recoveries", 0)) == ("Running", 0)
 
 
 # --- a name that is taken --------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from slipway.api.errors import ClusterError, Invalid, NotFound
 from slipway.api.kinds import Object
 from slipway.cli.connections.logs import Line, Logs, Source
 from slipway.cluster.port import gather_calls
-from slipway.plan.jobpods import index_of
+from slipway.plan.jobs.pods import index_of
 from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
 
 EVERY_SECONDS = 1.0
 READ_AHEAD = 16
 """Lines of one container that are held while others are written."""
-REREAD = "reread"
+RECOVER = "recover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Selection:
 
     def takes(self, pod: Object, newest: int | None) -> bool:
         role, attempt = _label(pod, ROLE_LABEL), _attempt(pod)
-        if role == REREAD and self.task != REREAD:
+        if role == RECOVER and self.task != RECOVER:
             return False
         if self.task is not None and role != self.task:
             return False

@@ -16,7 +16,7 @@ from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
 from slipway.local.state import State
 from slipway.local.words import ending
-from slipway.plan.outcomes import conditions_of
+from slipway.plan.jobs.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 
 LOG_LINES, LOG_BYTES = 20, 1 << 14

@@ -10,9 +10,9 @@ from slipway.api.errors import ArtifactError, InputMissing
 from slipway.api.kinds import Object
 from slipway.api.reports import parse_report, shorten
 from slipway.plan.deployment.manifests import FETCH
-from slipway.plan.outcomes import conditions_of
-from slipway.plan.retry import INVALID_IMAGE_NAME
-from slipway.plan.trouble import missing_secret
+from slipway.plan.jobs.outcomes import conditions_of
+from slipway.plan.jobs.pending import missing_secret
+from slipway.plan.jobs.retry import INVALID_IMAGE_NAME
 
 _STARTING = frozenset({"ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
 """Reasons of a container that waits which say nothing: it starts, or its last end says why it waits."""

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.jobs.retry import cause_of
 from slipway.plan.parent import Parent
-from slipway.plan.retry import cause_of
 from slipway.plan.training.retry import OUTCOMES
 
 KEPT = 32

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
-from slipway.plan.outcomes import conditions_of, is_over
+from slipway.plan.jobs.outcomes import conditions_of, is_over
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Deletion
 from slipway.plan.seen import Seen

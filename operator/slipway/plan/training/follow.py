@@ -8,42 +8,26 @@ from datetime import datetime
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import JOB, Key, Object, kind_of
+from slipway.api.kinds import JOB, Object, kind_of
 from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
-from slipway.plan.jobpods import JobPods, image_id_of, index_of, own_job, pods_of
-from slipway.plan.lostnodes import lost_after, lost_pod
-from slipway.plan.outcomes import (
-    STUCK_AFTER,
-    JobEnd,
-    conditions_of,
-    disruption,
-    failed_end,
-    failure_of_report,
-    has_ended,
-    has_started,
-    is_consequence,
-    job_end,
-    remaining,
-    stuck_at,
-    success_report,
-    unheard_until,
-)
+from slipway.plan.jobs.lifecycle import JobPhase, Observed, observe_job, result_of
+from slipway.plan.jobs.outcomes import JobEnd, disruption, has_started
+from slipway.plan.jobs.pending import PATIENCE, is_running, refresh_at, trouble
+from slipway.plan.jobs.pods import JobPods, image_id_of
+from slipway.plan.jobs.recovery import LOST, Output, lost, recover
+from slipway.plan.jobs.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
 from slipway.plan.plan import Plan, earliest
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, known_store, placement_of
-from slipway.plan.rereads import LOST, Reread, end_of_report, follow_reread, told_of, why_rereading
-from slipway.plan.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
 from slipway.plan.storemount import StoreMount, secret_of
-from slipway.plan.tasks import misplaced
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.retry import deadline, pending_deadline
 from slipway.plan.training.round import Round
 from slipway.plan.training.works import data_refs
-from slipway.plan.trouble import PATIENCE, is_running, never_runs, refresh_at, trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +49,34 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
 
     What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
     """
-    job = round_.parent.own(round_.seen, JOB, attempt.job, attempt.job_uid)
-    found = _follow(round_, status, attempt, job)
-    if job is not None or attempt.job_uid is None:
-        return found
-    return replace(found, plan=found.plan.plus(Plan(gone=(Key(JOB, round_.parent.namespace, attempt.job),))))
-
-
-def _follow(round_: Round, status: TrainingJobStatus, attempt: Attempt, job: Object | None) -> Followed:
-    if attempt.job_uid is None:
-        if job is None:
-            return _carried_out(round_, status, attempt)
-        own_job(round_.parent, job, _job(round_, status, attempt), round_.settings)
-        attempt = attempt.model_copy(update={"job_uid": job["metadata"]["uid"]})
-    if job is not None and job["metadata"]["uid"] != attempt.job_uid:
-        job = None
-    pods, refused = pods_of(round_.seen, job, round_.settings) if job else JobPods((), ())
-    pods = remaining(job, pods, round_.now) if job else pods
-    end = _end(job, pods, round_.now) if job else None
-    if job is not None and end is None and (cut := _cut_short(pods, round_.now)) is not None:
-        return _closed(round_, attempt, cut, pods)
+    reports = round_.spec.image is None
+    observed = observe_job(
+        round_.parent,
+        attempt,
+        lambda: _job(round_, status, attempt),
+        round_.seen,
+        round_.settings,
+        round_.now,
+        reports=reports,
+    )
+    attempt, end = observed.record, observed.end
+    if observed.phase is JobPhase.INTENDED:
+        return _carried_out(round_, status, attempt)
+    if observed.phase is JobPhase.LAGGING:
+        return Followed(attempt, observed.plan)
+    if observed.phase is JobPhase.ENDED and end is not None:
+        return _closed(round_, observed, end)
     if end is not None:
-        if job is not None and (heard_at := unheard_until(job, pods, round_.now)) is not None:
-            return Followed(attempt, Plan(wake_at=heard_at))
-        if round_.spec.image is not None or _tells_all(end, attempt, pods):
-            return _closed(round_, attempt, end, pods)
         attempt = _remembering(attempt, end.failure)
+        observed = replace(observed, record=attempt)
     completed = end is not None and end.succeeded  # only its report is still to be read
     # A Job that lost its ownerReference cannot be ended by us: closed, it would train on unseen.
-    ours = job is None or round_.parent.conflict(round_.seen, JOB, attempt.job) is None
+    ours = observed.job is None or round_.parent.conflict(round_.seen, JOB, attempt.job) is None
     if ours and not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
-        return Followed(unwanted)
-    if job is None or end is not None:
-        return _reread(round_, attempt, JobPods(pods, refused))
-    return _watched(round_, attempt, job, JobPods(pods, refused))
+        return Followed(unwanted, observed.plan)
+    if observed.phase is JobPhase.UNREPORTED:
+        return _recovered(round_, observed, reports=reports)
+    return _watched(round_, observed)
 
 
 def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -132,18 +110,16 @@ def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:
     )
 
 
-def _watched(round_: Round, attempt: Attempt, job: Object, found_pods: JobPods) -> Followed:
+def _watched(round_: Round, observed: Observed[Attempt]) -> Followed:
     """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end."""
-    pods, refused = found_pods
+    attempt, pods, wake_at = observed.record, observed.pods.believed, observed.plan.wake_at
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
         now_runs = {"running_at": round_.now, "pending_reason": None, "pending_observed_at": None}
         attempt = attempt.model_copy(update={**now_runs, "image_id": image_id_of(pods)})
-    failing = conditions_of(job).get("FailureTarget")
-    wake_at = earliest((_stuck_at(failing) if failing else stuck_at(job), lost_after(pods, round_.now)))
     if attempt.running_at is None:
-        attempt, look_at = _pending(round_, attempt, JobPods(pods, refused))
+        attempt, look_at = _pending(round_, attempt, observed.pods)
         wake_at = earliest((wake_at, look_at))
     conflict = round_.parent.conflict(round_.seen, JOB, attempt.job)
     network: list[Object] = []
@@ -212,51 +188,6 @@ def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Att
     return None
 
 
-def _end(job: Object, pods: Sequence[Object], now: datetime) -> JobEnd | None:
-    end = job_end(job, pods)
-    failing = conditions_of(job).get("FailureTarget")
-    if end is None and failing is not None and now >= _stuck_at(failing):
-        return _stuck_end(failing, pods)
-    return end
-
-
-def _stuck_end(failing: Object, pods: Sequence[Object]) -> JobEnd:
-    """The end of a Job one pod of which never ends. Where the others only tell of its loss, that is the cause."""
-    end = failed_end(failing, pods)
-    stuck = next((pod for pod in pods if not has_ended(pod)), None)
-    if stuck is None or (end.failure is not None and end.failure.reason != UNKNOWN and not is_consequence(end.failure)):
-        return end
-    said = f"; the others: {end.failure.exception}" if end.failure and end.failure.exception else ""
-    message = f"pod {stuck['metadata']['name']} does not end, though its Job has failed{said}"
-    return JobEnd(False, failure=Failure(reason=NODE_LOST, index=index_of(stuck), message=message))
-
-
-def _cut_short(pods: Sequence[Object], now: datetime) -> JobEnd | None:
-    """The end of a Job that will not end by itself: of a lost Node, or of pods that can never run."""
-    failure = lost_pod(pods, now) or never_runs(pods)
-    if failure is None:
-        return None
-    if (report := success_report(pods)) is not None:  # index 0 reports when all others are done
-        return JobEnd(True, report=report)
-    return JobEnd(False, failure=failure)
-
-
-def _stuck_at(failing: Object) -> datetime:
-    """A failing Job waits for its last pod, and by then the others have told enough."""
-    return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
-
-
-def _tells_all(end: JobEnd, attempt: Attempt, pods: Sequence[Object]) -> bool:
-    """Whether what is left of the pods tells how the attempt ended, or the store must be asked.
-
-    When a pod fails the Job controller deletes those that still run: of two that fail together, the one that did so
-    first may be gone, and the other knows only that it lost its peer. An image of the user's leaves nothing to ask for.
-    """
-    if end.failure is not None and is_consequence(end.failure):
-        return len(pods) >= attempt.nodes
-    return not end.silent
-
-
 def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
     """The attempt with what is known of its end already, for it may be all that there will be."""
     if attempt.failure is not None or failure is None or failure.reason == UNKNOWN:
@@ -264,38 +195,29 @@ def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
     return attempt.model_copy(update={"failure": failure})
 
 
-def _reread(round_: Round, attempt: Attempt, found: JobPods) -> Followed:
+def _recovered(round_: Round, observed: Observed[Attempt], *, reports: bool) -> Followed:
     """The Job, or its pods, are gone before their report was read: the store may have it."""
-    if round_.spec.image is not None:
-        return _closed(round_, attempt, told_of(JobEnd(False, failure=LOST), found.refused), found.believed)
-    out = folder(round_.parent, attempt.number)
-    asked = Reread(attempt.job, attempt.job_uid or "", out, attempt.rereads, round_.spec.pod_template.settings)
-    mount = StoreMount(_store(round_))
-    answer, plan = follow_reread(round_.parent, asked, mount, round_.seen, round_.settings, round_.now)
-    if isinstance(answer, int):
-        why, look_at = why_rereading(
-            round_.parent, asked, attempt.started_at, round_.seen, round_.settings, round_.now, _secret(round_)
-        )
-        attempt = attempt.model_copy(update={"rereads": answer})
-        return Followed(attempt, plan.plus(Plan(wake_at=look_at)), trouble=why)
-    end = answer if isinstance(answer, JobEnd) else end_of_report(answer)
-    return _closed(round_, attempt, told_of(end, found.refused), found.believed)
+    if not reports:
+        return _closed(round_, observed, lost(observed.pods.refused))
+    out = folder(round_.parent, observed.record.number)
+    output = Output(out, StoreMount(_store(round_)), round_.spec.pod_template.settings, _secret(round_))
+    observed = recover(round_.parent, observed, output, round_.seen, round_.settings, round_.now)
+    if observed.phase is JobPhase.ENDED and observed.end is not None:
+        return _closed(round_, observed, observed.end)
+    return Followed(observed.record, observed.plan, trouble=observed.pending)
 
 
-def _closed(round_: Round, attempt: Attempt, end: JobEnd, pods: Sequence[Object]) -> Followed:
-    report = end.report
+def _closed(round_: Round, observed: Observed[Attempt], end: JobEnd) -> Followed:
+    attempt, pods = observed.record, observed.pods.believed
     attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
-    if round_.spec.image is not None and end.succeeded:
-        report = None  # it is sealed by a pod of ours, and until then nothing is known of it
-    if end.succeeded and (stray := misplaced(report, folder(round_.parent, attempt.number))) is not None:
-        return Followed(failed(attempt, stray, round_.now))
-    if end.succeeded and (report is None or report.outcome == "succeeded"):
-        return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), report=report)
-    if report is not None and report.outcome == "failed":
-        failure = failure_of_report(report, 0)
-    else:
-        failure = _worst(attempt.failure, end.failure)
-    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), round_.now))
+    # What an image of the user's leaves is sealed by a pod of ours, and until then nothing is known of it.
+    result = result_of(end, folder(round_.parent, attempt.number), reports=round_.spec.image is None)
+    if result.failure is None:
+        return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), observed.plan, report=result.report)
+    if end.succeeded:  # what it reports is the failure
+        return Followed(failed(attempt, result.failure, round_.now), observed.plan)
+    failure = _worst(attempt.failure, result.failure)
+    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), round_.now), observed.plan)
 
 
 _MET_NOBODY = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})

@@ -27,12 +27,12 @@ from slipway.api.kinds import ARTIFACT_STORE, Object
 from slipway.api.lenient import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict, with_verdicts
+from slipway.plan.jobs.retry import Cause, why_never
 from slipway.plan.parent import Parent
 from slipway.plan.parse import legible, parsed, whole_status
 from slipway.plan.plan import Happening, Plan, Refusal, Settings, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
 from slipway.plan.refused import CHILD_REFUSED, blocked, refused
-from slipway.plan.retry import Cause, why_never
 from slipway.plan.seen import Seen
 from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
@@ -143,8 +143,8 @@ def _decided(round_: Round, status: TrainingJobStatus, found: Followed) -> Decis
 
 def _state_of(status: TrainingJobStatus, found: Followed) -> states.State:
     attempt = found.attempt
-    if attempt.rereads:
-        return states.rereading(attempt, found.trouble)
+    if attempt.recoveries:
+        return states.recovering(attempt, found.trouble)
     if attempt.running_at is not None:
         return states.running(attempt)
     return states.starting(attempt, _restart_of(status), attempt.pending_reason)
@@ -387,6 +387,6 @@ def _deadlines_ahead(round_: Round, status: TrainingJobStatus) -> tuple[datetime
     attempt = newest(status)
     if status.finished_at is not None or (attempt and attempt.outcome is AttemptOutcome.SUCCEEDED):
         return ()
-    reread = attempt is not None and attempt.rereads > 0  # its pods are gone: they wait for nothing any more
-    limits = (deadline(round_.spec, status), None if reread else pending_deadline(round_.spec, status))
+    recovering = attempt is not None and attempt.recoveries > 0  # its pods are gone: they wait for nothing any more
+    limits = (deadline(round_.spec, status), None if recovering else pending_deadline(round_.spec, status))
     return tuple(limit for limit in limits if limit is not None and limit > round_.now)

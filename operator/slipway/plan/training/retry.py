@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from slipway.api.base import timedelta_of
 from slipway.api.trainingjob import Attempt, AttemptOutcome, Restarts, TrainingJobSpec, TrainingJobStatus
-from slipway.plan.retry import Cause, Limit, Never, RetryPolicy, Tally
+from slipway.plan.jobs.retry import Cause, Limit, Never, RetryPolicy, Tally
 
 LONGEST_BACKOFF = timedelta(hours=1)
 DISRUPTION_BACKOFF = timedelta(seconds=10)

@@ -54,7 +54,7 @@ def running(attempt: Attempt) -> State:
     return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
 
 
-def rereading(attempt: Attempt, trouble: str | None) -> State:
+def recovering(attempt: Attempt, trouble: str | None) -> State:
     """Its pods are gone; another one looks in the store for how it ended. trouble: why that one does not run."""
     said = f": {trouble}" if trouble else ""
     message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{said}"

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import JOB, Key, Object, key_of
-from slipway.plan.outcomes import is_over
+from slipway.plan.jobs.outcomes import is_over
 from support.builders import NAMESPACE, failed, model_deployment, pod, wire_time
 from support.deployments import DIGITS, raising, until, world_with
 from support.world import Behaviour, World, does_its_work, task_of

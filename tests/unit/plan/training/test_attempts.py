@@ -196,8 +196,8 @@ def test_a_job_that_cannot_end_because_a_node_is_lost_is_given_up_after_a_while(
 def test_the_report_of_a_job_that_vanished_is_read_from_the_store() -> None:
     world = TrainingWorld().plan().pods_run().vanishes()
     assert world.phase == "Running"
-    assert tasks_of(world) == ["reread"]
-    assert world.attempts[0]["rereads"] == 1
+    assert tasks_of(world) == ["recover"]
+    assert world.attempts[0]["recoveries"] == 1
     trained = artifact("trained", folder="training/uid-of-digits/1")
     world.task_ends(succeeded(trained))
     assert row(world) == ("Succeeded", {"Ready", "Complete"})
@@ -224,7 +224,7 @@ def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store_once_they_
     world = TrainingWorld().plan().pods_run()
     world.remove(key_of(pod(world.job())))
     world.job_says("Complete").passes(seconds=5)
-    assert tasks_of(world) == ["reread"]
+    assert tasks_of(world) == ["recover"]
 
 
 @pytest.mark.parametrize("spec", [{}, {"image": "mine:1", "entrypoint": {"module": {"name": "mine"}}}])
@@ -240,7 +240,7 @@ def test_nothing_is_waited_for_where_the_clocks_of_operator_and_api_server_do_no
     world.now += timedelta(hours=1)
     world.job_says("Complete")
     world.now -= timedelta(hours=1)
-    assert tasks_of(world.plan()) == ["reread"]
+    assert tasks_of(world.plan()) == ["recover"]
 
 
 def a_peer_is_lost(world: TrainingWorld) -> None:
@@ -253,7 +253,7 @@ def a_peer_is_lost(world: TrainingWorld) -> None:
 def test_where_only_a_consequence_is_left_of_the_pods_the_cause_is_read_from_the_store() -> None:
     world = TrainingWorld(nodes=2).plan().pods_run()
     a_peer_is_lost(world)
-    assert tasks_of(world) == ["reread"]
+    assert tasks_of(world) == ["recover"]
     world.task_ends(failed("no label 11", rank=1))
     assert (world.attempts[0]["failure"]["rank"], world.attempts[0]["failure"]["message"]) == (1, "no label 11")
 
@@ -358,12 +358,12 @@ def test_jobs_are_kept_for_their_logs_the_newest_and_the_newest_that_failed() ->
     assert world.training_jobs() == [second, third]
 
 
-def test_rereads_of_superseded_attempts_go_with_them() -> None:
+def test_recoveries_of_superseded_attempts_go_with_them() -> None:
     world = TrainingWorld(name="my-quick-job", restarts={"max": 9}).plan().pods_run().vanishes()
     world.task_ends({"outcome": "none", "at": wire_time(world.now)})
-    assert len(world.names(JOB, "reread")) == 1
+    assert len(world.names(JOB, "recover")) == 1
     world.passes(minutes=1).fails().passes(minutes=1)
-    assert world.names(JOB, "reread") == []
+    assert world.names(JOB, "recover") == []
     assert len(world.training_jobs()) == 2
 
 
@@ -406,7 +406,7 @@ def test_a_training_that_is_done_is_not_given_up_while_its_report_is_looked_for(
     world.edits(**edit)
     world.passes(minutes=5)
     assert world.attempts[-1].get("outcome") is None
-    assert any(name.endswith("-q1") for name in world.names(JOB, "reread"))
+    assert any(name.endswith("-q1") for name in world.names(JOB, "recover"))
 
 
 def test_an_attempt_records_the_image_that_its_tag_stood_for() -> None:

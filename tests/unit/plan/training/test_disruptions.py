@@ -343,5 +343,5 @@ def test_a_lost_pod_that_reads_a_report_again_is_replaced() -> None:
     reader["metadata"]["deletionTimestamp"] = wire_time(world.now)
     world.put(reader)
     world.passes(minutes=1)
-    assert world.attempts[0]["rereads"] == 2
-    assert world.names(JOB, "reread") == [f"{world.attempts[0]['job']}-q2"]
+    assert world.attempts[0]["recoveries"] == 2
+    assert world.names(JOB, "recover") == [f"{world.attempts[0]['job']}-q2"]

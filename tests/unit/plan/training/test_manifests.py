@@ -307,10 +307,10 @@ def test_what_reads_a_lost_report_runs_where_its_writer_ran(spec: dict[str, Any]
     world = TrainingWorld(podTemplate=template, **spec).plan()
     (lost,) = world.running_jobs()
     world.remove(key_of(lost))
-    (reread,) = world.plan().running_jobs()
-    assert reread["metadata"]["name"] == f"{lost['metadata']['name']}-q1"
-    assert {field: pod_spec(reread).get(field) for field in where} == where
-    assert "TOKEN" not in env_of(reread)
+    (recover,) = world.plan().running_jobs()
+    assert recover["metadata"]["name"] == f"{lost['metadata']['name']}-q1"
+    assert {field: pod_spec(recover).get(field) for field in where} == where
+    assert "TOKEN" not in env_of(recover)
 
 
 def test_shared_memory_is_as_large_as_the_pods() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.plan.trouble import PATIENCE, trouble
+from slipway.plan.jobs.pending import PATIENCE, trouble
 from support.builders import bucket_store, job, pod
 from support.training import TrainingWorld, row
 
@@ -117,13 +117,13 @@ def test_the_deadline_holds_for_pods_that_never_run() -> None:
 BUILT_IN = [{"name": "train", "dataset": "digits"}]
 
 
-@pytest.mark.parametrize("task", ["prepare", "seal", "reread"])
+@pytest.mark.parametrize("task", ["prepare", "seal", "recover"])
 def test_pods_that_do_not_run_are_told_of_with_their_reason_whatever_made_them(task: str) -> None:
     mine = {"image": "mine:1", "entrypoint": {"module": {"name": "mine"}}}
-    world = TrainingWorld(**{"prepare": {"data": BUILT_IN}, "seal": mine, "reread": {}}[task]).plan()
+    world = TrainingWorld(**{"prepare": {"data": BUILT_IN}, "seal": mine, "recover": {}}[task]).plan()
     if task == "seal":
         world.pods_run().succeeds()
-    if task == "reread":
+    if task == "recover":
         world.pods_run().vanishes()
     (job,) = world.running_jobs()
     no_room = unscheduled("0/1 nodes are available: 1 Insufficient cpu. preemption: ...")

@@ -6,9 +6,9 @@ import pytest
 
 from slipway.api.kinds import Object
 from slipway.api.status import Failure
-from slipway.plan.jobpods import INDEX_LABEL
-from slipway.plan.outcomes import first_failure, job_end
-from slipway.plan.retry import PREEMPTED, UNKNOWN
+from slipway.plan.jobs.outcomes import first_failure, job_end
+from slipway.plan.jobs.pods import INDEX_LABEL
+from slipway.plan.jobs.retry import PREEMPTED, UNKNOWN
 from support.builders import T0, artifact, failed, job, pod, succeeded, wire_time
 
 SECOND = timedelta(seconds=1)

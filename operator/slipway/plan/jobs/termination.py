@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from slipway.plan.retry import SCRIPT_NOT_FOUND
+from slipway.plan.jobs.retry import SCRIPT_NOT_FOUND
 
 _SUMMARY = re.compile(r"^Root Cause \(first observed failure\):$", re.MULTILINE)
 _RANK = re.compile(r"^\s*rank\s*:\s*([0-9]{1,9})\b", re.MULTILINE)
@@ -38,7 +38,7 @@ class LastWords:
     exit_code: int | None = None
 
 
-def read_last_words(text: str) -> LastWords:
+def parse_termination_message(text: str) -> LastWords:
     """Takes anything; what cannot be read is None. The message alone is the text itself where nothing else is known."""
     if (from_file := _error_file(text)) is not None:
         return from_file

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from slipway.api.kinds import Object
 from slipway.api.reports import shorten
 from slipway.api.status import Failure
-from slipway.plan.jobpods import JobPods, index_of
-from slipway.plan.outcomes import has_ended, main_state
-from slipway.plan.retry import INVALID_IMAGE_NAME
+from slipway.plan.jobs.outcomes import has_ended, main_state
+from slipway.plan.jobs.pods import JobPods, index_of
+from slipway.plan.jobs.retry import INVALID_IMAGE_NAME
 
 PATIENCE = timedelta(seconds=60)
 """Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""

@@ -11,7 +11,7 @@ import pytest
 
 from slipway.api.kinds import JOB, POD, Key, Object
 from slipway.api.tasks import task_digest
-from slipway.plan.jobpods import name_prefix, pods_of, workload_of
+from slipway.plan.jobs.pods import name_prefix, pods_of, workload_of
 from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
 from slipway.reconcile.cache import Cache

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from slipway.api.artifacts import store_path
 from slipway.api.reports import Report, parse_report
-from slipway.api.tasks import RereadTask
+from slipway.api.tasks import RecoverTask
 from slipway.runtime.failures import is_consequence
 from slipway.runtime.pod import Pod
 
 
-def run(task: RereadTask, pod: Pod) -> Report:
+def run(task: RecoverTask, pod: Pod) -> Report:
     """The earliest failure among the Job's reports, else the success of index 0, else the answer `none`."""
     found = {} if "/" in task.job_uid else pod.store.reports(store_path(task.uri), task.job_uid)
     reports = {name: parse_report(data) for name, data in found.items()}  # a cut or foreign file counts as none

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.status import Failure
-from slipway.plan.retry import Cause, Limit, Never, RetryPolicy, Tally, cause_of, why_never
+from slipway.plan.jobs.retry import Cause, Limit, Never, RetryPolicy, Tally, cause_of, why_never
 from support.builders import T0
 
 MINUTE = timedelta(minutes=1)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from slipway.api.kinds import Object
 from slipway.api.status import Failure
-from slipway.plan.jobpods import index_of
-from slipway.plan.outcomes import conditions_of, has_ended, main_state
-from slipway.plan.retry import NODE_LOST
+from slipway.plan.jobs.outcomes import conditions_of, has_ended, main_state
+from slipway.plan.jobs.pods import index_of
+from slipway.plan.jobs.retry import NODE_LOST
 
 TERMINATION_SLACK = timedelta(seconds=20)
 """A kubelet that lives kills a pod at the end of its grace period and says so; by so much it may be late."""

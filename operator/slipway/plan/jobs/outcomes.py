@@ -11,10 +11,8 @@ from slipway.api.errors import InputMissing
 from slipway.api.kinds import Object
 from slipway.api.reports import PEER_LOST, Report, parse_report, shorten
 from slipway.api.status import Failure
-from slipway.plan.jobpods import index_of
-from slipway.plan.lastwords import read_last_words
-from slipway.plan.pods import CONTAINER
-from slipway.plan.retry import (
+from slipway.plan.jobs.pods import index_of
+from slipway.plan.jobs.retry import (
     EVICTED,
     INPUT_MISSING,
     LOST_PODS,
@@ -24,6 +22,8 @@ from slipway.plan.retry import (
     UNKNOWN,
     is_own_eviction,
 )
+from slipway.plan.jobs.termination import parse_termination_message
+from slipway.plan.pods import CONTAINER
 
 BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
@@ -260,7 +260,7 @@ def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:
     if ended.get("reason") in _NOT_STARTED:
         said = shorten(str(ended.get("message") or ""), 1024)
         return Failure(reason=START_ERROR, index=index, message=said or None, exit_code=code)
-    words = read_last_words(str(ended.get("message") or ""))
+    words = parse_termination_message(str(ended.get("message") or ""))
     reason = OOM_KILLED if ended.get("reason") == OOM_KILLED else "Signal" if code > 128 else "Error"
     return Failure(
         reason=reason,

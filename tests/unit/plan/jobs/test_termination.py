@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slipway.plan.lastwords import LastWords, read_last_words
+from slipway.plan.jobs.termination import LastWords, parse_termination_message
 
 LAUNCHER = """  File "/env/torch/distributed/launcher/api.py", line 386, in launch_agent
     raise ChildFailedError(
@@ -88,20 +88,20 @@ FILE = {"message": {"message": "ValueError: boom", "extraInfo": {"py_callstack":
     ],
 )
 def test_last_words_are_read_from(text: str, words: LastWords) -> None:
-    assert read_last_words(text) == words
+    assert parse_termination_message(text) == words
 
 
 def test_a_traceback_of_which_only_the_end_is_left_still_names_the_exception() -> None:
     cut = (LAUNCHER + RECORDED.replace("      deep()\n", "      deep()\n" * 2000) + END)[-400:]
     assert "rank" not in cut
-    assert read_last_words(cut) == LastWords("ValueError", "boom")
+    assert parse_termination_message(cut) == LastWords("ValueError", "boom")
 
 
 def test_a_message_of_several_lines_is_kept_whole() -> None:
     text = (
         LAUNCHER + RECORDED.replace("ValueError: boom", "mylib.errors.ShapeError: expected\n  (1, 2)\n  got (3,)") + END
     )
-    words = read_last_words(text)
+    words = parse_termination_message(text)
     assert (words.exception, words.message) == ("ShapeError", "expected\n(1, 2)\ngot (3,)")
 
 
@@ -112,14 +112,14 @@ def test_a_launcher_that_fails_itself_is_named_by_its_own_exception() -> None:
         "    sys.exit(main())\n"
         "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection has failed.\n"
     )
-    assert read_last_words(text) == LastWords("RendezvousConnectionError", "The connection has failed.")
+    assert parse_termination_message(text) == LastWords("RendezvousConnectionError", "The connection has failed.")
 
 
 def test_half_a_surrogate_pair_in_an_error_file_is_replaced():
-    assert read_last_words(r'{"message": {"message": "ValueError: \ud800 boom"}}').message == "? boom"
+    assert parse_termination_message(r'{"message": {"message": "ValueError: \ud800 boom"}}').message == "? boom"
 
 
 @pytest.mark.parametrize("digits", ["9" * 10, "9" * 23, "9" * 2000])
 def test_numbers_that_no_process_has_are_left_out(digits: str) -> None:
     told = f"  rank      : {digits} (local_rank: 0)\n  exitcode  : -{digits} ()\n"
-    assert read_last_words(f"Root Cause (first observed failure):\n[0]:\n{told}") == LastWords()
+    assert parse_termination_message(f"Root Cause (first observed failure):\n[0]:\n{told}") == LastWords()

@@ -1,0 +1,196 @@
+"""The state machine of a Job, from the record that it is wanted to how it ended.
+
+The record comes first: a crash between any two writes leaves a record without a Job, which is then made, or a Job whose
+UID is not recorded yet, which is then recognised by its name, its owner and what it runs.
+
+recorded                 seen                                            phase
+no UID                   no Job under the name                           INTENDED
+its UID                  the Job, not over                               RUNNING
+its UID                  it is over; a watch may lag behind              LAGGING
+its UID                  it is over or gone, its pods gone unread        UNREPORTED
+its UID                  it is over, or no pod of it can end any more    ENDED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from slipway.api.artifacts import URI_PREFIX
+from slipway.api.errors import ContractError
+from slipway.api.kinds import JOB, Key, Object
+from slipway.api.reports import Report
+from slipway.api.status import Failure, JobRecord
+from slipway.plan.inputs import is_inside
+from slipway.plan.jobs.lostnodes import lost_after, lost_pod
+from slipway.plan.jobs.outcomes import (
+    STUCK_AFTER,
+    JobEnd,
+    conditions_of,
+    failed_end,
+    failure_of_report,
+    has_ended,
+    is_consequence,
+    job_end,
+    remaining,
+    stuck_at,
+    success_report,
+    unheard_until,
+)
+from slipway.plan.jobs.pending import never_runs
+from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
+from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN
+from slipway.plan.parent import Parent
+from slipway.plan.plan import Plan, Settings, earliest
+from slipway.plan.seen import Seen
+
+Record = TypeVar("Record", bound=JobRecord)
+
+
+class JobPhase(Enum):
+    """How far a Job is; the table above says what each is derived from."""
+
+    INTENDED = auto()
+    RUNNING = auto()
+    LAGGING = auto()
+    UNREPORTED = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed(Generic[Record]):
+    """A Job as it is seen now.
+
+    record: with its UID, once there is one. pods: none if the Job is gone. end: set if it has ended; an UNREPORTED one
+    may tell as much already. plan: what to write, and when to look again. pending: why its report is not recovered.
+    """
+
+    phase: JobPhase
+    record: Record
+    job: Object | None = None
+    pods: JobPods = field(default_factory=lambda: JobPods((), ()))
+    end: JobEnd | None = None
+    plan: Plan = field(default_factory=Plan)
+    pending: str | None = None
+
+
+def observe_job(
+    parent: Parent,
+    record: Record,
+    render: Callable[[], Object],
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+    *,
+    reports: bool = True,
+) -> Observed[Record]:
+    """Derive the phase of a Job. Raises SpecError if another object has its name, and what `render` raises.
+
+    render: the Job as it is to be, asked for only until the UID is recorded. reports: False for an image of the user's,
+    whose pods leave no report.
+    """
+    live = parent.own(seen, JOB, record.job, record.job_uid)
+    if record.job_uid is None:
+        if live is None:
+            return Observed(JobPhase.INTENDED, record)
+        own_job(parent, live, render(), settings)
+        record = record.model_copy(update={"job_uid": live["metadata"]["uid"]})
+    if live is None:
+        return Observed(JobPhase.UNREPORTED, record, plan=Plan(gone=(Key(JOB, parent.namespace, record.job),)))
+    if live["metadata"]["uid"] != record.job_uid:
+        return Observed(JobPhase.UNREPORTED, record)
+    believed, refused = pods_of(seen, live, settings)
+    pods = JobPods(remaining(live, believed, now), refused)
+    end = _end(live, pods.believed, now)
+    if end is None:
+        cut_short = _cut_short(pods.believed, now)
+        if cut_short is not None:
+            return Observed(JobPhase.ENDED, record, live, pods, cut_short)
+        return Observed(JobPhase.RUNNING, record, live, pods, plan=Plan(wake_at=_next_look(live, pods.believed, now)))
+    if (observed_at := unheard_until(live, pods.believed, now)) is not None:
+        return Observed(JobPhase.LAGGING, record, live, pods, end, Plan(wake_at=observed_at))
+    phase = JobPhase.UNREPORTED if reports and not _tells_all(end, live, pods.believed) else JobPhase.ENDED
+    return Observed(phase, record, live, pods, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a Job came to. report: what a success left, None without one; failure: set if it is no success."""
+
+    report: Report | None = None
+    failure: Failure | None = None
+
+
+def result_of(end: JobEnd, folder: str, *, reports: bool = True) -> Result:
+    """The result of a Job that has ended. An artifact outside its folder is a failure: the next pod would mount it."""
+    report = end.report if reports else None
+    if end.succeeded and (stray := _misplaced(report, folder)) is not None:
+        return Result(failure=stray)
+    if end.succeeded and not reports:
+        return Result()
+    if end.succeeded and report is not None and report.outcome == "succeeded":
+        return Result(report)
+    if report is not None and report.outcome == "failed":
+        return Result(failure=failure_of_report(report, 0))
+    return Result(failure=end.failure or Failure(reason=UNKNOWN))
+
+
+def _misplaced(report: Report | None, folder: str) -> Failure | None:
+    artifact = report.artifact if report is not None else None
+    if artifact is None or is_inside(artifact.uri, f"{URI_PREFIX}{folder}"):
+        return None
+    message = f"the pod reported an artifact at {artifact.uri}, outside of its own folder {URI_PREFIX}{folder}"
+    return Failure(reason="Error", exception=ContractError.__name__, message=message)
+
+
+def _end(job: Object, pods: Sequence[Object], now: datetime) -> JobEnd | None:
+    end = job_end(job, pods)
+    failing = conditions_of(job).get("FailureTarget")
+    if end is None and failing is not None and now >= _stuck_at(failing):
+        return _stuck_end(failing, pods)
+    return end
+
+
+def _stuck_end(failing: Object, pods: Sequence[Object]) -> JobEnd:
+    """The end of a Job one pod of which never ends. If the others only tell of its loss, that is the cause."""
+    end = failed_end(failing, pods)
+    stuck = next((pod for pod in pods if not has_ended(pod)), None)
+    if stuck is None or (end.failure is not None and end.failure.reason != UNKNOWN and not is_consequence(end.failure)):
+        return end
+    said = f"; the others: {end.failure.exception}" if end.failure and end.failure.exception else ""
+    message = f"pod {stuck['metadata']['name']} does not end, though its Job has failed{said}"
+    return JobEnd(False, failure=Failure(reason=NODE_LOST, index=index_of(stuck), message=message))
+
+
+def _cut_short(pods: Sequence[Object], now: datetime) -> JobEnd | None:
+    """The end of a Job that will not end by itself: of a lost Node, or of pods that can never run."""
+    failure = lost_pod(pods, now) or never_runs(pods)
+    if failure is None:
+        return None
+    if (report := success_report(pods)) is not None:  # index 0 reports when all others are done
+        return JobEnd(True, report=report)
+    return JobEnd(False, failure=failure)
+
+
+def _next_look(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
+    failing = conditions_of(job).get("FailureTarget")
+    return earliest((_stuck_at(failing) if failing else stuck_at(job), lost_after(pods, now)))
+
+
+def _stuck_at(failing: Object) -> datetime:
+    """A failing Job waits for its last pod, and by then the others have told enough."""
+    return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
+
+
+def _tells_all(end: JobEnd, job: Object, pods: Sequence[Object]) -> bool:
+    """Whether what is left of the pods tells how the Job ended, or the store must be asked.
+
+    When a pod fails the Job controller deletes those that still run: of two that fail together, the one that did so
+    first may be gone, and the other knows only that it lost its peer.
+    """
+    if end.failure is not None and is_consequence(end.failure):
+        return len(pods) >= int(job["spec"].get("completions", 1))
+    return not end.silent

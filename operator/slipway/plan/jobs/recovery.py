@@ -1,0 +1,134 @@
+"""Recovery of a report whose pods are gone: a small Job reads it from the store, three times at most.
+
+A Job deleted by a user, a node lost with its pods, a garbage collector that was early: the work may be done and its
+report whole in the store although no pod can tell. Only without a whole report is the work lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from slipway.api.artifacts import URI_PREFIX
+from slipway.api.kinds import JOB, Object
+from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.reports import Report
+from slipway.api.status import Failure, JobRecord
+from slipway.api.tasks import RecoverTask
+from slipway.plan.jobs.lifecycle import JobPhase, Observed, Record, observe_job
+from slipway.plan.jobs.outcomes import JobEnd, failure_of_report, is_over
+from slipway.plan.jobs.pending import why_pending
+from slipway.plan.jobs.pods import pods_of
+from slipway.plan.parent import ROLE_LABEL, Parent, deletion
+from slipway.plan.plan import Plan, Settings
+from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
+from slipway.plan.seen import Seen
+from slipway.plan.storemount import StoreMount, egress_labels
+from slipway.plan.taskinput import TaskInput
+
+MAX_RECOVERIES = 3
+LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the pods of a Job leave their report, and how the pod that recovers it runs.
+
+    folder: of the store. template: where that pod may run and what pulls its image, as for the pods that wrote the
+    report. secret: name of the store's Secret, if it has one.
+    """
+
+    folder: str
+    store: StoreMount
+    template: PodSettings | None = None
+    secret: str | None = None
+
+
+def recover(
+    parent: Parent, observed: Observed[Record], output: Output, seen: Seen, settings: Settings, now: datetime
+) -> Observed[Record]:
+    """Have the report of an UNREPORTED Job read from the store: ENDED once it is read, or is known to be lost.
+
+    Each try is recorded before its Job is made.
+    """
+    record = observed.record
+    if record.recoveries == 0:
+        return _next_try(observed)
+    name = recovery_name(record)
+    wanted = _render(parent, name, record, output, settings)
+    reader = observe_job(parent, JobRecord(job=name), lambda: wanted, seen, settings, now, reports=False)
+    observed = replace(observed, plan=observed.plan.plus(reader.plan))
+    if reader.phase is JobPhase.INTENDED:
+        return replace(observed, plan=observed.plan.plus(Plan(create=(wanted,))))
+    if reader.end is None or reader.phase is not JobPhase.ENDED:
+        why, look_at = recovery_pending(parent, record, seen, settings, now, output.secret)
+        return replace(observed, plan=observed.plan.plus(Plan(wake_at=look_at)), pending=why)
+    if (report := reader.end.report) is not None:
+        found = JobEnd(False, failure=LOST) if report.outcome == "none" else _end_of(report)
+        return _over(observed, found, reader)
+    if reader.job is not None and not is_over(reader.job) and "deletionTimestamp" not in reader.job["metadata"]:
+        observed = replace(observed, plan=observed.plan.plus(Plan(delete=(deletion(reader.job),))))
+    if record.recoveries < MAX_RECOVERIES:
+        return _next_try(observed)
+    return _over(observed, JobEnd(False, failure=LOST), reader)
+
+
+def recovery_name(record: JobRecord) -> str:
+    """Name of the Job that recovers the report in the try that is recorded."""
+    return f"{record.job}-q{record.recoveries}"
+
+
+def recovery_pending(
+    parent: Parent, record: JobRecord, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
+) -> tuple[str | None, datetime | None]:
+    """Why the pod that recovers a report does not run, or when to look for that. secret: that of the store."""
+    live = seen.get(JOB, parent.namespace, recovery_name(record))
+    if live is None:
+        return None, None
+    created = live["metadata"].get("creationTimestamp")
+    since = datetime.fromisoformat(created) if created else record.started_at or now
+    return why_pending(pods_of(seen, live, settings), since, now, secret)
+
+
+def lost(refused: Sequence[str]) -> JobEnd:
+    """The end of a Job without a report. refused: why pods that are there are not believed."""
+    if not refused:
+        return JobEnd(False, failure=LOST)
+    return JobEnd(False, failure=Failure(reason="PodMismatch", message=f"no report is believed: {refused[0]}"[:1024]))
+
+
+def _next_try(observed: Observed[Record]) -> Observed[Record]:
+    record = observed.record
+    return replace(observed, record=record.model_copy(update={"recoveries": record.recoveries + 1}))
+
+
+def _over(observed: Observed[Record], end: JobEnd, reader: Observed[JobRecord]) -> Observed[Record]:
+    if end.failure == LOST:
+        end = lost((*observed.pods.refused, *reader.pods.refused))
+    return replace(observed, phase=JobPhase.ENDED, end=end)
+
+
+def _end_of(report: Report) -> JobEnd:
+    """What a report from the store says of the Job that wrote it."""
+    if report.outcome == "succeeded":
+        return JobEnd(True, report=report)
+    return JobEnd(False, failure=failure_of_report(report, None))
+
+
+def _render(parent: Parent, name: str, record: JobRecord, output: Output, settings: Settings) -> Object:
+    task = RecoverTask(uri=f"{URI_PREFIX}{output.folder}", job_uid=record.job_uid or "")
+    reader, given = output.store.for_task(task), TaskInput.of(task)
+    main = container(
+        settings.runtime_image,
+        RUNTIME_COMMAND,
+        pull_policy=settings.image_pull_policy,
+        env=task_env(given, reader),
+        mounts=[*reader.mounts, *given.mounts],
+        resources=Resources(cpu="100m", memory="256Mi"),
+    )
+    labels = {**parent.labels, ROLE_LABEL: "recover", **egress_labels(reader)}
+    template = pod_template(
+        [main], labels=labels, store=reader, task=given, template=output.template, restartPolicy="Never"
+    )
+    return job(parent, name, template, role="recover", indexed=False)  # an index would make its name too long
