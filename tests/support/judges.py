@@ -59,7 +59,9 @@ def model_says(kind: str, spec: Any) -> Model | list[str]:
 
 
 def named(loc: tuple[int | str, ...], message: str) -> str:
-    """A rule's message starts with the field that it blames."""
+    """A rule's message starts with the field that it blames. Of a union, the type is no part of the path."""
+    while loc and loc[-1] in ("int", "str"):
+        loc = loc[:-1]
     field = message.removeprefix("Value error, ").partition(": ")
     blamed = (*loc, *field[0].split(".")) if field[1] and " " not in field[0] else loc
     return text(blamed)
