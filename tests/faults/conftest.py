@@ -1,12 +1,11 @@
-"""Fixtures of the fault scenarios. FAULT_SEED: where chance begins; the same seed makes the same faults."""
+"""Fixtures of the fault scenarios."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
 from support.faults.trial import Trials
+from support.seed import SEED
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +15,4 @@ def trials() -> Trials:
 
 @pytest.fixture(scope="session")
 def seed() -> int:
-    return int(os.environ.get("FAULT_SEED", "0"))
+    return SEED

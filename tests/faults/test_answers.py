@@ -54,7 +54,7 @@ async def test_one_call_that_goes_wrong_changes_nothing_in_the_end(
 ) -> None:
     calm, kinds = await trials.calm(scenario), list(WRONGS)
     found = []
-    for number, moment in enumerate(calm.before, start=1):
+    for number, moment in await trials.sampled(scenario, list(enumerate(calm.before, start=1))):
         kind = kinds[(number + seed) % len(kinds)]
         found += await ends(trials, scenario, at_write(number, WRONGS[kind]), f"{kind} at {moment.what} (seed {seed})")
     assert found == []
@@ -67,7 +67,7 @@ async def test_when_every_other_call_of_a_verb_goes_wrong_the_end_is_the_same(
 ) -> None:
     verbs = {write.verb for write in (await trials.calm(scenario)).outcome.writes}
     found = []
-    for verb in [verb for verb in VERBS if verb in verbs]:
+    for verb in await trials.sampled(scenario, [verb for verb in VERBS if verb in verbs]):
         found += await ends(trials, scenario, every_other(verb, WRONGS[kind]), f"{kind} at every other {verb}")
     assert found == []
 
@@ -77,7 +77,7 @@ async def test_when_calls_go_wrong_at_random_and_so_do_reads_the_end_is_the_same
     trials: Trials, scenario: Scenario, seed: int
 ) -> None:
     found = []
-    for one in range(seed, seed + 3):
+    for one in await trials.sampled(scenario, range(seed, seed + 3)):
         random = Random(one)
         writes, reads = at_random(random, 0.3), at_random(random, 0.5)
         found += await ends(trials, scenario, writes, f"seed {one}", reads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +10,9 @@ from structlog.testing import capture_logs
 from support.histories import History
 from support.hostile import HostileWorld
 from support.laws import LawBroken
+from support.seed import SAMPLE_EVERY, SEED
 
-SEED = int(os.environ.get("FAULT_SEED", "0"))
-HISTORIES = int(os.environ.get("FAULT_HISTORIES", "100"))
+HISTORIES = 400 // SAMPLE_EVERY
 AT_ONCE = 10
 """Histories of one test."""
 

@@ -35,7 +35,8 @@ async def test_the_end_is_the_same_when_the_operator_hears(
 ) -> None:
     calm = seen_late((await trials.calm(scenario)).outcome)
     found = []
-    for one in range(seed, seed + (3 if how in ("unevenly", "again and again") else 1)):
+    seeds = range(seed, seed + (3 if how in ("unevenly", "again and again") else 1))
+    for one in await trials.sampled(scenario, seeds):
         disturbed = seen_late(await trials.run(scenario, life=HEARING[how](Random(one))))
         found += [f"seed {one}: {fault}" for fault in faults_of(disturbed, calm)]
     assert found == []
@@ -48,7 +49,8 @@ async def test_the_end_is_the_same_when_a_new_operator_begins_with_a_view_of_the
     """As when a standby takes over whose watches lag, all by the same or each by its own (stale state, in Sieve)."""
     calm, random = await trials.calm(scenario), Random(seed)
     found = []
-    for past, moment in zip(calm.before, calm.after[4:], strict=False):
+    pairs = list(zip(calm.before, calm.after[4:], strict=False))
+    for past, moment in await trials.sampled(scenario, pairs):
         kinds = {kind: random.choice((past.stage.twin, moment.stage.twin)) for kind in WATCHED}
         for how, lists in (("all", lambda _, p=past: p.stage.twin), ("some", kinds.__getitem__)):
             disturbed = seen_late(await trials.outcome(scenario, TwinStage(moment.stage, lists=lists)))

@@ -60,7 +60,7 @@ async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:
 
 
 @pytest.mark.timeout(1800)
-@tried(300)
+@tried(100)
 @given(CHANGES)
 async def test_a_changed_spec_ends_as_a_fresh_one_and_comes_back_to_what_it_was(change: Change) -> None:
     alone = [await at_rest(DEPLOYED, spec) for spec in (change.first, change.second)]

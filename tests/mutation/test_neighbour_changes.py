@@ -79,21 +79,21 @@ async def stays(kind: Kind, name: str, change: Change) -> None:
 
 
 @pytest.mark.timeout(1800)
-@tried(25)
+@tried(10)
 @given(changes("GPUPool"))
 async def test_what_a_pool_changes_is_for_what_comes_later(change: Change) -> None:
     await stays(GPU_POOL, "h100", change)
 
 
 @pytest.mark.timeout(1800)
-@tried(25)
+@tried(10)
 @given(changes("CompressionPlugin"))
 async def test_what_a_plugin_changes_is_for_what_comes_later(change: Change) -> None:
     await stays(COMPRESSION_PLUGIN, "prune-structured", change)
 
 
 @pytest.mark.timeout(1800)
-@tried(25)
+@tried(10)
 @given(changes("ArtifactStore"))
 async def test_what_a_store_changes_of_its_networks_is_for_what_comes_later(change: Change) -> None:
     """It says where pods may connect to, and is no part of any result."""

@@ -71,7 +71,7 @@ def small(spec: Json) -> Json:
 
 
 @pytest.mark.timeout(1800)
-@tried(150)
+@tried(50)
 @given(mutant=mutants())
 async def test_an_odd_spec_harms_nobody(told: list[dict[str, Any]], mutant: Mutant) -> None:
     judged = model_says(mutant.kind, mutant.spec)
@@ -82,7 +82,7 @@ async def test_an_odd_spec_harms_nobody(told: list[dict[str, Any]], mutant: Muta
 
 
 @pytest.mark.timeout(1800)
-@tried(60)
+@tried(20)
 @given(mutant=mutants())
 async def test_a_spec_that_the_models_refuse_harms_nobody_either(told: list[dict[str, Any]], mutant: Mutant) -> None:
     """An older CRD may have let it in, or one that somebody edited."""

@@ -35,7 +35,7 @@ def shown(status: Object, *, exactly: bool) -> object:
 
 
 @pytest.mark.timeout(1800)
-@tried(150)
+@tried(50)
 @given(CHANGES, st.sampled_from(sorted(FIRST_ATTEMPTS)))
 async def test_a_changed_job_ends_as_one_that_had_the_spec_from_the_start(change: Change, first_attempt: str) -> None:
     deeds = FIRST_ATTEMPTS[first_attempt]

@@ -11,10 +11,10 @@ import pytest
 
 from support.apiserver import ApiServer
 from support.operator_process import running_operator
+from support.seed import SEED
 from support.stream import streams_to
 from support.training_cluster import wait_for
 
-SEED = int(os.environ.get("SEED", "1"))
 MINUTES = float(os.environ.get("MINUTES", "1"))
 LONGEST_LIFE_SECONDS = 12
 """A life begins with some seconds of start, so that some end before the first write and some after many."""

@@ -1,4 +1,4 @@
-"""How many examples a mutation test tries, from which seed: fixed unless the environment says otherwise."""
+"""The number of examples that a test of spec transitions draws, and their seed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 
-SEED = int(os.environ.get("MUTATION_SEED", "0"))
+from support.seed import SEED
+
 SCALE = int(os.environ.get("MUTATION_EXAMPLES", "1"))
 """Times the usual number of examples."""
 
 
 def tried(examples: int) -> Callable[[Any], Any]:
-    """Decorates a hypothesis test: so many examples times MUTATION_EXAMPLES, drawn from MUTATION_SEED (default 0).
+    """Decorate a hypothesis test: draw this number of examples, times MUTATION_EXAMPLES, from the seed of the run.
 
-    The same seed draws the same examples; a failure is shrunk and shows them.
+    The same seed draws the same examples; hypothesis shrinks a failure and shows it.
     """
     chosen = settings(
         max_examples=examples * SCALE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from structlog.testing import capture_logs
 
@@ -15,7 +15,13 @@ from support.calls import Interference
 from support.faults.end_state import difference, end_state, told
 from support.faults.loop_stage import LoopStage
 from support.faults.scenario import Scenario, play
+from support.faults.scenarios import SCENARIOS
 from support.faults.twin_stage import TwinStage
+from support.seed import sample
+
+T = TypeVar("T")
+SHORTEST = 5
+"""Scenarios that meet every fault at every write, whatever the sample."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,12 @@ class Trials:
             assert outcome.broken == []
             self._calm[scenario.name] = Calm(outcome, before, after)
         return self._calm[scenario.name]
+
+    async def sampled(self, scenario: Scenario, faults: Sequence[T]) -> Sequence[T]:
+        """All faults for one of the SHORTEST scenarios, and for another a sample by the seed of the run."""
+        writes = {one.name: len((await self.calm(one)).outcome.writes) for one in SCENARIOS}
+        shortest = sorted(writes, key=writes.__getitem__)[:SHORTEST]
+        return faults if scenario.name in shortest else sample(faults)
 
     async def crashed(self, scenario: Scenario, moment: Moment, *, down: bool = False) -> Outcome:
         """The operator dies at that moment, and another one comes. down: only when nothing moves without one."""
