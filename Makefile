@@ -5,9 +5,11 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12) 3.11)
 BIN := .venv/bin
 UV := build/uv/bin/uv
 export UV_LINK_MODE ?= hardlink
+# A file stays on one worker, which has an API server of its own and builds what the file's tests share once.
+WORKERS := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help setup check lint types contracts unit generate generate-check docs lock images prepare binaries \
-        operator-image test faults integration together e2e e2e-images soak demo demo-cluster bench cluster-up \
+        operator-image test faults integration together e2e e2e-all e2e-images soak demo demo-cluster bench cluster-up \
         cluster-down clean
 
 help: ## List the commands
@@ -39,8 +41,8 @@ types: setup ## mypy
 contracts: setup ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: setup ## Unit and property tests, and the contract suite on the twin
-	$(BIN)/python -m pytest tests/unit tests/property
+unit: setup ## Unit and property tests
+	$(BIN)/python -m pytest $(WORKERS) tests/unit tests/property
 
 generate: setup ## Write crds/, the chart's copies and the reference tables from the code
 	$(BIN)/python dev/generate.py
@@ -76,11 +78,14 @@ integration: setup ## Contract and integration tests: real kube-apiserver, torch
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
 	$(BIN)/python -m pytest tests/contract tests/integration
 
-faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clock steps; changes of specs at random
+faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clock steps; spec transitions (SEED=...)
 	dev/cluster/build
 	$(BIN)/python -m pytest tests/faults tests/mutation
 
-e2e: setup ## End-to-end tests on a real cluster: the chart, the operator's image, pods, torchrun, Triton
+e2e: setup ## End-to-end tests of every change on a real cluster: the chart, the operator's image, the example, isolation
+	BUILT_IMAGES=operator dev/with-cluster $(BIN)/python -m pytest -m 'not gpu and not images and not release' tests/e2e
+
+e2e-all: setup ## All end-to-end tests but those of e2e-images: before a release, and part of make soak
 	BUILT_IMAGES=operator dev/with-cluster $(BIN)/python -m pytest tests/e2e
 
 # torch and its CUDA libraries are 6 GB, several times on the disk: not part of make test.
@@ -92,19 +97,19 @@ e2e-images: setup ## The example, and a plugin in its own image, on a real clust
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
 MINUTES ?= 10
 
-soak: setup ## Longer than make test: every write on a real server, new seeds, SIGKILL at random (MINUTES=10 SEED=...)
+soak: setup ## What make test samples, whole: every write, spec transitions, all of e2e, SIGKILL (MINUTES=10 SEED=...)
 	dev/cluster/build
 	@echo "repeat it by: make soak SEED=$(SEED) MINUTES=$(MINUTES)"
-	SEED=$(SEED) MINUTES=$(MINUTES) FAULT_EVERY=1 FAULT_SEED=$(SEED) TAKEOVER_JOBS=5000 MUTATION_SEED=$(SEED) MUTATION_EXAMPLES=10 $(BIN)/python -m pytest -rP \
+	SEED=$(SEED) MINUTES=$(MINUTES) SAMPLE_EVERY=1 TAKEOVER_JOBS=5000 MUTATION_EXAMPLES=30 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
 	  tests/property tests/faults tests/mutation tests/integration/test_agreement.py \
 	  tests/integration/test_leadership.py tests/soak
+	SEED=$(SEED) $(MAKE) e2e-all
 
-# A file stays on one worker, which has an API server of its own: what waits for servers leaves its processor to faults.
 together: setup
 	dev/cluster/build
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile tests/faults tests/mutation tests/contract tests/integration
+	$(BIN)/python -m pytest $(WORKERS) tests/faults tests/mutation tests/contract tests/integration
 
 test: check ## Everything, from a cold start: check, then faults and integration by several workers, then e2e
 	$(MAKE) --jobs=2 --output-sync=target prepare

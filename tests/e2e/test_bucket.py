@@ -12,6 +12,8 @@ from demo.kubectl import Kubectl, Object, condition, is_true
 from support.chain import Chain, chain_of, fresh_namespace
 from support.manifests import digits_deployment, digits_training
 
+pytestmark = pytest.mark.release
+
 KEYS = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "admin-secret"}
 NAMESPACE = "e2e-bucket"
 BUCKET = "artifacts"

@@ -15,6 +15,8 @@ from support.clients import Tally, asking, server_of
 from support.manifests import script_training
 from support.releases import Release, former_chart, standing
 
+pytestmark = pytest.mark.release
+
 NAMESPACE = "e2e-upgrade"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 STORE = (f"defaultStore.namespaces={{{NAMESPACE}}}", "defaultStore.name=release", "defaultStore.claim.size=1Gi")

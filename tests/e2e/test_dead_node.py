@@ -14,6 +14,8 @@ from support.long_step import long_deployment, running_step
 from support.manifests import script_training
 from support.second_node import FIRST, SECOND, SecondNode, second_node, small_pod
 
+pytestmark = pytest.mark.release
+
 REPLACED_WITHIN_SECONDS = 150
 """20 s until the node counts as lost, 30 s that pods tolerate it, 30 to 40 s of their grace period, 20 s for a kubelet
 that is late, and the start of the next pods."""

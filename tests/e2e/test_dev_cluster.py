@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.release
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 OBJECTS = Path(__file__).with_name("dev-cluster.yaml")
 

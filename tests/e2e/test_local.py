@@ -12,6 +12,8 @@ from support.chain import Chain
 from support.local_runs import finished, objects
 from support.manifests import EXAMPLES
 
+pytestmark = pytest.mark.release
+
 KINDS = ("TrainingJob", "ModelDeployment")
 FILES = {
     "digits": [EXAMPLES / "digits/training.yaml", EXAMPLES / "digits/deployment.yaml"],

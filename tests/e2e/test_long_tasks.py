@@ -12,6 +12,8 @@ from support.chain import fresh_namespace
 from support.long_tasks import long_training, was_given
 from support.manifests import digits_deployment, digits_training
 
+pytestmark = pytest.mark.release
+
 OPEN = "takes-anything"
 """A CompressionPlugin without a schema, with the code of prune-structured, which refuses parameters of others."""
 

@@ -14,6 +14,8 @@ from demo.kubectl import Kubectl, Object
 from support.reach import reached
 from support.second_node import FIRST, second_node, small_pod
 
+pytestmark = pytest.mark.release
+
 HERE, ELSEWHERE = "e2e-policies", "e2e-policies-elsewhere"
 SECONDS = 15
 """Until a change of a policy holds."""

@@ -15,8 +15,9 @@ from demo.kubectl import Kubectl, Object, is_true
 from support.chain import Chain, chain_of, fresh_namespace
 from support.manifests import digits_deployment, digits_training
 from support.operator_process import OperatorProcess, running_operator
+from support.seed import SEED
 
-SEED = int(os.environ.get("KILL_SEED", "7"))
+pytestmark = pytest.mark.release
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,7 +95,6 @@ def test_killed_at_named_points_it_makes_the_same(served: Chain, images: chart.I
 
 @pytest.mark.timeout(600)
 def test_killed_at_random_moments_it_makes_the_same(served: Chain, images: chart.Images, tmp_path: Path):
-    print("KILL_SEED", SEED)
     moments = random.Random(SEED)
     kubectl = fresh_namespace("e2e-killed-at-random")
     lives = Lives(kubectl.namespace, tmp_path / "log", images)

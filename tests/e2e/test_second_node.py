@@ -11,6 +11,8 @@ from demo.kubectl import Kubectl, KubectlError
 from support.reach import reached
 from support.second_node import FIRST, SECOND, SecondNode, second_node, small_pod
 
+pytestmark = pytest.mark.release
+
 SERVES = ("python", "-m", "http.server", "8000", "--directory=/store")
 
 # kube-proxy learns of a Service's new endpoint within a second or two.
