@@ -87,8 +87,8 @@ class JobRecord(Model):
     """Name of the Job."""
     job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
     """UID of the Job; absent until it is created."""
-    recoveries: int = Field(default=0, ge=0)
-    """Number of Jobs that looked for its report in the store after its pods were gone."""
+    recoveries: int | None = Field(default=None, ge=0)
+    """Number of Jobs that looked for its report in the store after its pods were gone. Absent if none did."""
     started_at: Moment | None = None
     """Time at which the Job was decided."""
     ended_at: Moment | None = None

@@ -53,7 +53,7 @@ def recover(
     Each try is recorded before its Job is made.
     """
     record = observed.record
-    if record.recoveries == 0:
+    if not record.recoveries:
         return _next_try(observed)
     name = recovery_name(record)
     wanted = _render(parent, name, record, output, settings)
@@ -100,7 +100,7 @@ def lost(refused: Sequence[str]) -> JobEnd:
 
 def _next_try(observed: Observed[Record]) -> Observed[Record]:
     record = observed.record
-    return replace(observed, record=record.model_copy(update={"recoveries": record.recoveries + 1}))
+    return replace(observed, record=record.model_copy(update={"recoveries": (record.recoveries or 0) + 1}))
 
 
 def _over(observed: Observed[Record], end: JobEnd, reader: Observed[JobRecord]) -> Observed[Record]:

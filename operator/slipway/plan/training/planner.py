@@ -387,6 +387,6 @@ def _deadlines_ahead(round_: Round, status: TrainingJobStatus) -> tuple[datetime
     attempt = newest(status)
     if status.finished_at is not None or (attempt and attempt.outcome is AttemptOutcome.SUCCEEDED):
         return ()
-    recovering = attempt is not None and attempt.recoveries > 0  # its pods are gone: they wait for nothing any more
+    recovering = attempt is not None and bool(attempt.recoveries)  # its pods are gone: they wait for nothing any more
     limits = (deadline(round_.spec, status), None if recovering else pending_deadline(round_.spec, status))
     return tuple(limit for limit in limits if limit is not None and limit > round_.now)
