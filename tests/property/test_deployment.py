@@ -58,7 +58,7 @@ class WatchedWorld(World):
         """A Job is created only after its record was written, with the digest of what it does."""
         name = job["metadata"]["name"]
         records = {one["job"]: one for one in self.status(DIGITS)["tasks"]}
-        known = set(records) | {f"{job}-q{one['recoveries']}" for job, one in records.items()}
+        known = set(records) | {f"{job}-q{one.get('recoveries', 0)}" for job, one in records.items()}
         assert name in known
 
     def check_traffic(self) -> None:
