@@ -21,7 +21,7 @@ from slipway.api.tasks import CompressTask
 from slipway.plan.digests import digest_of, short
 from slipway.plan.egress import may_start
 from slipway.plan.jobs.lifecycle import JobPhase, observe_job, result_of
-from slipway.plan.jobs.outcomes import JobEnd, conditions_of, is_over
+from slipway.plan.jobs.outcomes import JobEnd, lingers
 from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
 from slipway.plan.jobs.recovery import Output, recover, recovery_pending
@@ -136,7 +136,7 @@ def follow_task(
 
 def _without_end(job: Object | None) -> Plan:
     """Delete a Job whose pod is lost with its Node, or can never run: it would never be over."""
-    if job is None or is_over(job) or "FailureTarget" in conditions_of(job) or "deletionTimestamp" in job["metadata"]:
+    if job is None or not lingers(job) or "deletionTimestamp" in job["metadata"]:
         return Plan()
     return Plan(delete=(deletion(job),))
 

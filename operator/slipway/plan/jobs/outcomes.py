@@ -172,6 +172,11 @@ def is_over(job: Object) -> bool:
     return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
 
 
+def lingers(job: Object) -> bool:
+    """Whether a Job whose end is known goes on: a pod of it is lost with its Node, or can never run."""
+    return not is_over(job) and "FailureTarget" not in conditions_of(job)
+
+
 def has_ended(pod: Object) -> bool:
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
-from slipway.plan.jobs.outcomes import conditions_of, is_over
+from slipway.plan.jobs.outcomes import lingers
 from slipway.plan.parent import Parent, deletion
 from slipway.plan.plan import Deletion
 from slipway.plan.seen import Seen
@@ -29,7 +29,7 @@ def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tup
     jobs = [
         job
         for job in seen.owned(JOB, parent.namespace, parent.uid)
-        if (name := _attempts_job(parent, job)) and (name not in logged or (name != is_open and _lingers(job)))
+        if (name := _attempts_job(parent, job)) and (name not in logged or (name != is_open and lingers(job)))
     ]
     return deletions(jobs)
 
@@ -43,11 +43,6 @@ def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:
 def deletions(objects: Iterable[Object]) -> tuple[Deletion, ...]:
     """Of those that are not being deleted already."""
     return tuple(deletion(obj) for obj in objects if "deletionTimestamp" not in obj["metadata"])
-
-
-def _lingers(job: Object) -> bool:
-    """Whether the Job of an attempt that has ended goes on: a pod of it is lost, or can never run."""
-    return not is_over(job) and "FailureTarget" not in conditions_of(job)
 
 
 def _failed(attempts: tuple[Attempt, ...]) -> list[Attempt]:
