@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from slipway.api.errors import NotFound
+from slipway.api.errors import ClusterError, NotFound
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
 from slipway.cluster.passing import Passing
 from slipway.cluster.port import Cluster
@@ -33,6 +33,21 @@ class Lawful(Passing):
     def __init__(self, cluster: Cluster, twin: Twin) -> None:
         super().__init__(cluster)
         self._twin = twin
+        self._failed_reads = 0
+
+    def takes_failed_reads(self) -> int:
+        """How many reads got no answer since the last call of this."""
+        failed, self._failed_reads = self._failed_reads, 0
+        return failed
+
+    async def get(self, key: Key) -> Object:
+        try:
+            return await super().get(key)
+        except NotFound:
+            raise
+        except ClusterError:
+            self._failed_reads += 1
+            raise
 
     async def apply(self, obj: Object) -> Object:
         before = await self._live(key_of(obj))

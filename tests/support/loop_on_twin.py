@@ -83,8 +83,8 @@ class OperatorOnTwin:
         self._of_the_past = False
         self._ended: dict[Key, bool] = {}
         self._law = self.planners is PLANNERS and isinstance(self.twin, Twin)
-        cluster = Lawful(self.cluster, self.twin) if self._law else self.cluster
-        executor = Executor(cluster, self.cache, "test")
+        self._lawful = Lawful(self.cluster, self.twin)
+        executor = Executor(self._lawful if self._law else self.cluster, self.cache, "test")
         self.reconciler = Reconciler(
             self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now, timed=self
         )
@@ -133,7 +133,8 @@ class OperatorOnTwin:
         del seconds
         verbs = [refusal.verb for refusal in self.reconciler._refusals.told(key, self.clock.now())]
         children_alone = bool(verbs) and STATUS not in verbs
-        self._ended[key] = result != "requeue" and (result != "error" or children_alone)
+        read = not self._lawful.takes_failed_reads()
+        self._ended[key] = result != "requeue" and (result != "error" or (children_alone and read))
 
     async def looks_again(self) -> None:
         """What the operator does from time to time: it looks at what stands in its way and no watch shows."""
