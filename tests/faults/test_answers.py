@@ -16,8 +16,8 @@ from support.faults.scenarios import SCENARIOS
 from support.faults.trial import Trials, faults_of
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-PATIENT = 700.0
-"""Seconds of rest: many failures in a row are followed by a long back-off."""
+PATIENT = 7200.0
+"""Seconds of rest: a back-off grows to 5 minutes, and several tries after it may go wrong as well."""
 
 
 async def ends(

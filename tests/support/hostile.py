@@ -37,11 +37,15 @@ GIVEN = frozenset({"TrainingJob", "ArtifactStore", "PersistentVolumeClaim"})
 
 
 class Denying(Passing):
-    """An API server that refuses what a rule names. writes: what was asked for. refused: how much of it."""
+    """An API server that refuses what a rule names.
+
+    lost: rules for what is carried out and not answered. writes: what was asked for. refused: how much of it.
+    """
 
     def __init__(self, twin: Twin) -> None:
         super().__init__(twin)
         self.rules: list[Rule] = []
+        self.lost: list[Rule] = []
         self.writes: list[Write] = []
         self.refused = 0
 
@@ -51,7 +55,11 @@ class Denying(Passing):
             if (error := rule(write)) is not None:
                 self.refused += 1
                 raise error
-        return await call()
+        answer = await call()
+        for rule in self.lost:
+            if (error := rule(write)) is not None:
+                raise error
+        return answer
 
 
 def quota(verb: str, kind: str) -> Rule:

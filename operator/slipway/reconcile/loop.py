@@ -150,12 +150,13 @@ class Reconciler:
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
                 with self._watchdog.holding(key):
-                    plan = planner(parent, self._cache, self._settings, now, self._refusals.told(key, now))
+                    plan = planner(parent, self._cache, self._settings, now, told := self._refusals.told(key, now))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
                 outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, parent, now)
-                if not outcome.changed:
+                lifted = len(self._refusals.told(key, now)) < len(told)  # taken without an answer, or wanted no more
+                if not outcome.changed and not lifted:
                     if plan.defect is not None:
                         raise plan.defect
                     again_at = now + UNDONE_LOOK_AGAIN if outcome.undone else None  # no watch tells when that ends

@@ -198,6 +198,28 @@ async def test_an_api_server_that_fails_is_told_of_when_it_lasts() -> None:
     assert [one for one in await world.twin.list(EVENT) if one["reason"] == "Refused"] == []
 
 
+def unanswered(write: Write) -> ClusterError | None:
+    return (
+        ClusterError(f"{write.verb} {write.name}: no answer within 30 s")
+        if write.kind == "PodDisruptionBudget"
+        else None
+    )
+
+
+async def test_what_was_refused_and_is_there_all_the_same_is_told_of_no_longer() -> None:
+    world = await serving()
+    world.api.rules.append(quota("apply", "PodDisruptionBudget"))
+    (budget,) = await world.twin.list(POD_DISRUPTION_BUDGET)
+    world.twin.remove(key_of(budget))
+    await world.passes(60)
+    assert (await world.condition("ChildRefused"))[0] == "True"
+    world.api.rules.clear()
+    world.api.lost.append(unanswered)
+    await world.passes(301)
+    assert await world.twin.list(POD_DISRUPTION_BUDGET)
+    assert (await world.condition("ChildRefused"))[0] == "False"
+
+
 async def test_an_api_server_that_is_away_keeps_no_status_from_being_written() -> None:
     world = await serving()
     world.api.rules.append(down)

@@ -43,7 +43,8 @@ def opened(
 
 
 def ended(attempt: Attempt, outcome: AttemptOutcome, now: datetime, failure: Failure | None = None) -> Attempt:
-    return attempt.model_copy(update={"outcome": outcome, "ended_at": now, "failure": failure})
+    waits_no_longer = {"pending_reason": None, "pending_observed_at": None}
+    return attempt.model_copy(update={"outcome": outcome, "ended_at": now, "failure": failure, **waits_no_longer})
 
 
 def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:

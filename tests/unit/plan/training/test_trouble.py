@@ -164,3 +164,11 @@ def test_the_life_of_a_job_of_two_hundred_pods_costs_fourteen_writes_at_most(sec
     world.succeeds()
     assert world.phase == "Succeeded"
     assert len(world.writes) + len(world.events) <= 14, world.writes
+
+
+def test_an_attempt_that_ended_waits_for_nothing() -> None:
+    world = TrainingWorld(nodes=2).plan().passes(seconds=PATIENCE.total_seconds() + 1).plan()
+    assert "are not created" in world.attempts[0]["pendingReason"]
+    world.succeeds()  # between two looks: that they ran was never seen
+    assert world.attempts[0]["outcome"] == "Succeeded"
+    assert not {"pendingReason", "pendingObservedAt"} & world.attempts[0].keys()
