@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import TypeVar
@@ -71,11 +72,18 @@ def every_other(verb: str, wrong: Wrong[object]) -> Interference[object]:
     return interfere
 
 
+MOST_IN_A_ROW = 3
+"""Random wrongs of one call: no back-off then outlasts the deadlines and patience that scenarios are about."""
+
+
 def at_random(random: Random, share: float) -> Interference[object]:
-    """So large a share of all calls goes wrong, in any way."""
+    """So large a share of all calls goes wrong, in any way, but none more than MOST_IN_A_ROW times in a row."""
+    in_a_row: Counter[Write] = Counter()
 
     async def interfere(_count: int, write: Write, call: Callable[[], Awaitable[T]]) -> T:
         wrong = random.choice(list(WRONGS.values()))
-        return await (wrong(write, call) if random.random() < share else call())
+        goes_wrong = random.random() < share and in_a_row[write] < MOST_IN_A_ROW
+        in_a_row[write] = in_a_row[write] + 1 if goes_wrong else 0
+        return await (wrong(write, call) if goes_wrong else call())
 
     return interfere
