@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.kubectl import Kubectl, KubectlError
+from demo.kubectl import Kubectl, KubectlError, Object
 from support.reach import reached
 from support.second_node import FIRST, SECOND, SecondNode, second_node, small_pod
 
@@ -92,17 +92,24 @@ def test_a_claim_is_the_same_folder_on_both_nodes(kubectl: Kubectl) -> None:
     assert python(kubectl, "first", "import pathlib; print(pathlib.Path('/store/file').read_text())") == "shared"
 
 
+def evicts(node: Object) -> bool:
+    """Whether pods are evicted from a node that does not answer: that taint comes a moment after NoSchedule."""
+    taints = [(taint["key"], taint["effect"]) for taint in node["spec"].get("taints", ())]
+    return ("node.kubernetes.io/unreachable", "NoExecute") in taints
+
+
 @pytest.mark.timeout(180)
 def test_a_node_that_is_cut_off_is_lost_and_its_pods_have_gone_on_when_it_is_back(
     kubectl: Kubectl, node: SecondNode
 ) -> None:
     before = kubectl.get("pod", "second") or {}
     node.cut()
-    taints = (kubectl.get("node", SECOND) or {})["spec"]["taints"]
-    assert ("node.kubernetes.io/unreachable", "NoExecute") in [(taint["key"], taint["effect"]) for taint in taints]
-    with pytest.raises(KubectlError):
-        kubectl("logs", "second", "--request-timeout=3s")
-    node.start()
+    try:
+        kubectl.until("node", SECOND, evicts)
+        with pytest.raises(KubectlError):
+            kubectl("logs", "second", "--request-timeout=3s")
+    finally:
+        node.start()
     after = kubectl.until("pod", "second", lambda pod: pod["status"]["containerStatuses"][0]["ready"])
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["containerStatuses"][0]["restartCount"] == 0
