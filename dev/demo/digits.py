@@ -79,8 +79,9 @@ def predict(kubectl: Kubectl, run: Run, protocol: str) -> tuple[dict[str, Any], 
 def ask(kubectl: Kubectl, run: Run, deployed: Object, image: str, claim: str, stages: Stages) -> dict[str, Any]:
     """Ask for all held-out samples by both protocols and hold the answers against the packed file's."""
     status = deployed["status"]
+    steps = kubectl.list("steps", f"slipway.dev/model-deployment={run.name}")
     with stages.stage("reference", "the packed file's own answers, computed in another pod"):
-        reference = compute_reference(kubectl, places(status), image=image, claim=claim)
+        reference = compute_reference(kubectl, places(status, steps), image=image, claim=claim)
     with stages.stage("predict", f"{len(reference.targets)} samples by HTTP, and by gRPC"):
         answers = {protocol: predict(kubectl, run, protocol) for protocol in ("http", "grpc")}
     return figures(status, answers, reference)

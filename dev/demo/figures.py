@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,11 @@ def figures(status: Object, answers: Answers, reference: Reference) -> dict[str,
     }
 
 
-def places(status: Object) -> Places:
-    """Where the models lie that serve or led to what serves, and the data that it was proven on."""
-    tasks = {task["name"]: task for task in status["tasks"]}
-    data = next(task for name, task in tasks.items() if name.startswith("prepare-eval"))
-    return Places(_path(data["artifact"]), _path(serving(status)["repository"]), _path(tasks["convert"]["artifact"]))
+def places(status: Object, steps: Iterable[Object]) -> Places:
+    """Where the models lie that serve or led to what serves, and the data that it was proven on. steps: its Steps."""
+    made = {step["spec"]["role"]: step["status"]["run"].get("artifact") for step in steps}
+    data = next(artifact for role, artifact in made.items() if role.startswith("prepare-eval"))
+    return Places(_path(data), _path(serving(status)["repository"]), _path(made["convert"]))
 
 
 def serving(status: Object) -> Object:

@@ -18,12 +18,13 @@ from demo.figures import figures, missed_bars, places, table, write_report
 from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
-from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object
+from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key, Object
 from slipway.cli.rendering.watching import TransitionLog, readiness_exit_code, watch_until_settled
 from slipway.local.cluster import LocalCluster
 from slipway.local.session import session
 from slipway.local.supply import DEFAULT_CLAIM
 from slipway.manifests import read_manifests
+from slipway.plan.parent import OWNER_LABELS
 
 REPORT = ROOT / "build/reports/demo.json"
 STATE = ROOT / "build/demo"
@@ -58,7 +59,8 @@ async def _run(console: Console, stages: Stages) -> dict[str, Any]:
         status = deployment["status"]
         with stages.stage("reference", "the packed file's own answers, computed in another process"):
             store = cluster.state.claim(NAMESPACE, DEFAULT_CLAIM)
-            reference = await asyncio.to_thread(compute_reference_here, store, places(status))
+            steps = await cluster.twin.list(STEP, NAMESPACE, {OWNER_LABELS[MODEL_DEPLOYMENT.kind]: NAME})
+            reference = await asyncio.to_thread(compute_reference_here, store, places(status, steps))
         with stages.stage("predict", f"{len(reference.targets)} samples by HTTP, and by gRPC"):
             answers = {protocol: await _asked(cluster, protocol) for protocol in ("http", "grpc")}
         return {"seed": 0, **figures(status, answers, reference)}
@@ -68,7 +70,7 @@ async def _followed(cluster: LocalCluster, console: Console, key: Key) -> Object
     """The object once it is Ready, its transitions shown. Raises SystemExit where it ends otherwise."""
 
     async def look() -> list[Object]:
-        return [await cluster.twin.get(key)]
+        return [await cluster.twin.get(key), *await cluster.twin.list(STEP, NAMESPACE)]
 
     show = TransitionLog(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), _now)
     seen = await watch_until_settled(look, show, TIMEOUT_SECONDS, stop_at_first=True)

@@ -15,6 +15,7 @@ import pytest
 
 from slipway.api.errors import AlreadyExists, Conflict, Invalid, NotFound
 from slipway.api.kinds import (
+    ARTIFACT_STORE,
     DEPLOYMENT,
     EVENT,
     JOB,
@@ -51,6 +52,9 @@ class Side:
     def training_job(self, name: str = "digits", **spec: Any) -> Object:
         script = {"entrypoint": {"script": {"path": "/train.py"}}, "image": "example.test/train:1"}
         return self._object(TRAINING_JOB, name, {**script, **spec})
+
+    def store(self) -> Object:
+        return self._object(ARTIFACT_STORE, "default", {"persistentVolumeClaim": {"claimName": "c"}})
 
     def service(self, name: str = "digits", ports: tuple[int, ...] = (80,), **labels: str) -> Object:
         listed = [{"name": f"p{port}", "port": port, "protocol": "TCP"} for port in ports]
@@ -427,11 +431,11 @@ async def test_a_whole_number_is_an_integer_however_it_is_written(side: Side) ->
 
 async def test_counts_that_contradict_each_other_are_invalid(side: Side) -> None:
     """A rule of the schema, in CEL."""
-    made = await side.cluster.create(side.training_job())
+    made = await side.cluster.create(side.store())
     counts = {"n": 3, "baselineRight": 2, "lost": 3, "gained": 3}
-    task = {"name": "t", "digest": "sha256:" + "a" * 64, "job": "j", "counts": counts}
+    check = {"job": "j", "counts": counts}
     with pytest.raises(Invalid, match="the counts contradict each other"):
-        await side.cluster.patch_status(key_of(made), version(made), {"tasks": [task]})
+        await side.cluster.patch_status(key_of(made), version(made), {"check": check})
 
 
 async def test_the_status_of_what_is_gone_is_not_found(side: Side) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from demo.kubectl import Kubectl, Object
+from slipway.plan.seen import controller_uid
 from support.chain import Chain
 from support.local_runs import finished, objects
 from support.manifests import EXAMPLES
@@ -40,14 +41,15 @@ def test_an_example_ends_as_it_does_on_the_cluster(name: str, both: Kubectl, tmp
     for kind in KINDS:
         (here,) = objects(state, kind)
         there = both.get(kind, name) or {}
-        assert made(here) == made(there)
+        assert made(here, objects(state, "Step")) == made(there, both.list("steps"))
         assert conditions(here) == conditions(there)
 
 
-def made(obj: Object) -> dict[str, str]:
-    """Digests of all artifacts by the task that made them."""
-    status = obj["status"]
-    found = {task["name"]: task["artifact"]["digest"] for task in status["tasks"] if task.get("artifact")}
+def made(obj: Object, steps: Iterable[Object]) -> dict[str, str]:
+    """Digests of all artifacts of a resource by the role of the Step that made them."""
+    uid, status = obj["metadata"]["uid"], obj["status"]
+    runs = {step["spec"]["role"]: step["status"]["run"] for step in steps if controller_uid(step) == uid}
+    found = {role: run["artifact"]["digest"] for role, run in runs.items() if run.get("artifact")}
     assert found
     return found | ({"model": status["artifact"]["digest"]} if "artifact" in status else {})
 

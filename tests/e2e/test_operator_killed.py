@@ -64,8 +64,8 @@ def is_ready(kubectl: Kubectl) -> bool:
 
 def nothing_ran_twice(kubectl: Kubectl) -> None:
     """Every Job that exists is the one in a ledger, and every ledger has one try."""
-    training, deployment = status(kubectl, "trainingjob"), status(kubectl, "modeldeployment")
-    tasks = training["tasks"] + deployment["tasks"]
+    training = status(kubectl, "trainingjob")
+    tasks = [step["status"]["run"] for step in kubectl.list("step")]
     assert [attempt["number"] for attempt in training["attempts"]] == [1]
     assert {task["tries"] for task in tasks} == {1}
     recorded = {entry["jobUID"] for entry in tasks + training["attempts"]}
@@ -82,8 +82,8 @@ def test_killed_at_named_points_it_makes_the_same(served: Chain, images: chart.I
     kubectl.apply(digits_deployment())
 
     def in_step_2(_: OperatorProcess) -> bool:
-        tasks = status(kubectl, "modeldeployment").get("tasks", ())
-        return any(task["name"] == "step-1-quantize-int8" and task["state"] == "Running" for task in tasks)
+        pods = kubectl.list("pod", "slipway.dev/role=step-1-quantize-int8")
+        return any(pod["status"]["phase"] == "Running" for pod in pods)
 
     lives.until(in_step_2)
     lives.until_it_dies_at("before:apply:Service:1")  # before takeover

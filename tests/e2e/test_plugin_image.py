@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from demo import chart
 from demo.kubectl import Kubectl, Object, is_true
 from slipway.cli.main import app
-from support.chain import Chain
+from support.chain import Chain, runs_of
 from support.examples import PLUGIN, example_plugin_installed
 
 pytestmark = pytest.mark.images
@@ -37,7 +37,7 @@ def test_it_compresses_in_its_own_image_and_the_operator_stays_as_it_was(served:
     kubectl("apply", "-f", str(Path(PLUGIN) / "deployment.yaml"))
     deployed = kubectl.settled("modeldeployment", "digits-svd", timeout_seconds=420)
     assert is_true(deployed, "Ready"), deployed["status"]
-    steps = {task["name"]: task for task in deployed["status"]["tasks"]}
+    steps = runs_of(kubectl, "digits-svd")
     given = deployed["status"]["revisions"][-1]["baseline"]["digest"]
     assert steps["step-0-svd-linear"]["artifact"]["digest"] != given  # it has changed the graph
     job = kubectl.get("job", steps["step-0-svd-linear"]["job"]) or {}

@@ -23,17 +23,27 @@ PLURALS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
 }
+STEPS = "/apis/slipway.dev/v1alpha1/namespaces/{}/steps"
+STEP_SPEC = {
+    "role": "evaluate-candidate",
+    "task": {"task": "seal"},
+    "digest": f"sha256:{'0' * 64}",
+    "image": "x",
+    "store": "default",
+    "folder": "steps/0",
+}
 
 
 def made(kind: str, name: str, labels: dict[str, str], inside: dict[str, str] | None = None) -> dict[str, Any]:
-    spec: Any = {"Pod": POD, "NetworkPolicy": RULES}.get(kind)
+    spec: Any = {"Pod": POD, "NetworkPolicy": RULES, "Step": STEP_SPEC}.get(kind)
     if spec is None:
         template = {"metadata": {"labels": {"a": "b", **(inside or {})}}, "spec": {**POD}}
         spec = {"template": template}
         if kind == "Deployment":
             template["spec"]["restartPolicy"] = "Always"
             spec["selector"] = {"matchLabels": {"a": "b"}}
-    return {"metadata": {"name": name, "labels": labels}, "spec": spec}
+    custom = {"apiVersion": "slipway.dev/v1alpha1", "kind": "Step"} if kind == "Step" else {}
+    return {**custom, "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +56,15 @@ def server(apiserver: ApiServer) -> Iterator[ApiServer]:
     objects = rendered({"admissionPolicy": {"enabled": True}, "namespaces": [HERE]})
     root, paths = "/apis/admissionregistration.k8s.io/v1", []
     for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
-        (obj,) = of_kind(objects, kind)
         path = f"{root}/{'validatingadmissionpolicies' if kind.endswith('Policy') else kind.lower() + 's'}"
-        apiserver.must("POST", path, obj, fieldValidation="Strict")
-        paths.append(f"{path}/{obj['metadata']['name']}")
+        for obj in of_kind(objects, kind):
+            apiserver.must("POST", path, obj, fieldValidation="Strict")
+            paths.append(f"{path}/{obj['metadata']['name']}")
     due = time.monotonic() + 30
-    while tries(apiserver, EDITOR, "Pod", OURS) != 403:  # it is compiled and in force some time after
-        assert time.monotonic() < due
-        time.sleep(0.2)
+    for kind, labels in (("Pod", OURS), ("Step", {})):
+        while tries(apiserver, EDITOR, kind, labels) != 403:  # it is compiled and in force some time after
+            assert time.monotonic() < due
+            time.sleep(0.2)
     yield apiserver
     for path in paths:
         apiserver.must("DELETE", path)
@@ -67,7 +78,7 @@ def tries(
     inside: dict[str, str] | None = None,
     where: str = HERE,
 ) -> int:
-    path = PLURALS[kind].format(where)
+    path = {**PLURALS, "Step": STEPS}[kind].format(where)
     body = made(kind, "tried", labels, inside)
     return server.request("POST", path, body, as_user=who.user, dryRun="All")[0]
 
@@ -102,6 +113,32 @@ def test_a_label_is_not_put_on_later_and_what_is_ours_is_not_opened(server: ApiS
     assert server.request("PATCH", f"{policies}/ours", opened, **merge)[0] == 403
     assert server.request("DELETE", f"{policies}/ours", as_user=EDITOR.user)[0] == 403
     assert server.request("DELETE", f"{policies}/ours", as_user=OPERATOR.user)[0] == 200
+
+
+def test_nobody_but_the_operator_writes_steps(server: ApiServer) -> None:
+    steps = STEPS.format(HERE)
+    assert server.request("POST", steps, made("Step", "theirs", {}), as_user=EDITOR.user)[0] == 403
+    assert server.request("POST", steps, made("Step", "ours", {}), as_user=OPERATOR.user)[0] == 201
+    merge = {"content_type": "application/merge-patch+json", "as_user": EDITOR.user}
+    done = {"status": {"phase": "Succeeded"}}
+    for path, patch in (
+        (f"{steps}/ours/status", done),
+        (f"{steps}/ours", {"spec": {"runs": 2}}),
+        (f"{steps}/ours", {"metadata": {"labels": {"slipway.dev/share": "x"}}}),
+    ):
+        code, answer = server.request("PATCH", path, patch, **merge)
+        assert (code, "slipway.dev/retry on the owner" in answer["message"]) == (403, True)
+    assert server.request("PATCH", f"{steps}/ours", {"metadata": {"annotations": {"a": "b"}}}, **merge)[0] == 200
+    assert server.request("PATCH", f"{steps}/ours/status", done, **{**merge, "as_user": OPERATOR.user})[0] == 200
+    assert server.request("DELETE", f"{steps}/ours", as_user=EDITOR.user)[0] == 200
+
+
+def test_an_editor_makes_no_job_of_a_step(server: ApiServer) -> None:
+    owned = made("Job", "owned", {})
+    reference = {"apiVersion": "slipway.dev/v1alpha1", "kind": "Step", "name": "any", "uid": "u"}
+    owned["metadata"]["ownerReferences"] = [reference]
+    for who, code in ((EDITOR, 403), (OPERATOR, 201)):
+        assert server.request("POST", PLURALS["Job"].format(HERE), owned, as_user=who.user, dryRun="All")[0] == code
 
 
 def test_other_namespaces_are_none_of_its_business(server: ApiServer) -> None:

@@ -154,7 +154,7 @@ def test_the_crds_are_those_of_the_repository_and_stay_on_uninstall():
 
 def test_the_crds_go_with_the_release_where_that_is_asked_for():
     crds = of_kind(rendered({"crds": {"keep": False}}), "CustomResourceDefinition")
-    assert [crd["metadata"].get("annotations") for crd in crds] == [None] * 5
+    assert [crd["metadata"].get("annotations") for crd in crds] == [None] * 6
     assert of_kind(rendered({"crds": {"install": False}}), "CustomResourceDefinition") == []
 
 

@@ -76,7 +76,7 @@ def test_two_nodes_train_the_digits_and_their_model_is_made_small_and_served(ser
 
 
 def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
-    before = the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]
+    before = the("TrainingJob", served), objects(served, "Step")
     with started(served, DIGITS, "--cpu") as run:
         facts = predicted("--url", address_of(run), "--model", "digits")
         by_name = predicted("digits", f"--state={served}")
@@ -85,7 +85,7 @@ def test_a_second_run_trains_nothing_and_answers_requests(served: Path):
             assert answer.status == 200
         assert run.end() == 0
     assert facts["accuracy"] == by_name["accuracy"] > 0.9
-    assert (the("TrainingJob", served), the("ModelDeployment", served)["status"]["tasks"]) == before
+    assert (the("TrainingJob", served), objects(served, "Step")) == before
     assert processes_of(served) == {}
 
 
@@ -104,11 +104,16 @@ def test_a_triton_that_dies_is_told_with_its_log_and_serves_again(served: Path):
         assert run.end() == 0
 
 
-def test_a_step_that_another_deployment_had_made_is_taken_from_the_store(served: Path, tmp_path: Path):
+def test_what_another_deployment_had_made_is_shared_and_what_decides_finds_its_result_in_the_store(
+    served: Path, tmp_path: Path
+):
     file = written(tmp_path, digits_deployment("again"))
     code, said = finished(served, [file], "--cpu")
     assert code == 0, said
-    logs = [log.read_text() for log in (served / "logs/default").glob("again-*-t-*/main.0.log")]
+    steps = [step for step in objects(served, "Step") if step["metadata"]["name"].startswith("again-")]
+    shared = {step["spec"]["role"] for step in steps if step["status"].get("sharedFrom")}
+    assert {"prepare-evaluation", "convert-baseline", "step-0-prune-structured", "step-1-quantize-int8"} <= shared
+    logs = [log.read_text() for log in (served / "logs/default").glob("again-s-*/main.0.log")]
     assert any("is already there" in log for log in logs)
 
 

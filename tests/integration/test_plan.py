@@ -91,9 +91,9 @@ def example(files: Sequence[str], namespace: str) -> list[Object]:
 
 
 def without_results(obj: Object) -> Object:
-    """Without the time in a ControllerRevision, and the sizes of results in tasks: numbers have no names."""
+    """Without the time in a ControllerRevision, and the sizes of results in tasks and Steps: numbers have no names."""
     kept = {name: value for name, value in obj.items() if (obj["kind"], name) != ("ControllerRevision", "revision")}
-    return dict(json.loads(re.sub(r'\\"sizeBytes\\":\d+,', "", json.dumps(kept))))
+    return dict(json.loads(re.sub(r',? ?\\?"sizeBytes\\?": ?\d+', "", json.dumps(kept))))
 
 
 def said(outlook: Outlook) -> dict[str, Object]:

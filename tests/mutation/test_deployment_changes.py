@@ -43,7 +43,7 @@ async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:
     for field in ("candidate", "model", "modelFrom", "trainData"):
         assert is_.get(field) == was.get(field), field
     if was["phase"] != "Ready":  # half made, or refused: what was made already under the other spec is there
-        without = ("baseline", "model", "repository", "tasks", "gate")
+        without = ("baseline", "model", "repository", "steps", "gate")
     assert revision(is_, *without) == revision(was, *without)
     if was["phase"] != "Ready" or asleep:
         return
@@ -67,7 +67,7 @@ async def test_a_changed_spec_ends_as_a_fresh_one_and_comes_back_to_what_it_was(
     names = [(await status_of(stage, DEPLOYED)).get("candidate") for stage in alone]
     # A revision is packed once, with golden requests of the data that it was proven on then.
     remembers = names[0] == names[1] and proof(change.first) != proof(change.second)
-    without = ("repository", "tasks") if remembers else ()
+    without = ("repository", "steps") if remembers else ()
     stage = await world_with(DEPLOYED, change.first)
     await moves(stage, change.moves)
     served = change.moves is None and (await status_of(stage, DEPLOYED))["phase"] == "Ready"

@@ -11,6 +11,7 @@ from slipway.api.kinds import (
     GPU_POOL,
     MODEL_DEPLOYMENT,
     NETWORK_POLICY,
+    STEP,
     TRAINING_JOB,
     Key,
     Kind,
@@ -50,7 +51,8 @@ async def comes_later(stage: TwinStage) -> object:
     await stage.world.admin.create(placed(training_job("trains-later", pools=["h100"]), NAMESPACE))
     await rests(stage, {})
     later, job = await status_of(stage, LATER), await status_of(stage, TRAINS_LATER)
-    wanted = [one["digest"] for one in later.get("tasks", ())]
+    steps = await stage.twin.list(STEP, NAMESPACE, {OWNER_LABELS[LATER.kind.kind]: LATER.name})
+    wanted = sorted(one["spec"]["digest"] for one in steps)
     processes = [one["processesPerNode"] for one in job["attempts"]]
     policies = [await reached(stage, key) for key in (LATER, TRAINS_LATER)]
     return later["phase"], conditions(later, "Stalled")["Stalled"][:2], wanted, job["phase"], processes, policies

@@ -61,7 +61,10 @@ def named(child: Object) -> None:
     """Names and label values that the API server takes."""
     meta = child["metadata"]
     assert len(meta["name"]) <= 63
-    for labels in (meta["labels"], child.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})):
+    for labels in (
+        meta.get("labels", {}),
+        child.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {}),
+    ):
         assert all(len(value) <= 63 for value in labels.values())
 
 

@@ -10,9 +10,13 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, JOB, SERVICE, Key, Object, key_of
+from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, JOB, SERVICE, STEP, Key, Object, key_of
 from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.plan.deployment import plan_deployment
+from slipway.plan.parent import Parent
+from slipway.plan.seen import controller_uid
+from slipway.plan.steps.planner import job_prefix
+from slipway.plan.tasks import job_name
 from slipway.reconcile.drift import covers
 from support.builders import (
     NAMESPACE,
@@ -55,11 +59,13 @@ class WatchedWorld(World):
             assert len(json.dumps(obj)) < 500_000
 
     def check_recorded(self, job: Object) -> None:
-        """A Job is created only after its record was written, with the digest of what it does."""
-        name = job["metadata"]["name"]
-        records = {one["job"]: one for one in self.status(DIGITS)["tasks"]}
-        known = set(records) | {f"{job}-q{one.get('recoveries', 0)}" for job, one in records.items()}
-        assert name in known
+        """A Job is created for a Step alone, and another try only after it was written down."""
+        step = self.objects[Key(STEP, NAMESPACE, job["metadata"]["labels"]["slipway.dev/step"])]
+        assert controller_uid(job) == step["metadata"]["uid"]
+        run = step.get("status", {}).get("run")
+        first = job_name(job_prefix(Parent.of(step)), 1)
+        wanted = {run["job"], f"{run['job']}-q{run.get('recoveries', 0)}"} if run else {first}
+        assert job["metadata"]["name"] in wanted
 
     def check_traffic(self) -> None:
         """The Service moves only to a revision that is ready and has passed its gate."""
@@ -94,12 +100,12 @@ class WatchedWorld(World):
         if target is not None:
             assert self.get(DEPLOYMENT, NAMESPACE, target)["spec"]["replicas"] == replicas
         revisions = {one["name"] for one in status["revisions"]}
-        tasks = tuple(one["job"].rsplit("-", 1)[0] + "-" for one in status["tasks"])
+        steps = {obj["metadata"]["uid"] for key, obj in self.objects.items() if key.kind == STEP}
         for key in self.objects:
             if key.kind in (DEPLOYMENT, CONTROLLER_REVISION):
                 assert key.name in revisions
             if key.kind == JOB:
-                assert key.name.startswith(tasks)  # any try of a task, and its re-reads
+                assert controller_uid(self.objects[key]) in steps
 
 
 def fresh(**spec: object) -> WatchedWorld:
@@ -237,8 +243,10 @@ WORLD = (
     Act("16 seconds", later(16)),
     Act("upgrade", upgrade),
 )
-STEP = Act("the cluster moves", lambda world: world.step() and None)
-MOMENTS = st.tuples(st.sampled_from((*EDITS, *WORLD, STEP, STEP, STEP)), st.none() | st.integers(0, 6), st.booleans())
+MOVES = Act("the cluster moves", lambda world: world.step() and None)
+MOMENTS = st.tuples(
+    st.sampled_from((*EDITS, *WORLD, MOVES, MOVES, MOVES)), st.none() | st.integers(0, 6), st.booleans()
+)
 
 
 def play(world: World, moments: list[tuple[Act, int | None, bool]]) -> None:
@@ -317,14 +325,13 @@ def test_a_crash_after_any_write_runs_no_task_twice_and_takes_over_once(first, s
         event for event in calm.events if event[1] == "TookOver"
     ]
     digests = [
-        [(one["digest"], one.get("artifact", {}).get("digest")) for one in world.status(DIGITS)["tasks"]]
-        for world in (calm, shaken)
+        [(one["digest"], one.get("artifact", {}).get("digest")) for one in world.steps()] for world in (calm, shaken)
     ]
     assert sorted(digests[0], key=str) == sorted(digests[1], key=str)
 
 
 @FEW
-@given(st.lists(st.sampled_from((*WORLD[:14], STEP)), max_size=8), st.sampled_from(EDITS[:3]))
+@given(st.lists(st.sampled_from((*WORLD[:14], MOVES)), max_size=8), st.sampled_from(EDITS[:3]))
 def test_one_edit_takes_over_at_most_once(acts, act):
     world = fresh()
     world.run(DIGITS)
@@ -339,7 +346,7 @@ def test_one_edit_takes_over_at_most_once(acts, act):
 
 
 @FEW
-@given(st.integers(19, 200), st.lists(st.sampled_from((STEP, *WORLD[5:10], *WORLD[16:])), max_size=6))
+@given(st.integers(19, 200), st.lists(st.sampled_from((MOVES, *WORLD[5:10], *WORLD[16:])), max_size=6))
 def test_a_candidate_that_the_gate_refuses_never_has_pods_or_traffic(lost, acts):
     world = fresh()
     world.run(DIGITS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from demo.digits import EXAMPLE
-from demo.kubectl import Kubectl, is_true
+from demo.kubectl import Kubectl, Object, is_true
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +32,11 @@ def chain_of(kubectl: Kubectl) -> Chain:
     deployment = kubectl.get("modeldeployment", "digits") or {}
     assert is_true(job, "Complete"), job.get("status")
     assert is_true(deployment, "Ready"), deployment.get("status")
-    made = {task["name"]: task["artifact"]["digest"] for task in deployment["status"]["tasks"] if task.get("artifact")}
+    made = {role: run["artifact"]["digest"] for role, run in runs_of(kubectl, "digits").items() if run.get("artifact")}
     return Chain(kubectl, deployment["status"]["serving"], {"model": job["status"]["artifact"]["digest"], **made})
+
+
+def runs_of(kubectl: Kubectl, deployment: str) -> dict[str, Object]:
+    """The newest runs of the Steps of a ModelDeployment, by role."""
+    steps = kubectl.list("step", f"slipway.dev/model-deployment={deployment}")
+    return {step["spec"]["role"]: step.get("status", {}).get("run", {}) for step in steps}

@@ -21,6 +21,7 @@ def full_objects() -> dict[str, list[Json]]:
     return {
         "TrainingJob": training_jobs(),
         "ModelDeployment": model_deployments(),
+        "Step": steps(),
         "ArtifactStore": [
             _object(
                 "ArtifactStore",
@@ -107,7 +108,7 @@ def training_jobs() -> list[Json]:
         "disruptions": 1,
         "pendingSince": NOW,
         "workers": "1/2",
-        "tasks": [_task()],
+        "data": [{"name": "train", "artifact": _artifact()}],
         "attempts": [
             {
                 "number": 1,
@@ -169,7 +170,6 @@ def model_deployments() -> list[Json]:
         "model": _artifact(),
         "modelFrom": "trainingJob/digits",
         "trainData": {"dataset": "digits", "split": "train"},
-        "tasks": [_task()],
         "sizes": {"floatBytes": 4000, "compressedBytes": 1000},
         "accuracy": "0.9704",
         "revisions": [
@@ -179,7 +179,7 @@ def model_deployments() -> list[Json]:
                 "baseline": _artifact(),
                 "model": _artifact(),
                 "repository": _artifact(),
-                "tasks": [DIGEST],
+                "steps": ["0123456789ab"],
                 "gate": {
                     "passed": True,
                     "accuracyBaseline": 0.97,
@@ -212,6 +212,30 @@ def model_deployments() -> list[Json]:
     }
     other_status = {**status, "modelFrom": "stored", "trainData": stored_data}
     return [_object("ModelDeployment", spec, status), _object("ModelDeployment", {**spec, **stored}, other_status)]
+
+
+def steps() -> list[Json]:
+    spec = {
+        "role": "prepare-train",
+        "task": {"task": "prepare", "dataset": "digits", "split": "train"},
+        "digest": DIGEST,
+        "image": "registry.example/runtime:1",
+        "store": "default",
+        "heldOut": "held-out",
+        "folder": "steps/one",
+        "runs": 2,
+        "retry": "again-1",
+    }
+    status = {
+        "observedGeneration": 1,
+        "phase": "Failed",
+        "conditions": [_condition()],
+        "runs": 1,
+        "retry": "again-0",
+        "run": _task(),
+        "sharedFrom": "other-012345-s-0123456789ab",
+    }
+    return [_object("Step", spec, status)]
 
 
 def pod_settings() -> Json:
@@ -317,8 +341,6 @@ def _counts() -> Json:
 
 def _task() -> Json:
     return {
-        "name": "prepare-train",
-        "digest": DIGEST,
         "tries": 1,
         "recoveries": 0,
         "disruptions": 1,

@@ -212,8 +212,6 @@ class History(HostileWorld):
             status["phase"] = "Progressing"
             status["trafficSplit"] = [{"revision": "r", "weight": 100}]
             status["conditions"].append({**status["conditions"][0], "type": "Promoted", "severity": "Info"})
-            for task in status.get("tasks", ()):
-                task["state"] = task["state"] if self.random.random() < 0.7 else "Skipped"
 
         self.twin.edit(DIGITS, change)
 

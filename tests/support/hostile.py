@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from slipway.api.errors import ClusterError, Forbidden, Invalid
@@ -23,6 +23,7 @@ from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import is_selected, selected_revision
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.parent import Parent
+from slipway.reconcile.loop import Planner
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, T0, claim, model_deployment, plugins, pod, store, trained, wire_time
 from support.loop_on_twin import Clock, OperatorOnTwin
@@ -98,7 +99,7 @@ class HostileWorld:
     pods_live: whether serving pods are ready.
     """
 
-    def __init__(self, *objects: Object) -> None:
+    def __init__(self, *objects: Object, planners: Mapping[Kind, Planner] = PLANNERS) -> None:
         self.clock = Clock()
         self.twin = Twin(self.clock.now)
         for obj in objects or (model_deployment(), trained(), store(), claim(), *plugins()):
@@ -108,7 +109,8 @@ class HostileWorld:
             self.twin.add(bare)
         self.api = Denying(self.twin)
         self.pods_live = True
-        self.operator = OperatorOnTwin(self.twin, self.api, PLANNERS, self.clock)
+        self._planners = planners
+        self.operator = OperatorOnTwin(self.twin, self.api, planners, self.clock)
 
     async def start(self) -> HostileWorld:
         await self.operator.start()
@@ -117,7 +119,7 @@ class HostileWorld:
     async def restart(self) -> None:
         """Another process: it remembers nothing."""
         self.operator.stop()
-        self.operator = OperatorOnTwin(self.twin, self.api, PLANNERS, self.clock)
+        self.operator = OperatorOnTwin(self.twin, self.api, self._planners, self.clock)
         await self.operator.start()
         await self.operator.settle()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from slipway.api.errors import ClusterError, NotFound
-from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, Key, Object, key_of
+from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, STEP, Key, Object, key_of
 from slipway.cluster.passing import Passing
 from slipway.cluster.port import Cluster
 from slipway.cluster.statusschema import check_status
@@ -89,7 +89,7 @@ def wrong_with(obj: Object) -> Iterator[str]:
     observed = [status, *status.get("conditions", ())]
     if (most := max(one.get("observedGeneration", -1) for one in observed)) > generation:
         yield f"the status is of generation {most}, and the spec of {generation}"
-    named = {"conditions": ("type",), "revisions": ("name",), "attempts": ("number",), "tasks": ("name", "job")}
+    named = {"conditions": ("type",), "revisions": ("name",), "attempts": ("number",)}
     for field, marks in named.items():
         found = [tuple(one[mark] for mark in marks) for one in status.get(field, ())]
         if len(set(found)) < len(found):
@@ -109,6 +109,8 @@ async def untrue(twin: Twin, settled: Mapping[Key, bool], looked_at: Collection[
         for obj in await twin.list(kind):
             key, status = key_of(obj), obj.get("status", {})
             if not settled.get(key, False) or "deletionTimestamp" in obj["metadata"]:
+                continue
+            if kind == STEP and "phase" not in status:  # it is at work, and not worth a write yet
                 continue
             if status.get("observedGeneration") != obj["metadata"]["generation"]:
                 said.append(f"{_shown(key)}: the status is of generation {status.get('observedGeneration')}")

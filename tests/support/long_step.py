@@ -18,22 +18,22 @@ def running_step(kubectl: Kubectl, name: str, *, node: str = "", timeout_seconds
     """The record of the step and its pod, once that runs; node: on this one."""
     found: list[Object] = []
 
-    def runs(deployment: Object) -> bool:
-        record = _step(deployment)
-        if not record:
-            return False
+    def runs(_: Object) -> bool:
         found[:] = [
             pod
-            for pod in kubectl.list("pod", f"batch.kubernetes.io/job-name={record['job']}")
-            if pod["status"]["phase"] == "Running" and node in ("", pod["spec"]["nodeName"])
+            for pod in kubectl.list("pod", f"slipway.dev/model-deployment={name}")
+            if pod["metadata"]["labels"]["slipway.dev/role"].startswith("step-0")
+            and pod["status"]["phase"] == "Running"
+            and node in ("", pod["spec"]["nodeName"])
         ]
-        return len(found) == 1
+        return len(found) == 1 and bool(_run(kubectl, found[0]))
 
-    record = _step(kubectl.until("modeldeployment", name, runs, timeout_seconds=timeout_seconds))
-    return record, found[0]
+    kubectl.until("modeldeployment", name, runs, timeout_seconds=timeout_seconds)
+    return _run(kubectl, found[0]), found[0]
 
 
-def _step(deployment: Object) -> Object:
-    """Empty before it is decided."""
-    tasks = deployment.get("status", {}).get("tasks", ())
-    return next((one for one in tasks if one["name"].startswith("step-0")), {})
+def _run(kubectl: Kubectl, pod: Object) -> Object:
+    """The record of its Step; empty before it is written."""
+    step = kubectl.get("step", pod["metadata"]["labels"]["slipway.dev/step"]) or {}
+    found: Object = step.get("status", {}).get("run", {})
+    return found

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, SERVICE, Key, Object
+from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, SERVICE, STEP, Key, Object
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import selected_revision
 from slipway.plan.parent import OWNER_LABELS
@@ -37,12 +37,11 @@ def conditions(status: Object, *kinds: str) -> Json:
 
 
 def revision(status: Object, *without: str) -> Json:
-    """The candidate's, without its times, and with the results of its tasks."""
+    """The candidate's, without its times."""
     name = status.get("candidate")
     found = next((one for one in status.get("revisions", ()) if one["name"] == name), {})
-    results = {one["digest"]: _plain(one, "name", "jobUID", "memory") for one in status.get("tasks", ())}
-    wanted = {digest: results.get(digest) for digest in found.get("tasks", ())}
-    return {field: value for field, value in _plain({**found, "tasks": wanted}).items() if field not in without}
+    made = {**found, "steps": sorted(found.get("steps", ()))}
+    return {field: value for field, value in _plain(made).items() if field not in without}
 
 
 async def deployments(stage: TwinStage, key: Key) -> dict[str, Object]:
@@ -75,7 +74,8 @@ async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
         (r"\(prepare-\S+\) stands in [2-9]", *(("was carried out by", "had ended as") if repeated else ()))
     )
     assert [said for said in stage.chronicle.verdict() if not re.search(forgiven, said)] == []
-    recorded = {one["job"] for one in (*obj["status"].get("tasks", ()), *obj["status"].get("attempts", ()))}
+    runs = [one.get("status", {}).get("run", {}) for one in await stage.twin.list(STEP, key.namespace)]
+    recorded = {one.get("job") for one in (*runs, *obj["status"].get("attempts", ()))}
     for job in await stage.twin.list(JOB, key.namespace):
         assert re.sub(r"-q\d+$", "", job["metadata"]["name"]) in recorded
     timed = {"ttlAfterFinished", "activeDeadline"} & obj["spec"].keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from slipway.api.kinds import MODEL_DEPLOYMENT, POD, SERVICE, Object
+from slipway.api.kinds import MODEL_DEPLOYMENT, POD, SERVICE, STEP, Object
 from support.builders import DIGEST, T0, resource, training_job, wire_time
 
 JOB = "digits-a1b2c3-1"
@@ -47,18 +47,17 @@ def aged(obj: Object) -> Object:
     return obj
 
 
-def task(name: str, state: str = "Succeeded", **more: Any) -> Object:
-    ended = {"endedAt": at(40)} if state in ("Succeeded", "Failed") else {}
-    return {
-        "name": name,
-        "digest": DIGEST,
-        "tries": 1,
-        "job": f"digits-t-{name}",
-        "state": state,
-        "startedAt": at(10),
-        **ended,
-        **more,
-    }
+def step(owner: Object, role: str, phase: str = "Succeeded", **run: Any) -> Object:
+    """A Step of that resource."""
+    ended = {"endedAt": at(40)} if phase in ("Succeeded", "Failed") else {}
+    tried = {"tries": 1, "job": f"digits-s-{role}", "state": phase, "startedAt": at(10), **ended, **run}
+    made = resource(
+        STEP, f"digits-s-{role}", uid=f"uid-of-{role}", status={"phase": phase, "run": tried}, role=role, digest=DIGEST
+    )
+    meta = owner["metadata"]
+    reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
+    made["metadata"]["ownerReferences"] = [{**reference, "controller": True}]
+    return aged(made)
 
 
 def artifact(state: str, size_bytes: int) -> Object:
@@ -90,7 +89,6 @@ def running_training() -> Object:
         "Running",
         under_way("AttemptRunning", "attempt 1 runs on 2 pods"),
         workers="2/2",
-        tasks=[task("prepare-train", metrics={"samples": 1257.0})],
         attempts=[attempt(1)],
     )
 
@@ -136,8 +134,12 @@ def compressing_deployment() -> Object:
     return deployment(
         "Compressing",
         under_way("StepRunning", "step-1-quantize-int8 runs"),
-        tasks=[task("step-0-export-onnx"), task("step-1-quantize-int8", "Running")],
     )
+
+
+def compressing_steps() -> list[Object]:
+    owner = compressing_deployment()
+    return [step(owner, "step-0-export-onnx"), step(owner, "step-1-quantize-int8", "Running")]
 
 
 def serving_deployment(url: str = "http://digits.team.svc:8000") -> Object:
@@ -162,7 +164,6 @@ def serving_deployment(url: str = "http://digits.team.svc:8000") -> Object:
     return deployment(
         "Ready",
         ready("Serving"),
-        tasks=[task("compare", counts=gate["counts"])],
         sizes={"floatBytes": 408_000, "compressedBytes": 60_000},
         accuracy="0.9685",
         revisions=[revision],
@@ -172,6 +173,10 @@ def serving_deployment(url: str = "http://digits.team.svc:8000") -> Object:
         selector="slipway.dev/revision=digits-r1",
         url=url,
     )
+
+
+def serving_steps() -> list[Object]:
+    return [step(serving_deployment(), "compare", counts={"n": 540, "baselineRight": 524, "lost": 3, "gained": 2})]
 
 
 def pod(name: str, labels: dict[str, str], *, started: float = 20, ready: bool = False, **spec: Any) -> Object:
@@ -191,7 +196,7 @@ def rank_pod(index: int, attempt_number: int = 1, **more: Any) -> Object:
     return pod(f"digits-{attempt_number}-{index}", labels, **more)
 
 
-def task_pod(role: str, **more: Any) -> Object:
+def step_pod(role: str, **more: Any) -> Object:
     labels = {"slipway.dev/role": role, "batch.kubernetes.io/job-completion-index": "0"}
     return pod(f"digits-t-{role}", labels, **more)
 

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slipway.api.artifacts import State
-from slipway.api.kinds import DEPLOYMENT, JOB, POD, Key, Kind, Object, key_of
+from slipway.api.kinds import DEPLOYMENT, JOB, POD, STEP, Key, Kind, Object, key_of
 from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.plan.digests import digest_of
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.pods import CONTAINER
 from slipway.plan.seen import Seen, carries, controller_uid
+from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
@@ -141,6 +142,8 @@ class World:
         meta["resourceVersion"] = str(self._version)
         meta.setdefault("uid", f"uid-{self._version}")
         meta.setdefault("generation", 1)
+        if obj["kind"] in (STEP.kind, JOB.kind):
+            meta.setdefault("creationTimestamp", wire_time(self.now))
         self.objects[key_of(obj)] = obj
         return obj
 
@@ -171,14 +174,20 @@ class World:
         """
         budget = len(self.writes) + crash_after if crash_after is not None else None
         for _ in range(MAX_ROUNDS):
-            before = len(self.writes)
-            plan = self.planner(self.objects[key], self, self.settings, self.now)
-            self.wake_at = plan.wake_at
-            self._carry_out(plan, key, budget)
-            if budget is not None and len(self.writes) >= budget:
-                return
-            for check in self.checks:
-                check()
+            before, wishes = len(self.writes), []
+            for one in (key, *(key_of(step) for step in self._sorted(STEP))):
+                if one not in self.objects:  # a plan of this round has deleted it
+                    continue
+                plan = (plan_step if one.kind == STEP else self.planner)(
+                    self.objects[one], self, self.settings, self.now
+                )
+                wishes.append(plan.wake_at)
+                self._carry_out(plan, one, budget)
+                if budget is not None and len(self.writes) >= budget:
+                    return
+                for check in self.checks:
+                    check()
+            self.wake_at = earliest(wishes)
             if len(self.writes) == before:
                 return
         raise AssertionError(f"no end after {MAX_ROUNDS} rounds; the last writes: {self.writes[-6:]}")
@@ -213,7 +222,11 @@ class World:
             return
         self._log("apply", rendered)
         generation = (live["metadata"]["generation"] if live else 0) + 1
-        uid = {"uid": live["metadata"]["uid"]} if live else {}
+        uid = (
+            {name: live["metadata"][name] for name in ("uid", "creationTimestamp") if name in live["metadata"]}
+            if live
+            else {}
+        )
         kept = {"status": live["status"]} if live and "status" in live else {}
         self.put({**kept, **rendered, "metadata": {**rendered["metadata"], **uid, "generation": generation}})
 
@@ -266,6 +279,18 @@ class World:
         raise AssertionError(f"no rest after {rounds} rounds; the last writes: {self.writes[-6:]}")
 
     # --- What a test asks ---------------------------------------------------------------------------------------
+
+    def steps(self) -> list[Object]:
+        """The runs of all Steps, by name, each with its role and its digest; RUNNING is what has not ended."""
+        return [
+            {
+                "state": "Running",
+                **step.get("status", {}).get("run", {}),
+                "name": step["spec"]["role"],
+                "digest": step["spec"]["digest"],
+            }
+            for step in self._sorted(STEP)
+        ]
 
     def status(self, key: Key) -> Object:
         status: Object = self.objects[key].get("status", {})

@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[2]
 SPEAKING = [ROOT / "operator/slipway" / part for part in ("plan", "reconcile")]
 PAGE = (ROOT / "docs/reference/conditions.md").read_text()
 WORD = re.compile(r"[A-Z][A-Za-z]+")
-SAYING = {"under_way", "stalled", "ready", "at_rest", "waiting", "stuck", "Verdict", "NotYet", "Stuck", "Standing"}
+SAYING = {
+    "under_way",
+    "stalled",
+    "ready",
+    "at_rest",
+    "waiting",
+    "stuck",
+    "Verdict",
+    "NotYet",
+    "TerminalError",
+    "Standing",
+}
 """Functions of the planners whose arguments hold a reason; the other words among these are phases and stages."""
 
 

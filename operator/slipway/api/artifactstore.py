@@ -8,7 +8,7 @@ from pydantic import Field
 
 from slipway.api.base import Model, ObjectName, exactly_one, immutable
 from slipway.api.podtemplate import LocalObject
-from slipway.api.status import Conditions, TaskRecord
+from slipway.api.status import Conditions, TaskRun
 
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 NETWORK = (
@@ -92,7 +92,7 @@ class ArtifactStoreStatus(Model):
     """One word for people."""
     conditions: Conditions = ()
     """Ready, Reconciling, Stalled."""
-    check: TaskRecord | None = None
+    check: TaskRun | None = None
     """The newest try of a bucket, by a pod that lists, reads and writes it."""
 
 

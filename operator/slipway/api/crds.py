@@ -14,6 +14,7 @@ from slipway.api.kinds import (
     COMPRESSION_PLUGIN,
     GPU_POOL,
     MODEL_DEPLOYMENT,
+    STEP,
     TRAINING_JOB,
     Kind,
     Object,
@@ -21,12 +22,18 @@ from slipway.api.kinds import (
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.schema import Schema, structural, without_defaults
 from slipway.api.status import not_yet_observed
+from slipway.api.step import Step
 from slipway.api.trainingjob import TrainingJob
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 40 characters long:"
     " it names Services and the host names of pods",
+    field=".metadata.name",
+)
+STEP_NAME_RULE = Rule(
+    "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name must be at most 63 characters long: it is a label of pods",
     field=".metadata.name",
 )
 
@@ -71,6 +78,7 @@ class Resource:
     columns: tuple[Column, ...]
     categories: tuple[str, ...] = ("slipway",)
     scale: Scale | None = None
+    name_rule: Rule = NAME_RULE
 
     @property
     def crd_name(self) -> str:
@@ -138,6 +146,24 @@ RESOURCES = (
         ),
     ),
     Resource(
+        STEP,
+        Step,
+        "",
+        categories=("slipway", "all"),
+        name_rule=STEP_NAME_RULE,
+        columns=(
+            Column("Role", ".spec.role"),
+            Column("Owner", ".metadata.ownerReferences[0].name"),
+            Column("Phase", ".status.phase"),
+            Column("Tries", ".status.run.tries", "integer"),
+            _REASON,
+            _AGE,
+            Column("Job", ".status.run.job", wide=True),
+            Column("Artifact", ".status.run.artifact.digest", wide=True),
+            _MESSAGE,
+        ),
+    ),
+    Resource(
         GPU_POOL,
         GPUPool,
         "gpool",
@@ -176,7 +202,7 @@ def root_schema(resource: Resource) -> Schema:
     }
     if "status" in fields:
         fields["status"] = {**without_defaults(fields["status"]), "default": not_yet_observed()}
-    rules = [NAME_RULE.schema(), *schema.get("x-kubernetes-validations", ())]
+    rules = [resource.name_rule.schema(), *schema.get("x-kubernetes-validations", ())]
     return {**schema, "x-kubernetes-validations": rules, "properties": fields}
 
 
@@ -203,7 +229,7 @@ def crd(resource: Resource) -> Object:
                 "listKind": f"{kind.kind}List",
                 "plural": kind.plural,
                 "singular": kind.kind.lower(),
-                "shortNames": [resource.short_name],
+                **({"shortNames": [resource.short_name]} if resource.short_name else {}),
                 "categories": list(resource.categories),
             },
             "scope": "Namespaced" if kind.namespaced else "Cluster",

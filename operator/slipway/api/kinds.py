@@ -45,6 +45,7 @@ class Key(NamedTuple):
 TRAINING_JOB = Kind(GROUP, VERSION, "trainingjobs", "TrainingJob")
 MODEL_DEPLOYMENT = Kind(GROUP, VERSION, "modeldeployments", "ModelDeployment")
 ARTIFACT_STORE = Kind(GROUP, VERSION, "artifactstores", "ArtifactStore")
+STEP = Kind(GROUP, VERSION, "steps", "Step")
 GPU_POOL = Kind(GROUP, VERSION, "gpupools", "GPUPool", namespaced=False)
 COMPRESSION_PLUGIN = Kind(GROUP, VERSION, "compressionplugins", "CompressionPlugin", namespaced=False)
 
@@ -59,16 +60,19 @@ NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPoli
 POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 
-RECONCILED = (TRAINING_JOB, MODEL_DEPLOYMENT, ARTIFACT_STORE)
+OWNERS = (TRAINING_JOB, MODEL_DEPLOYMENT, ARTIFACT_STORE)
+"""The kinds that users write and that have a planner."""
+
+RECONCILED = (*OWNERS, STEP)
 """The kinds that have a planner."""
 
 REFERENCED = (GPU_POOL, COMPRESSION_PLUGIN, PVC)
 """Kinds that planners read but never write."""
 
-CHILDREN = (JOB, SERVICE, NETWORK_POLICY, DEPLOYMENT, CONTROLLER_REVISION, POD_DISRUPTION_BUDGET)
+CHILDREN = (STEP, JOB, SERVICE, NETWORK_POLICY, DEPLOYMENT, CONTROLLER_REVISION, POD_DISRUPTION_BUDGET)
 """Kinds that planners create, apply and delete."""
 
-WATCHED = (*RECONCILED, *REFERENCED, *CHILDREN, POD)
+WATCHED = tuple(dict.fromkeys((*RECONCILED, *REFERENCED, *CHILDREN, POD)))
 
 
 def kind_of(obj: Object) -> Kind:

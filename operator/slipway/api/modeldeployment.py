@@ -22,11 +22,13 @@ from slipway.api.base import (
 from slipway.api.datasource import DataSource
 from slipway.api.podtemplate import PodSettings, Resources
 from slipway.api.reports import PairedCounts
-from slipway.api.status import Conditions, ImageId, TaskRecord
+from slipway.api.status import Conditions, ImageId
 
 MAX_REPLICAS = 1000
 MAX_REVISIONS = 8
 """Revisions that a status holds."""
+MAX_STEPS = 64
+"""Steps that a revision remembers: the newest ones."""
 
 
 class StoredModel(Reference):
@@ -201,8 +203,8 @@ class Revision(Model):
     """Its Triton model repository; a revision that has one is never made again."""
     gate: GateResult | None = None
     """What the gate decided on it."""
-    tasks: tuple[Digest, ...] = Field(default=(), max_length=32)
-    """Digests of the tasks that made and proved it."""
+    steps: tuple[Annotated[str, Field(max_length=16)], ...] = Field(default=(), max_length=MAX_STEPS)
+    """Last parts of the names of the Steps that made it. They are kept as long as the revision is."""
     created_at: Moment
     """When it was first wanted."""
     serving_since: Moment | None = None
@@ -235,8 +237,6 @@ class ModelDeploymentStatus(Model):
     """What the model was taken from: `trainingJob/NAME`, or `stored`."""
     train_data: DataSource | None = None
     """The data source named train of that TrainingJob: what steps use where spec.compression.data is absent."""
-    tasks: tuple[TaskRecord, ...] = Field(default=(), max_length=64)
-    """Every step, evaluation and packing: of the revision under work, and of those kept."""
     sizes: Sizes | None = None
     """Of the revision under work."""
     accuracy: Annotated[str, Field(max_length=32)] | None = None

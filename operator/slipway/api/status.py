@@ -110,17 +110,13 @@ class TaskState(StrEnum):
     FAILED = "Failed"
 
 
-class TaskRecord(JobRecord):
-    """One task of one pod, run as a Job: what it is to make, and what came of it."""
+class TaskRun(JobRecord):
+    """The tries of one task, which is one pod's work, and what came of the newest."""
 
-    name: Annotated[str, Field(max_length=63)]
-    """Its role: prepare-train, step-0-prune-structured, evaluate-candidate, ..."""
-    digest: Digest
-    """Of everything that decides its result: inputs, plugin, image, parameters, seed."""
     tries: int = Field(default=1, ge=1)
     """The try under way or last ended; a pod that was lost or preempted makes the next."""
     disruptions: int = Field(default=0, ge=0, le=1_000_000)
-    """Tries in a row that ended through no fault of the task's; the wait before the next try grows with them."""
+    """Tries in a row that ended through no fault of the task; the wait before the next try grows with them."""
     remade: int = Field(default=0, ge=0, le=1_000)
     """How often it was run again because the store had lost its artifact; at most 5 times within a day."""
     memory: Annotated[str, Field(max_length=64)] | None = None

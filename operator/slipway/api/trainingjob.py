@@ -12,7 +12,7 @@ from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, 
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, Resources
-from slipway.api.status import Conditions, JobRecord, ShortText, TaskRecord
+from slipway.api.status import Conditions, JobRecord, ShortText
 
 
 class NeverRestart(Model):
@@ -148,6 +148,15 @@ class Attempt(JobRecord):
     """How it ended; absent while it is open."""
 
 
+class PreparedData(Model):
+    """A built-in data set that was written into the store for this TrainingJob."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the data source."""
+    artifact: ArtifactRef
+    """Where it lies, and its digest."""
+
+
 class TrainingJobStatus(Model):
     """How far, how fast, what is wrong."""
 
@@ -169,8 +178,8 @@ class TrainingJobStatus(Model):
     """Since when the pods have not all run; absent while they do, and while no attempt is wanted."""
     workers: Annotated[str, Field(max_length=32)] | None = None
     """Pods of the running attempt, as 2/2; absent until all of them run."""
-    tasks: tuple[TaskRecord, ...] = Field(default=(), max_length=16)
-    """Preparation of data, and sealing where the image is the user's."""
+    data: Annotated[tuple[PreparedData, ...], Field(max_length=8), UniqueBy("name")] = ()
+    """Data sets that were prepared into the store."""
     attempts: tuple[Attempt, ...] = Field(default=(), max_length=32)
     """The newest attempts, oldest first; counters go on counting when older ones are dropped."""
     artifact: ArtifactRef | None = None

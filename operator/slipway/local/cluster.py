@@ -30,7 +30,7 @@ from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.references import parent_of
+from slipway.reconcile.references import asked_for_by
 
 WORKERS = 4
 LOOK_AGAIN_SECONDS = 5.0
@@ -101,7 +101,7 @@ class LocalCluster:
         await self._serve([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
 
     def _is_active(self, obj: Object) -> bool:
-        return _is_active(parent_of(obj), self.active)
+        return _is_active(obj, self.active)
 
     def _carry_out(self, owner: Object, writes: jobs.JobWrites | deployments.DeploymentWrites) -> None:
         for pod in writes.create:
@@ -188,8 +188,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _is_active(key: Key | None, active: Collection[Key]) -> bool:
+def _is_active(obj: Object, active: Collection[Key]) -> bool:
     """Stores are looked at by whatever uses them, so none of them rests."""
+    key = asked_for_by(obj)
     return key is not None and (key in active or key.kind == ARTIFACT_STORE)
 
 
@@ -197,7 +198,6 @@ def _resting(planner: Planner, active: Collection[Key]) -> Planner:
     """The planner, for what is active; the rest wants nothing."""
 
     def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime, refusals: Sequence[Refusal]) -> Plan:
-        key = key_of(obj)
-        return planner(obj, seen, settings, moment, refusals) if _is_active(key, active) else Plan()
+        return planner(obj, seen, settings, moment, refusals) if _is_active(obj, active) else Plan()
 
     return plan

@@ -14,14 +14,15 @@ from pydantic import ValidationError
 
 from slipway.api.base import Model
 from slipway.api.crds import NAME_RULE, RESOURCES, Resource
-from slipway.api.kinds import API_VERSION, GROUP, Object
+from slipway.api.kinds import API_VERSION, GROUP, STEP, Object
 from slipway.api.schema import Schema, structural
 from slipway.api.written import read_written
 from slipway.manifests.problems import Place, Problem
 from slipway.manifests.validation_messages import field_errors, format_value, nearest, path_text
 from slipway.manifests.yamltree import Document, Spot, Step, octal
 
-OURS: Mapping[str, Resource] = {resource.kind.kind: resource for resource in RESOURCES}
+OURS: Mapping[str, Resource] = {one.kind.kind: one for one in RESOURCES if one.kind != STEP}
+"""What users write, by its kind."""
 CLUSTER_WIDE = frozenset(
     {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "PersistentVolume", "StorageClass"}
     | {"PriorityClass", "RuntimeClass", "Node", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
@@ -101,6 +102,12 @@ class Reader:
             self._report(spot.at(path), what)
             return
         kind = str(value["kind"])
+        if (value["apiVersion"], kind) == (API_VERSION, STEP.kind):
+            what = (
+                "kind: Steps are made by Slipway alone; write the TrainingJob or the ModelDeployment that asks for them"
+            )
+            self._report(spot.at(["kind"]), what)
+            return
         resource = OURS.get(kind) if str(value["apiVersion"]).startswith(f"{GROUP}/") else None
         known = len(self.problems)
         meta = self._metadata(value, spot, resource, namespaced=resource is None or resource.kind.namespaced)

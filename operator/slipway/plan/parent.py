@@ -7,10 +7,12 @@ from hashlib import sha256
 from typing import Self
 
 from slipway.api.errors import SpecError
-from slipway.api.kinds import GROUP, Kind, Object, key_of, kind_of
+from slipway.api.kinds import GROUP, STEP, Kind, Object, key_of, kind_of
 from slipway.plan.plan import Deletion
 from slipway.plan.seen import Seen, controller_uid
 
+STEP_LABEL = f"{GROUP}/step"
+"""On the Job and the pod of a Step, besides the label of its owner: the name of the Step."""
 OWNER_LABELS = {
     "TrainingJob": f"{GROUP}/training-job",
     "ModelDeployment": f"{GROUP}/model-deployment",
@@ -36,10 +38,13 @@ class Parent:
     uid: str
     generation: int
     deleting: bool = False
+    owner: tuple[str, str] | None = None
+    """Kind and name of the owner of a Step."""
 
     @classmethod
     def of(cls, obj: Object) -> Self:
         meta = obj["metadata"]
+        owners = (one for one in meta.get("ownerReferences", ()) if one.get("controller"))
         return cls(
             kind_of(obj),
             meta.get("namespace", ""),
@@ -47,11 +52,17 @@ class Parent:
             meta["uid"],
             int(meta.get("generation", 0)),
             "deletionTimestamp" in meta,
+            next(((one["kind"], one["name"]) for one in owners), None),
         )
 
     @property
     def labels(self) -> dict[str, str]:
-        return {OWNER_LABELS[self.kind.kind]: self.name, "app.kubernetes.io/managed-by": "slipway"}
+        """What each child carries: the name of its owner, and of the Step between them if there is one."""
+        managed = {"app.kubernetes.io/managed-by": "slipway"}
+        if self.kind != STEP:
+            return {OWNER_LABELS[self.kind.kind]: self.name, **managed}
+        owner = {OWNER_LABELS[kind]: name for kind, name in [self.owner or ("", "")] if kind in OWNER_LABELS}
+        return {STEP_LABEL: self.name, **owner, **managed}
 
     def child_name(self, *parts: str) -> str:
         """`<name>-<6 of the UID's hash>-<parts>`: a namesake made later never adopts a dead one's children."""
@@ -107,10 +118,12 @@ class Parent:
         owner = next(
             (f"its controller is {one.get('kind')} {one.get('name')}" for one in others), "it has no controller"
         )
+        # Nobody names a Step.
+        renamed = "" if self.kind == STEP else f", or give this {self.kind} another name"
         return SpecError(
             "metadata.name",
             f"{kind} {name} exists and belongs to somebody else: {owner}",
-            f"delete {kind} {name}, or restore its ownerReference, or give this {self.kind} another name",
+            f"delete {kind} {name}, or restore its ownerReference{renamed}",
             reason=NAME_CONFLICT,
         )
 

@@ -27,6 +27,15 @@ class NotYet(Exception):
         self.message = message
 
 
+class TerminalError(Exception):
+    """The spec is good, and yet nothing more can be done: a job or a step failed. Derived again in each round."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
 @dataclass(frozen=True, slots=True)
 class StoreUse:
     """What a spec names an ArtifactStore for. field: where it does; held_out: for evaluation data alone."""

@@ -23,11 +23,14 @@ _NUMBER = 24
 """Characters that a word with digits is counted as, whatever its length: a cut must not move with a counter."""
 
 
-def refused(refusals: Sequence[Refusal], present: Iterable[Condition], now: datetime) -> Verdict | None:
+def refused(
+    refusals: Sequence[Refusal], present: Iterable[Condition], now: datetime, below: Verdict | None = None
+) -> Verdict | None:
     """The condition ChildRefused for what is refused now; None where nothing is or ever was.
 
-    present: the conditions as they are. Where they say the same but for numbers (what a quota has used, a webhook's
-    request ID) their text stays: else each try would be a write of the status.
+    below: what is refused of the children of a child, told if there is nothing else. present: the conditions as they
+    are. Where they say the same but for numbers (what a quota has used, a webhook's request ID) their text stays: else
+    each try would be a write of the status.
     """
     known = next((one for one in present if one.type == CHILD_REFUSED), None)
     before = known if known is not None and known.status == "True" else None
@@ -35,6 +38,8 @@ def refused(refusals: Sequence[Refusal], present: Iterable[Condition], now: date
         (one for one in refusals if one.verb != STATUS and (_lasts(one, now) or _tells_of(before, one))),
         key=lambda one: (one.passing, one.key.kind.kind, one.key.name, one.verb),
     )
+    if not told and below is not None:
+        return below
     if not told:
         return Verdict(False, "NothingRefused") if known else None
     head, words, tail = _parts(told)

@@ -14,7 +14,7 @@ from slipway.api.artifactstore import ArtifactStoreSpec, ArtifactStoreStatus
 from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import Resources
-from slipway.api.status import TaskRecord, TaskState
+from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CheckTask
 from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
@@ -25,7 +25,7 @@ from slipway.plan.plan import Plan, Settings
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
-    Work,
+    TaskSpec,
     follow_task,
     intended,
     looked_at_again,
@@ -48,7 +48,7 @@ class Found:
 
     phase: Phase
     verdicts: Mapping[str, Verdict]
-    check: TaskRecord | None = None
+    check: TaskRun | None = None
     plan: Plan = field(default_factory=Plan)
 
 
@@ -62,29 +62,31 @@ def try_bucket(
 ) -> Found:
     """Raises SpecError where another owner has the Job's name."""
     small = Resources(cpu="100m", memory="256Mi")
-    work = Work(CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), small, folder=FOLDER)
+    task = TaskSpec(
+        CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), parent.child_name("check"), small, folder=FOLDER
+    )
     before = present.check
     plan = Plan()
     if before is not None and (due_at := _due_at(before)) is not None:
         if now >= due_at:
-            record = intended(parent, work, before.tries + 1, now)
+            record = intended(task, before.tries + 1, now)
         else:
             record, plan = before, Plan(wake_at=due_at)
     else:
-        record, plan = follow_task(parent, before, work, seen, settings, now)
+        record, plan = follow_task(parent, before, task, seen, settings, now)
     found = _found(parent, spec, record, present, seen, settings, now)
     plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, parent, seen))))
     return replace(found, check=record, plan=plan.plus(found.plan))
 
 
-def _due_at(record: TaskRecord) -> datetime | None:
+def _due_at(record: TaskRun) -> datetime | None:
     """When a try that failed for good is made again; None for any other."""
     if record.state is not TaskState.FAILED or will_retry(record):
         return None
     return looked_at_again(record)
 
 
-def _over(record: TaskRecord, parent: Parent, seen: Seen) -> list[Object]:
+def _over(record: TaskRun, parent: Parent, seen: Seen) -> list[Object]:
     """Jobs that nobody needs: of earlier tries, and of one that went well. A failed one keeps its log."""
     jobs = [job for job in seen.owned(JOB, parent.namespace, parent.uid) if "deletionTimestamp" not in job["metadata"]]
     return [job for job in jobs if succeeded(record) or not f"{job['metadata']['name']}-".startswith(f"{record.job}-")]
@@ -93,7 +95,7 @@ def _over(record: TaskRecord, parent: Parent, seen: Seen) -> list[Object]:
 def _found(
     parent: Parent,
     spec: ArtifactStoreSpec,
-    record: TaskRecord,
+    record: TaskRun,
     present: ArtifactStoreStatus,
     seen: Seen,
     settings: Settings,
@@ -117,7 +119,7 @@ def _found(
     return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
 
 
-def _failed(record: TaskRecord) -> Found:
+def _failed(record: TaskRun) -> Found:
     failure = record.failure
     kind = failure.exception if failure else None
     said = failure.message if failure and failure.message else f"job/{record.job} failed; its log says why"

@@ -97,7 +97,7 @@ class StoreMount:
     def apart(self) -> Object | None:
         """Where the store for evaluation data is, if the pod is given one: other data may lie in another one."""
         store = self.held_out or (self.spec if self.spec.held_out else None)
-        return None if store is None else _place(store)
+        return None if store is None else identity_of(store)
 
     @property
     def volumes(self) -> list[Object]:
@@ -121,7 +121,7 @@ class StoreMount:
         if (s3 := self.spec.s3) is not None:
             variables += [{"name": STORE_ENV, "value": variable_json(s3.to_wire())}, *_secret_env(s3, S3_SECRET_ENV)]
         if (apart := self.held_out) is not None:
-            variables.append({"name": HELD_OUT_STORE_ENV, "value": variable_json(_place(apart))})
+            variables.append({"name": HELD_OUT_STORE_ENV, "value": variable_json(identity_of(apart))})
             if apart.s3 is not None:
                 variables += _secret_env(apart.s3, HELD_OUT_SECRET_ENV)
             if self.out_held_out:
@@ -182,8 +182,8 @@ def _identity(s3: S3Store) -> tuple[str | None, str | None]:
     return s3.secret_ref.name if s3.secret_ref else None, s3.service_account_name
 
 
-def _place(store: ArtifactStoreSpec) -> Object:
-    """The fields of its spec that say where the files are: they never change, as the others may."""
+def identity_of(store: ArtifactStoreSpec) -> Object:
+    """The fields of its spec that say where the files are and by whose keys: they never change, as others may."""
     fields = {"persistentVolumeClaim": store.persistent_volume_claim, "s3": store.s3}
     return {name: place.to_wire() for name, place in fields.items() if place is not None}
 

@@ -6,9 +6,7 @@ as they are seen. A record that has ended never looks at its Job again.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,15 +14,14 @@ from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodSettings, Resources
-from slipway.api.status import TaskRecord, TaskState
-from slipway.api.tasks import CompressTask
+from slipway.api.status import TaskRun, TaskState
+from slipway.api.tasks import CompressTask, DecidingTask
 from slipway.plan.digests import digest_of, short
-from slipway.plan.egress import may_start
 from slipway.plan.jobs.lifecycle import JobPhase, observe_job, result_of
 from slipway.plan.jobs.outcomes import JobEnd, lingers
 from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
-from slipway.plan.jobs.recovery import Output, recover, recovery_pending
+from slipway.plan.jobs.recovery import Output, lost, recover, recovery_pending
 from slipway.plan.jobs.retry import OOM_KILLED, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
@@ -56,30 +53,29 @@ POLICY = RetryPolicy(
 """Of every task. What is mended where no watch sees it (a Secret, a policy of a bucket, a deleted artifact) is tried
 again for as long as the task is wanted, and so is a task that is taken away."""
 _SEEN_NOWHERE = ("refusals", "inputs")
-_MARK = 8
-"""Digits of the task's digest in the name of its first tries."""
+_LONGEST_JOB = 60
+"""Characters of a Job's name, so that `NAME-0` is a host name (63)."""
 TRIED_AGAIN = "then it is tried again by itself, within 16 minutes"
 """What follows on the cure of a task that is `tried_again`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TaskSpec:
     """A task that is wanted, and how its pod runs.
 
-    name: its role, a DNS label of at most 63 characters. folder: its folder of the store; None for one of its own
-    by the task's digest, which all deployments of the namespace share. resources_field: path of the user's field that
-    holds the resources; None where they are the operator's.
+    role: a DNS label. job: the beginning of the names of its Jobs. folder: its folder of the store; None for one of its
+    own by the task's digest, which all deployments of the namespace share.
     """
 
-    name: str
+    role: str
     task: Model
     image: str
     store: StoreMount
+    job: str
     resources: Resources = field(default_factory=Resources)
     template: PodSettings | None = None
     placement: Placement | None = None
     folder: str | None = None
-    resources_field: str | None = None
 
     @property
     def memory(self) -> str:
@@ -108,30 +104,38 @@ class Work:
 
 
 def follow_task(
-    parent: Parent, record: TaskRecord | None, work: Work, seen: Seen, settings: Settings, now: datetime
-) -> tuple[TaskRecord, Plan]:
-    """The record as it should be now, and the writes that bring the task on.
+    parent: Parent,
+    run: TaskRun | None,
+    spec: TaskSpec,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+    *,
+    may_start: bool = True,
+) -> tuple[TaskRun, Plan]:
+    """The run as it is now, and the writes that lead on.
 
-    record: as the parent's status holds it; None where the task was never wanted. Raises SpecError where another
-    owner has the Job's name.
+    run: as the status of the parent holds it; None before the first. may_start: whether a Job may be made.
+    Raises SpecError if another owner has the name of the Job.
     """
-    if record is None:
-        return intended(parent, work, 1, now), Plan()
-    if record.state in (TaskState.SUCCEEDED, TaskState.FAILED):
-        return _retried(parent, record, work, seen, now)
-    observed = observe_job(parent, record, partial(_job, parent, record, work, settings), seen, settings, now)
+    if run is None:
+        return intended(spec, 1, now), Plan()
+    if run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
+        return _retried(parent, run, spec, seen, now)
+    observed = observe_job(parent, run, partial(_job, parent, run, spec, settings), seen, settings, now)
     if observed.phase is JobPhase.INTENDED:
-        made = Plan(create=(_job(parent, record, work, settings),))
-        may = work.held_out is not None or may_start(parent, work.store.spec, seen)
-        return record, made if may else Plan()
+        return run, Plan(create=(_job(parent, run, spec, settings),)) if may_start else Plan()
+    if observed.phase is JobPhase.UNREPORTED and isinstance(spec.task, DecidingTask):
+        # Others can write where its report would be: what decides is done again, and counted.
+        observed = replace(observed, phase=JobPhase.ENDED, end=lost(observed.pods.refused))
     if observed.phase is JobPhase.UNREPORTED:
-        store = work.store.of_results(work.task)
-        observed = recover(parent, observed, Output(work.out, store, work.template), seen, settings, now)
-    record = observed.record.model_copy(update={"state": TaskState.RUNNING})
+        output = Output(spec.out, spec.store.of_results(spec.task), spec.template)
+        observed = recover(parent, observed, output, seen, settings, now)
+    run = observed.record.model_copy(update={"state": TaskState.RUNNING})
     if observed.phase is not JobPhase.ENDED or observed.end is None:
-        return record, observed.plan
-    record = record.model_copy(update={"image_id": image_id_of(observed.pods.believed)})
-    return _ended(record, work, observed.end, now), observed.plan.plus(_without_end(observed.job))
+        return run, observed.plan
+    run = run.model_copy(update={"image_id": image_id_of(observed.pods.believed)})
+    return _ended(run, spec, observed.end, now), observed.plan.plus(_without_end(observed.job))
 
 
 def _without_end(job: Object | None) -> Plan:
@@ -141,7 +145,7 @@ def _without_end(job: Object | None) -> Plan:
     return Plan(delete=(deletion(job),))
 
 
-def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Settings) -> JobPods:
+def pods_of_record(parent: Parent, record: TaskRun, seen: Seen, settings: Settings) -> JobPods:
     """The pods of the try under way, as far as they are believed; none where its Job is gone."""
     live = seen.get(JOB, parent.namespace, record.job)
     if live is None or live["metadata"]["uid"] != record.job_uid:
@@ -149,60 +153,52 @@ def pods_of_record(parent: Parent, record: TaskRecord, seen: Seen, settings: Set
     return pods_of(seen, live, settings)
 
 
-def succeeded(record: TaskRecord | None) -> bool:
+def succeeded(record: TaskRun | None) -> bool:
     return record is not None and record.state == TaskState.SUCCEEDED
 
 
-def intended(parent: Parent, work: Work, tries: int, now: datetime) -> TaskRecord:
+def intended(spec: TaskSpec, tries: int, now: datetime) -> TaskRun:
     """The record of a try that is to be made; the next round makes its Job."""
-    digest = work.digest
-    return TaskRecord(
-        name=work.name,
-        digest=digest,
-        tries=tries,
-        job=job_name(parent, digest, tries),
-        memory=work.memory,
-        started_at=now.replace(microsecond=0),
+    return TaskRun(
+        tries=tries, job=job_name(spec.job, tries), memory=spec.memory, started_at=now.replace(microsecond=0)
     )
 
 
-def job_name(parent: Parent, digest: str, tries: int) -> str:
-    """Of a try's Job. A longer number takes from the digest: of the longest name it would be no pod's host name."""
+def job_name(prefix: str, tries: int) -> str:
+    """Name of the Job of a try; short enough for the host name of its pod, which adds an index."""
     number = str(tries)
-    return parent.child_name("t", short(digest, max(1, _MARK + 1 - len(number))), number)
+    return f"{prefix[: _LONGEST_JOB - len(number)]}-{number}"
 
 
-def tries_of(parent: Parent, digest: str, jobs: Iterable[Object]) -> list[Object]:
-    """The Jobs of all tries of a task, and those that read their reports."""
-    name = re.compile(f"{re.escape(parent.child_name('t'))}-([0-9a-f]+)-[0-9]+(-q[0-9]+)?")
-    return [
-        job
-        for job in jobs
-        if (found := name.fullmatch(job["metadata"]["name"])) and short(digest, _MARK).startswith(found[1])
-    ]
-
-
-def will_retry(record: TaskRecord) -> bool:
+def will_retry(record: TaskRun) -> bool:
     """Whether a failed try is going to be followed by another: it was lost through no fault of its own."""
     return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) == "disruptions"
 
 
-def starved(record: TaskRecord) -> bool:
+def starved(record: TaskRun) -> bool:
     """Whether a try ended for want of memory: as often as it is given the same, it ends the same."""
     return record.failure is not None and record.failure.reason == OOM_KILLED
 
 
-def tried_again(record: TaskRecord) -> bool:
+def tried_again(record: TaskRun) -> bool:
     """Whether a try ended for what is mended where no watch sees it, so that it is tried again from time to time."""
     return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) in _SEEN_NOWHERE
 
 
-def lacks_input(record: TaskRecord) -> bool:
+def lacks_input(record: TaskRun) -> bool:
     """Whether a try ended for want of an artifact that it was given."""
     return record.state is TaskState.FAILED and POLICY.cause(record.failure) is Cause.INPUT_MISSING
 
 
-def retry_at(record: TaskRecord) -> datetime | None:
+def input_is_wrong(record: TaskRun) -> bool:
+    """Whether a try ended for want of the right input: another one is of use once somebody has put that back."""
+    return record.state is TaskState.FAILED and POLICY.cause(record.failure) in (
+        Cause.INPUT_MISSING,
+        Cause.INPUT_ALTERED,
+    )
+
+
+def retry_at(record: TaskRun) -> datetime | None:
     """When a try that has failed is followed by another; None where none follows by itself."""
     if record.state is not TaskState.FAILED or record.ended_at is None:
         return None
@@ -210,7 +206,7 @@ def retry_at(record: TaskRecord) -> datetime | None:
     return POLICY.retry_at(tally, POLICY.cause(record.failure), record.ended_at)
 
 
-def looked_at_again(record: TaskRecord) -> datetime | None:
+def looked_at_again(record: TaskRun) -> datetime | None:
     """When a try that failed for whatever reason is made again after all, less and less often.
 
     None where it has no end.
@@ -219,7 +215,7 @@ def looked_at_again(record: TaskRecord) -> datetime | None:
 
 
 def why_waiting(
-    parent: Parent, record: TaskRecord, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
+    parent: Parent, record: TaskRun, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
     """Why a task does not go on, or when to look for that: pods that take a while to run need no explanation.
 
@@ -241,14 +237,13 @@ def why_waiting(
     return why_pending(pods_of_record(parent, record, seen, settings), record.started_at, now, secret)
 
 
-def remade(parent: Parent, record: TaskRecord, work: Work, now: datetime) -> TaskRecord:
-    """The record of a task that has succeeded, as one whose artifact is to be made again: the store has lost it."""
-    forgiven = record.ended_at is None or now - record.ended_at >= REMADE_FORGIVEN_AFTER
-    again = intended(parent, work, record.tries + 1, now)
-    return again.model_copy(update={"remade": 1 if forgiven else record.remade + 1})
+def remade(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:
+    """The next try of a task that has succeeded: the store has lost its artifact."""
+    forgiven = run.ended_at is None or now - run.ended_at >= REMADE_FORGIVEN_AFTER
+    return intended(spec, run.tries + 1, now).model_copy(update={"remade": 1 if forgiven else run.remade + 1})
 
 
-def may_be_remade(record: TaskRecord, now: datetime) -> bool:
+def may_be_remade(record: TaskRun, now: datetime) -> bool:
     """Whether a lost artifact is made again: not where whatever deletes it keeps doing so."""
     return record.remade < MAX_REMADE or (
         record.ended_at is not None and now - record.ended_at >= REMADE_FORGIVEN_AFTER
@@ -272,33 +267,37 @@ def artifacts_read(task: Model) -> tuple[ArtifactRef, ...]:
     return tuple(found)
 
 
-def missing_inputs(record: TaskRecord, work: Work) -> frozenset[str]:
+def missing_inputs(record: TaskRun, task: Model) -> frozenset[str]:
     """Digests of the inputs that a try did not find; all of them where it does not say which."""
-    given = frozenset(ref.digest for ref in artifacts_read(work.task))
+    given = frozenset(ref.digest for ref in artifacts_read(task))
     told = record.failure.missing if record.failure else None
     return given & {told} if told in given else given
 
 
-def _retried(parent: Parent, record: TaskRecord, work: Work, seen: Seen, now: datetime) -> tuple[TaskRecord, Plan]:
-    if record.state is TaskState.SUCCEEDED or record.ended_at is None:
-        return record, Plan()
-    again = intended(parent, work, record.tries + 1, now).model_copy(
-        update={"disruptions": record.disruptions, "remade": record.remade}
-    )
-    if starved(record) and record.memory != work.memory:
+def _retried(parent: Parent, run: TaskRun, spec: TaskSpec, seen: Seen, now: datetime) -> tuple[TaskRun, Plan]:
+    if run.state is TaskState.SUCCEEDED or run.ended_at is None:
+        return run, Plan()
+    again = next_try(run, spec, now)
+    if starved(run) and run.memory != spec.memory:
         return again, Plan()
-    due_at = retry_at(record)
+    due_at = retry_at(run)
     if due_at is None or now < due_at:
-        return record, Plan(wake_at=due_at)
-    over = parent.own(seen, JOB, record.job, record.job_uid)
-    ours = over is not None and parent.conflict(seen, JOB, record.job) is None
+        return run, Plan(wake_at=due_at)
+    over = parent.own(seen, JOB, run.job, run.job_uid)
+    ours = over is not None and parent.conflict(seen, JOB, run.job) is None
     if over is not None and ours and "deletionTimestamp" not in over["metadata"]:
         # There is no end to these tries. The next one is recorded when this Job goes, or nobody would delete it.
-        return record, Plan(delete=(deletion(over),))
+        return run, Plan(delete=(deletion(over),))
     return again, Plan()
 
 
-def _ended(record: TaskRecord, work: Work, end: JobEnd, now: datetime) -> TaskRecord:
+def next_try(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:
+    """The record of the try that follows a failed one."""
+    kept = {"disruptions": run.disruptions, "remade": run.remade}
+    return intended(spec, run.tries + 1, now).model_copy(update=kept)
+
+
+def _ended(record: TaskRun, work: TaskSpec, end: JobEnd, now: datetime) -> TaskRun:
     result = result_of(end, work.out)
     if (report := result.report) is not None:
         return record.model_copy(
@@ -328,7 +327,7 @@ def _unmeasured(artifact: ArtifactRef | None) -> ArtifactRef | None:
     return artifact.model_copy(update={"size_bytes": None}) if artifact is not None else None
 
 
-def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> Object:
+def _job(parent: Parent, record: TaskRun, work: TaskSpec, settings: Settings) -> Object:
     store, task = work.store.for_task(work.task, work.out), TaskInput.of(work.task)
     main = container(
         work.image,
@@ -342,7 +341,7 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
     )
     template = pod_template(
         [main],
-        labels={**parent.labels, ROLE_LABEL: work.name, **egress_labels(store)},
+        labels={**parent.labels, ROLE_LABEL: work.role, **egress_labels(store)},
         store=store,
         task=task,
         placement=work.placement,
@@ -350,4 +349,4 @@ def _job(parent: Parent, record: TaskRecord, work: Work, settings: Settings) -> 
         restartPolicy="Never",
         terminationGracePeriodSeconds=30,
     )
-    return job(parent, record.job, template, role=work.name)
+    return job(parent, record.job, template, role=work.role)

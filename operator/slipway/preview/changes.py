@@ -74,6 +74,12 @@ class Chronicle:
             self._gone.discard(key)
             self._last[key] = entry.object
 
+    def order(self, obj: Object) -> int:
+        """The place of an object among those that were written, those that were there before first."""
+        keys = list(self._last)
+        key = key_of(obj)
+        return keys.index(key) if key in self._last and key not in self.before else -1
+
     def changes(self) -> list[Change]:
         found = [self._change(key, last) for key, last in self._last.items()]
         return [change for change in found if change is not None]

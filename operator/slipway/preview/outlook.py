@@ -16,7 +16,8 @@ from slipway.api.kinds import (
     GPU_POOL,
     JOB,
     MODEL_DEPLOYMENT,
-    RECONCILED,
+    OWNERS,
+    STEP,
     TRAINING_JOB,
     Key,
     Kind,
@@ -30,6 +31,7 @@ from slipway.plan.plan import Settings
 from slipway.preview.changes import Change, Chronicle, manifest_of
 from slipway.preview.placeholders import Known, unknown, unknown_tasks
 from slipway.preview.rehearsal import Clock, Rehearsal
+from slipway.preview.tasks import PlannedTask, tasks_of
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.references import referenced
 
@@ -67,7 +69,8 @@ class Refusal(NamedTuple):
 class Outlook:
     """edits: what the files themselves change, of our kinds. changes: what the operator then does.
 
-    before, after: the planned resources with their statuses. names: of what nobody can know before.
+    before, after: the planned resources with their statuses. steps_before, steps: all Steps, in the order in which they
+    were made. names: of what nobody can know before.
     """
 
     edits: tuple[Change, ...]
@@ -76,8 +79,20 @@ class Outlook:
     after: Mapping[Key, Object]
     names: Known
     cache: Cache
+    steps_before: tuple[Object, ...] = ()
+    steps: tuple[Object, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     settings: Settings = field(default_factory=lambda: Settings("", ""))
+
+    def tasks(self, key: Key) -> list[PlannedTask]:
+        """Of a planned resource, as they end, in the order in which they were asked for."""
+        return tasks_of(self.after[key], self.steps)
+
+    def tasks_before(self, key: Key) -> dict[str, PlannedTask]:
+        """Of a planned resource, as they are now, by digest."""
+        if key not in self.before:
+            return {}
+        return {task.digest: task for task in tasks_of(self.before[key], self.steps_before)}
 
     def verdict(self, key: Key) -> Verdict:
         return verdict_of(self.after[key])
@@ -110,7 +125,8 @@ async def look_ahead(
     twin = _copy_of(present, clock)
     for one in assumed:
         twin.add(one)
-    before = {key_of(obj): obj for kind in RECONCILED for obj in await twin.list(kind)}
+    before = {key_of(obj): obj for kind in OWNERS for obj in await twin.list(kind)}
+    steps_before = tuple(await twin.list(STEP))
     edits, refusals = await _applied(twin, wanted)
     keys = await _planned(twin, wanted, edits)
     chronicle = await Chronicle.of(twin)
@@ -119,7 +135,8 @@ async def look_ahead(
     after = {key: ended for key in keys if (ended := rehearsal.cache.get(*key)) is not None}
     past = {key: before[key] for key in keys if key in before}
     changes = tuple(chronicle.changes())
-    names = unknown(after.values(), past.values())
+    steps = tuple(sorted(rehearsal.cache.objects(STEP), key=lambda step: (chronicle.order(step), *_age(step))))
+    names = unknown((*after.values(), *steps), (*past.values(), *steps_before))
     return Outlook(
         tuple(edits),
         changes,
@@ -127,9 +144,16 @@ async def look_ahead(
         after,
         names | unknown_tasks((change.object for change in changes if change.key.kind == JOB), names),
         rehearsal.cache,
+        steps_before,
+        steps,
         tuple(refusals),
         settings,
     )
+
+
+def _age(step: Object) -> tuple[str, str]:
+    """Steps of one second lie in the order of their roles."""
+    return str(step["metadata"]["creationTimestamp"]), str(step["spec"]["role"])
 
 
 def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
@@ -212,12 +236,12 @@ def _spec(model: type[Model], obj: Object) -> Object:
 async def _planned(twin: Twin, wanted: Sequence[Object], edits: Sequence[Change]) -> tuple[Key, ...]:
     """The resources of the files, those that name something that the files change, and what these wait for."""
     cache = Cache()
-    for kind in RECONCILED:
+    for kind in OWNERS:
         for obj in await twin.list(kind):
             cache.put(obj)
-    keys = {key_of(obj) for obj in wanted if obj["kind"] in _RECONCILED}
+    keys = {key_of(obj) for obj in wanted if obj["kind"] in _OWNERS}
     for edit in edits:
-        keys |= {key for key in cache.affected(edit.object) if key.kind in RECONCILED}
+        keys |= {key for key in cache.affected(edit.object) if key.kind in OWNERS}
     keys |= _waited_for(cache, keys)
     return tuple(sorted(keys, key=lambda key: (ORDER.index(key.kind), key.namespace, key.name)))
 
@@ -228,7 +252,7 @@ def _waited_for(cache: Cache, keys: Iterable[Key]) -> set[Key]:
     left = list(keys)
     while left:
         obj = cache.get(*left.pop())
-        named = [key for key in referenced(obj) if key.kind in RECONCILED and key not in found] if obj else []
+        named = [key for key in referenced(obj) if key.kind in OWNERS and key not in found] if obj else []
         new = {key for key in named if (other := cache.get(*key)) and _under_way(other)}
         found |= new
         left += new
@@ -241,4 +265,4 @@ def _under_way(obj: Object) -> bool:
     return "deletionTimestamp" not in meta and (behind or verdict_of(obj).state == "waits")
 
 
-_RECONCILED = {kind.kind for kind in RECONCILED}
+_OWNERS = {kind.kind for kind in OWNERS}

@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from slipway.api.kinds import Object
-from slipway.plan.digests import short
+from slipway.api.kinds import STEP, TRAINING_JOB, Object
 from slipway.plan.parent import Parent
+from slipway.plan.parse import value_at
+from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import SHARE_LABEL, mark_of
 from slipway.plan.taskinput import TASK_ANNOTATION, TaskInput
 
 Known = Mapping[str, str]
@@ -23,17 +25,25 @@ _SHORT = {"TrainingJob": "tj", "ModelDeployment": "md", "ArtifactStore": "store"
 
 
 def unknown(after: Iterable[Object], before: Iterable[Object] = ()) -> dict[str, str]:
-    """What the resources (with statuses) have learned between the two moments, under names.
+    """What the resources and their Steps (with statuses) have learned between the two moments, under names.
 
     before: as they were when the plan was made; nothing of theirs is unknown.
     """
     past = {obj["metadata"]["uid"]: obj for obj in before}
     found: dict[str, str] = {}
-    for obj in after:
+    for obj in sorted(after, key=_order):
         was = past.get(obj["metadata"]["uid"])
         for literal, name in _of_resource(obj, was):
             found.setdefault(literal, name)
     return found
+
+
+def _order(obj: Object) -> tuple[bool, bool, str, str]:
+    """Resources, then Steps: a digest that several Steps share is called by the first one, whatever began first."""
+    if obj["kind"] != STEP.kind:
+        return False, False, "", ""
+    kind, owner = Parent.of(obj).owner or ("", "")
+    return True, kind != TRAINING_JOB.kind, owner, str(obj["spec"]["role"])
 
 
 def unknown_tasks(jobs: Iterable[Object], names: Known) -> dict[str, str]:
@@ -66,11 +76,12 @@ def _named(value: Any, pattern: re.Pattern[str], names: Known) -> Any:
 
 
 def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
+    if obj["kind"] == STEP.kind:
+        yield from _of_step(obj, was)
+        return
     parent = Parent.of(obj)
     status, past = obj.get("status") or {}, (was or {}).get("status") or {}
     who = f"{parent.kind} {parent.name}"
-    known_tasks = {task["digest"] for task in tasks_of(past) if task.get("state") == "Succeeded"}
-    known_digests = {task["digest"] for task in tasks_of(past)}
     known_revisions = {revision["name"] for revision in past.get("revisions", ())}
     prefix = parent.child_name()
     mark = prefix if was is not None else f"{parent.name}-<{_SHORT[parent.kind.kind]} hash>"
@@ -79,23 +90,32 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
         yield prefix, mark
     if (model := status.get("artifact")) and model != past.get("artifact"):
         yield _hex(model["digest"]), f"<digest of the model of {who}>"
-    for task in tasks_of(status):
-        name, digest = task["name"], task["digest"]
-        if (artifact := task.get("artifact")) and digest not in known_tasks:
-            yield _hex(artifact["digest"]), f"<digest of what {name} of {who} makes>"
-        if digest not in known_digests:
-            yield parent.child_name("t", short(digest, 8)), f"{mark}-t-<{name}>"
-            yield _hex(digest), f"<digest of {name} of {who}>"
     for revision in status.get("revisions", ()):
         if revision["name"] not in known_revisions:
             yield revision["name"], f"{mark}-<revision>"
             yield _hex(revision["digest"]), f"<digest of the revision of {who}>"
 
 
-def tasks_of(status: Object) -> list[Object]:
-    """The task records of a status, of whatever kind."""
-    check = status.get("check")
-    return [*status.get("tasks", ()), *([check] if check else [])]
+def _of_step(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
+    step, role = Parent.of(obj), obj["spec"]["role"]
+    kind, owner = step.owner or ("", "")
+    who = f"{kind} {owner}"
+    if was is None:
+        yield step.uid, f"<uid of {role} of {who}>"
+        yield step.name, f"{owner}-<{_SHORT.get(kind, '')} hash>-s-<{role}>"
+        yield mark_of(step.name), f"<mark of {role}>"
+        yield job_prefix(step), f"{owner}-s-<{_SHORT.get(kind, '')} {role}>"
+        yield _hex(obj["spec"]["digest"]), f"<digest of {role} of {who}>"
+        if share := (obj["metadata"].get("labels") or {}).get(SHARE_LABEL):
+            yield share, f"<share of {role}>"
+    made, known = _artifact(obj), _artifact(was or {})
+    if made is not None and made != known:
+        yield _hex(made), f"<digest of what {role} of {who} makes>"
+
+
+def _artifact(step: Object) -> str | None:
+    found = value_at(step, "status", "run", "artifact", "digest")
+    return found if isinstance(found, str) else None
 
 
 def _hex(digest: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from slipway.api.artifacts import State
-from slipway.api.kinds import COMPRESSION_PLUGIN, WATCHED, Key, Kind, Object, key_of
+from slipway.api.kinds import COMPRESSION_PLUGIN, STEP, WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.twin import Change, Twin
+from slipway.plan.parent import Parent
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.preview.world import move
 from slipway.reconcile.cache import Cache
@@ -33,11 +34,17 @@ class Clock:
         return self.now
 
 
+def has_owner_in(step: Object, keys: Collection[Key]) -> bool:
+    kind, name = Parent.of(step).owner or ("", "")
+    namespace = step["metadata"]["namespace"]
+    return any((key.kind.kind, key.namespace, key.name) == (kind, namespace, name) for key in keys)
+
+
 @dataclass
 class Rehearsal:
     """Plans the given resources and carries the plans out on the twin, with the world that `world.move` lets be.
 
-    keys: what is planned. Everything else stands still.
+    keys: what is planned, with the Steps that belong to it. Everything else stands still.
     """
 
     twin: Twin
@@ -68,7 +75,8 @@ class Rehearsal:
     async def _round(self) -> tuple[bool, datetime | None]:
         """Each resource once. Returns whether anything was written, and when the first wants to be planned again."""
         wrote, wishes = False, []
-        for key in self.keys:
+        steps = [key_of(step) for step in self.cache.objects(STEP) if has_owner_in(step, self.keys)]
+        for key in (*self.keys, *steps):
             parent = self.cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
                 continue

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import ARTIFACT_STORE, JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.status import TaskRecord, TaskState
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.steps import Step
 from slipway.preview.changes import Change
 from slipway.preview.outlook import Outlook, Verdict
-from slipway.preview.placeholders import tasks_of
 from slipway.preview.reasons import conversions_of, gate_of, placed_on, shape_of, what_is_done
 from slipway.preview.rollouts import rollout_of
+from slipway.preview.tasks import PlannedTask
 from slipway.preview.world import task_of
 
 _WORDS = {"ready": "will be Ready", "rests": "will rest", "waits": "waits", "stalled": "will be Stalled"}
@@ -83,7 +82,7 @@ def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
         yield Node(f"on claim {claim.claim_name}{kept}")
     elif store.spec.s3 is not None:
         yield Node(f"in bucket {store.spec.s3.bucket}{kept}")
-    yield from _tasks(outlook, key, [store.status.check] if store.status.check else [], {})
+    yield from _tasks(outlook, key, {})
 
 
 # --- TrainingJob -------------------------------------------------------------------------------------------------
@@ -92,7 +91,8 @@ def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
 def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
     job = TrainingJob.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
     known = {attempt["number"]: attempt.get("outcome") for attempt in _past(outlook, key).get("attempts", ())}
-    tasks = _tasks(outlook, key, job.status.tasks, {})
+    tasks = _tasks(outlook, key, {})
+    prepared = [one.role for one in outlook.tasks(key) if one.role.startswith("prepare-")]
     yield from (node for node in tasks if not node.text.startswith("seal"))
     for attempt in job.status.attempts:
         if known.get(attempt.number):
@@ -101,8 +101,7 @@ def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
         node = Node(f"attempt {attempt.number}: {'goes on' if attempt.number in known else f'Job {attempt.job}'}")
         if attempt.number not in known:
             node.notes += [placed_on(job.spec, attempt, outlook.cache), shape_of(job.spec, attempt)]
-            after = [task.name for task in job.status.tasks if task.name.startswith("prepare-")]
-            node.notes += [f"after {', '.join(after)}"] if after else []
+            node.notes += [f"after {', '.join(prepared)}"] if prepared else []
             if attempt.nodes > 1:
                 node.notes.append("with a Service and a NetworkPolicy of the TrainingJob, until it has ended")
         yield node
@@ -124,7 +123,7 @@ def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
     elif source.stored:
         yield Node(f"takes the model {source.stored.uri} from the store")
     conversions = conversions_of(deployment, outlook.cache, outlook.settings.runtime_image)
-    tasks = _tasks(outlook, key, deployment.status.tasks, conversions)
+    tasks = _tasks(outlook, key, conversions)
     yield from tasks
     compared = any(node.text.startswith("compare:") for node in tasks)
     if compared and (gate := gate_of(deployment.spec)):
@@ -136,25 +135,23 @@ def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
 # --- Tasks -------------------------------------------------------------------------------------------------------
 
 
-def _tasks(
-    outlook: Outlook, key: Key, tasks: Sequence[TaskRecord], conversions: Mapping[str, tuple[Step, str]]
-) -> list[Node]:
-    past = {task["digest"]: task for task in tasks_of(_past(outlook, key))}
+def _tasks(outlook: Outlook, key: Key, conversions: Mapping[str, tuple[Step, str]]) -> list[Node]:
+    past, tasks = outlook.tasks_before(key), outlook.tasks(key)
     jobs = _jobs(outlook, key.namespace)
-    done_before = [task for task in tasks if past.get(task.digest, {}).get("state") == TaskState.SUCCEEDED]
-    names = ", ".join(dict.fromkeys(task.name for task in done_before))
+    done_before = [task for task in tasks if task.digest in past and past[task.digest].succeeded]
+    names = ", ".join(dict.fromkeys(task.role for task in done_before))
     nodes = [Node(f"done before, and used again: {names}", "quiet")] if done_before else []
     for task in tasks:
-        was = past.get(task.digest)
         if task in done_before:
             continue
+        if task.shared is not None:
+            nodes.append(Node(f"{task.role}: takes over what step {task.shared} makes"))
+            continue
         job = jobs.get(task.job)
-        node = Node(f"{task.name}: {'goes on' if was else 'Job'} {task.job}")
+        node = Node(f"{task.role}: {'goes on' if task.digest in past else 'Job'} {task.job}")
         if job is not None:
-            done = what_is_done(task_of(job), conversions.get(task.name))
+            done = what_is_done(task_of(job), conversions.get(task.role))
             node.notes += [done] if done else []
-        if (same := _made_elsewhere(outlook, key, task)) is not None:
-            node.notes.append(f"finds in the store what {same} makes: the same digest")
         if job is not None and (after := _inputs(outlook, key, task, task_of(job))):
             node.notes.append(f"after {', '.join(after)}")
         nodes.append(node)
@@ -169,30 +166,16 @@ def _jobs(outlook: Outlook, namespace: str) -> Mapping[str, Object]:
     }
 
 
-def _made_elsewhere(outlook: Outlook, key: Key, task: TaskRecord) -> str | None:
-    """Who else makes the same, told of before: `prepare-train of TrainingJob digits`."""
-    for other, obj in outlook.after.items():
-        if other == key:
-            return None
-        if other.namespace != key.namespace:
-            continue
-        for known in obj.get("status", {}).get("tasks", ()):
-            if known["digest"] == task.digest:
-                return f"{known['name']} of {other.kind} {other.name}"
-    return None
-
-
-def _inputs(outlook: Outlook, key: Key, task: TaskRecord, asked: Object) -> list[str]:
+def _inputs(outlook: Outlook, key: Key, task: PlannedTask, asked: Object) -> list[str]:
     """Whose results it takes: tasks of the same resource by name, others with their resource's."""
     wanted = set(_digests(asked))
     found = []
     for other, obj in outlook.after.items():
-        status = obj.get("status", {})
-        if other.kind == TRAINING_JOB and (status.get("artifact") or {}).get("digest") in wanted:
+        if other.kind == TRAINING_JOB and ((obj.get("status") or {}).get("artifact") or {}).get("digest") in wanted:
             found.append(f"TrainingJob {other.name}")
         if other == key:
-            makers = [one for one in status.get("tasks", ()) if (one.get("artifact") or {}).get("digest") in wanted]
-            found += [one["name"] for one in makers if one["name"] != task.name]
+            makers = [one for one in outlook.tasks(key) if one.made in wanted]
+            found += [one.role for one in makers if one.role != task.role]
     return list(dict.fromkeys(found))
 
 

@@ -11,12 +11,28 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from slipway.api.kinds import COMPRESSION_PLUGIN, MODEL_DEPLOYMENT, RECONCILED, Key, Kind, Object, key_of
+from slipway.api.kinds import (
+    COMPRESSION_PLUGIN,
+    MODEL_DEPLOYMENT,
+    NETWORK_POLICY,
+    OWNERS,
+    RECONCILED,
+    STEP,
+    Key,
+    Kind,
+    Object,
+    key_of,
+)
 from slipway.plan.parent import REVISION_LABEL
+from slipway.plan.parse import value_at
 from slipway.plan.seen import carries, controller_uid
+from slipway.plan.steps.request import SHARE_LABEL
 from slipway.reconcile.references import parent_of, referenced, stands_apart
 from slipway.reconcile.trim import trimmed
 
+_OWNERS = {kind.kind: kind for kind in OWNERS}
+INDEXED_LABELS = (REVISION_LABEL, SHARE_LABEL)
+"""Labels by which `select` looks at nothing but what carries them."""
 NEVER = sys.maxsize
 """A version that no object reaches."""
 TOMBSTONES = 10_000
@@ -36,7 +52,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
         self._owned: dict[tuple[str, str], dict[Key, Object]] = {}  # namespace, controller's UID -> its children
-        self._of_revision: dict[tuple[Kind, str, str], set[tuple[str, str]]] = {}  # what carries REVISION_LABEL
+        self._labelled: dict[tuple[Kind, str, str, str], set[tuple[str, str]]] = {}  # by each of INDEXED_LABELS
         self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
         self._strangers: dict[Key, Object] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one is alive
@@ -54,8 +70,9 @@ class Cache:
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
         entries = self._objects.get(kind, {})
-        if (revision := labels.get(REVISION_LABEL)) is not None:  # thousands of pods may live beside those few
-            names: Iterable[tuple[str, str]] = self._of_revision.get((kind, namespace, revision), ())
+        indexed = next((label for label in INDEXED_LABELS if label in labels), None)
+        if indexed is not None:  # thousands of pods may live beside those few
+            names: Iterable[tuple[str, str]] = self._labelled.get((kind, namespace, indexed, labels[indexed]), ())
         else:
             names = (name for name in entries if name[0] == namespace)
         return [entries[name].object for name in sorted(names) if carries(entries[name].object, labels)]
@@ -81,9 +98,26 @@ class Cache:
                 if other["metadata"].get("namespace", "") == key.namespace
                 and f"{key.name}-".startswith(f"{other['metadata']['name']}-")
             }
+        if key.kind == STEP:
+            affected |= self._concerned_by_step(key, obj)
+        elif parent == key:  # what their pods are given comes from the owner
+            affected |= self._open_steps(key, obj["metadata"]["uid"])
+        elif key.kind == NETWORK_POLICY and (uid := controller_uid(obj)):  # no pod of theirs starts without it
+            affected |= self._open_steps(key, uid)
         if key.kind == COMPRESSION_PLUGIN:  # conversions are found by what they do, not by name
             affected |= {key_of(deployment) for deployment in self.objects(MODEL_DEPLOYMENT)}
         return affected
+
+    def _open_steps(self, key: Key, owner: str) -> set[Key]:
+        return {key_of(step) for step in self.owned(STEP, key.namespace, owner) if not _done(step)}
+
+    def _concerned_by_step(self, key: Key, step: Object) -> set[Key]:
+        """The owner of a Step, and the Steps that wait for it because they want the same work."""
+        owners = (one for one in step["metadata"].get("ownerReferences", ()) if one.get("controller"))
+        concerned = {Key(kind, key.namespace, one["name"]) for one in owners if (kind := _OWNERS.get(one["kind"]))}
+        share = (step["metadata"].get("labels") or {}).get(SHARE_LABEL)
+        same = self.select(STEP, key.namespace, {SHARE_LABEL: share}) if share else ()
+        return concerned | {key_of(other) for other in same if not _done(other)}
 
     # --- What feeds it ------------------------------------------------------------------------------------------
 
@@ -183,19 +217,18 @@ class Cache:
     def _link_owned(self, key: Key, obj: Object) -> None:
         if stands_apart(obj):
             self._strangers[key] = obj
-        if revision := _revision_of(obj):
-            self._of_revision.setdefault((key.kind, key.namespace, revision), set()).add((key.namespace, key.name))
+        for mark in _marks(key, obj):
+            self._labelled.setdefault(mark, set()).add((key.namespace, key.name))
         if uid := controller_uid(obj):
             self._owned.setdefault((key.namespace, uid), {})[key] = obj
 
     def _unlink(self, key: Key, obj: Object) -> None:
         self._strangers.pop(key, None)
-        if revision := _revision_of(obj):
-            mark = (key.kind, key.namespace, revision)
-            names = self._of_revision.get(mark, set())
+        for mark in _marks(key, obj):
+            names = self._labelled.get(mark, set())
             names.discard((key.namespace, key.name))
             if not names:
-                self._of_revision.pop(mark, None)
+                self._labelled.pop(mark, None)
         owner = (key.namespace, controller_uid(obj) or "")
         if key in self._owned.get(owner, {}):
             del self._owned[owner][key]
@@ -208,8 +241,13 @@ class Cache:
                     del self._referrers[other]
 
 
-def _revision_of(obj: Object) -> str | None:
-    return (obj["metadata"].get("labels") or {}).get(REVISION_LABEL)
+def _marks(key: Key, obj: Object) -> Iterator[tuple[Kind, str, str, str]]:
+    labels = obj["metadata"].get("labels") or {}
+    return ((key.kind, key.namespace, label, labels[label]) for label in INDEXED_LABELS if label in labels)
+
+
+def _done(step: Object) -> bool:
+    return bool(value_at(step, "status", "phase") == "Succeeded")
 
 
 def _alike(one: Object, other: Object) -> bool:

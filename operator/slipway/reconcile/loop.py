@@ -8,7 +8,7 @@ Level-triggered: it never asks what happened, only what is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Literal, Protocol
@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import structlog
 
 from slipway.api.errors import ClusterError
-from slipway.api.kinds import Key, Kind, Object
+from slipway.api.kinds import Key, Kind, Object, key_of
 from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.seen import Seen
 from slipway.reconcile.cache import Cache
@@ -152,7 +152,9 @@ class Reconciler:
                 with self._watchdog.holding(key):
                     plan = planner(parent, self._cache, self._settings, now, told := self._refusals.told(key, now))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
+                known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
+                self._wake_written(key, known)
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, parent, now)
                 lifted = len(self._refusals.told(key, now)) < len(told)  # taken without an answer, or wanted no more
@@ -164,12 +166,22 @@ class Reconciler:
             self._wake_referrers(key, parent)
         return False, None
 
+    def _wake_written(self, key: Key, before: Mapping[Key, Object | None]) -> None:
+        """The watch shows nothing new of what we wrote: Steps, and those that waited for a child, are queued here."""
+        for child, known in before.items():
+            written = self._cache.get(*child)
+            if written is not None and written is not known:
+                self._wake(self._cache.affected(written) - {key})
+
     def _wake_referrers(self, key: Key, before: Object) -> None:
-        """The watch will show nothing new of what we wrote ourselves: who names this resource is queued here."""
+        """The same of the resource itself: who names it is queued here."""
         if self._cache.get(*key) is not before:
-            for other in self._cache.affected(before) - {key}:
-                if other.kind in self._planners:
-                    self._queue.add(other)
+            self._wake(self._cache.affected(before) - {key})
+
+    def _wake(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            if key.kind in self._planners:
+                self._queue.add(key)
 
 
 async def run_workers(reconciler: Reconciler, count: int) -> None:

@@ -15,6 +15,7 @@ from slipway.api.kinds import (
     PVC,
     RECONCILED,
     SERVICE,
+    STEP,
     TRAINING_JOB,
     Key,
     Kind,
@@ -23,7 +24,7 @@ from slipway.api.kinds import (
     kind_of,
     selector_text,
 )
-from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.parent import OWNER_LABELS, STEP_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
 from slipway.plan.seen import carries
@@ -49,6 +50,8 @@ def referenced(obj: Object) -> Iterator[Key]:
         steps = _items(value_at(spec, "compression", "steps"))
         yield from _keys(COMPRESSION_PLUGIN, "", *(value_at(step, "plugin") for step in steps))
         yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
+    elif kind == STEP.kind:
+        yield from _keys(ARTIFACT_STORE, namespace, value_at(spec, "store"), value_at(spec, "heldOut"))
     elif kind == ARTIFACT_STORE.kind:
         yield from _keys(PVC, namespace, value_at(spec, "persistentVolumeClaim", "claimName"))
 
@@ -89,7 +92,22 @@ def parent_of(obj: Object) -> Key | None:
         if owner.get("controller") and owner.get("apiVersion") == API_VERSION and owner["kind"] in _PARENTS:
             return Key(_PARENTS[owner["kind"]], namespace, owner["name"])
     labels = meta.get("labels") or {}
+    if STEP_LABEL in labels:
+        return Key(STEP, namespace, labels[STEP_LABEL])
+    return _labelled(obj)
+
+
+def asked_for_by(obj: Object) -> Key | None:
+    """The resource that a user made and that an object is for: itself, or the owner of the Step that made it."""
+    parent = parent_of(obj)
+    return _labelled(obj) if parent is not None and parent.kind == STEP else parent
+
+
+def _labelled(obj: Object) -> Key | None:
+    """The resource that the labels of its children and their children name."""
+    meta = obj["metadata"]
+    labels = meta.get("labels") or {}
     for kind, label in OWNER_LABELS.items():
         if label in labels:
-            return Key(_PARENTS[kind], namespace, labels[label])
+            return Key(_PARENTS[kind], meta.get("namespace", ""), labels[label])
     return None

@@ -11,10 +11,11 @@ from typing import Any
 
 from slipway.api.kinds import JOB, POD, PVC, Object, kind_of
 from slipway.plan.jobs.pods import TEMPLATE, WORKLOAD, template_of, workload_of
+from slipway.plan.steps.request import RETRY_ANNOTATION
 
 _DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName", "annotations", "finalizers"})
-"""Anybody who may write an object may put 256 KiB of annotations into it, and nothing here reads one."""
-_LABELS = ("slipway.dev/", "batch.kubernetes.io/", "app.kubernetes.io/managed-by")
+"""Anybody who may write an object may put 256 KiB of annotations into it; one of them is read."""
+_LABELS = ("slipway.dev/", "batch.kubernetes.io/", "app.kubernetes.io/managed-by", "velero.io/exclude-from-backup")
 """Prefixes of the labels that are read."""
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
 _POD_STATUS = (
@@ -47,6 +48,8 @@ def trimmed(obj: Object) -> Object:
 
 def _metadata(meta: Mapping[str, Any]) -> dict[str, Any]:
     kept = {field: value for field, value in meta.items() if field not in _DROPPED_METADATA}
+    if (retry := (meta.get("annotations") or {}).get(RETRY_ANNOTATION)) is not None:
+        kept["annotations"] = {RETRY_ANNOTATION: retry}
     if "labels" in kept:
         kept["labels"] = {name: text for name, text in (kept["labels"] or {}).items() if name.startswith(_LABELS)}
     return kept

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from slipway.api.kinds import GROUP, RECONCILED, Object, kind_of
+from slipway.api.kinds import GROUP, RECONCILED, STEP, Object, kind_of
+from slipway.plan.parent import Parent
 from slipway.plan.seen import controller_uid
+from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import SHARE_LABEL
+from slipway.plan.tasks import job_name
 from support.faults.world import role_of
 
 _OURS = f"{GROUP}/"
@@ -55,8 +59,21 @@ class Chronicle:
             self.parents[obj["metadata"]["uid"]] = obj
 
     def ran(self) -> Counter[tuple[str, str]]:
-        """How many Jobs each role of each parent had, by `kind/name` of the parent; whoever made them."""
-        return Counter((self._named(made.parent), made.role) for made in self.jobs.values())
+        """How many Jobs each role of each parent had, by `kind/name` of the parent; whoever made them.
+
+        Work that Steps share is counted by its digest, and once: whose Step does it is chance, and twice does no harm.
+        """
+        own = Counter(
+            (self._named(made.parent), made.role) for made in self.jobs.values() if not self.is_shared(made.parent)
+        )
+        shared = {
+            self.parents[made.parent]["spec"]["digest"] for made in self.jobs.values() if self.is_shared(made.parent)
+        }
+        return own + Counter(("shared", digest) for digest in shared)
+
+    def is_shared(self, uid: str | None) -> bool:
+        """Whether a parent is a Step whose result others may take over."""
+        return uid in self.parents and is_shared(self.parents[uid])
 
     def verdict(self) -> list[str]:
         """All that speaks against the operator."""
@@ -81,13 +98,16 @@ class Chronicle:
     def _given_up(self, uid: str, made: Made) -> bool:
         """It was written down, and ended with its record before its UID could be: nobody wants it any more."""
         parent = self.parents.get(made.parent, {"gone": True})
-        records = [*parent.get("status", {}).get("attempts", ()), *parent.get("status", {}).get("tasks", ())]
-        return "gone" in parent or (uid in self._deleted and made.name not in {one["job"] for one in records})
+        if "gone" in parent:
+            return True
+        return uid in self._deleted and made.name not in {one["job"] for one in _records(parent)}
 
     # --- Inside -------------------------------------------------------------------------------------------------
 
     def _named(self, uid: str) -> str:
         parent = self.parents.get(uid)
+        if parent is not None and parent["kind"] == STEP.kind:
+            return "/".join(Parent.of(parent).owner or ("nobody", ""))
         return f"{parent['kind']}/{parent['metadata']['name']}" if parent else "nobody"
 
     def _job(self, job: Object) -> None:
@@ -106,8 +126,8 @@ class Chronicle:
         status, parent = obj.get("status", {}), obj["metadata"]["uid"]
         for attempt in status.get("attempts", ()):
             self._entry((parent, "attempt", str(attempt["number"])), attempt, "outcome")
-        for task in status.get("tasks", ()):
-            self._entry((parent, "task", task["name"], task["digest"], str(task["tries"])), task, "endedAt")
+        if obj["kind"] == STEP.kind and (run := status.get("run")) is not None and "sharedFrom" not in status:
+            self._entry((parent, "step", obj["spec"]["role"], str(run["tries"])), run, "endedAt")
         if before is not None:
             self._conditions(before, obj)
 
@@ -129,9 +149,21 @@ class Chronicle:
             self.broken.append(f"condition {one['type']} stayed {one['status']} and its lastTransitionTime moved")
 
 
+def is_shared(obj: Object) -> bool:
+    return obj["kind"] == STEP.kind and SHARE_LABEL in obj["metadata"].get("labels", {})
+
+
+def _records(parent: Object) -> list[Object]:
+    """Of the Jobs of a resource: its attempts, or the run of a Step, whose first one is intended by the Step itself."""
+    status = parent.get("status", {})
+    if parent["kind"] != STEP.kind:
+        return [*status.get("attempts", ())]
+    first = {"job": job_name(job_prefix(Parent.of(parent)), 1), "tries": 1}
+    return [status.get("run", first)]
+
+
 def _intents(parent: Object) -> set[str]:
     """Names of the Jobs that a status allows to be made: recorded, and not known to have been made."""
-    status = parent.get("status", {})
-    records = [*status.get("attempts", ()), *status.get("tasks", ())]
+    records = _records(parent)
     names = {one["job"] for one in records if not one.get("jobUID") and not one.get("outcome")}
     return names | {f"{one['job']}-q{one['recoveries']}" for one in records if one.get("recoveries")}

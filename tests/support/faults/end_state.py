@@ -7,9 +7,12 @@ import re
 from hashlib import sha256
 from typing import Any
 
-from slipway.api.kinds import CHILDREN, EVENT, RECONCILED, Object
+from slipway.api.kinds import CHILDREN, EVENT, JOB, RECONCILED, STEP, Object
+from slipway.plan.parent import REVISION_LABEL, Parent
+from slipway.plan.seen import controller_uid
+from slipway.plan.steps.planner import job_prefix
 from slipway.reconcile.events import CONTROLLER
-from support.faults.chronicle import Chronicle
+from support.faults.chronicle import Chronicle, is_shared
 from support.faults.world import World
 
 _DROPPED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "selfLink")
@@ -27,6 +30,7 @@ async def end_state(world: World, chronicle: Chronicle) -> list[Object]:
         _without_chance(obj)
         for kind in (*RECONCILED, *CHILDREN)
         for obj in await world.admin.list(kind, world.namespace)
+        if kind != JOB or not chronicle.is_shared(controller_uid(obj))
     ]
     objects.sort(key=lambda obj: (obj["kind"], obj["metadata"]["name"]))
     state: list[Object] = json.loads(_in_words(json.dumps(objects), chronicle))
@@ -67,33 +71,38 @@ def _mark(item: Any, at: int) -> str:
 
 def _without_chance(obj: Object) -> Object:
     meta = {name: value for name, value in obj["metadata"].items() if name not in _DROPPED}
+    if obj["kind"] == STEP.kind:  # several revisions want it, and either may have asked first
+        meta["labels"] = {name: value for name, value in meta["labels"].items() if name != REVISION_LABEL}
     spec = obj.get("spec")
     if obj["kind"] == "Service" and spec and spec.get("clusterIP") != "None":
         spec = {name: value for name, value in spec.items() if name not in ("clusterIP", "clusterIPs")}
     kept = {field: value for field, value in obj.items() if field != "revision"}  # a ControllerRevision's is a time
-    if "tasks" in (status := obj.get("status", {})):  # tasks that run side by side are written down in either order
-        kept["status"] = {**status, "tasks": sorted(status["tasks"], key=lambda task: (task["name"], task["digest"]))}
-        if "revisions" in status:
-            made = [{**one, "tasks": sorted(one.get("tasks", ()))} for one in status["revisions"]]
-            kept["status"]["revisions"] = made
+    if "revisions" in (status := obj.get("status", {})):  # Steps that run side by side are asked for in either order
+        made = [{**one, "steps": sorted(one.get("steps", ()))} for one in status["revisions"]]
+        kept["status"] = {**status, "revisions": made}
+    if is_shared(obj):
+        kept["status"] = _whoever_made_it(status)
     return {**kept, "metadata": meta, **({"spec": spec} if spec is not None else {})}
+
+
+def _whoever_made_it(status: Object) -> Object:
+    """The status of a Step that shares its result, the same whether it did the work or another one."""
+    run = {name: value for name, value in status.get("run", {}).items() if name in ("state", "artifact")}
+    return {**{name: value for name, value in status.items() if name != "sharedFrom"}, "run": run}
 
 
 def _in_words(text: str, chronicle: Chronicle) -> str:
     """Each parent is known by its kind, its name and how many of that name there were before."""
     count: dict[tuple[str, str], int] = {}
-    for uid, parent in chronicle.parents.items():
+    for uid, made in chronicle.jobs.items():
+        text = text.replace(uid, f"<uid of Job {made.name}>")
+    # The names of the Jobs of Steps first: Steps have their owner's hash in their own.
+    for uid, parent in sorted(chronicle.parents.items(), key=lambda item: item[1]["kind"] != STEP.kind):
+        if parent["kind"] == STEP.kind:
+            text = text.replace(job_prefix(Parent.of(parent)), f"{parent['metadata']['name']}-job")
         kind, name = parent["kind"], parent["metadata"]["name"]
         count[kind, name] = count.get((kind, name), 0) + 1
         text = text.replace(uid, f"<uid of {kind} {name} {count[kind, name]}>")
         mark = sha256(uid.encode()).hexdigest()[:6]
         text = text.replace(f"{name}-{mark}", f"{name}-<{kind} {count[kind, name]}>")
-    for uid, made in chronicle.jobs.items():
-        parent_name = made.name
-        text = text.replace(uid, f"<uid of Job {_stem(parent_name)}>")
     return _CLOCK.sub("<clock>", _TIME.sub("<time>", text))
-
-
-def _stem(job: str) -> str:
-    """A Job's name without its parent's hash."""
-    return re.sub(r"-[0-9a-f]{6}-", "-", job, count=1)

@@ -16,7 +16,12 @@ from support import statuses
 from support.builders import training_job
 from support.kubehttp import KubeHttp, kubeconfig
 
-OBJECTS = [training_job("digits"), training_job("letters"), statuses.compressing_deployment()]
+OBJECTS = [
+    training_job("digits"),
+    training_job("letters"),
+    *statuses.compressing_steps(),
+    statuses.compressing_deployment(),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +52,7 @@ def serving(folder: Path) -> Iterator[None]:
         (["status", "tj/"], ["tj/digits", "tj/letters"]),
         (["status", "md/"], ["md/digits"]),
         (["predict", ""], ["digits"]),
-        (["logs", "md/digits", "--task", "step-1"], ["step-1-quantize-int8"]),
+        (["logs", "md/digits", "--step", "step-1"], ["step-1-quantize-int8"]),
     ],
     ids=" ".join,
 )

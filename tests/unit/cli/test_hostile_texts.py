@@ -80,7 +80,7 @@ def hostile_objects() -> list[Object]:
         statuses.failed_training(),
         statuses.serving_deployment(),
         rank_pod(0),
-        statuses.task_pod("prepare-train"),
+        statuses.step_pod("prepare-train"),
         store(),
         resource(COMPRESSION_PLUGIN, "a-plugin", entryPoint="a", version="1", consumes="module", produces="onnx"),
     ]
@@ -248,7 +248,7 @@ def test_what_a_hostile_server_calls_its_model_does_nothing(on_terminal: Any) ->
 
 
 def test_a_progress_bar_becomes_lines_behind_the_prefix_of_its_rank(slipway: Slipway) -> None:
-    server = KubeHttp([[statuses.running_training(), statuses.task_pod("prepare-train")]], LOGS)
+    server = KubeHttp([[statuses.running_training(), statuses.step_pod("prepare-train")]], LOGS)
     said = slipway(server, "logs", "tj/digits").stdout
     assert said.splitlines() == [f"[prepare-train] {bar}" for bar in (" 10%|#   |", " 50%|##  |", "100%|####|")]
 

@@ -14,7 +14,7 @@ from slipway.cli.commands.pod_logs import Selection, print_merged, started_conta
 from slipway.cli.connections.logs import Line, Source
 from support import statuses
 from support.kubehttp import KubeHttp
-from support.statuses import rank_pod, task_pod
+from support.statuses import rank_pod, step_pod
 
 Slipway = Callable[..., Result]
 
@@ -28,13 +28,13 @@ def prefixes(pods: Sequence[Object], **selection: object) -> list[str]:
     return [source.prefix for source in started_containers(pods, Selection(**selection))]  # type: ignore[arg-type]
 
 
-def test_ranks_stand_behind_their_index_and_tasks_behind_their_role() -> None:
-    pods = [rank_pod(1), rank_pod(0), task_pod("prepare-train", started=5)]
+def test_ranks_stand_behind_their_index_and_steps_behind_their_role() -> None:
+    pods = [rank_pod(1), rank_pod(0), step_pod("prepare-train", started=5)]
     assert prefixes(pods) == ["prepare-train", "0", "1"]
 
 
 def test_only_the_newest_attempt_is_shown_unless_another_is_asked_for() -> None:
-    pods = [rank_pod(0, 1), rank_pod(0, 2), rank_pod(1, 2), task_pod("prepare-train")]
+    pods = [rank_pod(0, 1), rank_pod(0, 2), rank_pod(1, 2), step_pod("prepare-train")]
     assert [s.pod for s in started_containers(pods, Selection())] == [
         "digits-t-prepare-train",
         "digits-2-0",
@@ -43,11 +43,11 @@ def test_only_the_newest_attempt_is_shown_unless_another_is_asked_for() -> None:
     assert [s.pod for s in started_containers(pods, Selection(attempt=1))] == ["digits-1-0"]
 
 
-def test_a_task_is_chosen_by_its_name_and_readers_of_lost_reports_only_then() -> None:
-    pods = [rank_pod(0), task_pod("evaluate-baseline"), task_pod("recover")]
+def test_a_step_is_chosen_by_its_name_and_readers_of_lost_reports_only_then() -> None:
+    pods = [rank_pod(0), step_pod("evaluate-baseline"), step_pod("recover")]
     assert prefixes(pods) == ["evaluate-baseline", "0"]
-    assert prefixes(pods, task="evaluate-baseline") == ["evaluate-baseline"]
-    assert prefixes(pods, task="recover") == ["recover"]
+    assert prefixes(pods, step="evaluate-baseline") == ["evaluate-baseline"]
+    assert prefixes(pods, step="recover") == ["recover"]
 
 
 def test_serving_pods_are_told_apart_by_the_end_of_their_names() -> None:
@@ -127,7 +127,7 @@ def test_following_takes_up_pods_as_they_appear_and_ends_when_the_resource_has_s
     assert result.stdout == "[0] zero\n[1] one\n"
 
 
-@pytest.mark.parametrize("words", [[], ["--attempt", "7"], ["--task", "seal"]], ids=["", "attempt", "task"])
+@pytest.mark.parametrize("words", [[], ["--attempt", "7"], ["--step", "seal"]], ids=["", "attempt", "step"])
 def test_no_log_to_show_is_one_line_and_exit_code_3(slipway: Slipway, words: list[str]) -> None:
     result = slipway(KubeHttp([[statuses.running_training()]]), "logs", "tj/digits", *words)
     assert result.exit_code == 3

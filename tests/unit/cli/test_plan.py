@@ -44,7 +44,7 @@ def test_each_resource_says_in_a_few_aligned_lines_what_is_reused_made_and_serve
         "    serves   revision digits-<md hash>-<revision>: 1 replica of Triton",
         "",
         "Not managed by Slipway: PersistentVolumeClaim slipway-store.",
-        "21 objects would be made: 3 NetworkPolicy, 2 Service, 13 Job, 1 ControllerRevision, 1 Deployment,"
+        "31 objects would be made: 3 NetworkPolicy, 12 Step, 2 Service, 11 Job, 1 ControllerRevision, 1 Deployment,"
         " 1 PodDisruptionBudget.",
     ]
 
@@ -65,12 +65,12 @@ def test_the_verbose_plan_is_a_tree_of_the_whole_chain_with_reasons() -> None:
         "export-onnx 1.0.0: module -> onnx; inserted: the uncompressed model as onnx, to compare with",
         "export-onnx 1.0.0: module -> onnx; inserted: what prune-structured gives is module,"
         " and quantize-int8 takes onnx",
-        "finds in the store what prepare-train of TrainingJob digits makes: the same digest",
+        "prepare-train: takes over what step digits-<tj hash>-s-<prepare-train> makes",
         "after prepare-evaluation, step-1-quantize-int8",
         "rolls out revision digits-<md hash>-<revision>: 1 replica of Triton",
     ):
         assert line in lines
-    assert lines[-1].startswith("21 objects would be made: 3 NetworkPolicy, 2 Service, 13 Job,")
+    assert lines[-1].startswith("31 objects would be made: 3 NetworkPolicy, 12 Step, 2 Service, 11 Job,")
 
 
 def test_yaml_is_what_the_operator_would_write_in_that_order_with_names_for_what_is_unknown() -> None:
@@ -79,15 +79,15 @@ def test_yaml_is_what_the_operator_would_write_in_that_order_with_names_for_what
     assert kinds.index("ControllerRevision") < kinds.index("Deployment")
     jobs = [one["metadata"]["name"] for one in objects if one["kind"] == "Job"]
     assert (len(jobs), jobs[0], jobs[-1]) == (
-        13,
-        "digits-<tj hash>-t-<prepare-train>-1",
-        "digits-<md hash>-t-<package>-1",
+        11,
+        "digits-s-<tj prepare-train>-1",
+        "digits-s-<md package>-1",
     )
-    assert len({(one["kind"], one["metadata"]["name"]) for one in objects}) == len(objects) == 21
+    assert len({(one["kind"], one["metadata"]["name"]) for one in objects}) == len(objects) == 31
     training = next(one for one in objects if one["metadata"]["name"] == "digits-<tj hash>-1" and one["kind"] == "Job")
     assert training["metadata"]["ownerReferences"][0]["uid"] == "<uid of TrainingJob digits>"
     assert not {"status", "uid", "resourceVersion"} & {*training, *training["metadata"]}
-    step = next(one for one in objects if "<convert>" in one["metadata"]["name"])
+    step = next(one for one in objects if "<md convert>" in one["metadata"]["name"])
     (task,) = [json.loads(env["value"]) for env in _env(step) if env["name"] == "SLIPWAY_TASK"]
     assert task["model"]["digest"] == (
         "sha256:<digest of what step-0-prune-structured of ModelDeployment digits makes>"
@@ -139,7 +139,7 @@ def test_json_says_how_each_resource_ends_and_each_object() -> None:
         ("TrainingJob", "digits", "ready"),
         ("ModelDeployment", "digits", "ready"),
     ]
-    assert (found["good"], len(found["changes"])) == (True, 4 + 21)
+    assert (found["good"], len(found["changes"])) == (True, 4 + 31)
     network = {one["kind"] for one in found["changes"] if one["name"] == "digits-<tj hash>"}
     assert network == {"Service", "NetworkPolicy"}
 
@@ -189,8 +189,9 @@ def test_replicas_are_as_the_spec_wants_them(tmp_path: Path, serving: str, said:
 def test_a_plugin_of_the_files_goes_before_the_one_that_is_shipped(tmp_path: Path) -> None:
     manifest = CliRunner().invoke(app, ["plugin", "manifest", "quantize-int8", "--image", "mine:7"]).stdout
     (tmp_path / "plugin.yaml").write_text(manifest)
-    text = plan(*RECIPE, "-f", str(tmp_path / "plugin.yaml"), "-o", "yaml").stdout
-    assert text.count("image: mine:7") == 1
+    made = yaml.safe_load_all(plan(*RECIPE, "-f", str(tmp_path / "plugin.yaml"), "-o", "yaml").stdout)
+    images = [one["spec"]["image"] for one in made if one and one["kind"] == "Step"]
+    assert images.count("mine:7") == 1
 
 
 def test_numbers_that_are_octal_are_warned_of_and_planned_as_they_are_read(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_a_bucket_is_tried_by_a_pod_before_anything_else(tmp_path: Path) -> None
     lines = tree("-f", str(tmp_path / "a.yaml"), *RECIPE[2:])
     at = lines.index("in bucket models")
     assert lines[at + 1 : at + 3] == [
-        "check-store: Job default-<store hash>-t-<check-store>-1",
+        "check-store: Job default-<store hash>-check-1",
         "lists, reads and writes the bucket",
     ]
     assert "+ ModelDeployment digits: will be Ready" in lines

@@ -12,7 +12,7 @@ from typer.testing import Result
 
 from slipway.api.status import not_yet_observed
 from slipway.cli.rendering.details import details, overview
-from slipway.cli.rendering.summary import settled, summary
+from slipway.cli.rendering.summary import settled, steps_of, summary
 from slipway.cli.rendering.tables import Table, plain
 from support import statuses
 from support.builders import T0
@@ -27,15 +27,21 @@ def text(tables: list[Table]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("obj", "expected"),
+    ("obj", "steps", "expected"),
     [
-        (statuses.running_training(), ("Running", "attempt 1, pods 2/2", "AttemptRunning: attempt 1 runs on 2 pods")),
+        (
+            statuses.running_training(),
+            [],
+            ("Running", "attempt 1, pods 2/2", "AttemptRunning: attempt 1 runs on 2 pods"),
+        ),
         (
             statuses.finished_training(),
+            [],
             ("Succeeded", "accuracy 0.9704, loss 0.1000, 407 kB", ""),
         ),
         (
             statuses.failed_training(),
+            [],
             (
                 "Failed",
                 "restarts 3/3",
@@ -44,14 +50,21 @@ def text(tables: list[Table]) -> str:
         ),
         (
             statuses.compressing_deployment(),
-            ("Compressing", "tasks 1/2, step-1-quantize-int8 running", "StepRunning: step-1-quantize-int8 runs"),
+            statuses.compressing_steps(),
+            ("Compressing", "steps 1/2, step-1-quantize-int8 running", "StepRunning: step-1-quantize-int8 runs"),
         ),
-        (statuses.serving_deployment(), ("Ready", "replicas 1/1, accuracy 0.9685, 6.8x smaller", "")),
+        (
+            statuses.serving_deployment(),
+            statuses.serving_steps(),
+            ("Ready", "replicas 1/1, accuracy 0.9685, 6.8x smaller", ""),
+        ),
     ],
-    ids=lambda value: "" if isinstance(value, tuple) else value["status"]["phase"],
+    ids=lambda value: value["status"]["phase"] if isinstance(value, dict) else "",
 )
-def test_a_line_says_phase_progress_and_what_is_wrong(obj: dict, expected: tuple[str, str, str]) -> None:
-    assert summary(obj) == expected
+def test_a_line_says_phase_progress_and_what_is_wrong(
+    obj: dict, steps: list[dict], expected: tuple[str, str, str]
+) -> None:
+    assert summary(obj, steps_of(obj, steps)) == expected
 
 
 @pytest.mark.parametrize("status", [{"observedGeneration": -1}, not_yet_observed()], ids=["an older CRD", "made now"])
@@ -94,7 +107,7 @@ def test_the_details_of_a_failed_training_name_the_rank_the_exception_and_the_ex
 
 
 def test_the_details_of_a_deployment_show_the_gate_with_its_figures() -> None:
-    shown = text(details(statuses.serving_deployment(), NOW))
+    shown = text(details(statuses.serving_deployment(), NOW, statuses.serving_steps()))
     assert "passed: accuracy 0.9704 -> 0.9685, drop at most 0.0071 (95% bound), 0.02 allowed" in shown
     assert "n 540, lost 3, gained 2" in shown
     assert "serving, candidate" in shown
@@ -194,7 +207,7 @@ def test_a_wrong_command_line_is_exit_code_2(slipway: Slipway, words: list[str])
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for_but_not_one_that_never_answered(slipway: Slipway) -> None:
     states = [[statuses.running_training()], [statuses.finished_training()]]
-    moment = slipway(KubeHttp(states, away={1, 2}), "status", "tj/digits", "-w", "--timeout", "30")
+    moment = slipway(KubeHttp(states, away={2, 3}), "status", "tj/digits", "-w", "--timeout", "30")
     assert moment.exit_code == 0
     assert "Succeeded" in moment.stdout
     never = slipway(KubeHttp(states, refuse=503), "status", "tj/digits", "-w", "--timeout", "30")

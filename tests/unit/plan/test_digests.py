@@ -11,7 +11,7 @@ from slipway.api.tasks import CompressTask, DataRef
 from slipway.plan.deployment.revision import revision_digest
 from slipway.plan.digests import digest_of
 from slipway.plan.storemount import StoreMount
-from slipway.plan.tasks import Work
+from slipway.plan.tasks import TaskSpec
 from support.builders import DIGEST, model_deployment, plugin
 from support.deployments import DIGITS, world_with
 
@@ -43,7 +43,7 @@ def task(params=PARAMS, *, uri="store:///m", data="store:///d"):
 
 def of_task(*args, **kwargs):
     store = ArtifactStoreSpec.model_validate({"persistentVolumeClaim": {"claimName": "c"}})
-    return Work("step-0-distil", task(*args, **kwargs), "image", StoreMount(store)).digest
+    return TaskSpec("step-0-distil", task(*args, **kwargs), "image", StoreMount(store), "job").digest
 
 
 def of_revision(params=PARAMS):

@@ -13,7 +13,7 @@ from slipway.api.tasks import CheckTask, DataRef, EvaluateTask
 from slipway.plan.pods import container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput
-from slipway.plan.tasks import SMALL, Work
+from slipway.plan.tasks import TaskSpec
 from support.builders import DIGEST, S3, bucket_store
 from support.builders import store as claim_store
 from support.restricted import breaches
@@ -46,7 +46,7 @@ def test_networks_of_a_held_out_store_change_neither_its_pods_nor_what_their_res
         mount = replace(bucket(), held_out=ArtifactStore.model_validate(apart).spec)
         model = ArtifactRef(uri="store:///models/one", digest=DIGEST)
         task = EvaluateTask(model=model, data=DataRef(name="evaluation", artifact=model))
-        return Work("evaluate", task, "image:1", mount, SMALL).digest, mount.for_task(task).env
+        return TaskSpec("evaluate", task, "image:1", mount, "job").digest, mount.for_task(task).env
 
     assert evaluating() == evaluating("10.4.0.0/16")
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from slipway.api.kinds import DEPLOYMENT, JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object, kind_of
+from slipway.api.kinds import DEPLOYMENT, JOB, MODEL_DEPLOYMENT, STEP, TRAINING_JOB, Key, Object, key_of, kind_of
 from slipway.api.lenient import read_status
 from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJobStatus
@@ -148,16 +148,19 @@ def test_an_attempt_with_an_unknown_outcome_and_a_failure_failed_and_is_counted_
 
 
 @pytest.mark.parametrize("found", ["artifact", "Job"])
-def test_a_task_with_an_unknown_state_is_not_run_again(found: str) -> None:
+def test_a_step_with_an_unknown_state_is_not_run_again(found: str) -> None:
     world = world_with()
     world.behaviour = until("package")
     world.run(DIGITS)
+    world.now += timedelta(seconds=11)
+    world.settle(DIGITS)
     made = world.jobs()
-    status = deepcopy(world.status(DIGITS))
-    for task in status["tasks"]:
-        if (found == "artifact") == (task["state"] == "Succeeded"):
-            task["state"] = UNKNOWN
-    world.set_status(DIGITS, status)
+    for step in world.select(STEP, NAMESPACE, {}):
+        status = deepcopy(step["status"])
+        if (found == "artifact") == (status["run"]["state"] == "Succeeded"):
+            status["run"]["state"] = UNKNOWN
+            status["phase"] = UNKNOWN
+            world.set_status(key_of(step), status)
     world.run(DIGITS)
     assert world.jobs() == made
     world.behaviour = until("nothing at all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from slipway.api.kinds import (
     ARTIFACT_STORE,
     JOB,
     MODEL_DEPLOYMENT,
+    STEP,
     TRAINING_JOB,
     WATCHED,
     Key,
@@ -58,15 +60,21 @@ async def begun(objects: list[Object], *planned: Kind) -> list[Object]:
     twin.subscribe(lambda change: cache.put(change.object))
     made = [key_of(twin.add(obj)) for obj in (*plugins(), *objects)]
     keys = sorted((key for key in made if key.kind in planned), key=lambda key: ORDER.index(key.kind))
-    for key in 2 * keys:  # an intent first, then what it is for
+
+    async def plans(key: Key) -> None:
         parent = await twin.get(key)
-        plan = PLANNERS[key.kind](parent, cache, SETTINGS, T0)
+        plan = PLANNERS[key.kind](parent, cache, SETTINGS, T0, ())
         for obj in plan.apply:
             await twin.apply(obj)
         for obj in plan.create:
             await twin.create(obj)
         if plan.status is not None:
-            twin.edit(key, lambda obj, plan=plan: obj.update(status=plan.status))
+            twin.edit(key, lambda obj: obj.update(status=plan.status))
+
+    for key in 2 * keys:  # an intent first, then what it is for
+        await plans(key)
+    for step in list(cache.objects(STEP)):
+        await plans(key_of(step))
     return [obj for kind in WATCHED for obj in await twin.list(kind)]
 
 
@@ -119,7 +127,7 @@ async def test_a_plan_of_other_steps_says_in_short_what_is_made_again_and_what_s
     outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, quantize_alone)
     assert short(outlook)[-5:] == [
         "    takes    the model of TrainingJob digits",
-        "    reuses   convert-baseline, prepare-train, prepare-evaluation, evaluate-baseline",
+        "    reuses   convert-baseline, evaluate-baseline, prepare-evaluation, prepare-train",
         "    makes    step-0-quantize-int8, evaluate-candidate, compare, package",
         "    serves   revision digits-HASH-<revision>: 1 replica of Triton, in place of",
         "             digits-HASH",
@@ -132,7 +140,7 @@ async def test_a_plan_of_a_training_under_way_says_in_short_that_it_goes_on(mani
     outlook = await look_ahead(others, present, PLANNERS, SETTINGS, T0)
     assert short(outlook)[1:] == [
         "TrainingJob digits      will be Ready",
-        "    continues   prepare-train, prepare-test",
+        "    continues   prepare-test, prepare-train",
         "    trains      2 nodes of pool gpu x 1 process",
     ]
 
@@ -153,13 +161,14 @@ async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
         spec["compression"]["steps"][0]["params"]["ratio"] = 0.25
 
     outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, prune_less)
-    made = [change.key.name.partition("-t-")[2][9:] for change in outlook.changes if change.verb == "create"]
-    assert (outlook.good, len([name for name in made if name])) == (True, 6)
+    made = Counter(change.key.kind for change in outlook.changes if change.verb == "create")
+    assert (outlook.good, made[STEP], made[JOB]) == (True, 6, 6)
     assert last(outlook)[0].startswith("rolls out revision digits-")
     assert "traffic moves from revision" in last(outlook)[1]
     jobs = [line for line in difference_lines(outlook) if line.startswith("+ Job")]
     assert [line.partition("<")[2].partition(">")[0] for line in jobs] == [
-        "step-0-prune-structured", "convert", "step-1-quantize-int8", "evaluate-candidate", "compare", "package",
+        "md step-0-prune-structured", "md convert", "md step-1-quantize-int8", "md evaluate-candidate", "md compare",
+        "md package",
     ]  # fmt: skip
 
 

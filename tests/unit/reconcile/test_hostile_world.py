@@ -84,7 +84,7 @@ VERBS = [
     for verb, kinds in {
         "create": ("Job", "ControllerRevision"),
         "apply": ("Service", "Deployment", "PodDisruptionBudget"),
-        "delete": ("Job", "Deployment", "ControllerRevision"),
+        "delete": ("Step", "Deployment", "ControllerRevision"),
     }.items()
     for kind in kinds
 ]
@@ -373,14 +373,28 @@ async def test_a_training_that_cannot_be_suspended_says_why_and_trains_on() -> N
     assert await world.twin.list(JOB) == []
 
 
-async def test_the_job_of_a_step_that_lost_its_owner_is_followed_to_its_end() -> None:
+async def test_the_job_of_a_step_that_lost_its_owner_while_it_ran_is_followed_to_its_end() -> None:
     world = await HostileWorld().start()
     await world.passes(1)
     first = (await world.twin.list(JOB))[0]["metadata"]["name"]
+    await world.passes(11)
     await world.orphans(JOB, first)
     await world.passes(1)
     assert (await world.condition("Stalled"))[1] == "NameConflict"
     assert f"Job {first}" in (await world.condition("Stalled"))[2]
+    await world.lives()
+    assert (await world.status())["phase"] == "Ready"
+
+
+async def test_a_step_goes_on_when_a_job_that_lost_its_owner_before_it_ran_is_deleted() -> None:
+    world = await HostileWorld().start()
+    await world.passes(1)
+    first = (await world.twin.list(JOB))[0]["metadata"]["name"]
+    await world.orphans(JOB, first)
+    await world.lives()
+    assert f"delete Job {first}, or restore its ownerReference" in (await world.condition("Stalled"))[2]
+    world.twin.remove(Key(JOB, NAMESPACE, first))
+    await world.operator.looks_again()
     await world.lives()
     assert (await world.status())["phase"] == "Ready"
 

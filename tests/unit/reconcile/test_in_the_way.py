@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from slipway.api.errors import ClusterError, Forbidden, Invalid
-from slipway.api.kinds import EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Kind, Object
+from slipway.api.kinds import EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key, Kind, Object
 from slipway.cluster.passing import Write
 from slipway.cluster.twin import Twin
 from slipway.reconcile.planners import PLANNERS
@@ -161,12 +161,13 @@ async def test_a_job_whose_label_was_taken_is_not_taken_for_gone(restarted: bool
 async def test_a_task_whose_job_lost_its_label_is_not_done_twice() -> None:
     world = World(training_job(data=[{"name": "train", "dataset": "digits"}]), store(), claim())
     await world.begin()
+    await world.operator.settle(up_to_seconds=11)
     job = await world.only(JOB)
     world.twin.edit(Key(JOB, NAMESPACE, job["metadata"]["name"]), without_labels)
     await world.operator.settle(up_to_seconds=HOUR)
     assert (await world.only(JOB))["metadata"]["uid"] == job["metadata"]["uid"]
-    (task,) = (await world.status())["tasks"]
-    assert (task["state"], task.get("recoveries", 0)) == ("Running", 0)
+    run = (await world.only(STEP))["status"]["run"]
+    assert (run["state"], run.get("recoveries", 0)) == ("Running", 0)
 
 
 # --- a name that is taken --------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import structlog
 
-from slipway.api.kinds import Key, Object
+from slipway.api.kinds import STEP, Key, Object
 from slipway.cli.connections.connection import STATE
 from slipway.cli.rendering.errors import INTERRUPTED, USAGE, CommandError
 from slipway.cli.rendering.run import ContainerFailures, View, address_lines, event_lines, failed_logs, view
-from slipway.cli.rendering.summary import reference, serves, settled
+from slipway.cli.rendering.summary import owners_in, reference, serves, settled
 from slipway.cli.rendering.terminal import say
 from slipway.cli.rendering.watching import EVERY_SECONDS, Show, readiness_exit_code, watch_until_settled
 from slipway.cluster.twin import Change
@@ -71,7 +71,7 @@ async def _show_until_ended(cluster: LocalCluster, options: RunOptions, stop: as
         code = await _until_settled(cluster, seen, options.timeout_seconds, stop)
         if options.once or code == INTERRUPTED:
             return code
-        objects = await _active(cluster)
+        objects = owners_in(await _active(cluster))
         if not any(serves(obj) for obj in objects):
             return code
         if stalled := [reference(obj) for obj in objects if settled(obj) is False]:
@@ -127,7 +127,7 @@ async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: flo
         following.cancel()
         seen.say("ending every process; what is done is kept, and the same command goes on from there")
         return INTERRUPTED
-    objects = following.result()
+    objects = owners_in(following.result())
     for obj in objects:
         if settled(obj) is False:
             for line in await failed_logs(cluster, obj):
@@ -145,7 +145,8 @@ async def _until_stopped(cluster: LocalCluster, seen: View, stop: asyncio.Event)
 
 
 async def _active(cluster: LocalCluster) -> list[Object]:
-    return [await cluster.twin.get(key) for key in sorted(cluster.active, key=lambda key: key[1:])]
+    active = [await cluster.twin.get(key) for key in sorted(cluster.active, key=lambda key: key[1:])]
+    return [*active, *await cluster.twin.list(STEP)]
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slipway.cli.commands.options import Context, Local, Namespace, StateFolder, complete_resources, complete_tasks
+from slipway.cli.commands.options import Context, Local, Namespace, StateFolder, complete_resources, complete_steps
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.terminal import say
 
@@ -34,12 +34,12 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Follow as pods appear, until the resource has settled.")
     ] = False,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: tasks and the newest.")
+        int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: steps and the newest.")
     ] = None,
-    task: Annotated[
+    step: Annotated[
         str | None,
         typer.Option(
-            "--task", metavar="NAME", help="Pods of that task, as status names it.", autocompletion=complete_tasks
+            "--step", metavar="NAME", help="Pods of that step, as status names it.", autocompletion=complete_steps
         ),
     ] = None,
     tail: Annotated[int | None, typer.Option("--tail", min=0, help="Show at most N lines of each container.")] = None,
@@ -51,14 +51,14 @@ def logs(
 ) -> None:
     """Show the logs of all ranks, or of all steps.
 
-    Each line stands behind the index of its rank's pod, or behind its task.
+    Each line stands behind the index of its rank's pod, or behind its step.
 
     \b
     Examples:
       slipway logs digits                          [0] ..., [1] ..., [step-0-prune-structured] ...
       slipway logs tj/digits -f                    follow the ranks as they start
       slipway logs tj/digits --attempt 1           an attempt that failed
-      slipway logs md/digits --task evaluate-candidate
+      slipway logs md/digits --step evaluate-candidate
       slipway logs digits --local -f               of `slipway run` on this machine
     """
     import asyncio
@@ -71,7 +71,7 @@ def logs(
     if folder and timestamps:
         raise typer.BadParameter("the logs of a local run bear no times: leave out --timestamps")
     opened = connect(context, namespace, folder)
-    asyncio.run(_logs(parse_target(name), Selection(attempt, task), opened, tail, follow=follow, timestamps=timestamps))
+    asyncio.run(_logs(parse_target(name), Selection(attempt, step), opened, tail, follow=follow, timestamps=timestamps))
 
 
 async def _logs(
@@ -147,6 +147,6 @@ def writer(*, timestamps: bool) -> Write:
 
 def _describe(selection: Selection) -> str:
     """Describe what was asked for."""
-    wanted = [f"is of task {selection.task!r}"] if selection.task else []
+    wanted = [f"is of step {selection.step!r}"] if selection.step else []
     wanted += [f"is of attempt {selection.attempt}"] if selection.attempt else []
     return " and ".join(wanted) or "still has its log"

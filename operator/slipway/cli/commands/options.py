@@ -86,20 +86,16 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa
     return found
 
 
-def complete_tasks(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
-    """Complete to the tasks of the resource that the command line names, or of all resources."""
-    from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB
+def complete_steps(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
+    """Complete to the steps of the resource that the command line names, or of all resources."""
+    from slipway.api.kinds import STEP
+    from slipway.plan.parent import Parent
 
     named = str(ctx.params.get("name") or "").rpartition("/")[2]
 
     async def ask(connection: Connection) -> list[str]:
-        found = [
-            obj
-            for kind in (TRAINING_JOB, MODEL_DEPLOYMENT)
-            for obj in await connection.cluster.list(kind, connection.namespace)
-        ]
-        chosen = [obj for obj in found if named in ("", obj["metadata"]["name"])]
-        return [task["name"] for obj in chosen for task in obj.get("status", {}).get("tasks", ())]
+        found = await connection.cluster.list(STEP, connection.namespace)
+        return [obj["spec"]["role"] for obj in found if named in ("", (Parent.of(obj).owner or ("", ""))[1])]
 
     return _ask(ctx, ask)
 

@@ -38,7 +38,7 @@ def plan(
         Shape, typer.Option("--output", "-o", help="A few lines a resource, or the objects as YAML or JSON.")
     ] = Shape.TEXT,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show each task and each object, with the reason for it.")
+        bool, typer.Option("--verbose", "-v", help="Show each step and each object, with the reason for it.")
     ] = False,
     runtime_image: Annotated[
         str | None, typer.Option("--runtime-image", metavar="IMAGE", help="The operator's. Default: asked of --live.")
@@ -51,7 +51,7 @@ def plan(
     """Show what would be made, without making it.
 
     The operator's own planners run on the files, and every pod is taken to succeed. Each resource gets a few lines:
-    what it reuses, what it makes, and what serves. --verbose shows each task with its reason: which pool, which
+    what it reuses, what it makes, and what serves. --verbose shows each step with its reason: which pool, which
     conversions, what waits for what. What is unknown before, as UIDs and digests of results, has a name in angle
     brackets.
     With --live the plan starts from what the cluster holds, and shows what would be made, changed and deleted. What
@@ -62,7 +62,7 @@ def plan(
     \b
     Examples:
       slipway plan -f training.yaml -f deployment.yaml -f store.yaml
-      slipway plan -f training.yaml -f store.yaml -v     each task and object, and why
+      slipway plan -f training.yaml -f store.yaml -v     each step and object, and why
       slipway plan -f manifests/ -R -o yaml
       slipway plan -f overlays/prod                      a kustomization, as kubectl builds it
       slipway plan -f manifests/ --live --exit-code      in CI: 0 nothing changes, 6 something does, 1 it would fail
@@ -108,7 +108,7 @@ async def _plan(
 
     if not live:
         manifests = read_manifests(files, namespace=namespace, recursive=recursive)
-        settings = Settings(images[0] or "<runtime image>", images[1] or "<serving image>")
+        settings = Settings(images[0] or "<runtime-image>", images[1] or "<serving-image>")
         start = datetime(2000, 1, 1, tzinfo=UTC)  # any: what is planned is the same on every day
         outlook = await look_ahead(manifests.objects, (), PLANNERS, settings, start, _shipped(manifests))
         return outlook, manifests

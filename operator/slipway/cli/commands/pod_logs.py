@@ -23,16 +23,16 @@ RECOVER = "recover"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A choice of pods of a resource. Neither given: all tasks, and the newest attempt."""
+    """A choice of pods of a resource. Neither given: all steps, and the newest attempt."""
 
     attempt: int | None = None
-    task: str | None = None
+    step: str | None = None
 
     def takes(self, pod: Object, newest: int | None) -> bool:
         role, attempt = _label(pod, ROLE_LABEL), _attempt(pod)
-        if role == RECOVER and self.task != RECOVER:
+        if role == RECOVER and self.step != RECOVER:
             return False
-        if self.task is not None and role != self.task:
+        if self.step is not None and role != self.step:
             return False
         if self.attempt is not None:
             return attempt == self.attempt
@@ -46,7 +46,7 @@ class Write(Protocol):
 
 
 def started_containers(pods: Sequence[Object], selection: Selection) -> list[Source]:
-    """The containers that have started, of the pods that are selected: tasks by start, then ranks by number."""
+    """The containers that have started, of the pods that are selected: steps by start, then ranks by number."""
     newest = max((number for pod in pods if (number := _attempt(pod)) is not None), default=None)
     taken = [pod for pod in pods if selection.takes(pod, newest)]
     taken.sort(key=lambda pod: (_attempt(pod) or 0, pod.get("status", {}).get("startTime") or "", index_of(pod) or 0))
@@ -54,7 +54,7 @@ def started_containers(pods: Sequence[Object], selection: Selection) -> list[Sou
 
 
 def prefix_of(pod: Object) -> str:
-    """The rank's pod by its index; a task by its role; a serving pod by role and the end of its name."""
+    """The rank's pod by its index; a step by its role; a serving pod by role and the end of its name."""
     index, role = index_of(pod), _label(pod, ROLE_LABEL) or "pod"
     if _attempt(pod) is not None and index is not None:
         return str(index)

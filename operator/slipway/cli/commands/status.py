@@ -43,7 +43,7 @@ def status(
     """Show how far things are, and what is wrong.
 
     Without a name: the TrainingJobs and ModelDeployments of the namespace, a line each.
-    With a name: conditions, tasks, attempts and revisions of that resource.
+    With a name: conditions, steps, attempts and revisions of that resource.
     With --watch: a live view on a terminal, a line for each transition elsewhere. It ends when all that is shown is
     Ready or Stalled, and with a name as soon as that is Stalled.
 
@@ -77,8 +77,8 @@ async def _status(
     watch: bool,
     everywhere: bool,
 ) -> int:
-    from slipway.cli.connections.resources import find_resources, parse_target
-    from slipway.cli.rendering.summary import as_list
+    from slipway.cli.connections.resources import find_resources, parse_target, with_steps
+    from slipway.cli.rendering.summary import as_list, owners_in
     from slipway.cli.rendering.tables import print_data, print_tables
     from slipway.cli.rendering.watching import readiness_exit_code, status_tables
 
@@ -86,9 +86,9 @@ async def _status(
     async with opened as connection:
 
         async def look() -> list[Object]:
-            return connection.with_reachable_urls(
-                await find_resources(connection.cluster, None if everywhere else connection.namespace, target)
-            )
+            scope = None if everywhere else connection.namespace
+            found = await find_resources(connection.cluster, scope, target)
+            return await with_steps(connection.cluster, connection.with_reachable_urls(found), scope)
 
         if watch:
             objects = await _followed(
@@ -96,12 +96,12 @@ async def _status(
             )
         else:
             objects = await look()
-            if inactive := connection.inactive(objects):
+            if inactive := connection.inactive(owners_in(objects)):
                 say(one_line(inactive.reason), err=True)
         where = "any namespace" if everywhere else f"namespace {connection.namespace!r}"
     if output is not Output.TABLE:
         one = target is not None and len(target.kinds) == 1
-        print_data(objects[0] if one else as_list(objects), output)
+        print_data(objects[0] if one else as_list(owners_in(objects)), output)
     elif not objects:
         say(f"no TrainingJob or ModelDeployment in {where}", err=True)
     elif not watch:
@@ -116,7 +116,7 @@ def active_only(look: Look, connection: Connection) -> Look:
     """
     from slipway.api.kinds import key_of
     from slipway.cli.rendering.errors import UNAVAILABLE, CommandError
-    from slipway.cli.rendering.summary import settled
+    from slipway.cli.rendering.summary import owners_in, settled
 
     ignored: set[Key] | None = None
 
@@ -124,12 +124,12 @@ def active_only(look: Look, connection: Connection) -> Look:
         nonlocal ignored
         found = await look()
         if ignored is None:
-            inactive = connection.inactive(found)
+            inactive = connection.inactive(owners_in(found))
             ignored = {key_of(obj) for obj in inactive.objects} if inactive else set()
-            if inactive and len(ignored) == len(found):
+            if inactive and len(ignored) == len(owners_in(found)):
                 raise CommandError(inactive.reason, UNAVAILABLE)
         found = [obj for obj in found if key_of(obj) not in ignored]
-        if inactive := connection.inactive([obj for obj in found if settled(obj) is None]):
+        if inactive := connection.inactive([obj for obj in owners_in(found) if settled(obj) is None]):
             raise CommandError(inactive.reason, UNAVAILABLE)
         return found
 

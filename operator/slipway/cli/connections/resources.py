@@ -15,6 +15,7 @@ from slipway.api.kinds import (
     GROUP,
     MODEL_DEPLOYMENT,
     SERVICE,
+    STEP,
     TRAINING_JOB,
     WATCHED,
     Key,
@@ -23,6 +24,7 @@ from slipway.api.kinds import (
 )
 from slipway.cli.rendering.errors import NOT_FOUND, USAGE, CommandError
 from slipway.cluster.port import Cluster, Reader, gather_calls, look_up
+from slipway.plan.parent import OWNER_LABELS
 
 if TYPE_CHECKING:
     from slipway.plan.plan import Settings
@@ -67,6 +69,16 @@ async def find_resources(cluster: Reader, namespace: str | None, target: Target 
         what = " or ".join(kind.kind for kind in target.kinds)
         raise CommandError(f"no {what} {target.name!r} in namespace {namespace!r}", NOT_FOUND)
     return found
+
+
+async def with_steps(cluster: Reader, objects: Sequence[Object], namespace: str | None) -> list[Object]:
+    """Return the resources, and behind them the Steps of those that may have some."""
+    if not objects:
+        return []
+    owner: Mapping[str, str] = {}
+    if len(objects) == 1:
+        owner = {OWNER_LABELS[objects[0]["kind"]]: objects[0]["metadata"]["name"]}
+    return [*objects, *await _list(cluster, STEP, namespace, owner)]
 
 
 async def _list(

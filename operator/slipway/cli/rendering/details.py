@@ -7,9 +7,9 @@ from datetime import datetime
 
 from slipway.api.kinds import Object
 from slipway.api.modeldeployment import GateResult, ModelDeployment, Revision
-from slipway.api.status import Condition, Failure, TaskRecord
+from slipway.api.status import Condition, Failure, TaskRun
 from slipway.api.trainingjob import Attempt, TrainingJob
-from slipway.cli.rendering.summary import reference, summary, typed
+from slipway.cli.rendering.summary import StepRow, owners_in, reference, steps_of, summary, typed
 from slipway.cli.rendering.tables import Table, number, short_digest, since, size, took
 from slipway.cli.rendering.terminal import one_line
 
@@ -20,8 +20,9 @@ CUT = 160
 def overview(objects: Iterable[Object], now: datetime, *, all_namespaces: bool = False) -> Table:
     """A line for each resource."""
     rows = []
-    for obj in objects:
-        phase, progress, wrong = summary(obj)
+    given = list(objects)
+    for obj in owners_in(given):
+        phase, progress, wrong = summary(obj, steps_of(obj, given))
         meta = obj["metadata"]
         row = (reference(obj), phase, progress, since(meta.get("creationTimestamp"), now), _cut(wrong))
         rows.append((meta["namespace"], *row) if all_namespaces else row)
@@ -29,10 +30,10 @@ def overview(objects: Iterable[Object], now: datetime, *, all_namespaces: bool =
     return Table(("NAMESPACE", *columns) if all_namespaces else columns, tuple(rows))
 
 
-def details(obj: Object, now: datetime) -> list[Table]:
-    """One resource: head, conditions, tasks, and its attempts or revisions."""
-    resource = typed(obj)
-    phase, progress, _ = summary(obj)
+def details(obj: Object, now: datetime, objects: Iterable[Object] = ()) -> list[Table]:
+    """One resource: head, conditions, steps, and its attempts or revisions. objects: its Steps are among them."""
+    resource, steps = typed(obj), steps_of(obj, objects)
+    phase, progress, _ = summary(obj, steps)
     meta = obj["metadata"]
     age = since(meta.get("creationTimestamp"), now)
     lines = [f"{phase}: {progress} (age {age})" if progress != "-" else f"{phase} (age {age})"]
@@ -43,7 +44,7 @@ def details(obj: Object, now: datetime) -> list[Table]:
         last = revisions(resource, now)
         lines += _served_lines(resource)
     head = Table((), (), title=f"{obj['kind']} {meta.get('namespace', '')}/{meta['name']}", lines=tuple(lines))
-    tables = (head, conditions(resource.status.conditions, now), tasks(resource.status.tasks, now), last)
+    tables = (head, conditions(resource.status.conditions, now), step_table(steps, now), last)
     return [table for table in tables if table.rows or table is head]
 
 
@@ -52,9 +53,18 @@ def conditions(items: Sequence[Condition], now: datetime) -> Table:
     return Table(("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"), rows, title="Conditions")
 
 
-def tasks(items: Sequence[TaskRecord], now: datetime) -> Table:
-    rows = tuple((t.name, t.state, str(t.tries), took(t.started_at, t.ended_at, now), _task_result(t)) for t in items)
-    return Table(("TASK", "STATE", "TRIES", "TOOK", "RESULT"), rows, title="Tasks")
+def step_table(steps: Sequence[StepRow], now: datetime) -> Table:
+    rows = tuple(
+        (
+            step.role,
+            step.phase,
+            str(step.run.tries) if step.run else "1",
+            took(step.run.started_at, step.run.ended_at, now) if step.run else "-",
+            _result(step.run),
+        )
+        for step in steps
+    )
+    return Table(("STEP", "PHASE", "TRIES", "TOOK", "RESULT"), rows, title="Steps")
 
 
 def attempts(items: Sequence[Attempt], now: datetime) -> Table:
@@ -105,7 +115,9 @@ def failure_text(failure: Failure | None) -> str:
     return f"{where}: {what}{code}" if where else f"{what}{code}"
 
 
-def _task_result(task: TaskRecord) -> str:
+def _result(task: TaskRun | None) -> str:
+    if task is None:
+        return "-"
     if task.failure:
         return failure_text(task.failure)
     parts = [f"{name} {number(value)}" for name, value in sorted((task.metrics or {}).items())]

@@ -31,7 +31,7 @@ _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
 
 
 def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool, verbose: bool = False) -> None:
-    """Print the plan. shape: text, yaml or json. verbose: text as a tree of all tasks, with the reason for each."""
+    """Print the plan. shape: text, yaml or json. verbose: text as a tree of all steps, with the reason for each."""
     if shape == "text":
         nodes = named_nodes(outlook)
         if verbose:

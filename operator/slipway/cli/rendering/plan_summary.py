@@ -11,11 +11,10 @@ from typing import NamedTuple
 from slipway.api.findings import counted
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.status import TaskState
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.seen import controller_uid
+from slipway.plan.parent import Parent
 from slipway.preview.outlook import Outlook
-from slipway.preview.placeholders import named, tasks_of
+from slipway.preview.placeholders import named
 from slipway.preview.story import Node
 
 WIDTH = 100
@@ -65,7 +64,7 @@ def _entry(outlook: Outlook, key: Key | None, node: Node) -> Entry:
 def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
     obj = {part: outlook.after[key][part] for part in ("spec", "status")}
     past = dict(outlook.before.get(key, {}).get("status") or {})
-    reused, continued, made = _tasks(outlook, key, past)
+    reused, continued, made = _tasks(outlook, key)
     last = ("", "")
     if key.kind == TRAINING_JOB:
         attempts = {one["number"]: one.get("outcome") for one in past.get("attempts", ())}
@@ -82,36 +81,33 @@ def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
     yield last
 
 
-def _tasks(outlook: Outlook, key: Key, past: Object) -> tuple[list[str], list[str], list[str]]:
+def _tasks(outlook: Outlook, key: Key) -> tuple[list[str], list[str], list[str]]:
     """Names of tasks: whose results new Jobs read or another resource makes, which go on, and which are new."""
-    before = {task["digest"]: task for task in tasks_of(past)}
-    makers: dict[tuple[str, str], Key] = {}
-    for other, obj in outlook.after.items():
-        for task in tasks_of(obj.get("status") or {}):
-            makers.setdefault((other.namespace, task["digest"]), other)
-    shared: dict[Key, list[str]] = defaultdict(list)
-    jobs = _new_jobs(outlook, outlook.after[key]["metadata"]["uid"])
+    before, tasks = outlook.tasks_before(key), outlook.tasks(key)
+    owners = {step["metadata"]["name"]: Parent.of(step).owner for step in outlook.steps}
+    shared: dict[str, list[str]] = defaultdict(list)
+    jobs = _new_jobs(outlook, {task.job for task in tasks})
     reused: list[str] = []
     continued: list[str] = []
     made: list[str] = []
-    for task in tasks_of(outlook.after[key].get("status") or {}):
-        maker = makers[key.namespace, task["digest"]]
-        if (was := before.get(task["digest"])) is not None:
-            result = was.get("artifact") or {}
-            if was.get("state") != TaskState.SUCCEEDED:
-                continued.append(task["name"])
-            elif result and result["digest"] in jobs:  # the status also keeps tasks of earlier revisions
-                reused.append(task["name"])
+    for task in tasks:
+        if (was := before.get(task.digest)) is not None:
+            if not was.succeeded:
+                continued.append(task.role)
+            elif was.made and was.made in jobs:  # there are also Steps of earlier revisions
+                reused.append(task.role)
+        elif task.shared is not None:
+            shared[" ".join(owners.get(task.shared) or ("step", task.shared))].append(task.role)
         else:
-            (made if maker == key else shared[maker]).append(task["name"])
-    reused += [f"{', '.join(names)} of {maker.kind} {maker.name}" for maker, names in shared.items()]
+            made.append(task.role)
+    reused += [f"{', '.join(names)} of {maker}" for maker, names in shared.items()]
     return reused, continued, made
 
 
-def _new_jobs(outlook: Outlook, owner_uid: str) -> str:
-    """The specs of the resource's new Jobs as text, in which the digests of their inputs stand."""
+def _new_jobs(outlook: Outlook, names: Collection[str]) -> str:
+    """The specs of new Jobs of these names as text, in which the digests of their inputs stand."""
     jobs = [one.object for one in outlook.changes if one.key.kind == JOB and one.verb == "create"]
-    return json.dumps([job["spec"] for job in jobs if controller_uid(job) == owner_uid])
+    return json.dumps([job["spec"] for job in jobs if job["metadata"]["name"] in names])
 
 
 def _training(job: TrainingJob, known: Collection[int]) -> str:

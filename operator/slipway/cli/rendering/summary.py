@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from slipway.api.errors import SpecError
-from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Object
+from slipway.api.kinds import MODEL_DEPLOYMENT, STEP, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.status import NOT_OBSERVED, Condition, TaskRecord, TaskState
+from slipway.api.status import NOT_OBSERVED, Condition, TaskRun
 from slipway.api.trainingjob import TrainingJob
 from slipway.cli.rendering.errors import CommandError
 from slipway.cli.rendering.tables import size
 from slipway.cli.rendering.terminal import one_line
-from slipway.plan.parse import parsed
+from slipway.plan.parse import parsed, value_at
+from slipway.plan.seen import controller_uid
+from slipway.plan.steps.tracking import SEE_STEPS, run_of
 
 Resource = TrainingJob | ModelDeployment
 _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}
+
+
+class StepRow(NamedTuple):
+    """A Step as it is shown. run: None until its status tells of one."""
+
+    role: str
+    phase: str
+    run: TaskRun | None
+
+
+def owners_in(objects: Iterable[Object]) -> list[Object]:
+    """Return what is not a Step: Steps lie among the resources that they belong to."""
+    return [obj for obj in objects if obj["kind"] != STEP.kind]
+
+
+def steps_of(owner: Object, objects: Iterable[Object]) -> list[StepRow]:
+    """Return the Steps of a resource, the oldest first."""
+    uid = owner["metadata"].get("uid")
+    steps = [obj for obj in objects if obj["kind"] == STEP.kind and uid is not None and controller_uid(obj) == uid]
+    steps.sort(key=lambda step: (step["metadata"].get("creationTimestamp", ""), step["metadata"]["name"]))
+    return [
+        StepRow(str(step["spec"]["role"]), str(value_at(step, "status", "phase") or _BEGUN), run_of(step))
+        for step in steps
+    ]
 
 
 def typed(obj: Object) -> Resource:
@@ -52,14 +79,21 @@ def serves(obj: Object) -> bool:
     )
 
 
-def summary(obj: Object) -> tuple[str, str, str]:
+def summary(obj: Object, steps: Sequence[StepRow] = ()) -> tuple[str, str, str]:
     """Phase, how far it is, and what is wrong or waited for."""
     resource = typed(obj)
-    progress = training_progress(resource) if isinstance(resource, TrainingJob) else deployment_progress(resource)
+    progress = (
+        training_progress(resource, steps)
+        if isinstance(resource, TrainingJob)
+        else deployment_progress(resource, steps)
+    )
     phase, wrong = resource.status.phase or "-", problem_text(resource.status.conditions)
     if resource.status.observed_generation < 0:
         wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
-    return phase, ", ".join(progress) or "-", wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
+    wrong = wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
+    if _open(steps) and wrong.startswith(SEE_STEPS):  # they are shown here
+        wrong = ""
+    return phase, ", ".join(progress) or "-", wrong
 
 
 def problem_text(conditions: tuple[Condition, ...]) -> str:
@@ -72,10 +106,10 @@ def problem_text(conditions: tuple[Condition, ...]) -> str:
     return f"{shown.reason}: {one_line(shown.message)}".removesuffix(": ")
 
 
-def training_progress(job: TrainingJob) -> list[str]:
+def training_progress(job: TrainingJob, steps: Sequence[StepRow] = ()) -> list[str]:
     status = job.status
     attempt = status.attempts[-1] if status.attempts else None
-    parts = [f"{task.name} {task.state.lower()}" for task in _open(status.tasks)]
+    parts = [f"{step.role} {step.phase.lower()}" for step in _open(steps)]
     if status.artifact:
         parts += [_metric(name, value) for name, value in sorted((status.metrics or {}).items()) if name in _SHOWN]
         parts += [size(status.artifact.size_bytes)] if status.artifact.size_bytes is not None else []
@@ -89,13 +123,13 @@ def training_progress(job: TrainingJob) -> list[str]:
     return parts
 
 
-def deployment_progress(deployment: ModelDeployment) -> list[str]:
+def deployment_progress(deployment: ModelDeployment, steps: Sequence[StepRow] = ()) -> list[str]:
     status = deployment.status
-    running = _open(status.tasks)
-    parts = [f"{task.name} {task.state.lower()}" for task in running]
+    running = _open(steps)
+    parts = [f"{step.role} {step.phase.lower()}" for step in running]
     if running:
-        done = sum(task.state == TaskState.SUCCEEDED for task in status.tasks)
-        parts.insert(0, f"tasks {done}/{len(status.tasks)}")
+        done = sum(step.phase == "Succeeded" for step in steps)
+        parts.insert(0, f"steps {done}/{len(steps)}")
     if status.serving:
         parts.append(f"replicas {status.ready_replicas}/{deployment.spec.serving.replicas}")
         parts += [f"accuracy {status.accuracy}"] if status.accuracy else []
@@ -105,10 +139,12 @@ def deployment_progress(deployment: ModelDeployment) -> list[str]:
 
 
 _SHOWN = frozenset({"accuracy", "loss"})
+_BEGUN = "Starting"
+"""A Step whose status tells nothing yet: that is worth a write only after some seconds."""
 
 
-def _open(tasks: tuple[TaskRecord, ...]) -> list[TaskRecord]:
-    return [task for task in tasks if task.state in (TaskState.INTENDED, TaskState.RUNNING)]
+def _open(steps: Iterable[StepRow]) -> list[StepRow]:
+    return [step for step in steps if step.phase in (_BEGUN, "Pending", "Running")]
 
 
 def _metric(name: str, value: float) -> str:

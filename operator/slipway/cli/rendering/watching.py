@@ -11,7 +11,7 @@ from slipway.api.errors import ClusterError, Forbidden, NotFound
 from slipway.api.kinds import Object
 from slipway.cli.rendering.details import details, overview
 from slipway.cli.rendering.errors import FAILED, TIMED_OUT, CommandError
-from slipway.cli.rendering.summary import reference, settled, summary
+from slipway.cli.rendering.summary import owners_in, reference, settled, steps_of, summary
 from slipway.cli.rendering.tables import Table, coloured
 from slipway.cli.rendering.terminal import one_line, pinned
 
@@ -47,18 +47,18 @@ async def watch_until_settled(
                     await asyncio.sleep(EVERY_SECONDS)
                     continue
                 show(seen)
-                states = [settled(obj) for obj in seen]
+                states = [settled(obj) for obj in owners_in(seen)]
                 if None not in states or (stop_at_first and False in states):
                     return seen
                 await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError as error:
-        waiting = ", ".join(f"{reference(obj)} ({summary(obj)[0]})" for obj in seen if settled(obj) is None)
+        waiting = ", ".join(f"{reference(obj)} ({summary(obj)[0]})" for obj in owners_in(seen) if settled(obj) is None)
         raise CommandError(f"not settled after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT) from error
 
 
 def readiness_exit_code(objects: Sequence[Object]) -> int:
     """Return the exit code: 0 if every watched resource is Ready."""
-    return 0 if all(settled(obj) for obj in objects) else FAILED
+    return 0 if all(settled(obj) for obj in owners_in(objects)) else FAILED
 
 
 class TransitionLog:
@@ -70,9 +70,9 @@ class TransitionLog:
         self._written: dict[str, tuple[str, str, str]] = {}
 
     def __call__(self, objects: Sequence[Object]) -> None:
-        for obj in objects:
+        for obj in owners_in(objects):
             name = f"{obj['metadata'].get('namespace', '')}/{reference(obj)}"
-            line = summary(obj)
+            line = summary(obj, steps_of(obj, objects))
             if self._written.get(name) == line:
                 continue
             self._written[name] = line
@@ -97,5 +97,5 @@ def status_tables(objects: Sequence[Object], *, single: bool, all_namespaces: bo
     """Return what `slipway status` shows: everything about a named resource, else a line for each."""
     now = datetime.now(UTC)
     if single:
-        return [table for obj in objects for table in details(obj, now)]
+        return [table for obj in owners_in(objects) for table in details(obj, now, objects)]
     return [overview(objects, now, all_namespaces=all_namespaces)]

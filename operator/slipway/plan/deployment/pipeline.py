@@ -5,30 +5,26 @@ What needs nothing of another runs beside it: the evaluation of the uncompressed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State, store_path
-from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import MAX_COUNT
 from slipway.api.datasource import Dataset, DataSource
 from slipway.api.errors import SpecError
-from slipway.api.modeldeployment import Evaluation, GateResult, ModelDeploymentSpec, Revision
+from slipway.api.modeldeployment import MAX_STEPS, Evaluation, GateResult, ModelDeploymentSpec, Revision
 from slipway.api.reports import SATURATION
-from slipway.api.status import TaskRecord, TaskState
 from slipway.api.tasks import MODEL_BYTES, CompareTask, CompressTask, DataRef, EvaluateTask, PackageTask, PrepareTask
 from slipway.plan.deployment.gate import judge, refusal, rejudged
-from slipway.plan.deployment.ledger import Ledger
 from slipway.plan.deployment.source import Source, evaluation_digest, overlap, step_data
-from slipway.plan.deployment.standing import Stage, Standing, Stuck
+from slipway.plan.deployment.standing import Stage, Standing
 from slipway.plan.deployment.steps import Offer, Plugins, Step, conversion, plan_steps
 from slipway.plan.inputs import MAX_INPUTS, folder_of, inputs_of, is_inside
 from slipway.plan.plan import Settings
-from slipway.plan.storemount import StoreMount, place_of, readable_by_plugins
-from slipway.plan.tasks import SMALL, Work
-
-MAX_TASKS = 32
-"""As in the schema of a revision's tasks."""
+from slipway.plan.references import TerminalError
+from slipway.plan.steps.request import StepRequest, Store
+from slipway.plan.steps.tracking import StepSet, Tracked
+from slipway.plan.storemount import place_of, readable_by_plugins
 
 
 def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision, Standing | None] | None:
@@ -55,47 +51,44 @@ class Pipeline:
     name: str
     spec: ModelDeploymentSpec
     source: Source
-    store: ArtifactStoreSpec
+    store: Store
     settings: Settings
-    ledger: Ledger
-    held_out: ArtifactStoreSpec | None = None
+    wanted: StepSet
+    held_out: Store | None = None
     measured: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
     def make(self, revision: Revision, plugins: Plugins) -> tuple[Revision, Standing | None]:
         """The revision with what is known of it now; None for its standing once it is packed and may serve.
 
-        Raises SpecError, NotYet and Stuck.
+        Raises SpecError, NotYet and TerminalError.
         """
         data = step_data(self.spec, self.source)
         offer = Offer(plugins, self.spec.compression.conversion, self.settings.runtime_image)
         steps = plan_steps(self.spec.compression.steps, self.source.state, offer, has_data=data is not None)
         baseline, candidate = self._compressed(steps, data, offer)
-        # From the records, in each round: as long as it is not packed, all its tasks are followed and so kept.
         revision = revision.model_copy(update={"baseline": baseline, "model": candidate, "gate": None})
         gate = self._proven(revision, self.spec.evaluation)
         gate = None if self._moved() else gate
-        revision = revision.model_copy(update={"gate": gate, "tasks": self.ledger.followed[:MAX_TASKS]})
-        revision = self._sized(revision)
+        revision = self._sized(revision.model_copy(update={"gate": gate}))
         if candidate is None or baseline is None:
             return revision, self._moved() or self._under_way("Compressing")
         if (standing := self._moved() or self._refused(gate)) is not None:
             return revision, standing
         repository = self._packed(candidate)
         revision = self._sized(revision)
-        revision = revision.model_copy(update={"tasks": self.ledger.followed[:MAX_TASKS]})
         if (standing := self._moved()) is not None:
             return revision, standing
-        revision = revision.model_copy(update={"repository": repository})
+        if repository is not None:
+            revision = revision.model_copy(update={"repository": repository, "steps": self._steps(revision)})
         return revision, None if repository else self._under_way("RollingOut")
 
     def prove(self, revision: Revision) -> tuple[Revision, Standing | None]:
         """The same for a revision that is packed already: only the evaluation data may be new."""
         gate = self._proven(revision, self.spec.evaluation)
         gate = None if self._moved() else gate
-        followed = self.ledger.followed
-        tasks = (*(digest for digest in revision.tasks if digest not in followed), *followed)[-MAX_TASKS:]
-        revision = revision.model_copy(update={"gate": gate or revision.gate, "tasks": tasks})
+        if gate is not None:
+            revision = revision.model_copy(update={"gate": gate, "steps": self._steps(revision)})
         return self._sized(revision), self._moved() or self._refused(gate)
 
     def pack_again(
@@ -103,22 +96,28 @@ class Pipeline:
     ) -> tuple[Revision, Standing | None]:
         """The same for a revision whose repository was not in the store at that time: pods that start need it.
 
-        What else is missing is made again by the steps that made it. Raises Stuck where that comes out differently:
-        what serves was proven, and nothing else may take its name.
+        What else is missing is made again by the steps that made it. Raises TerminalError if that comes out
+        differently: what serves was proven, and nothing else may take its name.
         """
-        self.ledger.lost(repository.digest, missed_at)
+        self.wanted.lost(repository.digest, missed_at)
         made, standing = self.make(revision, plugins)
         if made.repository is not None and made.repository.digest != repository.digest:
-            raise Stuck(
+            raise TerminalError(
                 "RepositoryChanged",
                 f"the repository of revision {revision.name} is not in the store, and came out as"
                 f" {made.repository.digest} when it was packed again: a step or an image does not give the same result"
                 " twice; change spec.compression.seed, so that a new revision is made and proven",
             )
-        return revision.model_copy(update={"tasks": made.tasks}), standing
+        return revision, standing
+
+    def _steps(self, revision: Revision) -> tuple[str, ...]:
+        """The Steps that made the revision, those of this round last."""
+        return tuple(dict.fromkeys((*revision.steps, *self.wanted.marks)))[-MAX_STEPS:]
 
     def _moved(self) -> Standing | None:
-        moved = self.ledger.moved_image
+        moved = self.wanted.moved_image()
+        if self.wanted.replacing:
+            return self._under_way("Compressing")
         return Standing.stuck("ImageMoved", moved) if moved else None
 
     def _sized(self, revision: Revision) -> Revision:
@@ -163,9 +162,9 @@ class Pipeline:
         )
         self._refuse_access(task, step)
         image = step.plugin.image or self.settings.runtime_image
-        resources = self.spec.compression.resources
-        work = Work(step.role, task, image, self._mount, resources, resources_field="spec.compression.resources")
-        return self.ledger.artifact(work, step.label, State(step.plugin.produces))
+        memory = "spec.compression.resources.memory"
+        request = StepRequest(step.role, step.label, task, image, self.store, memory_field=memory)
+        return self.wanted.artifact(request, State(step.plugin.produces))
 
     def _refuse_access(self, task: CompressTask, step: Step) -> None:
         """Raises SpecError for a step that would mount the evaluation data, or more folders than a pod may."""
@@ -176,9 +175,9 @@ class Pipeline:
         if self.spec.evaluation is None:
             return
         folder = self._evaluation_folder(self.spec.evaluation.data)
-        volume, held_out = place_of(self.held_out or self.store, folder)
+        volume, held_out = place_of((self.held_out or self.store).spec, folder)
         for path in inputs:
-            shared, read = place_of(self.store, path)
+            shared, read = place_of(self.store.spec, path)
             if shared == volume and (is_inside(read, held_out) or is_inside(held_out, read)):
                 raise overlap(f"lies in {folder} of the store, and {step.label} reads {path}")
 
@@ -186,7 +185,7 @@ class Pipeline:
         if data.stored is not None:
             return folder_of(store_path(data.stored.uri))
         task = PrepareTask(dataset=data.dataset or Dataset.DIGITS, split=data.split)
-        return self._decide("prepare-evaluation", task, apart=True).out
+        return self._decide("prepare-evaluation", "", task, apart=True).spec.out
 
     def _data(self, name: str, source: DataSource, *, held_out: bool = False) -> DataRef | None:
         """The data set under the name that the code asks for; a built-in one is prepared first.
@@ -200,25 +199,24 @@ class Pipeline:
             return None
         task = PrepareTask(dataset=source.dataset, split=source.split)
         label = f"preparation of {source.dataset} ({source.split})"
-        work = self._decide(f"prepare-{name}", task, apart=held_out)
-        artifact = self.ledger.artifact(work, label, State.DATASET)
+        artifact = self.wanted.artifact(self._decide(f"prepare-{name}", label, task, apart=held_out), State.DATASET)
         return DataRef(name=name, artifact=artifact) if artifact else None
 
     def _decide(
-        self, role: str, task: PrepareTask | EvaluateTask | CompareTask | PackageTask, *, apart: bool = False
-    ) -> Work:
+        self,
+        role: str,
+        label: str,
+        task: PrepareTask | EvaluateTask | CompareTask | PackageTask,
+        *,
+        apart: bool = False,
+    ) -> StepRequest:
         """A task whose result decides something: it runs in the operator's image, never in a plugin's.
 
         apart: it uses the store of the held-out data alone.
         """
-        mount = StoreMount(self.held_out if apart and self.held_out else self.store)
-        if not apart and self.held_out is not None:
-            mount = replace(mount, held_out=self.held_out)
-        return Work(role, task, self.settings.runtime_image, mount, SMALL)
-
-    @property
-    def _mount(self) -> StoreMount:
-        return StoreMount(self.store)
+        store = self.held_out if apart and self.held_out else self.store
+        held_out = None if apart else self.held_out
+        return StepRequest(role, label, task, self.settings.runtime_image, store, held_out)
 
     # --- Proof --------------------------------------------------------------------------------------------------
 
@@ -237,41 +235,42 @@ class Pipeline:
         if baseline is None or candidate is None:
             return None
         predictions, scored = candidate
-        work = self._decide("compare", CompareTask(baseline=baseline[0], candidate=predictions), apart=True)
-        record = self.ledger.follow(work, "comparison of the two models")
-        if record.state is not TaskState.SUCCEEDED:
+        task = CompareTask(baseline=baseline[0], candidate=predictions)
+        label = "comparison of the two models"
+        compared = self.wanted.follow(self._decide("compare", label, task, apart=True))
+        run = compared.run
+        if not compared.succeeded or run is None:
             return None
-        if record.counts is None:
-            raise Stuck("StepFailed", f"the comparison of the two models left no counts; see job/{record.job}")
+        if run.counts is None:
+            raise TerminalError("StepFailed", f"the {label} left no counts; see job/{run.job}")
         same = revision.baseline is not None and revision.baseline == revision.model
-        saturation = (scored.metrics or {}).get(SATURATION)
+        metrics = scored.run.metrics if scored.run else None
         return judge(
-            record.counts,
+            run.counts,
             evaluation.gate,
             same_model=same,
             data=digest,
-            saturation=saturation,
-            image_id=record.image_id,
-            held_out_readable=not self.settings.isolated or readable_by_plugins(self.store, self.held_out),
+            saturation=(metrics or {}).get(SATURATION),
+            image_id=run.image_id,
+            held_out_readable=not self.settings.isolated
+            or readable_by_plugins(self.store.spec, self.held_out.spec if self.held_out else None),
         )
 
     def _predictions(
         self, role: str, model: ArtifactRef | None, data: DataRef | None
-    ) -> tuple[ArtifactRef, TaskRecord] | None:
-        """The model's answers to the data, and the record of the task that gathered them."""
+    ) -> tuple[ArtifactRef, Tracked] | None:
+        """The model's answers to the data, and the Step that gathered them."""
         if model is None or data is None:
             return None
-        work, label = (
-            self._decide(f"evaluate-{role}", EvaluateTask(model=model, data=data)),
-            f"evaluation of the {role}",
-        )
-        predictions = self._measuring(work, label, State.PREDICTIONS, model)
-        return (predictions, self.ledger.follow(work, label)) if predictions else None
+        request = self._decide(f"evaluate-{role}", f"evaluation of the {role}", EvaluateTask(model=model, data=data))
+        predictions = self._measuring(request, State.PREDICTIONS, model)
+        return (predictions, self.wanted.follow(request)) if predictions else None
 
-    def _measuring(self, work: Work, label: str, state: State, model: ArtifactRef) -> ArtifactRef | None:
-        """What the task makes; its pod reports the size of the model that it read, too."""
-        artifact = self.ledger.artifact(work, label, state)
-        size = (self.ledger.follow(work, label).metrics or {}).get(MODEL_BYTES)
+    def _measuring(self, request: StepRequest, state: State, model: ArtifactRef) -> ArtifactRef | None:
+        """What the Step makes; its pod reports the size of the model that it read, too."""
+        artifact = self.wanted.artifact(request, state)
+        run = self.wanted.follow(request).run
+        size = ((run.metrics if run else None) or {}).get(MODEL_BYTES)
         if size is not None and 0 <= size <= MAX_COUNT:
             self.measured[model.digest] = int(size)
         return artifact
@@ -292,9 +291,11 @@ class Pipeline:
             if given is None:
                 return None
         task = PackageTask(model=model, name=self.name, max_batch_size=self.spec.serving.max_batch_size, data=given)
-        return self._measuring(self._decide("package", task), "packing of the repository", State.REPOSITORY, model)
+        request = self._decide("package", "packing of the repository", task)
+        return self._measuring(request, State.REPOSITORY, model)
 
     def _under_way(self, stage: Stage) -> Standing:
-        if (failure := self.ledger.failure) is not None:
-            return Standing.stuck("StepFailed", failure)
-        return Standing(stage, stage, "; ".join(self.ledger.running)[:1024])
+        if (failure := self.wanted.failure) is not None:
+            return Standing.stuck(*failure)
+        # What each Step does is told by the Steps: told here, each of their ends would be a write of this status.
+        return Standing(stage, stage, "; ".join(self.wanted.waits)[:1024] or self.wanted.shown)

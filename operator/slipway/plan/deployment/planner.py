@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.kinds import DEPLOYMENT, POD, SERVICE, Object
+from slipway.api.kinds import DEPLOYMENT, POD, SERVICE, STEP, Object
 from slipway.api.lenient import EPOCH, NO_DIGEST, read_status
 from slipway.api.modeldeployment import (
     MAX_REPLICAS,
@@ -21,21 +21,28 @@ from slipway.api.modeldeployment import (
     Revision,
     Serving,
 )
-from slipway.api.status import TaskRecord, TaskState
-from slipway.plan.deployment.ledger import Ledger, pruned
 from slipway.plan.deployment.pipeline import Pipeline, settled
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
-from slipway.plan.deployment.standing import Standing, Stuck
+from slipway.plan.deployment.standing import Standing
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.deployment.trouble import missed_at
 from slipway.plan.parent import NAME_CONFLICT, REVISION_LABEL, Parent
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Plan, Refusal, Settings
-from slipway.plan.references import FOR_EVALUATION, LOOK_AGAIN_AFTER, NotYet, known_store, ready_store
+from slipway.plan.references import (
+    FOR_EVALUATION,
+    LOOK_AGAIN_AFTER,
+    NotYet,
+    TerminalError,
+    known_store,
+    ready_store,
+)
 from slipway.plan.seen import Seen
+from slipway.plan.steps.request import Store, retry_of
+from slipway.plan.steps.tracking import StepSet, all_steps, obsolete_steps, run_of
 
 
 def plan_deployment(
@@ -49,14 +56,14 @@ def plan_deployment(
     if parent.deleting:
         return Plan()
     before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
-    ledger = Ledger(parent, before.tasks, seen, settings, now)
+    wanted = StepSet(parent, seen, now, retry=retry_of(obj))
     status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, seen, settings, now)
     try:
         spec = parsed(ModelDeployment, {"spec": obj.get("spec")}).spec
-        if all(record.state is TaskState.INTENDED for record in before.tasks) and before.serving is None:
+        if before.serving is None and not seen.owned(STEP, parent.namespace, parent.uid):
             # Nothing is begun that could not be served; what is under way goes on.
             parent.refuse_foreign(seen, SERVICE, parent.name)
-        status, standing = _wanted(parent, spec, before, ledger, seen, settings, now)
+        status, standing = _wanted(parent, spec, before, wanted, seen, settings, now)
     except SpecError as error:
         standing = _standing_of(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
@@ -65,18 +72,19 @@ def plan_deployment(
         standing = Standing.stuck("InternalError", f"{said}; report it with the operator's log")
     traffic = Traffic(status.revisions, status.candidate, status.serving)
     rollout = fleet.roll_out(traffic, cleared=standing is None)
-    needed = (status.candidate, rollout.traffic.serving)
-    records, ending = pruned(parent, ledger.records, rollout.traffic.revisions, needed, seen)
-    status = status.model_copy(
-        update={"tasks": records, "revisions": rollout.traffic.revisions, "serving": rollout.traffic.serving}
-    )
-    plan = ledger.plan.plus(rollout.plan).plus(ending).plus(Plan(defect=defect))
+    kept = rollout.traffic.revisions
+    marks = (*wanted.marks, *(mark for revision in kept for mark in revision.steps))
+    ending = obsolete_steps(parent, seen, marks) if wanted.complete else ()
+    status = status.model_copy(update={"revisions": kept, "serving": rollout.traffic.serving})
+    # The first round records the candidate and makes the Service, whose name may be somebody else's.
+    steps = wanted.plan if before.candidate is not None else Plan()
+    plan = steps.plus(rollout.plan).plus(Plan(delete=ending).apart()).plus(Plan(defect=defect))
     reached = standing or rollout.standing or Standing("RollingOut", "RollingOut", "")
-    if (conflicts := [*ledger.conflicts, *rollout.conflicts]) and not reached.stalled:
+    if (conflicts := [*wanted.conflicts, *rollout.conflicts]) and not reached.stalled:
         reached = replace(reached, reason=NAME_CONFLICT, message=_all_of(conflicts), stalled=True)
     if conflicts or (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
-    after = told(parent, status, reached, rollout.ready_replicas, refusals, now)
+    after = told(parent, status, reached, rollout.ready_replicas, refusals, now, wanted.refused)
     events = tuple(happenings(before, after))
     return plan.plus(Plan(status=whole_status(obj, before, after, refusals), events=events))
 
@@ -99,7 +107,7 @@ def _fleet(
         known = live.get("spec", {}).get("replicas", 1)
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
     unread = _unread(parent, obj.get("status") or {}, status, seen)
-    packed_at = _packed_at(find(status.revisions, status.candidate or ""), status.tasks)
+    packed_at = _packed_at(find(status.revisions, status.candidate or ""), parent, seen)
     return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread, packed_at)
 
 
@@ -132,7 +140,7 @@ def _wanted(
     parent: Parent,
     spec: ModelDeploymentSpec,
     status: ModelDeploymentStatus,
-    ledger: Ledger,
+    wanted: StepSet,
     seen: Seen,
     settings: Settings,
     now: datetime,
@@ -143,19 +151,21 @@ def _wanted(
     """
     try:
         source = find_source(parent, spec, status, seen)
-    except (SpecError, NotYet, Stuck) as error:
+    except (SpecError, NotYet, TerminalError) as error:
         return status, _standing_of(error)
     digest = revision_digest(spec, source.model.digest)
     revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(parent, digest, now)
     revision = relocated(revision, source.model)
+    wanted.revision = revision.name
     standing: Standing | None
     try:
-        revision, standing = _made(parent, spec, source, revision, ledger, seen, settings)
-    except (SpecError, NotYet, Stuck) as error:
+        revision, standing = _made(parent, spec, source, revision, wanted, seen, settings)
+        wanted.complete = True
+    except (SpecError, NotYet, TerminalError) as error:
         standing = _standing_of(error)
     known = {"model": source.model, "model_from": source.named, "train_data": source.train}
-    wanted = {"revisions": replaced(status.revisions, revision), "candidate": revision.name}
-    return status.model_copy(update={**known, **wanted}), standing
+    found = {"revisions": replaced(status.revisions, revision), "candidate": revision.name}
+    return status.model_copy(update={**known, **found}), standing
 
 
 def _made(
@@ -163,20 +173,20 @@ def _made(
     spec: ModelDeploymentSpec,
     source: Source,
     revision: Revision,
-    ledger: Ledger,
+    wanted: StepSet,
     seen: Seen,
     settings: Settings,
 ) -> tuple[Revision, Standing | None]:
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
-    lost_at = _lost_at(revision, ledger.records, parent, seen)
+    lost_at = _lost_at(revision, parent, seen)
     if lost_at is None and (answer := settled(revision, spec.evaluation)) is not None:
         return answer
-    store_of = known_store if revision.tasks else ready_store
-    store = store_of(seen, parent.namespace, spec.store)
+    store_of = known_store if seen.owned(STEP, parent.namespace, parent.uid) else ready_store
+    store = Store(spec.store, store_of(seen, parent.namespace, spec.store))
     apart = spec.evaluation.store if spec.evaluation else None
     # It may be another one than before, so what is under way does not tell that it was ever there.
-    held_out = ready_store(seen, parent.namespace, apart, FOR_EVALUATION) if apart else None
-    pipeline = Pipeline(parent.name, spec, source, store, settings, ledger, held_out)
+    held_out = Store(apart, ready_store(seen, parent.namespace, apart, FOR_EVALUATION)) if apart else None
+    pipeline = Pipeline(parent.name, spec, source, store, settings, wanted, held_out)
     if revision.repository is None:
         return pipeline.make(revision, plugins_in(seen))
     if lost_at is None:
@@ -184,21 +194,22 @@ def _made(
     return pipeline.pack_again(revision, revision.repository, lost_at, plugins_in(seen))
 
 
-def _lost_at(revision: Revision, records: Sequence[TaskRecord], parent: Parent, seen: Seen) -> datetime | None:
+def _lost_at(revision: Revision, parent: Parent, seen: Seen) -> datetime | None:
     """When a pod last did not find the repository, if it is not packed again since; None if it is there."""
     if revision.repository is None:
         return None
     at = missed_at(seen.select(POD, parent.namespace, {REVISION_LABEL: revision.name}), revision.repository.digest)
-    packed_at = _packed_at(revision, records)
+    packed_at = _packed_at(revision, parent, seen)
     return None if at is None or (packed_at is not None and at <= packed_at) else at
 
 
-def _packed_at(revision: Revision | None, records: Sequence[TaskRecord]) -> datetime | None:
-    """When the revision's repository was packed; None where that is not recorded, or not over."""
+def _packed_at(revision: Revision | None, parent: Parent, seen: Seen) -> datetime | None:
+    """When the revision's repository was packed; None if no Step tells, or that is not over."""
     if revision is None or revision.repository is None:
         return None
-    digest = revision.repository.digest
-    return next((one.ended_at for one in records if one.artifact and one.artifact.digest == digest), None)
+    runs = (run for step in all_steps(parent, seen) if (run := run_of(step)) is not None)
+    made = (run.ended_at for run in runs if run.artifact and run.artifact.digest == revision.repository.digest)
+    return max((at for at in made if at is not None), default=None)
 
 
 def _store(parent: Parent, name: str, seen: Seen) -> ArtifactStoreSpec | None:
@@ -208,7 +219,7 @@ def _store(parent: Parent, name: str, seen: Seen) -> ArtifactStoreSpec | None:
         return None
 
 
-def _standing_of(error: SpecError | NotYet | Stuck) -> Standing:
+def _standing_of(error: SpecError | NotYet | TerminalError) -> Standing:
     if isinstance(error, NotYet):
         return Standing.waiting(error.reason, error.message)
-    return Standing.stuck(error.reason, error.message if isinstance(error, Stuck) else str(error))
+    return Standing.stuck(error.reason, error.message if isinstance(error, TerminalError) else str(error))

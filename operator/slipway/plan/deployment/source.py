@@ -10,11 +10,10 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.deployment.standing import Stuck
 from slipway.plan.digests import digest_of
 from slipway.plan.parent import Parent
 from slipway.plan.parse import read_by
-from slipway.plan.references import NotYet, condition
+from slipway.plan.references import NotYet, TerminalError, condition
 from slipway.plan.seen import Seen
 
 MODELS = (State.MODULE, State.ONNX)
@@ -40,7 +39,7 @@ def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeployme
     """The model that the spec names: of its TrainingJob, or as the status has kept it when that job is gone.
 
     A job made again trains anew: until it has an artifact, the one that is known stays wanted. Raises NotYet
-    (ModelNotReady), Stuck (TrainingJobFailed) and SpecError.
+    (ModelNotReady), TerminalError (TrainingJobFailed) and SpecError.
     """
     if (stored := spec.model.stored) is not None:
         return Source(ArtifactRef(uri=stored.uri, digest=stored.digest, state=State(stored.state)), "stored")
@@ -59,14 +58,14 @@ def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeployme
         raise SpecError("spec.store", problem, f"set it to {job.spec.store}")
     if job is not None and job.status.phase == "Failed":
         verdict = condition(job.status.conditions, "Ready")
-        raise Stuck(
+        raise TerminalError(
             "TrainingJobFailed", f"TrainingJob {name} failed: {verdict.message if verdict else 'no reason given'}"
         )
     if job is not None and job.status.phase == "Succeeded":
         model = job.status.artifact
         if model is None or model.state not in MODELS:
             left = f"a {model.state}" if model else "nothing"
-            raise Stuck("TrainingJobFailed", f"TrainingJob {name} is done and left {left}, not a model")
+            raise TerminalError("TrainingJobFailed", f"TrainingJob {name} is done and left {left}, not a model")
         train = next((data for data in job.spec.data if data.name == "train"), None)
         return Source(model, named, _plain(train) if train else None)
     if known is not None:

@@ -25,12 +25,3 @@ class Standing:
     @classmethod
     def stuck(cls, reason: str, message: str) -> Self:
         return cls("Pending", reason, message, stalled=True)
-
-
-class Stuck(Exception):
-    """The spec is good, and yet nothing more can be done: a job or a step failed. Derived anew in each round."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message

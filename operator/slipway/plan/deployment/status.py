@@ -26,9 +26,10 @@ def told(
     ready_replicas: int,
     refusals: Sequence[Refusal],
     now: datetime,
+    below: Verdict | None = None,
 ) -> ModelDeploymentStatus:
     """The status with everything that is derived: from the revisions in it, from where the wanted one stands, and from
-    what the API server does not take.
+    what the API server does not take. below: what it does not take of the children of Steps.
     """
     candidate, serving = find(status.revisions, status.candidate), find(status.revisions, status.serving)
     sizes = Sizes(
@@ -36,7 +37,7 @@ def told(
         compressed_bytes=candidate.model.size_bytes if candidate and candidate.model else None,
     )
     here = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
-    verdicts = blocked(here, refused(refusals, status.conditions, now), unless=_ELSEWHERE)
+    verdicts = blocked(here, refused(refusals, status.conditions, now, below), unless=_ELSEWHERE)
     update = {
         "observed_generation": parent.generation,
         "phase": _phase(standing, status.serving),

@@ -162,6 +162,16 @@ def failure_of_report(report: Report, index: int | None) -> Failure:
     )
 
 
+def describe_failure(failure: Failure) -> str:
+    """`rank 1 (pod 1): ValueError: boom (exit code 1)`, as much of it as is known."""
+    pod = None if failure.index is None else f"pod {failure.index}"
+    where = pod if failure.rank is None else f"rank {failure.rank}" + (f" ({pod})" if pod else "")
+    what = failure.exception or failure.reason
+    parts = [part for part in (where, what, failure.message) if part]
+    code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
+    return ": ".join(parts) + code
+
+
 def conditions_of(obj: Object) -> dict[str, Object]:
     """The conditions of any object that are True, by type."""
     return {c["type"]: c for c in obj.get("status", {}).get("conditions") or () if c.get("status") == "True"}

@@ -14,7 +14,7 @@ from slipway.plan.jobs.outcomes import has_ended, main_state
 from slipway.plan.jobs.pods import JobPods, index_of
 from slipway.plan.jobs.retry import INVALID_IMAGE_NAME
 
-PATIENCE = timedelta(seconds=60)
+PENDING_GRACE = timedelta(seconds=60)
 """Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
 
 REFRESHED_AFTER = timedelta(seconds=60), timedelta(minutes=10)
@@ -44,11 +44,11 @@ def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None, refu
 def why_pending(
     found: JobPods, since: datetime, now: datetime, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
-    """Why a Job's one pod does not run, once that has lasted for PATIENCE, or when to look for that."""
+    """Why a Job's one pod does not run, once that has lasted for PENDING_GRACE, or when to look for that."""
     if any(is_running(pod) for pod in found.believed):
         return None, None
-    if now < since + PATIENCE:
-        return None, since + PATIENCE
+    if now < since + PENDING_GRACE:
+        return None, since + PENDING_GRACE
     return trouble(found.believed, 1, secret, found.refused), None
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.plan.jobs.outcomes import describe_failure
 from slipway.plan.jobs.retry import cause_of
 from slipway.plan.parent import Parent
 from slipway.plan.training.retry import OUTCOMES
@@ -69,7 +70,7 @@ def cause(attempt: Attempt) -> str:
         return f"attempt {attempt.number} {_ENDED_SO[attempt.outcome]}{said}"
     if attempt.outcome is not AttemptOutcome.FAILED or failure is None:
         return f"attempt {attempt.number}: {outcome_reason(attempt)}"
-    return f"attempt {attempt.number} failed: {told(failure)}"
+    return f"attempt {attempt.number} failed: {describe_failure(failure)}"
 
 
 _ENDED_SO = {
@@ -78,16 +79,6 @@ _ENDED_SO = {
     AttemptOutcome.NOT_STARTED: "did not start",
     AttemptOutcome.INPUT_MISSING: "did not find an input",
 }
-
-
-def told(failure: Failure) -> str:
-    """`rank 1 (pod 1): ValueError: boom (exit code 1)`, as much of it as is known."""
-    pod = None if failure.index is None else f"pod {failure.index}"
-    where = pod if failure.rank is None else f"rank {failure.rank}" + (f" ({pod})" if pod else "")
-    what = failure.exception or failure.reason
-    parts = [part for part in (where, what, failure.message) if part]
-    code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
-    return ": ".join(parts) + code
 
 
 def outcome_reason(attempt: Attempt) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object
+from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, STEP, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan.jobs.outcomes import lingers
 from slipway.plan.parent import Parent, deletion
@@ -36,7 +36,7 @@ def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tup
 
 def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:
     return deletions(
-        obj for kind in (JOB, SERVICE, NETWORK_POLICY) for obj in seen.owned(kind, parent.namespace, parent.uid)
+        obj for kind in (JOB, SERVICE, NETWORK_POLICY, STEP) for obj in seen.owned(kind, parent.namespace, parent.uid)
     )
 
 

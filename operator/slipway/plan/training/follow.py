@@ -15,7 +15,7 @@ from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobs.lifecycle import JobPhase, Observed, observe_job, result_of
 from slipway.plan.jobs.outcomes import JobEnd, disruption, has_started
-from slipway.plan.jobs.pending import PATIENCE, is_running, refresh_at, trouble
+from slipway.plan.jobs.pending import PENDING_GRACE, is_running, refresh_at, trouble
 from slipway.plan.jobs.pods import JobPods, image_id_of
 from slipway.plan.jobs.recovery import LOST, Output, lost, recover
 from slipway.plan.jobs.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
@@ -25,9 +25,9 @@ from slipway.plan.references import NotYet, known_pool, known_store, placement_o
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
+from slipway.plan.training.auxiliary import data_refs
 from slipway.plan.training.retry import deadline, pending_deadline
 from slipway.plan.training.round import Round
-from slipway.plan.training.works import data_refs
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, 
     reason = shorten(trouble(found.believed, attempt.nodes, _secret(round_), found.refused), 256)
     if reason == attempt.pending_reason:
         return attempt, None
-    due_at = attempt.started_at + PATIENCE
+    due_at = attempt.started_at + PENDING_GRACE
     if attempt.pending_observed_at is not None:
         due_at = refresh_at(attempt.started_at, attempt.pending_observed_at)
     if round_.now < due_at:

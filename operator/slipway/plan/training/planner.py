@@ -34,15 +34,17 @@ from slipway.plan.plan import Happening, Plan, Refusal, Settings, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
 from slipway.plan.refused import CHILD_REFUSED, blocked, refused
 from slipway.plan.seen import Seen
+from slipway.plan.steps.request import Store, retry_of
+from slipway.plan.steps.tracking import StepSet
 from slipway.plan.training import states
 from slipway.plan.training.attempts import cause, newest, opened, with_attempt
+from slipway.plan.training.auxiliary import prepare, seal
 from slipway.plan.training.cleanup import everything, superseded
 from slipway.plan.training.follow import Followed, follow, network_plan
 from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
 from slipway.plan.training.round import Decision, Round
 from slipway.plan.training.sizes import refuse_oversized
-from slipway.plan.training.works import SEAL, known_tasks, prepare, seal
 
 
 def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
@@ -61,7 +63,7 @@ def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, re
         decision = _of_unreadable(Round(parent, spec, seen, settings, now), present, error, left_out)
         left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
         return _written(obj, parent, present, decision, now, refusals).plus(left)
-    round_ = Round(parent, spec, seen, settings, now)
+    round_ = Round(parent, spec, seen, settings, now, retry_of(obj))
     if present.finished_at is not None:
         return _after_the_end(obj, round_, present, present.finished_at, refusals)
     decision = _unless_stuck(present, now, lambda: _decide(round_, present))
@@ -243,12 +245,16 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     refuse_stores(spec.pod_template, round_.seen.select(ARTIFACT_STORE, round_.parent.namespace, {}))
     name = spec.pools[0] if spec.pools else None
     pool = known_pool(round_.seen, name) if name else None
-    progress = prepare(round_, store, status)
+    wanted = StepSet(round_.parent, round_.seen, round_.now, retry=round_.retry)
+    progress = prepare(round_, Store(spec.store, store), status, wanted)
+    if wanted.conflicts:
+        raise wanted.conflicts[0]
     if progress.error is not None:
         stuck = _stuck(progress.status, progress.error, round_.now)
-        return replace(stuck, plan=progress.plan.plus(stuck.plan))
+        return replace(stuck, plan=wanted.plan.plus(stuck.plan))
     if progress.pending:
-        return Decision(progress.status, states.preparing(", ".join(progress.pending)), progress.plan)
+        preparing = states.preparing(", ".join(progress.pending))
+        return Decision(progress.status, preparing, wanted.plan, refused=wanted.refused)
     devices = pool.resource.per_pod if pool and pool.resource else 1
     status = opened(
         round_.parent,
@@ -263,7 +269,7 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     # The first one is not worth a write of its own: the status tells it.
     events = (told,) if attempt.number > 1 else ()
     network = replace(network_plan(round_, attempt), at_once=True) if attempt.number == 1 else Plan()
-    return Decision(status, states.starting(attempt, before, None), progress.plan.plus(network), events)
+    return Decision(status, states.starting(attempt, before, None), wanted.plan.plus(network), events)
 
 
 def _refuse_unshared(spec: TrainingJobSpec, store: ArtifactStoreSpec) -> None:
@@ -283,15 +289,17 @@ def _conclude(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Dec
     if round_.spec.image is None:
         return _succeeded(status, round_.now)
     store = known_store(round_.seen, round_.parent.namespace, round_.spec.store)
-    progress = seal(round_, store, status, attempt)
+    wanted = StepSet(round_.parent, round_.seen, round_.now, retry=round_.retry)
+    progress = seal(round_, Store(round_.spec.store, store), status, attempt, wanted)
+    if wanted.conflicts:
+        raise wanted.conflicts[0]
     if progress.error is not None:
-        stuck = _stuck(progress.status, progress.error, round_.now)
-        return replace(stuck, plan=progress.plan.plus(stuck.plan))
-    if progress.pending:
-        return Decision(progress.status, states.sealing(attempt, progress.pending), progress.plan)
-    sealed = known_tasks(progress.status)[SEAL]
-    made = {"artifact": sealed.artifact, "metrics": sealed.metrics}
-    return _succeeded(progress.status.model_copy(update=made), round_.now)
+        stuck = _stuck(status, progress.error, round_.now)
+        return replace(stuck, plan=wanted.plan.plus(stuck.plan))
+    if progress.sealed is None:
+        return Decision(status, states.sealing(attempt, progress.pending), wanted.plan, refused=wanted.refused)
+    made = {"artifact": progress.sealed.artifact, "metrics": progress.sealed.metrics}
+    return _succeeded(status.model_copy(update=made), round_.now)
 
 
 def _succeeded(status: TrainingJobStatus, now: datetime) -> Decision:
@@ -356,7 +364,7 @@ def _written(
     runs = attempt is not None and attempt.outcome is None and attempt.running_at is not None
     # What is waited for, or all that is wanted, is there: nothing that was refused keeps it from going on.
     elsewhere = ("Running", "BackOff", "StoreNotFound", "StoreNotReady", "PoolNotFound")
-    verdicts = blocked(state.verdicts, refused(refusals, present.conditions, now), unless=elsewhere)
+    verdicts = blocked(state.verdicts, refused(refusals, present.conditions, now, decision.refused), unless=elsewhere)
     status = decision.status.model_copy(
         update={
             "observed_generation": parent.generation,

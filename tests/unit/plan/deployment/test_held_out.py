@@ -133,7 +133,7 @@ def test_what_a_plugin_says_of_its_result_is_not_taken(lie: str, tmp_path: Path)
     world.behaviour = Played(tmp_path, lying)
     world.run(DIGITS)
     status = world.status(DIGITS)
-    step = next(task for task in status["tasks"] if task["name"].startswith("step-0"))
+    step = next(one for one in world.steps() if one["name"].startswith("step-0"))
     if lie == "uri":
         assert "outside of its own folder" in stalled(world)
         return
@@ -323,7 +323,7 @@ def test_what_is_not_held_out_is_the_same_task_beside_a_store_of_its_own() -> No
     for evaluation in (EVALUATION, {**EVALUATION, "store": "evaluation"}):
         world = world_with(held_out_store(), evaluation=evaluation)
         world.run(DIGITS)
-        digests.append({task["name"]: task["digest"] for task in world.status(DIGITS)["tasks"]})
+        digests.append({task["name"]: task["digest"] for task in world.steps()})
     differ = {name for name in digests[0] if digests[0][name] != digests[1][name]}
     assert differ == {"prepare-evaluation", "evaluate-baseline", "evaluate-candidate", "compare", "package"}
 

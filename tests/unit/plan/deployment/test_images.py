@@ -34,7 +34,7 @@ def test_the_image_of_each_task_is_recorded_and_stands_in_the_evidence() -> None
     world.run(DIGITS)
     status = world.status(DIGITS)
     assert status["phase"] == "Ready"
-    assert {task["imageID"] for task in status["tasks"]} == {OLD}
+    assert {step["imageID"] for step in world.steps()} == {OLD}
     assert status["revisions"][0]["gate"]["imageID"] == OLD
 
 

@@ -119,7 +119,7 @@ def test_a_step_that_fails_by_itself_is_not_tried_again(exception: str) -> None:
     world.now += timedelta(days=3)
     world.run(DIGITS)
     assert world.condition(DIGITS, "Stalled")[:2] == ("True", "StepFailed")
-    assert [task["tries"] for task in world.status(DIGITS)["tasks"] if "step-0" in task["name"]] == [1]
+    assert [task["tries"] for task in world.steps() if "step-0" in task["name"]] == [1]
 
 
 def test_a_step_whose_input_was_altered_says_so_and_goes_on_when_it_is_put_back() -> None:

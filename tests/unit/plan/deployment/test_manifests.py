@@ -7,12 +7,17 @@ import pytest
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.modeldeployment import Revision, Serving
+from slipway.api.tasks import CheckTask
 from slipway.plan.deployment import manifests
 from slipway.plan.parent import Parent
+from slipway.plan.references import known_store
+from slipway.plan.seen import Snapshot
+from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import Demand, StepRequest, Store, render_step
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import job_name
 from slipway.runtime.serving import frontend
-from support.builders import DIGEST, SETTINGS, T0, model_deployment
+from support.builders import DIGEST, NAMESPACE, SETTINGS, T0, model_deployment, store
 from support.restricted import breaches
 
 PARENT = Parent.of(model_deployment())
@@ -144,4 +149,8 @@ def test_names_fit_into_labels_whatever_the_deployment_is_called(length, tries):
     parent = Parent.of(model_deployment("a" * length))
     name = parent.child_name("0123456789")
     assert len(name) <= 63
-    assert len(job_name(parent, DIGEST, tries)) + len("-q3") <= 63
+    stored = Store("default", known_store(Snapshot([store()]), NAMESPACE, "default"))
+    made = render_step(parent, StepRequest("package", "", CheckTask(), "image", stored), Demand())
+    step = Parent.of({**made, "metadata": {**made["metadata"], "uid": "x"}})
+    assert len(step.name) <= 63
+    assert len(job_name(job_prefix(step), tries)) + len("-q3") <= 63

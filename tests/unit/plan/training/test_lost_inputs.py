@@ -17,7 +17,7 @@ def prepared(**spec: Any) -> TrainingWorld:
 
 
 def digest_of(world: TrainingWorld, name: str) -> str:
-    return str(next(task for task in world.status(world.key)["tasks"] if task["name"] == name)["artifact"]["digest"])
+    return str(next(one for one in world.steps() if one["name"] == name)["artifact"]["digest"])
 
 
 def misses(world: TrainingWorld, digest: str | None) -> TrainingWorld:

@@ -126,7 +126,7 @@ def test_prepared_data_are_handed_over_by_their_digest() -> None:
     world = TrainingWorld(data=[{"name": "train", "dataset": "digits"}]).plan()
     world.step()
     world.plan()
-    (record,) = world.status(world.key)["tasks"]
+    (record,) = world.status(world.key)["data"]
     task = parse_task(env_of(world.job())["SLIPWAY_TASK"])
     assert isinstance(task, TrainTask)
     assert task.data[0].artifact.to_wire() == record["artifact"]
@@ -306,6 +306,7 @@ def test_what_reads_a_lost_report_runs_where_its_writer_ran(spec: dict[str, Any]
     template = {**where, "tolerations": tolerations, "env": [{"name": "TOKEN", "value": "x"}]}
     world = TrainingWorld(podTemplate=template, **spec).plan()
     (lost,) = world.running_jobs()
+    world.passes(seconds=11)  # by then the UID of the Job of a Step is recorded, too
     world.remove(key_of(lost))
     (recover,) = world.plan().running_jobs()
     assert recover["metadata"]["name"] == f"{lost['metadata']['name']}-q1"

@@ -69,7 +69,7 @@ def test_data_are_prepared_before_the_first_attempt() -> None:
     world.step()
     world.plan()
     assert len(world.training_jobs()) == 1
-    assert [task["name"] for task in world.status(world.key)["tasks"]] == ["prepare-train", "prepare-test"]
+    assert [one["name"] for one in world.status(world.key)["data"]] == ["train", "test"]
 
 
 def test_data_sets_of_one_content_are_prepared_by_one_job() -> None:
@@ -167,7 +167,7 @@ def test_data_that_cannot_be_prepared_fail_the_job_with_the_cause() -> None:
     world = TrainingWorld(data=BUILT_IN).plan().task_ends(failed("no space left", exception="OSError", rank=None))
     assert row(world) == ("Failed", {"Stalled", "Failed"})
     assert world.says("Stalled") == (
-        "True PrepareFailed: spec.data[train]: task prepare-train failed: pod 0: OSError: no space left (exit code 1);"
+        "True PrepareFailed: spec.data[train]: step prepare-train failed: pod 0: OSError: no space left (exit code 1);"
         " the log of its pod says more"
     )
     assert "finishedAt" not in world.status(world.key)
@@ -208,7 +208,7 @@ def test_an_output_that_cannot_be_sealed_fails_the_job_with_the_cause() -> None:
     world = TrainingWorld(image="mine:1", entrypoint={"module": {"name": "mine.train"}}).plan().pods_run().succeeds()
     world.task_ends(failed("the output folder is empty", exception="ArtifactError", rank=None))
     assert row(world) == ("Failed", {"Stalled", "Failed"})
-    assert "SealFailed: spec.entrypoint: task seal failed: pod 0: ArtifactError" in world.says("Stalled")
+    assert "SealFailed: spec.entrypoint: step seal failed: pod 0: ArtifactError" in world.says("Stalled")
     assert len(world.attempts) == 1
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.plan.jobs.pending import PATIENCE, trouble
+from slipway.plan.jobs.pending import PENDING_GRACE, trouble
 from support.builders import bucket_store, job, pod
 from support.training import TrainingWorld, row
 
@@ -85,13 +85,13 @@ def test_the_stores_own_secret_is_named_by_its_field() -> None:
     waits = pod(world.job(), phase="Pending")
     waits["status"]["containerStatuses"] = [{"name": "main", "state": {"waiting": missing}}]
     world.put(waits)
-    world.passes(seconds=PATIENCE.total_seconds())
+    world.passes(seconds=PENDING_GRACE.total_seconds())
     assert 'spec.s3.secretRef of the ArtifactStore: secret "keys" not found; create' in world.says("Ready")
 
 
 def test_pods_that_take_long_are_told_of_until_they_run() -> None:
     world = TrainingWorld().plan()
-    assert world.wake_at == world.now + PATIENCE
+    assert world.wake_at == world.now + PENDING_GRACE
     no_room = unscheduled("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: ...")
     world.put({**pod(world.job()), "status": no_room["status"]})
     world.passes(seconds=59)
@@ -128,7 +128,7 @@ def test_pods_that_do_not_run_are_told_of_with_their_reason_whatever_made_them(t
     (job,) = world.running_jobs()
     no_room = unscheduled("0/1 nodes are available: 1 Insufficient cpu. preemption: ...")
     world.put({**pod(job), "status": no_room["status"]})
-    world.passes(seconds=PATIENCE.total_seconds())
+    world.passes(seconds=PENDING_GRACE.total_seconds())
     assert "Unschedulable: Insufficient cpu" in world.says("Ready")
     writes = len(world.writes)
     world.passes(hours=1)
@@ -167,7 +167,7 @@ def test_the_life_of_a_job_of_two_hundred_pods_costs_fourteen_writes_at_most(sec
 
 
 def test_an_attempt_that_ended_waits_for_nothing() -> None:
-    world = TrainingWorld(nodes=2).plan().passes(seconds=PATIENCE.total_seconds() + 1).plan()
+    world = TrainingWorld(nodes=2).plan().passes(seconds=PENDING_GRACE.total_seconds() + 1).plan()
     assert "are not created" in world.attempts[0]["pendingReason"]
     world.succeeds()  # between two looks: that they ran was never seen
     assert world.attempts[0]["outcome"] == "Succeeded"

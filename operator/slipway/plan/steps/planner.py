@@ -1,0 +1,310 @@
+"""Step: its Job, its tries, and what came of them.
+
+A Step whose work another Step of its namespace and store has done takes over the result. While a Job of another one
+does the work, it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from slipway.api.errors import SpecError
+from slipway.api.kinds import JOB, STEP, Object
+from slipway.api.lenient import read_status
+from slipway.api.status import TaskRun, TaskState
+from slipway.api.step import Step, StepSpec, StepStatus
+from slipway.api.tasks import Task
+from slipway.plan import conditions
+from slipway.plan.conditions import Verdict, with_verdicts
+from slipway.plan.egress import may_start
+from slipway.plan.jobs.outcomes import describe_failure
+from slipway.plan.jobs.pending import PENDING_GRACE, is_running
+from slipway.plan.jobs.pods import pods_of
+from slipway.plan.parent import Parent
+from slipway.plan.parse import parsed, whole_status
+from slipway.plan.plan import Plan, Refusal, Settings
+from slipway.plan.references import (
+    FOR_ALL,
+    FOR_EVALUATION,
+    LOOK_AGAIN_AFTER,
+    NotYet,
+    StoreUse,
+    known_store,
+)
+from slipway.plan.refused import blocked, refused
+from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.steps.owner import StepOwner, has_owner, owner_of
+from slipway.plan.steps.request import SHARE_LABEL
+from slipway.plan.storemount import StoreMount, secret_of
+from slipway.plan.tasks import (
+    TaskSpec,
+    follow_task,
+    input_is_wrong,
+    intended,
+    job_name,
+    next_try,
+    remade,
+    succeeded,
+    tried_again,
+    why_waiting,
+    will_retry,
+)
+
+SHOWN_RUNNING_AFTER = timedelta(seconds=10)
+"""A step that ends sooner is not worth a write that says that it runs."""
+OTHERS_FIRST = timedelta(seconds=5)
+"""How long a Step leaves it to an older one to begin the same work."""
+LONGEST_SHARED_WAIT = timedelta(hours=1)
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+_TASK: TypeAdapter[Task] = TypeAdapter(Task)
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """runs, retry: as the status is to have them."""
+
+    run: TaskRun | None
+    phase: Phase
+    verdicts: Mapping[str, Verdict]
+    plan: Plan = field(default_factory=Plan)
+    shared_from: str | None = None
+    quiet: bool = False
+
+
+def plan_step(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
+    """Choose the next writes for one Step. refusals: what the API server did not take of its children."""
+    step = Parent.of(obj)
+    if step.deleting:
+        return Plan()
+    present = read_status(StepStatus, obj.get("status") or {})
+    runs, retry = present.runs, present.retry
+    try:
+        spec = parsed(Step, {"spec": obj.get("spec")}).spec
+        progress = _progress(obj, step, spec, present, seen, settings, now)
+        runs, retry = spec.runs, spec.retry
+    except NotYet as wait:
+        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        progress = _Progress(present.run, "Pending", conditions.under_way(wait.reason, wait.message), again)
+    except SpecError as error:
+        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        progress = _Progress(present.run, "Pending", conditions.stalled(error.reason, str(error)), again)
+    verdicts = blocked(progress.verdicts, refused(refusals, present.conditions, now))
+    if progress.quiet and len(verdicts) == len(progress.verdicts):
+        return progress.plan
+    status = present.model_copy(
+        update={
+            "observed_generation": step.generation,
+            "phase": progress.phase,
+            "conditions": with_verdicts(present.conditions, verdicts, step.generation, now),
+            "runs": runs,
+            "retry": retry,
+            "run": progress.run,
+            "shared_from": progress.shared_from if progress.run != present.run else present.shared_from,
+        }
+    )
+    whole = whole_status(obj, present, status, refusals)
+    return progress.plan.plus(Plan(status=None if whole == obj.get("status") else whole))
+
+
+def _progress(
+    obj: Object, step: Parent, spec: StepSpec, present: StepStatus, seen: Seen, settings: Settings, now: datetime
+) -> _Progress:
+    run, again = present.run, spec.runs > max(present.runs, 1)
+    if run is not None and run.state is TaskState.SUCCEEDED and not again:
+        return _done(run)
+    owner = owner_of(obj, step, seen)
+    task = _task_spec(step, spec, owner, seen)
+    if run is not None and run.state is TaskState.SUCCEEDED:
+        run = remade(run, task, now)
+    elif run is not None and run.state is TaskState.FAILED:
+        asked = spec.retry is not None and spec.retry != present.retry
+        if again or asked:
+            run = next_try(run, task, now)
+        elif input_is_wrong(run):
+            return _failed(run)
+    elif run is None and not again:
+        if (shared := _shared(obj, spec, seen)) is not None:
+            return _done(shared[1], shared[0])
+        if (wait := _left_to_others(obj, step, spec, seen, settings, now)) is not None:
+            return wait
+    begun_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
+    run = run or intended(task, 1, begun_at)
+    may = owner.may_start and _policy_holds(owner, task, seen)
+    after, plan = follow_task(step, run, task, seen, settings, now, may_start=may)
+    return _seen_as(step, present, after, task, plan, owner, seen, settings, now)
+
+
+def job_prefix(step: Parent) -> str:
+    """What the names of the Jobs of a Step begin with: its UID keeps them apart from those of a former namesake."""
+    owner = step.owner[1] if step.owner else step.name[:40]
+    return f"{owner}-s-{sha256(step.uid.encode()).hexdigest()[:10]}"
+
+
+def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> TaskSpec:
+    """Raises NotYet and SpecError for the stores, and SpecError for a task that is not what its digest says.
+
+    The owner has waited until the stores were ready; work under way goes on while they are found not to be.
+    """
+    try:
+        parsed_task = _TASK.validate_python(spec.task)
+    except ValidationError as error:
+        problem = f"is no task that this version of Slipway knows: {error.errors()[0]['msg']}"
+        raise SpecError("spec.task", problem, "upgrade Slipway", reason="TaskUnknown") from error
+    held_out = known_store(seen, step.namespace, spec.held_out, FOR_EVALUATION) if spec.held_out else None
+    store = known_store(seen, step.namespace, spec.store, _use_of(spec.store, seen, step.namespace))
+    task = TaskSpec(
+        spec.role,
+        parsed_task,
+        spec.image,
+        StoreMount(store, held_out=held_out),
+        job_prefix(step),
+        owner.resources,
+        owner.template,
+        folder=spec.folder,
+    )
+    if task.digest != spec.digest:
+        problem = "is not that of the task: a store or an input was replaced since the step was made"
+        raise SpecError("spec.digest", problem, "delete the step; its owner makes it again", reason="DigestDiffers")
+    return task
+
+
+def _use_of(name: str, seen: Seen, namespace: str) -> StoreUse:
+    """A step that reads nothing but evaluation data names the store that is kept for it."""
+    for use in (FOR_ALL, FOR_EVALUATION):
+        try:
+            known_store(seen, namespace, name, use)
+        except SpecError:
+            continue
+        return use
+    return FOR_ALL
+
+
+def _policy_holds(owner: StepOwner, task: TaskSpec, seen: Seen) -> bool:
+    """Whether the policy is there that keeps the pod from sending anything away. Raises SpecError (NameConflict)."""
+    return task.held_out is not None or may_start(owner.parent, task.store.spec, seen)
+
+
+def _seen_as(
+    step: Parent,
+    present: StepStatus,
+    run: TaskRun,
+    task: TaskSpec,
+    plan: Plan,
+    owner: StepOwner,
+    seen: Seen,
+    settings: Settings,
+    now: datetime,
+) -> _Progress:
+    if succeeded(run):
+        return replace(_done(run), plan=plan)
+    if run.state is TaskState.FAILED and not will_retry(run):
+        return replace(_failed(run), plan=plan)
+    if (conflict := step.conflict(seen, JOB, run.job)) is not None:  # the Job is known by its UID, and goes on
+        plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
+        return _Progress(run, "Running", conditions.stalled(conflict.reason, str(conflict)), plan)
+    why, wake_at = why_waiting(step, run, seen, settings, now, secret_of(task.store.spec))
+    plan = plan.plus(Plan(wake_at=wake_at))
+    if why is not None:
+        reason = "BackOff" if run.state is TaskState.FAILED else "PodsNotRunning"
+        return _Progress(run, "Pending", conditions.under_way(reason, why), plan)
+    if not owner.may_start and run.state is TaskState.INTENDED:
+        suspended = conditions.at_rest("Suspended", f"{owner.parent.kind} {owner.parent.name} is suspended")
+        return _Progress(run, "Pending", suspended, plan)
+    if run.state is not TaskState.RUNNING:
+        quiet = present.run is None
+        return _Progress(
+            run, "Pending", conditions.under_way("Starting", f"job/{run.job} is being made"), plan, quiet=quiet
+        )
+    shown_at = (run.started_at or now) + SHOWN_RUNNING_AFTER
+    quiet = now < shown_at and present.run is None
+    plan = plan.plus(Plan(wake_at=shown_at if quiet else None))
+    return _Progress(run, "Running", conditions.under_way("Running", f"job/{run.job} runs"), plan, quiet=quiet)
+
+
+def _failed(run: TaskRun) -> _Progress:
+    cause = describe_failure(run.failure) if run.failure else "it failed"
+    again = "; it is tried again by itself" if tried_again(run) else ""
+    return _Progress(run, "Failed", conditions.stalled("StepFailed", f"{cause}; see the logs of job/{run.job}{again}"))
+
+
+def _done(run: TaskRun, shared_from: str | None = None) -> _Progress:
+    message = f"made {run.artifact.digest}" if run.artifact else "ended well, without an artifact"
+    return _Progress(run, "Succeeded", conditions.ready("Succeeded", message), shared_from=shared_from)
+
+
+# --- Steps of others that do the same work ------------------------------------------------------------------------
+
+
+def _others(obj: Object, spec: StepSpec, seen: Seen) -> list[Object]:
+    """Steps of living owners that do the same work on the same files, oldest first."""
+    share = (obj["metadata"].get("labels") or {}).get(SHARE_LABEL)
+    same = seen.select(STEP, obj["metadata"]["namespace"], {SHARE_LABEL: share}) if share else ()
+    return sorted(
+        (
+            one
+            for one in same
+            if one["metadata"]["uid"] != obj["metadata"]["uid"]
+            and (one["spec"].get("digest"), one["spec"].get("folder")) == (spec.digest, spec.folder)
+            and has_owner(one, seen)
+        ),
+        key=_age,
+    )
+
+
+def _age(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["creationTimestamp"], obj["metadata"]["uid"]
+
+
+def _shared(obj: Object, spec: StepSpec, seen: Seen) -> tuple[str, TaskRun] | None:
+    """The name of a Step that has done the work, and its run."""
+    for other in _others(obj, spec, seen):
+        status = read_status(StepStatus, other.get("status") or {})
+        if status.run is not None and succeeded(status.run) and status.runs >= int(other["spec"].get("runs", 1)):
+            return other["metadata"]["name"], status.run.model_copy(update={"remade": 0})
+    return None
+
+
+def _left_to_others(
+    obj: Object, step: Parent, spec: StepSpec, seen: Seen, settings: Settings, now: datetime
+) -> _Progress | None:
+    """The wait for a Step that does the work, or is about to; None if there is none.
+
+    Two runs of one work do no harm, so nobody waits for a pod that does not run, nor for ever.
+    """
+    made_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
+    if now >= made_at + LONGEST_SHARED_WAIT or seen.get(JOB, step.namespace, job_name(job_prefix(step), 1)) is not None:
+        return None
+    for other in _others(obj, spec, seen):
+        name = other["metadata"]["name"]
+        if "deletionTimestamp" in other["metadata"]:
+            continue
+        if (wake_at := _busy_until(Parent.of(other), other, seen, settings, now)) is not None:
+            message = f"step {name} does the same work; its result is shared"
+            wait = Plan(wake_at=min(wake_at, made_at + LONGEST_SHARED_WAIT))
+            return _Progress(None, "Pending", conditions.under_way("Shared", message), wait)
+        if now < made_at + OTHERS_FIRST and _age(other) < _age(obj) and not other.get("status", {}).get("run"):
+            message = f"step {name} is about to do the same work"
+            wait = Plan(wake_at=made_at + OTHERS_FIRST)
+            return _Progress(None, "Pending", conditions.under_way("Shared", message), wait, quiet=True)
+    return None
+
+
+def _busy_until(other: Parent, obj: Object, seen: Seen, settings: Settings, now: datetime) -> datetime | None:
+    """When to look again at a Step whose pod runs, or whose Job is young; None if it does not get on."""
+    status = read_status(StepStatus, obj.get("status") or {})
+    if status.run is not None and status.run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
+        return None
+    job = seen.get(JOB, other.namespace, status.run.job if status.run else job_name(job_prefix(other), 1))
+    if job is None or controller_uid(job) != other.uid or "deletionTimestamp" in job["metadata"]:
+        return None
+    if any(is_running(pod) for pod in pods_of(seen, job, settings).believed):
+        return now + LONGEST_SHARED_WAIT
+    grace = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + PENDING_GRACE
+    return grace if now < grace else None

@@ -1,0 +1,327 @@
+"""The Steps that an owner wants in one round: asked for, followed, and deleted once nobody wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.errors import SpecError
+from slipway.api.kinds import STEP, Object
+from slipway.api.lenient import read_status
+from slipway.api.reports import shorten
+from slipway.api.status import Condition, TaskRun, TaskState
+from slipway.api.step import StepStatus
+from slipway.plan.conditions import Verdict
+from slipway.plan.egress import keep_policy
+from slipway.plan.parent import NAME_CONFLICT, OWNER_LABELS, Parent, deletion
+from slipway.plan.plan import Deletion, Plan
+from slipway.plan.references import TerminalError
+from slipway.plan.refused import CHILD_REFUSED
+from slipway.plan.seen import Seen
+from slipway.plan.steps.request import Demand, StepRequest, mark_of, render_step, step_name
+from slipway.plan.tasks import (
+    RETRY_AFTER,
+    TRIED_AGAIN,
+    input_is_wrong,
+    lacks_input,
+    may_be_remade,
+    missing_inputs,
+    retry_at,
+    starved,
+    tried_again,
+    will_retry,
+)
+
+_PENDING_REASONS = frozenset({"PodsNotRunning", "BackOff", "Shared"})
+"""Reasons of a Step under way that are worth telling of at its owner."""
+
+
+SEE_STEPS = "see `kubectl get steps"
+"""What the message begins with that says nothing but where the Steps are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A wanted Step as it is now. run: None before its first end; pending: why it does not go on, if that has lasted.
+
+    error: the condition Stalled, if it cannot go on for another reason than that its work failed. remaking: it is to
+    run again though it has ended. shared: its result is that of another owner's Step. refused: the condition
+    ChildRefused, if the API server does not take its Job.
+    """
+
+    request: StepRequest
+    name: str
+    run: TaskRun | None = None
+    pending: str | None = None
+    error: Condition | None = None
+    refused: Condition | None = None
+    remaking: bool = False
+    shared: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        return self.run is not None and self.run.state is TaskState.SUCCEEDED and not self.remaking
+
+    @property
+    def failed(self) -> bool:
+        """Whether its work failed and is not tried again within minutes."""
+        ended = self.run is not None and self.run.state is TaskState.FAILED and not self.remaking
+        return ended and self.run is not None and not will_retry(self.run)
+
+
+class StepSet:
+    """Gathers, over one round, the Steps that are wanted and the writes that follow.
+
+    retry: the nonce by which the user wants failed Steps to run again. revision: that which asks for them.
+    """
+
+    def __init__(
+        self, owner: Parent, seen: Seen, now: datetime, *, retry: str | None = None, revision: str | None = None
+    ) -> None:
+        self._owner, self._seen, self._now = owner, seen, now
+        self._retry, self.revision = retry, revision
+        self._tracked: dict[str, Tracked] = {}
+        self._lost: dict[str, datetime] = {}
+        self._policy = False
+        self.replacing = False
+        """Whether a result of another owner is being made again, because an image has moved since."""
+        self.complete = False
+        """Whether all that is wanted was asked for: what else there is may then go."""
+        self.conflicts: list[SpecError] = []
+        """What has the name of a wanted Step; the other Steps go on."""
+        self.plan = Plan()
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """The last parts of the names of the Steps that are wanted in this round."""
+        return tuple(mark_of(one.name) for one in self._tracked.values())
+
+    def lost(self, digest: str, at: datetime) -> None:
+        """Have an artifact made again that was not in the store at that time."""
+        self._lost[digest] = at
+
+    def follow(self, request: StepRequest) -> Tracked:
+        """Ask for a Step, and tell how far it is. What is asked for twice in a round (one digest) is one Step."""
+        digest = request.digest
+        if digest not in self._tracked:
+            self._tracked[digest] = self._follow(request, step_name(self._owner, request))
+        return self._tracked[digest]
+
+    def artifact(self, request: StepRequest, state: State) -> ArtifactRef | None:
+        """What the Step makes; None while it is not done. Raises TerminalError for a result of another state."""
+        tracked = self.follow(request)
+        if not tracked.succeeded or tracked.run is None:
+            return None
+        made = tracked.run.artifact
+        if made is None or made.state is not state:
+            left = f"a result of state {made.state}" if made else "no result"
+            where = f"see the logs of job/{tracked.run.job}"
+            raise TerminalError("StepFailed", f"{request.label} left {left}, where {state} was due; {where}")
+        return made
+
+    def moved_image(self) -> str | None:
+        """What to say if one name of an image stood for two contents while the Steps ran; None if none did.
+
+        Their results go together: what compares two models must have evaluated both by the same bits. A result that
+        was taken over from another owner is then made by a run of its own.
+        """
+        ran: dict[str, Tracked] = {}
+        for tracked in sorted(self._tracked.values(), key=lambda one: one.shared):
+            if not tracked.succeeded or tracked.run is None or tracked.run.image_id is None:
+                continue
+            first = ran.setdefault(tracked.request.image, tracked)
+            if first.run is None or first.run.image_id == tracked.run.image_id:
+                continue
+            if tracked.shared:
+                self._run_again(tracked)
+                self.replacing = True
+            said = [
+                f"{shorten(one.run.image_id or '', 160)} for the {one.request.label}"
+                for one in (first, tracked)
+                if one.run
+            ]
+            return (
+                f"image {tracked.request.image} was {said[0]} and {said[1]}: its tag was moved; name it by digest"
+                " (image.digests of the chart, or spec.image of the CompressionPlugin)"
+            )
+        return None
+
+    def _run_again(self, tracked: Tracked) -> None:
+        live = self._seen.get(STEP, self._owner.namespace, tracked.name)
+        runs = int((live or {}).get("spec", {}).get("runs", 1)) + 1
+        step = render_step(self._owner, tracked.request, Demand(runs, self._retry, self.revision), live)
+        self._tracked[tracked.request.digest] = replace(tracked, remaking=True)
+        self.plan = self.plan.plus(Plan(apply=(step,)).apart())
+
+    @property
+    def failure(self) -> tuple[str, str] | None:
+        """Reason and message of the first Step that is given up, or cannot run; None if there is none."""
+        for tracked in self._tracked.values():
+            if tracked.failed and tracked.run is not None:
+                why = describe(tracked.run)
+                return "StepFailed", f"{tracked.request.label} failed{f': {why}' if why else ''}; {_cure(tracked)}"
+            if tracked.error is not None:
+                return tracked.error.reason, f"{tracked.request.label} cannot run: {tracked.error.message}"
+        return None
+
+    @property
+    def refused(self) -> Verdict | None:
+        """What the API server does not take of the Jobs of the Steps; None if it takes them."""
+        found = (one.refused for one in self._tracked.values() if one.refused is not None)
+        return next((Verdict(True, one.reason, one.message) for one in found), None)
+
+    @property
+    def shown(self) -> str:
+        """Where the Steps of the owner are shown."""
+        return f"{SEE_STEPS} -l {OWNER_LABELS[self._owner.kind.kind]}={self._owner.name}`"
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """Labels of the Steps that do not go on, with why."""
+        return tuple(f"{one.request.label} ({one.pending})" for one in self._tracked.values() if one.pending)
+
+    def _follow(self, request: StepRequest, name: str) -> Tracked:
+        if (conflict := self._owner.conflict(self._seen, STEP, name)) is not None:
+            self.conflicts.append(conflict)
+            return Tracked(request, name)
+        live = self._seen.get(STEP, self._owner.namespace, name)
+        if live is not None and live["spec"].get("digest") != request.digest:
+            problem = f"Step {name} stands for other work"
+            cure = f"delete Step {name}"
+            self.conflicts.append(SpecError("metadata.name", problem, cure, reason=NAME_CONFLICT))
+            return Tracked(request, name)
+        status = read_status(StepStatus, (live or {}).get("status") or {})
+        demand = Demand(int((live or {}).get("spec", {}).get("runs", 1)), self._retry, self.revision)
+        tracked = _tracked(request, name, live, status)
+        if demand.runs > max(status.runs, 1):
+            tracked = replace(tracked, remaking=True)
+        elif tracked.succeeded and self._is_lost(tracked):
+            tracked, demand = replace(tracked, remaking=True), Demand(demand.runs + 1, demand.retry, demand.revision)
+        run = tracked.run
+        if run is not None and not tracked.remaking and input_is_wrong(run):
+            tracked = self._with_inputs_remade(tracked, run) if lacks_input(run) else tracked
+            due_at = run.ended_at if self._is_restored(tracked, run) else retry_at(run)
+            if not tracked.remaking and due_at is not None and self._now >= due_at:
+                demand = Demand(demand.runs + 1, demand.retry, demand.revision)
+            elif not tracked.remaking:
+                self.plan = self.plan.plus(Plan(wake_at=due_at))
+        step = render_step(self._owner, request, demand, live)
+        if not tracked.succeeded:
+            self._keep_policy(request)
+        deleting = live is not None and "deletionTimestamp" in live["metadata"]
+        if not deleting and (live is None or not tracked.succeeded or _differs(live, step)):
+            self.plan = self.plan.plus(Plan(apply=(step,)).apart())
+        return tracked
+
+    def _is_lost(self, tracked: Tracked) -> bool:
+        run = tracked.run
+        if run is None or run.artifact is None or run.ended_at is None:
+            return False
+        at = self._lost.get(run.artifact.digest)
+        return at is not None and at >= run.ended_at and may_be_remade(run, self._now)
+
+    def _keep_policy(self, request: StepRequest) -> None:
+        """Once a round, and as long as any Step is under way whose pod it selects."""
+        if self._policy or request.spec.held_out is not None:
+            return
+        self._policy = True
+        self.plan = self.plan.plus(keep_policy(self._owner, request.store.spec, self._seen))
+
+    def _makers(self, tracked: Tracked, run: TaskRun) -> list[tuple[Tracked, TaskRun]]:
+        """The Steps whose artifacts a run did not find. A model or stored data has none."""
+        lost = missing_inputs(run, tracked.request.task)
+        return [
+            (maker, maker.run)
+            for maker in self._tracked.values()
+            if maker.run is not None and maker.run.artifact is not None and maker.run.artifact.digest in lost
+        ]
+
+    def _is_restored(self, tracked: Tracked, run: TaskRun) -> bool:
+        """Whether what a run did not find was made again since."""
+        makers = self._makers(tracked, run)
+        return bool(makers) and all(maker.succeeded and not _ended_before(made, run) for maker, made in makers)
+
+    def _with_inputs_remade(self, tracked: Tracked, run: TaskRun) -> Tracked:
+        """Have the Steps run again whose artifacts this run did not find; theirs may be missing in turn."""
+        makers = [
+            maker
+            for maker, made in self._makers(tracked, run)
+            if maker.remaking or (_ended_before(made, run) and may_be_remade(made, self._now))
+        ]
+        if not makers:
+            return tracked
+        due_at = (run.ended_at or self._now) + RETRY_AFTER
+        if self._now < due_at:
+            self.plan = self.plan.plus(Plan(wake_at=due_at))
+            pending = f"{describe(run)}; what made it runs again at {due_at:%H:%M:%S} UTC"
+            return replace(tracked, pending=pending, remaking=True)
+        for maker in makers:
+            if not maker.remaking:
+                self._run_again(maker)
+        return replace(tracked, remaking=True)
+
+
+def obsolete_steps(owner: Parent, seen: Seen, wanted: Iterable[str]) -> tuple[Deletion, ...]:
+    """Deletions of the Steps of the owner that nobody wants. wanted: the marks of those that somebody does."""
+    kept = frozenset(wanted)
+    return tuple(
+        deletion(step)
+        for step in seen.owned(STEP, owner.namespace, owner.uid)
+        if mark_of(step["metadata"]["name"]) not in kept and "deletionTimestamp" not in step["metadata"]
+    )
+
+
+def describe(run: TaskRun) -> str:
+    """Why a run failed, as `ValueError: boom (exit code 3)`; empty if nothing is known."""
+    failure = run.failure
+    if failure is None:
+        return ""
+    exit_code = f" (exit code {failure.exit_code})" if failure.exit_code not in (None, 0, 1) else ""
+    return ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part) + exit_code
+
+
+def _tracked(request: StepRequest, name: str, live: Object | None, status: StepStatus) -> Tracked:
+    reconciling = next((one for one in status.conditions if one.type == "Reconciling" and one.status == "True"), None)
+    stalled = next((one for one in status.conditions if one.type == "Stalled" and one.status == "True"), None)
+    pending = reconciling.message if reconciling is not None and reconciling.reason in _PENDING_REASONS else None
+    blocked = stalled is not None and stalled.reason != "StepFailed"
+    error = stalled if blocked and live is not None else None
+    refused = next((one for one in status.conditions if one.type == CHILD_REFUSED and one.status == "True"), None)
+    return Tracked(request, name, status.run, pending, error, refused, shared=status.shared_from is not None)
+
+
+def _ended_before(maker: TaskRun, reader: TaskRun) -> bool:
+    """Whether the artifact was made before somebody missed it: a later one is not known to be lost."""
+    return maker.ended_at is None or reader.ended_at is None or maker.ended_at <= reader.ended_at
+
+
+def _differs(live: Object, wanted: Object) -> bool:
+    """Whether the demand on a Step that is done has changed: its inputs may lie elsewhere by now."""
+    labels, asked = live["metadata"].get("labels") or {}, wanted["metadata"]["labels"]
+    return any(labels.get(name) != value for name, value in asked.items()) or any(
+        live["spec"].get(name) != wanted["spec"].get(name) for name in ("runs", "retry")
+    )
+
+
+def _cure(tracked: Tracked) -> str:
+    run, request = tracked.run, tracked.request
+    if run is None:
+        return f"see step/{tracked.name}"
+    if starved(run) and request.memory_field is not None:
+        return f"raise {request.memory_field} above {run.memory}"
+    if lacks_input(run):
+        return f"put it back into the store; {TRIED_AGAIN}"
+    if tried_again(run):
+        return TRIED_AGAIN
+    return f"see the logs of job/{run.job}"
+
+
+def all_steps(owner: Parent, seen: Seen) -> Sequence[Object]:
+    return seen.owned(STEP, owner.namespace, owner.uid)
+
+
+def run_of(step: Object) -> TaskRun | None:
+    """The newest run that the status of a Step tells of."""
+    return read_status(StepStatus, step.get("status") or {}).run

@@ -1,0 +1,108 @@
+"""What is done beside the training itself, as Steps: preparing data, and sealing what a user's image left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.base import Model
+from slipway.api.datasource import NamedDataSource
+from slipway.api.errors import SpecError
+from slipway.api.status import TaskRun
+from slipway.api.tasks import PrepareTask, SealTask
+from slipway.api.trainingjob import Attempt, AttemptOutcome, PreparedData, TrainingJobStatus
+from slipway.plan.jobs.outcomes import describe_failure
+from slipway.plan.steps.request import StepRequest, Store
+from slipway.plan.steps.tracking import StepSet, Tracked
+from slipway.plan.tasks import TRIED_AGAIN, tried_again
+from slipway.plan.training.attempts import folder, newest
+from slipway.plan.training.round import Round
+
+
+class Progress(NamedTuple):
+    """The status with what is done by now.
+
+    pending: the Steps that are not done, with why their pods do not run if that has lasted. error: why one never will
+    be. sealed: the run that sealed the output.
+    """
+
+    status: TrainingJobStatus
+    pending: tuple[str, ...] = ()
+    error: SpecError | None = None
+    sealed: TaskRun | None = None
+
+
+def prepare(round_: Round, store: Store, status: TrainingJobStatus, wanted: StepSet) -> Progress:
+    """Ask for the preparation of all built-in data sets. What is prepared once stays, whatever the image is by now."""
+    attempt = newest(status)
+    prepared, pending, error = {one.name: one for one in status.data}, [], None
+    for source in round_.spec.data:
+        if source.dataset is None:
+            continue
+        known = prepared.get(source.name)
+        if known is not None and not _is_lost(known, attempt):
+            continue
+        if known is not None and attempt is not None and attempt.ended_at is not None:
+            wanted.lost(known.artifact.digest, attempt.ended_at)
+        task = PrepareTask(dataset=source.dataset, split=source.split)
+        tracked = wanted.follow(_request(round_, f"prepare-{source.name}", task, store))
+        run = tracked.run
+        if tracked.succeeded and run is not None and run.artifact is not None:
+            prepared[source.name] = PreparedData(name=source.name, artifact=run.artifact)
+            continue
+        prepared.pop(source.name, None)
+        pending.append(_label(tracked))
+        blame = (f"spec.data[{source.name}]", "PrepareFailed", "the log of its pod says more")
+        error = error or _error(tracked, *blame)
+    return Progress(status.model_copy(update={"data": tuple(prepared.values())}), tuple(pending), error)
+
+
+def seal(round_: Round, store: Store, status: TrainingJobStatus, attempt: Attempt, wanted: StepSet) -> Progress:
+    """Ask for the sealing of what a user's image left."""
+    request = _request(round_, "seal", SealTask(), store, folder=folder(round_.parent, attempt.number))
+    tracked = wanted.follow(request)
+    if tracked.succeeded and tracked.run is not None and tracked.run.artifact is not None:
+        return Progress(status, sealed=tracked.run)
+    cure = "let the script leave one model in SLIPWAY_OUTPUT_DIR"
+    return Progress(status, (_label(tracked),), _error(tracked, "spec.entrypoint", "SealFailed", cure))
+
+
+def data_refs(sources: tuple[NamedDataSource, ...], status: TrainingJobStatus) -> Mapping[str, ArtifactRef]:
+    """Where each data set lies, all being prepared."""
+    made = {one.name: one.artifact for one in status.data}
+    refs = {}
+    for source in sources:
+        if source.stored is not None:
+            refs[source.name] = ArtifactRef(uri=source.stored.uri, digest=source.stored.digest, state=State.DATASET)
+        elif source.name in made:
+            refs[source.name] = made[source.name]
+    return refs
+
+
+def _is_lost(known: PreparedData, attempt: Attempt | None) -> bool:
+    """Whether the newest attempt did not find in the store what was prepared."""
+    if attempt is None or attempt.outcome is not AttemptOutcome.INPUT_MISSING:
+        return False
+    missing = attempt.failure.missing if attempt.failure else None
+    return missing in (None, known.artifact.digest)
+
+
+def _label(tracked: Tracked) -> str:
+    return tracked.request.role + (f" ({tracked.pending})" if tracked.pending else "")
+
+
+def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | None:
+    """Why a Step will never be done; None while it may be."""
+    run, role = tracked.run, tracked.request.role
+    if tracked.error is not None:
+        problem = f"step {role} cannot run: {tracked.error.message}"
+        return SpecError(field, problem, f"see step/{tracked.name}", reason=tracked.error.reason)
+    if run is None or not (tracked.failed or tracked.succeeded):
+        return None
+    why = describe_failure(run.failure) if run.failure else "it left no artifact"
+    return SpecError(field, f"step {role} failed: {why}", TRIED_AGAIN if tried_again(run) else cure, reason=reason)
+
+
+def _request(round_: Round, role: str, task: Model, store: Store, folder: str | None = None) -> StepRequest:
+    return StepRequest(role, role, task, round_.settings.runtime_image, store, folder=folder)
