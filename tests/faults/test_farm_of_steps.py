@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
 from random import Random
 
 from slipway.api.artifacts import ArtifactRef
@@ -13,9 +11,9 @@ from slipway.api.errors import ClusterError
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, STEP, Key, Object
 from slipway.api.tasks import CompressTask
 from slipway.cluster.passing import Write
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
-from slipway.plan.plan import Plan, Refusal, Settings
-from slipway.plan.seen import Seen
+from slipway.plan.plan import Plan
 from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet
 from slipway.reconcile.planners import PLANNERS
@@ -37,9 +35,9 @@ def request(number: int) -> StepRequest:
     return StepRequest(f"step-{number}", f"step {number}", task, "example.test/plugins:1", STORE)
 
 
-def wants_many(obj: Object, seen: Seen, _settings: Settings, now: datetime, _refused: Sequence[Refusal] = ()) -> Plan:
+def wants_many(obj: Object, observation: Observation) -> Plan:
     """A planner that wants nothing but Steps."""
-    wanted = StepSet(Parent.of(obj), seen, now)
+    wanted = StepSet(Parent.of(obj), observation.seen, observation.now)
     for number in WANTED[obj["metadata"]["name"]]:
         wanted.follow(request(number))
     return wanted.plan

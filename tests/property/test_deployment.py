@@ -90,7 +90,7 @@ class WatchedWorld(World):
 
     def check_rest(self) -> None:
         """Where nothing changes nothing is planned, what serves has its pods, and nothing lies about unrecorded."""
-        plan = plan_deployment(self.objects[DIGITS], self, self.settings, self.now)
+        plan = plan_deployment(self.objects[DIGITS], self.observation())
         status = self.status(DIGITS)
         assert (plan.create, plan.delete, plan.events) == ((), (), ())
         assert plan.status == status

@@ -84,7 +84,7 @@ def nothing(plan: Plan, world: Watched) -> bool:
 
 def at_rest(world: Watched) -> None:
     world.settle(world.key)
-    plan = world.planner(world.objects[world.key], world, world.settings, world.now)
+    plan = world.planner(world.objects[world.key], world.observation())
     assert nothing(plan, world), plan
     assert plan.wake_at is None or plan.wake_at > world.now, "it would be planned again without end"
     assert row(world) in ROWS

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
 from slipway.api.kinds import JOB, SERVICE, TRAINING_JOB, Object
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
-from slipway.plan.plan import Happening, Plan, Refusal, Settings
-from slipway.plan.seen import Seen
+from slipway.plan.plan import Happening, Plan, Settings
 
 
-def plan_stub(obj: Object, seen: Seen, settings: Settings, now: datetime, _refusals: Sequence[Refusal] = ()) -> Plan:
+def plan_stub(obj: Object, observation: Observation) -> Plan:
     """Pending -> (Service, Job) -> Running -> Succeeded or Failed, as the Job's conditions say."""
     parent = Parent.of(obj)
     status = obj.get("status", {})
@@ -22,10 +19,10 @@ def plan_stub(obj: Object, seen: Seen, settings: Settings, now: datetime, _refus
         return Plan(status=pending, events=(Happening("Normal", "Started", f"attempt 1 of {parent.name}"),))
     if status["phase"] in ("Succeeded", "Failed"):
         return Plan()
-    job = parent.own(seen, JOB, name)
+    job = parent.own(observation.seen, JOB, name)
     service = (_service(parent, name),)
     if job is None:
-        return Plan(apply=service, create=(_job(parent, name, settings),))
+        return Plan(apply=service, create=(_job(parent, name, observation.settings),))
     phase = next(
         (
             {"Complete": "Succeeded", "Failed": "Failed"}[condition["type"]]

@@ -16,9 +16,10 @@ from slipway.api.artifacts import State
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, STEP, Key, Kind, Object, key_of
 from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.plan.digests import digest_of
-from slipway.plan.plan import Plan, Settings, earliest
+from slipway.plan.observation import Observation
+from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.pods import CONTAINER
-from slipway.plan.seen import Seen, carries, controller_uid
+from slipway.plan.seen import carries, controller_uid
 from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
 from slipway.reconcile.drift import covers
@@ -26,7 +27,7 @@ from slipway.reconcile.execute import status_patch
 from slipway.reconcile.trim import trimmed
 from support.builders import SETTINGS, T0, pod, succeeded, wire_time
 
-Planner = Callable[[Object, Seen, Settings, datetime], Plan]
+Planner = Callable[[Object, Observation], Plan]
 Behaviour = Callable[[Object, Object], Object | None]
 """(task as JSON, Job) -> the report of its pod; None while it runs on."""
 
@@ -165,6 +166,9 @@ class World:
             if other in self.objects:
                 self.remove(other)
 
+    def observation(self, *refusals: Refusal) -> Observation:
+        return Observation(self, self.settings, self.now, refusals)
+
     # --- The executor -------------------------------------------------------------------------------------------
 
     def settle(self, key: Key, crash_after: int | None = None) -> None:
@@ -178,9 +182,7 @@ class World:
             for one in (key, *(key_of(step) for step in self._sorted(STEP))):
                 if one not in self.objects:  # a plan of this round has deleted it
                     continue
-                plan = (plan_step if one.kind == STEP else self.planner)(
-                    self.objects[one], self, self.settings, self.now
-                )
+                plan = (plan_step if one.kind == STEP else self.planner)(self.objects[one], self.observation())
                 wishes.append(plan.wake_at)
                 self._carry_out(plan, one, budget)
                 if budget is not None and len(self.writes) >= budget:

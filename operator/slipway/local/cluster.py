@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +22,9 @@ from slipway.local.state import State
 from slipway.local.volumes import Sources
 from slipway.local.watches import TwinWatches
 from slipway.plan.jobs.outcomes import is_over
-from slipway.plan.plan import Plan, Refusal, Settings
-from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.observation import Observation
+from slipway.plan.plan import Plan
+from slipway.plan.seen import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
@@ -197,7 +198,7 @@ def _is_active(obj: Object, active: Collection[Key]) -> bool:
 def _resting(planner: Planner, active: Collection[Key]) -> Planner:
     """The planner, for what is active; the rest wants nothing."""
 
-    def plan(obj: Object, seen: Seen, settings: Settings, moment: datetime, refusals: Sequence[Refusal]) -> Plan:
-        return planner(obj, seen, settings, moment, refusals) if _is_active(obj, active) else Plan()
+    def plan(obj: Object, observation: Observation) -> Plan:
+        return planner(obj, observation) if _is_active(obj, active) else Plan()
 
     return plan

@@ -1,6 +1,6 @@
 """What a planner answers: which writes lead from what is to what should be, and when to look again.
 
-A planner is `plan_<kind>(parent, seen, settings, now, refusals) -> Plan`: pure, total, and silent where nothing is to
+A planner is `plan_<kind>(parent, observation) -> Plan`: pure, total, and silent where nothing is to
 be done. The executor (reconcile/) carries a plan out in this order: apply, create, delete, status, events. A crash
 between any two of them is harmless, because
 - what is created was written into the status, as an intent, in an earlier round;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,9 +11,10 @@ from slipway.api.kinds import PVC, Object
 from slipway.api.lenient import read_status
 from slipway.plan import conditions
 from slipway.plan.conditions import with_verdicts
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed, whole_status
-from slipway.plan.plan import Happening, Plan, Refusal, Settings
+from slipway.plan.plan import Happening, Plan
 from slipway.plan.references import LOOK_AGAIN_AFTER, condition
 from slipway.plan.refused import blocked, refused
 from slipway.plan.seen import Seen
@@ -23,14 +23,15 @@ from slipway.plan.storecheck import Found, try_bucket
 SHARED_MODE = "ReadWriteMany"
 
 
-def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
-    """Say whether pods can use the store. refusals: what the API server did not take of its children."""
+def plan_store(obj: Object, observation: Observation) -> Plan:
+    """Say whether pods can use the store."""
+    now, refusals = observation.now, observation.refusals
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
     present = read_status(ArtifactStoreStatus, obj.get("status") or {})
     try:
-        found = _look(parsed(ArtifactStore, obj), present, parent, seen, settings, now)
+        found = _look(parsed(ArtifactStore, obj), present, parent, observation)
     except SpecError as error:
         again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
         found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
@@ -45,12 +46,10 @@ def plan_store(obj: Object, seen: Seen, settings: Settings, now: datetime, refus
     return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
 
 
-def _look(
-    store: ArtifactStore, present: ArtifactStoreStatus, parent: Parent, seen: Seen, settings: Settings, now: datetime
-) -> Found:
+def _look(store: ArtifactStore, present: ArtifactStoreStatus, parent: Parent, observation: Observation) -> Found:
     if (claim := store.spec.persistent_volume_claim) is not None:
-        return _claim(claim, parent, seen, now)
-    return try_bucket(store.spec, present, parent, seen, settings, now)
+        return _claim(claim, parent, observation.seen, observation.now)
+    return try_bucket(store.spec, present, parent, observation)
 
 
 def _claim(named: ClaimStore, parent: Parent, seen: Seen, now: datetime) -> Found:

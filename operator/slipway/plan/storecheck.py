@@ -20,8 +20,9 @@ from slipway.plan import conditions
 from slipway.plan.conditions import Verdict
 from slipway.plan.egress import OPEN_EGRESS, egress_rules
 from slipway.plan.jobs.pending import missing_secret
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent, deletion
-from slipway.plan.plan import Plan, Settings
+from slipway.plan.plan import Plan
 from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
@@ -56,11 +57,10 @@ def try_bucket(
     spec: ArtifactStoreSpec,
     present: ArtifactStoreStatus,
     parent: Parent,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
 ) -> Found:
     """Raises SpecError where another owner has the Job's name."""
+    seen, settings, now = observation.seen, observation.settings, observation.now
     small = Resources(cpu="100m", memory="256Mi")
     task = TaskSpec(
         CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), parent.child_name("check"), small, folder=FOLDER
@@ -73,8 +73,8 @@ def try_bucket(
         else:
             record, plan = before, Plan(wake_at=due_at)
     else:
-        record, plan = follow_task(parent, before, task, seen, settings, now)
-    found = _found(parent, spec, record, present, seen, settings, now)
+        record, plan = follow_task(parent, before, task, observation)
+    found = _found(parent, spec, record, present, observation)
     plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, parent, seen))))
     return replace(found, check=record, plan=plan.plus(found.plan))
 
@@ -97,9 +97,7 @@ def _found(
     spec: ArtifactStoreSpec,
     record: TaskRun,
     present: ArtifactStoreStatus,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
 ) -> Found:
     bucket = spec.s3.bucket if spec.s3 else ""
     if succeeded(record):
@@ -108,13 +106,13 @@ def _found(
         return Found("Ready", conditions.ready("BucketAnswered", answered + open_to))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    pods, secret = pods_of_record(parent, record, seen, settings).believed, secret_of(spec)
+    pods, secret = pods_of_record(parent, record, observation).believed, secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
         said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}
         return Found(present.phase, said)
-    why, wake_at = why_waiting(parent, record, seen, settings, now, secret)
+    why, wake_at = why_waiting(parent, record, observation, secret)
     message = f"job/{record.job}: {why}" if why else f"job/{record.job} tries bucket {bucket}"
     return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
 

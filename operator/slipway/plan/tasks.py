@@ -23,6 +23,7 @@ from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
 from slipway.plan.jobs.recovery import Output, lost, recover, recovery_pending
 from slipway.plan.jobs.retry import OOM_KILLED, Cause, Limit, RetryPolicy, Tally
+from slipway.plan.observation import Observation
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
@@ -107,9 +108,7 @@ def follow_task(
     parent: Parent,
     run: TaskRun | None,
     spec: TaskSpec,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
     *,
     may_start: bool = True,
 ) -> tuple[TaskRun, Plan]:
@@ -118,19 +117,21 @@ def follow_task(
     run: as the status of the parent holds it; None before the first. may_start: whether a Job may be made.
     Raises SpecError if another owner has the name of the Job.
     """
+    now = observation.now
     if run is None:
         return intended(spec, 1, now), Plan()
     if run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
-        return _retried(parent, run, spec, seen, now)
-    observed = observe_job(parent, run, partial(_job, parent, run, spec, settings), seen, settings, now)
+        return _retried(parent, run, spec, observation.seen, now)
+    render = partial(_job, parent, run, spec, observation.settings)
+    observed = observe_job(parent, run, render, observation)
     if observed.phase is JobPhase.INTENDED:
-        return run, Plan(create=(_job(parent, run, spec, settings),)) if may_start else Plan()
+        return run, Plan(create=(render(),)) if may_start else Plan()
     if observed.phase is JobPhase.UNREPORTED and isinstance(spec.task, DecidingTask):
         # Others can write where its report would be: what decides is done again, and counted.
         observed = replace(observed, phase=JobPhase.ENDED, end=lost(observed.pods.refused))
     if observed.phase is JobPhase.UNREPORTED:
         output = Output(spec.out, spec.store.of_results(spec.task), spec.template)
-        observed = recover(parent, observed, output, seen, settings, now)
+        observed = recover(parent, observed, output, observation)
     run = observed.record.model_copy(update={"state": TaskState.RUNNING})
     if observed.phase is not JobPhase.ENDED or observed.end is None:
         return run, observed.plan
@@ -145,12 +146,12 @@ def _without_end(job: Object | None) -> Plan:
     return Plan(delete=(deletion(job),))
 
 
-def pods_of_record(parent: Parent, record: TaskRun, seen: Seen, settings: Settings) -> JobPods:
+def pods_of_record(parent: Parent, record: TaskRun, observation: Observation) -> JobPods:
     """The pods of the try under way, as far as they are believed; none where its Job is gone."""
-    live = seen.get(JOB, parent.namespace, record.job)
+    live = observation.seen.get(JOB, parent.namespace, record.job)
     if live is None or live["metadata"]["uid"] != record.job_uid:
         return JobPods((), ())
-    return pods_of(seen, live, settings)
+    return pods_of(live, observation)
 
 
 def succeeded(record: TaskRun | None) -> bool:
@@ -215,7 +216,7 @@ def looked_at_again(record: TaskRun) -> datetime | None:
 
 
 def why_waiting(
-    parent: Parent, record: TaskRun, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
+    parent: Parent, record: TaskRun, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
     """Why a task does not go on, or when to look for that: pods that take a while to run need no explanation.
 
@@ -233,8 +234,8 @@ def why_waiting(
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
     if record.recoveries:
-        return recovery_pending(parent, record, seen, settings, now, secret)
-    return why_pending(pods_of_record(parent, record, seen, settings), record.started_at, now, secret)
+        return recovery_pending(parent, record, observation, secret)
+    return why_pending(pods_of_record(parent, record, observation), record.started_at, observation.now, secret)
 
 
 def remade(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:

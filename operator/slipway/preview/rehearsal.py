@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slipway.api.artifacts import State
 from slipway.api.kinds import COMPRESSION_PLUGIN, STEP, WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.twin import Change, Twin
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.preview.world import move
@@ -80,7 +81,7 @@ class Rehearsal:
             parent = self.cache.get(*key)
             if parent is None or "deletionTimestamp" in parent["metadata"]:
                 continue
-            plan = self.planners[key.kind](parent, self.cache, self.settings, self.clock.now, ())
+            plan = self.planners[key.kind](parent, Observation(self.cache, self.settings, self.clock.now))
             wrote = await self._carry_out(plan, parent) or wrote
             wishes.append(plan.wake_at)
         return wrote, earliest(wishes)

@@ -17,8 +17,8 @@ import structlog
 
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import Key, Kind, Object, key_of
-from slipway.plan.plan import Plan, Refusal, Settings, earliest
-from slipway.plan.seen import Seen
+from slipway.plan.observation import Observation
+from slipway.plan.plan import Plan, Settings, earliest
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.queue import WorkQueue
@@ -27,9 +27,8 @@ from slipway.reconcile.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
-Planner = Callable[[Object, Seen, Settings, datetime, Sequence[Refusal]], Plan]
-"""Pure: the parent as the API server holds it, what is seen besides, the settings, the time, and what the API server
-refused of the plan before give the writes."""
+Planner = Callable[[Object, Observation], Plan]
+"""Pure: the parent as the API server holds it, and what is observed besides, give the writes."""
 
 Result = Literal["success", "error", "requeue", "requeue_after"]
 
@@ -149,8 +148,9 @@ class Reconciler:
                 return True, None
             with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
                 now = self._clock()
+                told = self._refusals.told(key, now)
                 with self._watchdog.holding(key):
-                    plan = planner(parent, self._cache, self._settings, now, told := self._refusals.told(key, now))
+                    plan = planner(parent, Observation(self._cache, self._settings, now, told))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)

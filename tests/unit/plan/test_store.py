@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object
+from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
 from slipway.plan.seen import Snapshot
 from slipway.plan.store import plan_store
@@ -16,7 +17,7 @@ def fresh() -> Object:
 
 
 def planned(obj: Object, *seen: Object, minutes: int = 0) -> Plan:
-    return plan_store(obj, Snapshot(seen), SETTINGS, T0 + timedelta(minutes=minutes))
+    return plan_store(obj, Observation(Snapshot(seen), SETTINGS, T0 + timedelta(minutes=minutes)))
 
 
 def said(plan: Plan) -> dict[str, tuple[str, str]]:

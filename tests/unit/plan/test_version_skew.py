@@ -68,10 +68,10 @@ def test_whatever_one_value_of_a_status_is_planning_goes_on_and_does_nothing_twi
     for changed in next_versions(key.kind, live["status"]):
         tried += 1
         obj = {**live, "status": changed.status}
-        plan = world.planner(obj, world, world.settings, world.now)
+        plan = world.planner(obj, world.observation())
         check_writes(world, changed, plan)
         refused = Refusal(STATUS, key, "422", world.now)
-        known = world.planner(obj, world, world.settings, world.now, (refused,))
+        known = world.planner(obj, world.observation(refused))
         check_storable(obj, changed, known)
     assert tried > 100
 

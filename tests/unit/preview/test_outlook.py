@@ -25,6 +25,7 @@ from slipway.cli.rendering.plan import difference_lines, named_nodes, plan_error
 from slipway.cli.rendering.plan_summary import aligned, entries
 from slipway.cluster.twin import Twin
 from slipway.manifests import Manifests, read_manifests
+from slipway.plan.observation import Observation
 from slipway.plan.plan import Settings
 from slipway.preview.outlook import ORDER, Outlook, look_ahead
 from slipway.preview.rehearsal import Clock, Rehearsal
@@ -63,7 +64,7 @@ async def begun(objects: list[Object], *planned: Kind) -> list[Object]:
 
     async def plans(key: Key) -> None:
         parent = await twin.get(key)
-        plan = PLANNERS[key.kind](parent, cache, SETTINGS, T0, ())
+        plan = PLANNERS[key.kind](parent, Observation(cache, SETTINGS, T0))
         for obj in plan.apply:
             await twin.apply(obj)
         for obj in plan.create:

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from slipway.api.errors import ClusterError, Conflict
 from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object, key_of
 from slipway.cluster.twin import Twin
-from slipway.plan.plan import Plan, Settings
-from slipway.plan.seen import Seen
+from slipway.plan.observation import Observation
+from slipway.plan.plan import Plan
 from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS, run_workers
 from slipway.reconcile.watchdog import Watchdog
 from support.calls import Crash, Interfered, crash_after, crash_before, fail
@@ -124,8 +124,8 @@ async def test_a_resource_that_is_being_deleted_is_left_alone_and_its_children_g
 async def test_a_resource_that_wants_to_be_planned_later_is() -> None:
     times: list[datetime] = []
 
-    def planner(obj: Object, seen: Seen, settings: Settings, now: datetime, *_: object) -> Plan:
-        times.append(now)
+    def planner(obj: Object, observation: Observation) -> Plan:
+        times.append(observation.now)
         return Plan(wake_at=START + timedelta(seconds=90)) if len(times) == 1 else Plan()
 
     world = World({TRAINING_JOB: planner})
@@ -150,7 +150,7 @@ async def test_a_planner_that_asks_for_the_past_makes_no_busy_loop() -> None:
 
 
 async def test_a_planner_that_is_never_content_is_stopped_and_comes_again_later() -> None:
-    def planner(obj: Object, seen: Seen, settings: Settings, now: datetime, *_: object) -> Plan:
+    def planner(obj: Object, observation: Observation) -> Plan:
         return Plan(status={"restarts": obj["status"].get("restarts", 0) + 1})
 
     world = World({TRAINING_JOB: planner})
@@ -164,7 +164,7 @@ async def test_a_planner_that_is_never_content_is_stopped_and_comes_again_later(
 
 
 async def test_a_defect_in_planning_one_resource_does_not_stop_the_others() -> None:
-    def planner(obj: Object, seen: Seen, settings: Settings, now: datetime, *_: object) -> Plan:
+    def planner(obj: Object, observation: Observation) -> Plan:
         if obj["metadata"]["name"] == "bad":
             raise KeyError("a defect")
         return Plan(status={"phase": "Succeeded"})
@@ -196,7 +196,7 @@ async def test_workers_leave_the_event_loop_to_others_between_turns() -> None:
     turns: list[int] = []
     ticks = 0
 
-    def planner(obj: Object, seen: Seen, settings: Settings, now: datetime, *_: object) -> Plan:
+    def planner(obj: Object, observation: Observation) -> Plan:
         turns.append(ticks)
         return Plan()
 
@@ -295,8 +295,10 @@ async def test_a_leader_with_a_stale_cache_does_nothing_twice() -> None:
 async def test_who_names_a_resource_is_planned_again_when_the_operator_itself_moved_it() -> None:
     seen: list[str | None] = []
 
-    def watch_the_job(parent: Object, look: Seen, _settings: Settings, _now: datetime, *_: object) -> Plan:
-        job = look.get(TRAINING_JOB, parent["metadata"]["namespace"], parent["spec"]["model"]["trainingJob"])
+    def watch_the_job(parent: Object, observation: Observation) -> Plan:
+        job = observation.seen.get(
+            TRAINING_JOB, parent["metadata"]["namespace"], parent["spec"]["model"]["trainingJob"]
+        )
         seen.append((job or {}).get("status", {}).get("phase"))
         return Plan()
 

@@ -29,9 +29,10 @@ from slipway.plan.deployment.standing import Standing
 from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.deployment.trouble import missed_at
+from slipway.plan.observation import Observation
 from slipway.plan.parent import NAME_CONFLICT, REVISION_LABEL, Parent
 from slipway.plan.parse import parsed, whole_status
-from slipway.plan.plan import Plan, Refusal, Settings
+from slipway.plan.plan import Plan
 from slipway.plan.references import (
     FOR_EVALUATION,
     LOOK_AGAIN_AFTER,
@@ -45,25 +46,24 @@ from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet, all_steps, obsolete_steps, run_of
 
 
-def plan_deployment(
-    obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()
-) -> Plan:
-    """Choose the next writes for one ModelDeployment. refusals: what the API server did not take of its children.
+def plan_deployment(obj: Object, observation: Observation) -> Plan:
+    """Choose the next writes for one ModelDeployment.
 
     What serves is kept up by the status and the children; the spec, its source and its steps decide what comes next.
     """
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
+    seen, now, refusals = observation.seen, observation.now, observation.refusals
     before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
     wanted = StepSet(parent, seen, now, retry=retry_of(obj))
-    status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, seen, settings, now)
+    status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, observation)
     try:
         spec = parsed(ModelDeployment, {"spec": obj.get("spec")}).spec
         if before.serving is None and not seen.owned(STEP, parent.namespace, parent.uid):
             # Nothing is begun that could not be served; what is under way goes on.
             parent.refuse_foreign(seen, SERVICE, parent.name)
-        status, standing = _wanted(parent, spec, before, wanted, seen, settings, now)
+        status, standing = _wanted(parent, spec, before, wanted, observation)
     except SpecError as error:
         standing = _standing_of(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
@@ -89,14 +89,12 @@ def plan_deployment(
     return plan.plus(Plan(status=whole_status(obj, before, after, refusals), events=events))
 
 
-def _fleet(
-    parent: Parent, obj: Object, status: ModelDeploymentStatus, seen: Seen, settings: Settings, now: datetime
-) -> Fleet:
+def _fleet(parent: Parent, obj: Object, status: ModelDeploymentStatus, observation: Observation) -> Fleet:
     """What serves, by the fields of the spec that it needs, each read by itself: the rest may be unreadable.
 
     Where spec.serving is unreadable, the number of replicas is that of the live Deployment, and no pod is rendered.
     """
-    spec = obj.get("spec")
+    spec, seen = obj.get("spec"), observation.seen
     spec = spec if isinstance(spec, dict) else {}
     store_name = spec.get("store", "default")
     store = _store(parent, store_name, seen) if isinstance(store_name, str) else None
@@ -108,6 +106,7 @@ def _fleet(
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
     unread = _unread(parent, obj.get("status") or {}, status, seen)
     packed_at = _packed_at(find(status.revisions, status.candidate or ""), parent, seen)
+    settings, now = observation.settings, observation.now
     return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread, packed_at)
 
 
@@ -141,25 +140,25 @@ def _wanted(
     spec: ModelDeploymentSpec,
     status: ModelDeploymentStatus,
     wanted: StepSet,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
 ) -> tuple[ModelDeploymentStatus, Standing | None]:
     """The status with the revision that the spec wants, as far as it is made; None where it may serve.
 
     While it cannot be told which one that is, the last one wanted keeps its place, and is not cleared.
     """
     try:
-        source = find_source(parent, spec, status, seen)
+        source = find_source(parent, spec, status, observation.seen)
     except (SpecError, NotYet, TerminalError) as error:
         return status, _standing_of(error)
     digest = revision_digest(spec, source.model.digest)
-    revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(parent, digest, now)
+    revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(
+        parent, digest, observation.now
+    )
     revision = relocated(revision, source.model)
     wanted.revision = revision.name
     standing: Standing | None
     try:
-        revision, standing = _made(parent, spec, source, revision, wanted, seen, settings)
+        revision, standing = _made(parent, spec, source, revision, wanted, observation)
         wanted.complete = True
     except (SpecError, NotYet, TerminalError) as error:
         standing = _standing_of(error)
@@ -174,9 +173,9 @@ def _made(
     source: Source,
     revision: Revision,
     wanted: StepSet,
-    seen: Seen,
-    settings: Settings,
+    observation: Observation,
 ) -> tuple[Revision, Standing | None]:
+    seen = observation.seen
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
     lost_at = _lost_at(revision, parent, seen)
     if lost_at is None and (answer := settled(revision, spec.evaluation)) is not None:
@@ -186,7 +185,7 @@ def _made(
     apart = spec.evaluation.store if spec.evaluation else None
     # It may be another one than before, so what is under way does not tell that it was ever there.
     held_out = Store(apart, ready_store(seen, parent.namespace, apart, FOR_EVALUATION)) if apart else None
-    pipeline = Pipeline(parent.name, spec, source, store, settings, wanted, held_out)
+    pipeline = Pipeline(parent.name, spec, source, store, observation.settings, wanted, held_out)
     if revision.repository is None:
         return pipeline.make(revision, plugins_in(seen))
     if lost_at is None:

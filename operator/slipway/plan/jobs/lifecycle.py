@@ -43,9 +43,9 @@ from slipway.plan.jobs.outcomes import (
 from slipway.plan.jobs.pending import never_runs
 from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
 from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
-from slipway.plan.plan import Plan, Settings, earliest
-from slipway.plan.seen import Seen
+from slipway.plan.plan import Plan, earliest
 
 Record = TypeVar("Record", bound=JobRecord)
 
@@ -81,9 +81,7 @@ def observe_job(
     parent: Parent,
     record: Record,
     render: Callable[[], Object],
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
     *,
     reports: bool = True,
 ) -> Observed[Record]:
@@ -92,17 +90,18 @@ def observe_job(
     render: the Job as it is to be, asked for only until the UID is recorded. reports: False for an image of the user's,
     whose pods leave no report.
     """
-    live = parent.own(seen, JOB, record.job, record.job_uid)
+    now = observation.now
+    live = parent.own(observation.seen, JOB, record.job, record.job_uid)
     if record.job_uid is None:
         if live is None:
             return Observed(JobPhase.INTENDED, record)
-        own_job(parent, live, render(), settings)
+        own_job(parent, live, render(), observation.settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"]})
     if live is None:
         return Observed(JobPhase.UNREPORTED, record, plan=Plan(gone=(Key(JOB, parent.namespace, record.job),)))
     if live["metadata"]["uid"] != record.job_uid:
         return Observed(JobPhase.UNREPORTED, record)
-    believed, refused = pods_of(seen, live, settings)
+    believed, refused = pods_of(live, observation)
     pods = JobPods(remaining(live, believed, now), refused)
     end = _end(live, pods.believed, now)
     if end is None:

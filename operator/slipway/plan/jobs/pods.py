@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
+from slipway.plan.observation import Observation
 from slipway.plan.parent import NAME_CONFLICT, ROLE_LABEL, Parent
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
-from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.seen import controller_uid
 
 INDEX_ANNOTATION = INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -52,12 +53,12 @@ class JobPods(NamedTuple):
     refused: Sequence[str]
 
 
-def pods_of(seen: Seen, job: Object, settings: Settings) -> JobPods:
+def pods_of(job: Object, observation: Observation) -> JobPods:
     """The pods that the Job controller made for this Job, as far as anything in them can tell."""
     meta = job["metadata"]
     believed, refused = [], []
-    for pod in seen.owned(POD, meta["namespace"], meta["uid"]):
-        if (why := _refusal(pod, job, settings)) is None:
+    for pod in observation.seen.owned(POD, meta["namespace"], meta["uid"]):
+        if (why := _refusal(pod, job, observation.settings)) is None:
             believed.append(pod)
         else:
             refused.append(f"pod {pod['metadata']['name']} {why}")

@@ -20,10 +20,10 @@ from slipway.plan.jobs.lifecycle import JobPhase, Observed, Record, observe_job
 from slipway.plan.jobs.outcomes import JobEnd, failure_of_report, is_over
 from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import pods_of
+from slipway.plan.observation import Observation
 from slipway.plan.parent import ROLE_LABEL, Parent, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
-from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 
@@ -45,9 +45,7 @@ class Output:
     secret: str | None = None
 
 
-def recover(
-    parent: Parent, observed: Observed[Record], output: Output, seen: Seen, settings: Settings, now: datetime
-) -> Observed[Record]:
+def recover(parent: Parent, observed: Observed[Record], output: Output, observation: Observation) -> Observed[Record]:
     """Have the report of an UNREPORTED Job read from the store: ENDED once it is read, or is known to be lost.
 
     Each try is recorded before its Job is made.
@@ -56,13 +54,13 @@ def recover(
     if not record.recoveries:
         return _next_try(observed)
     name = recovery_name(record)
-    wanted = _render(parent, name, record, output, settings)
-    reader = observe_job(parent, JobRecord(job=name), lambda: wanted, seen, settings, now, reports=False)
+    wanted = _render(parent, name, record, output, observation.settings)
+    reader = observe_job(parent, JobRecord(job=name), lambda: wanted, observation, reports=False)
     observed = replace(observed, plan=observed.plan.plus(reader.plan))
     if reader.phase is JobPhase.INTENDED:
         return replace(observed, plan=observed.plan.plus(Plan(create=(wanted,))))
     if reader.end is None or reader.phase is not JobPhase.ENDED:
-        why, look_at = recovery_pending(parent, record, seen, settings, now, output.secret)
+        why, look_at = recovery_pending(parent, record, observation, output.secret)
         return replace(observed, plan=observed.plan.plus(Plan(wake_at=look_at)), pending=why)
     if (report := reader.end.report) is not None:
         found = JobEnd(False, failure=LOST) if report.outcome == "none" else _end_of(report)
@@ -80,15 +78,15 @@ def recovery_name(record: JobRecord) -> str:
 
 
 def recovery_pending(
-    parent: Parent, record: JobRecord, seen: Seen, settings: Settings, now: datetime, secret: str | None = None
+    parent: Parent, record: JobRecord, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
     """Why the pod that recovers a report does not run, or when to look for that. secret: that of the store."""
-    live = seen.get(JOB, parent.namespace, recovery_name(record))
+    live = observation.seen.get(JOB, parent.namespace, recovery_name(record))
     if live is None:
         return None, None
     created = live["metadata"].get("creationTimestamp")
-    since = datetime.fromisoformat(created) if created else record.started_at or now
-    return why_pending(pods_of(seen, live, settings), since, now, secret)
+    since = datetime.fromisoformat(created) if created else record.started_at or observation.now
+    return why_pending(pods_of(live, observation), since, observation.now, secret)
 
 
 def lost(refused: Sequence[str]) -> JobEnd:

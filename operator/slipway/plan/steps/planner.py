@@ -6,7 +6,7 @@ does the work, it waits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -26,9 +26,10 @@ from slipway.plan.egress import may_start
 from slipway.plan.jobs.outcomes import describe_failure
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
 from slipway.plan.parse import parsed, whole_status
-from slipway.plan.plan import Plan, Refusal, Settings
+from slipway.plan.plan import Plan
 from slipway.plan.references import (
     FOR_ALL,
     FOR_EVALUATION,
@@ -78,8 +79,9 @@ class _Progress:
     quiet: bool = False
 
 
-def plan_step(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
-    """Choose the next writes for one Step. refusals: what the API server did not take of its children."""
+def plan_step(obj: Object, observation: Observation) -> Plan:
+    """Choose the next writes for one Step."""
+    now, refusals = observation.now, observation.refusals
     step = Parent.of(obj)
     if step.deleting:
         return Plan()
@@ -87,7 +89,7 @@ def plan_step(obj: Object, seen: Seen, settings: Settings, now: datetime, refusa
     runs, retry = present.runs, present.retry
     try:
         spec = parsed(Step, {"spec": obj.get("spec")}).spec
-        progress = _progress(obj, step, spec, present, seen, settings, now)
+        progress = _progress(obj, step, spec, present, observation)
         runs, retry = spec.runs, spec.retry
     except NotYet as wait:
         again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
@@ -113,9 +115,8 @@ def plan_step(obj: Object, seen: Seen, settings: Settings, now: datetime, refusa
     return progress.plan.plus(Plan(status=None if whole == obj.get("status") else whole))
 
 
-def _progress(
-    obj: Object, step: Parent, spec: StepSpec, present: StepStatus, seen: Seen, settings: Settings, now: datetime
-) -> _Progress:
+def _progress(obj: Object, step: Parent, spec: StepSpec, present: StepStatus, observation: Observation) -> _Progress:
+    seen, now = observation.seen, observation.now
     run, again = present.run, spec.runs > max(present.runs, 1)
     if run is not None and run.state is TaskState.SUCCEEDED and not again:
         return _done(run)
@@ -132,13 +133,13 @@ def _progress(
     elif run is None and not again:
         if (shared := _shared(obj, spec, seen)) is not None:
             return _done(shared[1], shared[0])
-        if (wait := _left_to_others(obj, step, spec, seen, settings, now)) is not None:
+        if (wait := _left_to_others(obj, step, spec, observation)) is not None:
             return wait
     begun_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
     run = run or intended(task, 1, begun_at)
     may = owner.may_start and _policy_holds(owner, task, seen)
-    after, plan = follow_task(step, run, task, seen, settings, now, may_start=may)
-    return _seen_as(step, present, after, task, plan, owner, seen, settings, now)
+    after, plan = follow_task(step, run, task, observation, may_start=may)
+    return _seen_as(step, present, after, task, plan, owner, observation)
 
 
 def job_prefix(step: Parent) -> str:
@@ -198,18 +199,19 @@ def _seen_as(
     task: TaskSpec,
     plan: Plan,
     owner: StepOwner,
-    seen: Seen,
-    settings: Settings,
-    now: datetime,
+    observation: Observation,
 ) -> _Progress:
+    now = observation.now
     if succeeded(run):
         return replace(_done(run), plan=plan)
     if run.state is TaskState.FAILED and not will_retry(run):
         return replace(_failed(run), plan=plan)
-    if (conflict := step.conflict(seen, JOB, run.job)) is not None:  # the Job is known by its UID, and goes on
+    if (
+        conflict := step.conflict(observation.seen, JOB, run.job)
+    ) is not None:  # the Job is known by its UID, and goes on
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
         return _Progress(run, "Running", conditions.stalled(conflict.reason, str(conflict)), plan)
-    why, wake_at = why_waiting(step, run, seen, settings, now, secret_of(task.store.spec))
+    why, wake_at = why_waiting(step, run, observation, secret_of(task.store.spec))
     plan = plan.plus(Plan(wake_at=wake_at))
     if why is not None:
         reason = "BackOff" if run.state is TaskState.FAILED else "PodsNotRunning"
@@ -271,13 +273,12 @@ def _shared(obj: Object, spec: StepSpec, seen: Seen) -> tuple[str, TaskRun] | No
     return None
 
 
-def _left_to_others(
-    obj: Object, step: Parent, spec: StepSpec, seen: Seen, settings: Settings, now: datetime
-) -> _Progress | None:
+def _left_to_others(obj: Object, step: Parent, spec: StepSpec, observation: Observation) -> _Progress | None:
     """The wait for a Step that does the work, or is about to; None if there is none.
 
     Two runs of one work do no harm, so nobody waits for a pod that does not run, nor for ever.
     """
+    seen, now = observation.seen, observation.now
     made_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
     if now >= made_at + LONGEST_SHARED_WAIT or seen.get(JOB, step.namespace, job_name(job_prefix(step), 1)) is not None:
         return None
@@ -285,7 +286,7 @@ def _left_to_others(
         name = other["metadata"]["name"]
         if "deletionTimestamp" in other["metadata"]:
             continue
-        if (wake_at := _busy_until(Parent.of(other), other, seen, settings, now)) is not None:
+        if (wake_at := _busy_until(Parent.of(other), other, observation)) is not None:
             message = f"step {name} does the same work; its result is shared"
             wait = Plan(wake_at=min(wake_at, made_at + LONGEST_SHARED_WAIT))
             return _Progress(None, "Pending", conditions.under_way("Shared", message), wait)
@@ -296,15 +297,16 @@ def _left_to_others(
     return None
 
 
-def _busy_until(other: Parent, obj: Object, seen: Seen, settings: Settings, now: datetime) -> datetime | None:
+def _busy_until(other: Parent, obj: Object, observation: Observation) -> datetime | None:
     """When to look again at a Step whose pod runs, or whose Job is young; None if it does not get on."""
     status = read_status(StepStatus, obj.get("status") or {})
     if status.run is not None and status.run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return None
-    job = seen.get(JOB, other.namespace, status.run.job if status.run else job_name(job_prefix(other), 1))
+    now = observation.now
+    job = observation.seen.get(JOB, other.namespace, status.run.job if status.run else job_name(job_prefix(other), 1))
     if job is None or controller_uid(job) != other.uid or "deletionTimestamp" in job["metadata"]:
         return None
-    if any(is_running(pod) for pod in pods_of(seen, job, settings).believed):
+    if any(is_running(pod) for pod in pods_of(job, observation).believed):
         return now + LONGEST_SHARED_WAIT
     grace = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + PENDING_GRACE
     return grace if now < grace else None

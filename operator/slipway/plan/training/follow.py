@@ -54,9 +54,7 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
         round_.parent,
         attempt,
         lambda: _job(round_, status, attempt),
-        round_.seen,
-        round_.settings,
-        round_.now,
+        round_.observation,
         reports=reports,
     )
     attempt, end = observed.record, observed.end
@@ -201,7 +199,7 @@ def _recovered(round_: Round, observed: Observed[Attempt], *, reports: bool) -> 
         return _closed(round_, observed, lost(observed.pods.refused))
     out = folder(round_.parent, observed.record.number)
     output = Output(out, StoreMount(_store(round_)), round_.spec.pod_template.settings, _secret(round_))
-    observed = recover(round_.parent, observed, output, round_.seen, round_.settings, round_.now)
+    observed = recover(round_.parent, observed, output, round_.observation)
     if observed.phase is JobPhase.ENDED and observed.end is not None:
         return _closed(round_, observed, observed.end)
     return Followed(observed.record, observed.plan, trouble=observed.pending)

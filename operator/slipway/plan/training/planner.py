@@ -28,12 +28,12 @@ from slipway.api.lenient import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.jobs.retry import Cause, why_never
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
 from slipway.plan.parse import legible, parsed, whole_status
-from slipway.plan.plan import Happening, Plan, Refusal, Settings, earliest
+from slipway.plan.plan import Happening, Plan, Refusal, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
 from slipway.plan.refused import CHILD_REFUSED, blocked, refused
-from slipway.plan.seen import Seen
 from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet
 from slipway.plan.training import states
@@ -47,12 +47,13 @@ from slipway.plan.training.round import Decision, Round
 from slipway.plan.training.sizes import refuse_oversized
 
 
-def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, refusals: Sequence[Refusal] = ()) -> Plan:
-    """Choose the next writes of one TrainingJob. refusals: what the API server did not take of its children."""
+def plan_training(obj: Object, observation: Observation) -> Plan:
+    """Choose the next writes of one TrainingJob."""
     parent = Parent.of(obj)
     if parent.deleting:
         return Plan()
-    now = now.replace(microsecond=0)
+    observation = observation.at(observation.now.replace(microsecond=0))
+    seen, now, refusals = observation.seen, observation.now, observation.refusals
     present = read_status(TrainingJobStatus, obj.get("status") or {})
     try:
         spec = parsed(TrainingJob, {"spec": obj.get("spec")}).spec
@@ -60,10 +61,10 @@ def plan_training(obj: Object, seen: Seen, settings: Settings, now: datetime, re
         if present.finished_at is not None:
             return Plan()
         spec, left_out = legible(TrainingJobSpec, obj.get("spec"), _STAND_IN)
-        decision = _of_unreadable(Round(parent, spec, seen, settings, now), present, error, left_out)
+        decision = _of_unreadable(Round(parent, spec, observation), present, error, left_out)
         left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
         return _written(obj, parent, present, decision, now, refusals).plus(left)
-    round_ = Round(parent, spec, seen, settings, now, retry_of(obj))
+    round_ = Round(parent, spec, observation, retry_of(obj))
     if present.finished_at is not None:
         return _after_the_end(obj, round_, present, present.finished_at, refusals)
     decision = _unless_stuck(present, now, lambda: _decide(round_, present))

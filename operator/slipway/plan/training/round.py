@@ -7,6 +7,7 @@ from datetime import datetime
 
 from slipway.api.trainingjob import TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict
+from slipway.plan.observation import Observation
 from slipway.plan.parent import Parent
 from slipway.plan.plan import Happening, Plan, Settings
 from slipway.plan.seen import Seen
@@ -15,17 +16,27 @@ from slipway.plan.training.states import State
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One moment.
+    """One moment, to the second, as it is recorded.
 
-    now: to the second, as it is recorded. retry: the nonce by which the user has failed Steps run again.
+    retry: the nonce by which the user has failed Steps run again.
     """
 
     parent: Parent
     spec: TrainingJobSpec
-    seen: Seen
-    settings: Settings
-    now: datetime
+    observation: Observation
     retry: str | None = None
+
+    @property
+    def seen(self) -> Seen:
+        return self.observation.seen
+
+    @property
+    def settings(self) -> Settings:
+        return self.observation.settings
+
+    @property
+    def now(self) -> datetime:
+        return self.observation.now
 
 
 @dataclass(frozen=True, slots=True)

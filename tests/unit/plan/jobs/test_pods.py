@@ -12,6 +12,7 @@ import pytest
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import task_digest
 from slipway.plan.jobs.pods import name_prefix, pods_of, workload_of
+from slipway.plan.observation import Observation
 from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
 from slipway.reconcile.cache import Cache
@@ -133,7 +134,10 @@ def believed(job: Object, *pods: Object, **settings: Any) -> tuple[list[str], li
     seen = cache.get(JOB, NAMESPACE, job["metadata"]["name"])
     assert seen is not None
     given = replace(SETTINGS, **settings)
-    found, plain = pods_of(cache, seen, given), pods_of(Snapshot([job, *pods]), job, given)
+    found, plain = (
+        pods_of(seen, Observation(cache, given, T0)),
+        pods_of(job, Observation(Snapshot([job, *pods]), given, T0)),
+    )
     names = [obj["metadata"]["name"] for obj in found.believed]
     assert names == [obj["metadata"]["name"] for obj in plain.believed]
     assert list(found.refused) == list(plain.refused)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import SERVICE, key_of
+from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
 from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
@@ -236,7 +237,7 @@ def test_a_spec_that_an_older_crd_let_in_is_refused_by_its_field() -> None:
 def test_a_job_that_is_being_deleted_is_left_to_the_garbage_collector() -> None:
     going = training_job()
     going["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
-    assert plan_training(going, Snapshot([store()]), SETTINGS, T0) == Plan()
+    assert plan_training(going, Observation(Snapshot([store()]), SETTINGS, T0)) == Plan()
 
 
 def test_conditions_flip_only_when_they_change() -> None:
