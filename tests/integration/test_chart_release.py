@@ -83,7 +83,7 @@ def test_a_release_leaves_resources_alone_from_its_first_install_to_its_next(emp
 
     release(empty, "install", str(CHART))
     assert empty.must("GET", f"{JOBS}/digits")["metadata"]["uid"] == uid
-    assert len(empty.must("GET", CRDS)["items"]) == 5
+    assert len(empty.must("GET", CRDS)["items"]) == 6
 
 
 def test_a_release_makes_its_default_store_where_there_is_none_and_leaves_it_with_its_data(

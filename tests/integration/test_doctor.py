@@ -53,6 +53,6 @@ def test_an_administrator_of_a_bare_cluster_is_told_what_to_install(
     result = CliRunner().invoke(app, ["doctor", "-o", "json"])
     found = {one["check"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 1
-    assert found["CRDs"]["what"] == "5 kinds of slipway.dev/v1alpha1, with the fields of this version"
+    assert found["CRDs"]["what"] == "6 kinds of slipway.dev/v1alpha1, with the fields of this version"
     assert found["operator"]["what"] == "no Deployment of the chart is in the cluster"
     assert (found["your rights"]["level"], found["DNS"]["level"]) == ("ok", "warn")

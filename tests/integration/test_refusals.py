@@ -9,7 +9,7 @@ import pytest
 from slipway.api.crds import RESOURCES, root_schema
 from slipway.api.schema import walk
 from support.apiserver import ApiServer
-from support.full_objects import NAMESPACE, full_objects, training_jobs
+from support.full_objects import NAMESPACE, OTHER_DIGEST, full_objects, training_jobs
 from support.places import Json, with_value, without
 from support.refusals import RESOURCE_OF, Case, generated_cases, unset
 from support.rule_cases import PAIRS, messages, rule_cases
@@ -75,6 +75,14 @@ FIXED: dict[str, dict[str, list[Any]]] = {
     },
     "GPUPool": {},
     "CompressionPlugin": {},
+    "Step": {
+        "role": ["other"],
+        "digest": [OTHER_DIGEST],
+        "image": ["team/other:1"],
+        "store": ["other"],
+        "heldOut": ["other", None],
+        "folder": ["steps/other"],
+    },
 }
 
 

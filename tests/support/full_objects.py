@@ -62,6 +62,11 @@ def full_objects() -> dict[str, list[Json]]:
     }
 
 
+def _step_pods() -> Json:
+    resources = {"cpu": "2", "memory": "4Gi"}
+    return {"resources": resources, "pool": "l40s", "podTemplate": pod_settings(), "deadline": "1h"}
+
+
 def training_jobs() -> list[Json]:
     recipe = {
         "model": {"factory": "slipway.runtime.models:mlp", "args": {"layers": [784, 128, 10]}},
@@ -95,6 +100,7 @@ def training_jobs() -> list[Json]:
         "ttlAfterFinished": "7d",
         "egress": "restricted",
         "podTemplate": pod_template(),
+        "steps": _step_pods(),
     }
     script = {"path": "/app/train.py", "args": ["--epochs", "3"]}
     module = {"name": "team.train", "args": ["--epochs", "3"]}
@@ -149,12 +155,13 @@ def model_deployments() -> list[Json]:
             "steps": [{"plugin": "prune-structured", "params": {"ratio": 0.5}}],
             "data": train,
             "seed": 1,
-            "resources": {"cpu": "2", "memory": "4Gi"},
+            **_step_pods(),
         },
         "evaluation": {
             "data": test,
             "store": "held-out",
             "gate": {"metric": "accuracy", "maxDrop": 0.02, "confidence": 0.95},
+            **_step_pods(),
         },
         "serving": {
             "maxBatchSize": 64,

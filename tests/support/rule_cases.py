@@ -45,6 +45,11 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
         (_nested("metadata", name="a.b"), _nested("metadata", name="a-b")),
         (_nested("metadata", name="1st"), _nested("metadata", name="the-1st")),
     ],
+    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 63 characters long:"
+    " it is a label of pods": [
+        (_nested("metadata", name="a" * 64), _nested("metadata", name="a" * 63)),
+        (_nested("metadata", name="a.b"), _nested("metadata", name="a-b")),
+    ],
     "exactly one of script, module, recipe must be set": [
         (_with(module={"name": "team.train"}, script={"path": "/a.py"}, recipe=None), lambda value: value),
         ({}, lambda value: value),

@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 GROUP = "/apis/slipway.dev/v1alpha1"
-KINDS = {"artifactstores", "compressionplugins", "gpupools", "modeldeployments", "trainingjobs"}
+KINDS = {"artifactstores", "compressionplugins", "gpupools", "modeldeployments", "steps", "trainingjobs"}
 ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
 REQUEST_SECONDS = 10
 

@@ -33,7 +33,8 @@ NAME_RULE = Rule(
 )
 STEP_NAME_RULE = Rule(
     "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "metadata.name must be at most 63 characters long: it is a label of pods",
+    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 63 characters long:"
+    " it is a label of pods",
     field=".metadata.name",
 )
 

@@ -20,7 +20,7 @@ from slipway.api.base import (
     exactly_one,
 )
 from slipway.api.datasource import DataSource
-from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.podtemplate import PodSettings, Resources, StepPods
 from slipway.api.reports import PairedCounts
 from slipway.api.status import Conditions, ImageId
 
@@ -62,7 +62,7 @@ class CompressionStep(Model):
     """Its parameters, as its CompressionPlugin describes them: at most 224 KiB of JSON, and 448 KiB for all steps."""
 
 
-class Compression(Model):
+class Compression(StepPods):
     """What is done to the model, in order. Conversions are inserted where one step's result is not the next's input."""
 
     steps: tuple[CompressionStep, ...] = Field(default=(), max_length=16)
@@ -73,7 +73,8 @@ class Compression(Model):
     data: DataSource | None = None
     """Data to calibrate and fine-tune with. Absent: the train data of the TrainingJob."""
     resources: Resources = Field(default_factory=Resources)
-    """What the pod of each step asks for; changing it makes no new revision."""
+    """What the pod of each step asks for; changing it makes no new revision. Raise the memory for a step that ended as
+    OOMKilled: it then runs again."""
     seed: int = Field(default=0, ge=0, le=2_147_483_647)
     """Of everything random in the steps."""
 
@@ -89,7 +90,7 @@ class Gate(Model):
     """Of the one-sided bound on the loss (score bound on a paired difference, Tango 1998)."""
 
 
-class Evaluation(Model):
+class Evaluation(StepPods):
     """How the compressed model is proven."""
 
     data: DataSource

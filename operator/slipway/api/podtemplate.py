@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from slipway.api.base import Model, ObjectName, Rule, UniqueBy, exactly_one
+from slipway.api.base import Duration, Model, ObjectName, Rule, UniqueBy, exactly_one
 from slipway.api.quantity import Quantity
 
 # A DNS subdomain and a slash, if any, then a name (the API server's own check of a qualified name).
@@ -328,3 +328,18 @@ class Resources(Model):
     """Processors that are kept for the pod: `4`, `500m`. It may use idle ones besides."""
     memory: Quantity = "2Gi"
     """Memory, as a request and as a limit: `16Gi`."""
+
+
+class StepPods(Model):
+    """What the pods of Steps ask for, and where they run. None of it decides a result, so a change makes nothing anew:
+    it holds for the pods that are made from then on."""
+
+    resources: Resources | None = None
+    """What each pod asks for. Absent: half a processor, and 1 GiB of memory plus three times the size of what it
+    reads."""
+    pool: ObjectName | None = None
+    """The GPUPool to run on. Absent: any node, without devices."""
+    pod_template: PodSettings = Field(default_factory=PodSettings)
+    """Where the pods run and what pulls their image: labels of nodes, tolerations, secrets, priority."""
+    deadline: Duration | None = None
+    """How long one try may take, waiting for a node included. A step that takes longer has failed. Absent: no limit."""

@@ -11,7 +11,7 @@ from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, ObjectName, Rule, UniqueBy, immutable
 from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
-from slipway.api.podtemplate import PodTemplate, Resources
+from slipway.api.podtemplate import PodTemplate, Resources, StepPods
 from slipway.api.status import Conditions, JobRecord, ShortText
 
 
@@ -82,6 +82,9 @@ class TrainingJobSpec(Model):
     """Remove the children so long after the end; the TrainingJob and its artifact stay."""
     pod_template: PodTemplate = Field(default_factory=PodTemplate)
     """What to add to the pods."""
+    steps: StepPods = Field(default_factory=StepPods)
+    """Pods of Slipway's own beside the training: those that prepare built-in data sets, and seal what an image of yours
+    left. Absent fields of its podTemplate are those of spec.podTemplate."""
 
     rules = (
         immutable("image"),

@@ -32,7 +32,7 @@ def _rights(group: str, resources: str, verbs: str, *, namespaced: bool = True) 
 
 
 READS: Sequence[Right] = (
-    *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "get list watch"),
+    *_rights(GROUP, "trainingjobs modeldeployments artifactstores steps", "get list watch"),
     *_rights(GROUP, "gpupools compressionplugins", "get list", namespaced=False),
     *_rights("", "pods persistentvolumeclaims", "list"),
     *_rights("", "pods/log services", "get"),
@@ -47,7 +47,8 @@ WRITES: Sequence[Right] = (
 OPERATES: Sequence[Right] = (
     *_rights(GROUP, "compressionplugins gpupools", "list watch", namespaced=False),
     *_rights(GROUP, "trainingjobs modeldeployments artifactstores", "get list watch"),
-    *_rights(GROUP, "trainingjobs/status modeldeployments/status artifactstores/status", "patch"),
+    *_rights(GROUP, "steps", "get list watch create patch delete"),
+    *_rights(GROUP, "trainingjobs/status modeldeployments/status artifactstores/status steps/status", "patch"),
     *_rights("", "pods persistentvolumeclaims", "list watch"),
     *_rights("batch", "jobs", "get list watch create delete"),
     *_rights("apps", "controllerrevisions", "get list watch create delete"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, Object
@@ -138,8 +139,17 @@ def pod_template(
     return {"metadata": metadata, "spec": body}
 
 
-def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1, indexed: bool = True) -> Object:
-    """An Indexed Job that is never retried by itself: restarts, deadline and TTL are the planner's.
+def job(
+    parent: Parent,
+    name: str,
+    template: Object,
+    *,
+    role: str,
+    pods: int = 1,
+    indexed: bool = True,
+    deadline: timedelta | None = None,
+) -> Object:
+    """An Indexed Job that is never retried by itself: restarts and TTL are the planner's.
 
     Where a pod is disrupted the whole Job fails with reason PodFailurePolicy, so it remembers preemption when its
     pod is gone (KEP-3329).
@@ -156,6 +166,7 @@ def job(parent: Parent, name: str, template: Object, *, role: str, pods: int = 1
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [_DISRUPTED]},
+            **({"activeDeadlineSeconds": int(deadline.total_seconds())} if deadline else {}),
             "template": template,
         },
     )

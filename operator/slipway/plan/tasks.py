@@ -32,8 +32,17 @@ from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 
-SMALL = Resources(cpu="500m", memory="1Gi")
-"""Of tasks without a module in memory: they prepare, judge and pack."""
+_BASE_BYTES, _TIMES_READ, _GRAIN = 1 << 30, 3, 1 << 27
+"""A runtime with its libraries takes half a GiB; a model or a data set stands in memory as bytes and as arrays."""
+
+
+def usual_resources(task: Model) -> Resources:
+    """What a pod asks for that nobody else's code runs in, by the size of what it reads, in steps of 128 MiB."""
+    read = sum(ref.size_bytes or 0 for ref in artifacts_read(task))
+    grains = -(-(_BASE_BYTES + _TIMES_READ * read) // _GRAIN)
+    return Resources(cpu="500m", memory=f"{grains * (_GRAIN >> 20)}Mi")
+
+
 RETRY_AFTER = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(minutes=16)
 POLICY = RetryPolicy(
@@ -65,7 +74,7 @@ class TaskSpec:
     """A task that is wanted, and how its pod runs.
 
     role: a DNS label. job: the beginning of the names of its Jobs. folder: its folder of the store; None for one of its
-    own by the task's digest, which all deployments of the namespace share.
+    own by the task's digest, which all deployments of the namespace share. deadline: of one try.
     """
 
     role: str
@@ -77,6 +86,7 @@ class TaskSpec:
     template: PodSettings | None = None
     placement: Placement | None = None
     folder: str | None = None
+    deadline: timedelta | None = None
 
     @property
     def memory(self) -> str:
@@ -350,4 +360,4 @@ def _job(parent: Parent, record: TaskRun, work: TaskSpec, settings: Settings) ->
         restartPolicy="Never",
         terminationGracePeriodSeconds=30,
     )
-    return job(parent, record.job, template, role=work.role)
+    return job(parent, record.job, template, role=work.role, deadline=work.deadline)

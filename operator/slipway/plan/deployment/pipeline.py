@@ -216,7 +216,9 @@ class Pipeline:
         """
         store = self.held_out if apart and self.held_out else self.store
         held_out = None if apart else self.held_out
-        return StepRequest(role, label, task, self.settings.runtime_image, store, held_out)
+        memory = "spec.evaluation.resources.memory"
+        image = self.settings.runtime_image
+        return StepRequest(role, label, task, image, store, held_out, memory_field=memory)
 
     # --- Proof --------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from pydantic.alias_generators import to_camel
+
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
+from slipway.api.podtemplate import StepPods
 from slipway.plan.digests import digest_of, short
 from slipway.plan.parent import Parent
 
@@ -23,23 +26,24 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
     """Of the model and of the user's fields that make what serves it.
 
     Defaults are left out, so a field that a later version adds changes no digest. Replicas are left out: they are
-    applied live. So are the steps' resources, which decide no result, and the evaluation: it proves a revision and
-    makes none. Without steps nothing of the compression matters but the conversion.
+    applied live. So is what the steps' pods ask for, which decides no result, and the evaluation: it proves a revision
+    and makes none. Without steps nothing of the compression matters but the conversion.
     """
     made: dict[str, object] = {"version": PROJECTION, "model": model_digest}
     if spec.compression.steps:
-        made["compression"] = _set_fields(spec.compression, without="resources")
+        made["compression"] = _set_fields(spec.compression, without=StepPods.model_fields)
     elif spec.compression.conversion is not None:
         made["compression"] = {"conversion": spec.compression.conversion}
-    made["serving"] = _set_fields(spec.serving, without="replicas")
+    made["serving"] = _set_fields(spec.serving, without=("replicas",))
     made["store"] = spec.store  # its claim is mounted in the pods
     return digest_of(made)
 
 
-def _set_fields(model: Model, *, without: str) -> dict[str, object]:
-    """The model's fields by content, without the one named and those that are at their defaults."""
+def _set_fields(model: Model, *, without: Iterable[str]) -> dict[str, object]:
+    """The model's fields by content, without those named and those that are at their defaults."""
+    left_out = {to_camel(name) for name in without}
     wire = model.to_content(exclude_defaults=True)
-    return {name: value for name, value in wire.items() if name != without}
+    return {name: value for name, value in wire.items() if name not in left_out}
 
 
 def new_revision(parent: Parent, digest: str, now: datetime) -> Revision:

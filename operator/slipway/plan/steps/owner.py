@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from slipway.api.kinds import MODEL_DEPLOYMENT, OWNERS, TRAINING_JOB, Object
+from slipway.api.base import timedelta_of
+from slipway.api.kinds import OWNERS, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.podtemplate import PodSettings, Resources, StepPods
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.parent import Parent
-from slipway.plan.references import NotYet
+from slipway.plan.pods import Placement
+from slipway.plan.references import NotYet, known_pool, placement_of
 from slipway.plan.seen import Seen, controller_uid
-from slipway.plan.tasks import SMALL
 
 _KINDS = {kind.kind: kind for kind in OWNERS}
 
 
 class StepOwner(NamedTuple):
-    """The owner of a Step, and what it says of the pods of its Steps. may_start: False while it is suspended."""
+    """The owner of a Step, and what it says of the Step's pod.
+
+    resources: None for the usual ones. may_start: False while it is suspended.
+    """
 
     parent: Parent
-    resources: Resources
+    resources: Resources | None = None
     template: PodSettings | None = None
+    placement: Placement | None = None
+    deadline: timedelta | None = None
     may_start: bool = True
 
 
 def owner_of(obj: Object, step: Parent, seen: Seen) -> StepOwner:
-    """Raises NotYet (OwnerNotFound) if the owner is gone, and with it the Step in a moment; or cannot be read."""
+    """Raises NotYet: OwnerNotFound, and the Step is gone in a moment; OwnerInvalid; PoolNotFound. And SpecError."""
     kind, name = step.owner or ("", "")
     owner = seen.get(_KINDS[kind], step.namespace, name) if kind in _KINDS else None
     if owner is None or owner["metadata"]["uid"] != controller_uid(obj):
         raise NotYet("OwnerNotFound", f"{kind or 'the owner'} {name} is gone; this step goes with it")
     try:
-        return _settings(owner, by_others=obj["spec"].get("task", {}).get("task") == "compress")
+        pods, suspended = _pods(owner, by_others=obj["spec"].get("task", {}).get("task") == "compress")
     except ValidationError as error:
         raise NotYet("OwnerInvalid", f"the spec of {kind} {name} cannot be read; correct it") from error
+    placement = placement_of(known_pool(seen, pods.pool)) if pods.pool else None
+    deadline = timedelta_of(pods.deadline) if pods.deadline else None
+    return StepOwner(Parent.of(owner), pods.resources, pods.pod_template, placement, deadline, not suspended)
 
 
 def has_owner(obj: Object, seen: Seen) -> bool:
@@ -46,12 +56,14 @@ def has_owner(obj: Object, seen: Seen) -> bool:
     return owner is not None and owner["metadata"]["uid"] == controller_uid(obj) and not Parent.of(owner).deleting
 
 
-def _settings(owner: Object, *, by_others: bool) -> StepOwner:
-    parent = Parent.of(owner)
-    if parent.kind == TRAINING_JOB:
+def _pods(owner: Object, *, by_others: bool) -> tuple[StepPods, bool]:
+    """What the owner's spec says of the pods of its Steps, and whether none may start. Raises ValidationError."""
+    if owner["kind"] == TRAINING_JOB.kind:
         training = TrainingJob.model_validate({"spec": owner["spec"]}).spec
-        return StepOwner(parent, SMALL, training.pod_template.settings, may_start=not training.suspend)
-    if parent.kind == MODEL_DEPLOYMENT and by_others:
-        deployment = ModelDeployment.model_validate({"spec": owner["spec"]}).spec
-        return StepOwner(parent, deployment.compression.resources)
-    return StepOwner(parent, SMALL)
+        told = training.steps.pod_template.model_dump(exclude_none=True)
+        template = training.pod_template.settings.model_copy(update=told)
+        return training.steps.model_copy(update={"pod_template": template}), training.suspend
+    deployment = ModelDeployment.model_validate({"spec": owner["spec"]}).spec
+    if by_others:
+        return deployment.compression, False
+    return deployment.evaluation or StepPods(), False

@@ -53,6 +53,7 @@ from slipway.plan.tasks import (
     remade,
     succeeded,
     tried_again,
+    usual_resources,
     why_waiting,
     will_retry,
 )
@@ -166,9 +167,11 @@ def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> Ta
         spec.image,
         StoreMount(store, held_out=held_out),
         job_prefix(step),
-        owner.resources,
+        owner.resources or usual_resources(parsed_task),
         owner.template,
-        folder=spec.folder,
+        owner.placement,
+        spec.folder,
+        owner.deadline,
     )
     if task.digest != spec.digest:
         problem = "is not that of the task: a store or an input was replaced since the step was made"

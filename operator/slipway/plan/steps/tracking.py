@@ -34,8 +34,8 @@ from slipway.plan.tasks import (
     will_retry,
 )
 
-_PENDING_REASONS = frozenset({"PodsNotRunning", "BackOff", "Shared"})
-"""Reasons of a Step under way that are worth telling of at its owner."""
+_GOES_ON = frozenset({"Starting", "Running", CHILD_REFUSED})
+"""Reasons of a Step under way that are not told of at its owner, or elsewhere."""
 
 
 SEE_STEPS = "see `kubectl get steps"
@@ -285,7 +285,7 @@ def describe(run: TaskRun) -> str:
 def _tracked(request: StepRequest, name: str, live: Object | None, status: StepStatus) -> Tracked:
     reconciling = next((one for one in status.conditions if one.type == "Reconciling" and one.status == "True"), None)
     stalled = next((one for one in status.conditions if one.type == "Stalled" and one.status == "True"), None)
-    pending = reconciling.message if reconciling is not None and reconciling.reason in _PENDING_REASONS else None
+    pending = reconciling.message if reconciling is not None and reconciling.reason not in _GOES_ON else None
     blocked = stalled is not None and stalled.reason != "StepFailed"
     error = stalled if blocked and live is not None else None
     refused = next((one for one in status.conditions if one.type == CHILD_REFUSED and one.status == "True"), None)

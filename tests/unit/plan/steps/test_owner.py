@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from slipway.api.kinds import JOB, STEP, Object
-from slipway.plan.tasks import SMALL
-from support.builders import NAMESPACE
-from support.deployments import served
+from support.builders import HELD_OUT, NAMESPACE, PRUNE, pool
+from support.deployments import DIGITS, served, world_with
 from support.training import TrainingWorld
 from support.world import World
 
 TOLERATION = {"key": "slow", "operator": "Exists"}
+
+
+def ready(*objects: Object, **spec: object) -> World:
+    world = world_with(*objects, **spec)
+    world.run(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Ready"
+    return world
 
 
 def job_of(world: World, role: str) -> Object:
@@ -36,4 +42,35 @@ def test_a_plugin_has_the_resources_of_compression_and_what_decides_has_not() ->
         compression={"steps": [{"plugin": "prune-structured", "params": {"ratio": 0.5}}], "resources": asked}
     )
     assert resources_of(job_of(world, "step-0-prune-structured")) == asked
-    assert resources_of(job_of(world, "evaluate-candidate"))["memory"] == str(SMALL.memory)
+    assert resources_of(job_of(world, "evaluate-candidate"))["memory"] == "1152Mi"
+
+
+def test_what_decides_has_the_settings_of_the_evaluation_and_nothing_else_of_the_users() -> None:
+    wanted = {**HELD_OUT, "resources": {"cpu": "2", "memory": "6Gi"}, "deadline": "1h", "pool": "h100"}
+    wanted["podTemplate"] = {"tolerations": [TOLERATION], "imagePullSecrets": [{"name": "hub"}]}
+    world = ready(pool(), compression={"steps": [PRUNE]}, evaluation=wanted)
+    job = job_of(world, "evaluate-candidate")
+    assert resources_of(job)["memory"] == "6Gi"
+    assert job["spec"]["activeDeadlineSeconds"] == 3600
+    spec = job["spec"]["template"]["spec"]
+    assert TOLERATION in spec["tolerations"]
+    assert spec["imagePullSecrets"] == [{"name": "hub"}]
+    assert spec["nodeSelector"] == pool()["spec"]["nodeSelector"]
+    assert "activeDeadlineSeconds" not in job_of(world, "step-0-prune-structured")["spec"]
+
+
+def test_a_step_waits_for_a_pool_that_is_not_there() -> None:
+    world = world_with(compression={"steps": [PRUNE], "pool": "h100"}, evaluation=HELD_OUT)
+    world.run(DIGITS)
+    assert 'there is no GPUPool "h100"; create it' in world.condition(DIGITS, "Reconciling")[2]
+    world.put(pool())
+    world.run(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Ready"
+
+
+def test_where_steps_run_makes_no_other_revision() -> None:
+    world = ready(pool(), compression={"steps": [PRUNE]}, evaluation=HELD_OUT)
+    before, jobs = world.status(DIGITS)["serving"], len(world.jobs())
+    world.edit(DIGITS, lambda spec: spec["compression"].update(pool="h100", deadline="2h"))
+    world.run(DIGITS)
+    assert (world.status(DIGITS)["serving"], len(world.jobs())) == (before, jobs)
