@@ -35,7 +35,7 @@ from slipway.reconcile.references import asked_for_by
 
 WORKERS = 4
 LOOK_AGAIN_SECONDS = 5.0
-"""For what only time brings on: a Deployment's progress deadline."""
+"""For what only time brings on: the deadlines of Deployments and Jobs."""
 
 IDLE_SECONDS = 0.02
 

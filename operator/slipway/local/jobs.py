@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from slipway.api.base import wire_time
 from slipway.api.kinds import Object
 from slipway.api.tasks import INDEX_ENV
 from slipway.local.manifests import is_going, is_ready, phase, pod_of
-from slipway.plan.jobs.outcomes import BY_POLICY, conditions_of
+from slipway.plan.jobs.outcomes import BY_POLICY, DEADLINE_EXCEEDED, conditions_of
 from slipway.plan.jobs.pods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
 
 FAILURE_TARGET, SUCCESS_CRITERIA = "FailureTarget", "SuccessCriteriaMet"
@@ -92,7 +92,7 @@ def _pod(job: Object, index: int | None) -> Object:
 
 
 def _failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | None:
-    """The condition FailureTarget once a pod has failed: backoffLimit is 0."""
+    """The condition FailureTarget once a pod has failed, backoffLimit being 0, or the deadline has passed."""
     failed = [pod for pod in pods if phase(pod) == "Failed"]
     for pod in failed:
         for number, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
@@ -106,6 +106,9 @@ def _failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | Non
     if len(failed) > int(job["spec"].get("backoffLimit", 6)):
         said = "Job has reached the specified backoff limit"
         return _condition(FAILURE_TARGET, "BackoffLimitExceeded", said, now)
+    limit, began = job["spec"].get("activeDeadlineSeconds"), job.get("status", {}).get("startTime")
+    if limit is not None and began and now >= datetime.fromisoformat(began) + timedelta(seconds=limit):
+        return _condition(FAILURE_TARGET, DEADLINE_EXCEEDED, "Job was active longer than specified deadline", now)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from slipway.api.kinds import Object
 from slipway.local.jobs import bring_on
@@ -74,6 +74,21 @@ def test_when_one_pod_fails_the_others_are_deleted_and_the_job_has_failed_only_w
     over = bring_on({**job, "status": writes.status}, [failed], NOW)
     assert conditions_of({"status": over.status})["Failed"]["reason"] == "BackoffLimitExceeded"
     assert not over.create
+
+
+def test_a_job_whose_deadline_has_passed_fails_and_its_pods_are_deleted():
+    job = a_job(pods=1)
+    job["spec"]["activeDeadlineSeconds"] = 60
+    pods = pods_of(job, None)
+    job["status"] = bring_on(job, pods, NOW).status
+    assert not bring_on(job, pods, NOW + timedelta(seconds=59)).delete
+    late = bring_on(job, pods, NOW + timedelta(seconds=60))
+    assert [pod["metadata"]["name"] for pod in late.delete] == [pods[0]["metadata"]["name"]]
+    over = bring_on({**job, "status": late.status}, [], NOW + timedelta(seconds=61))
+    end = job_end({**job, "status": over.status}, [])
+    assert end is not None
+    assert end.failure is not None
+    assert end.failure.reason == "DeadlineExceeded"
 
 
 def test_a_disrupted_pod_fails_the_job_by_its_policy_which_the_planner_reads_as_preemption():

@@ -162,8 +162,7 @@ class Pipeline:
         )
         self._refuse_access(task, step)
         image = step.plugin.image or self.settings.runtime_image
-        memory = "spec.compression.resources.memory"
-        request = StepRequest(step.role, step.label, task, image, self.store, memory_field=memory)
+        request = StepRequest(step.role, step.label, task, image, self.store, pods_field="spec.compression")
         return self.wanted.artifact(request, State(step.plugin.produces))
 
     def _refuse_access(self, task: CompressTask, step: Step) -> None:
@@ -216,9 +215,7 @@ class Pipeline:
         """
         store = self.held_out if apart and self.held_out else self.store
         held_out = None if apart else self.held_out
-        memory = "spec.evaluation.resources.memory"
-        image = self.settings.runtime_image
-        return StepRequest(role, label, task, image, store, held_out, memory_field=memory)
+        return StepRequest(role, label, task, self.settings.runtime_image, store, held_out)
 
     # --- Proof --------------------------------------------------------------------------------------------------
 

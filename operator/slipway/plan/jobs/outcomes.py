@@ -27,6 +27,8 @@ from slipway.plan.pods import CONTAINER
 
 BY_POLICY = "PodFailurePolicy"
 """Why a Job failed whose pod was taken away; our policy names nothing else."""
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+"""Why a Job failed that was not over within its activeDeadlineSeconds."""
 _BY_KUBELET = "TerminationByKubelet"
 """The DisruptionTarget of a pod that the kubelet ends: node pressure, a shutdown, room for a critical pod."""
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
@@ -98,6 +100,9 @@ def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
         if found is not None and found.reason == EVICTED:
             return JobEnd(False, failure=found)
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
+    if condition.get("reason") == DEADLINE_EXCEEDED:  # its pods are deleted, and tell nothing
+        message = "the pod took longer than the deadline allows"
+        return JobEnd(False, failure=Failure(reason=DEADLINE_EXCEEDED, message=message))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
 
 

@@ -60,7 +60,8 @@ def _pods(owner: Object, *, by_others: bool) -> tuple[StepPods, bool]:
     """What the owner's spec says of the pods of its Steps, and whether none may start. Raises ValidationError."""
     if owner["kind"] == TRAINING_JOB.kind:
         training = TrainingJob.model_validate({"spec": owner["spec"]}).spec
-        told = training.steps.pod_template.model_dump(exclude_none=True)
+        own = training.steps.pod_template
+        told = {name: value for name in PodSettings.model_fields if (value := getattr(own, name)) is not None}
         template = training.pod_template.settings.model_copy(update=told)
         return training.steps.model_copy(update={"pod_template": template}), training.suspend
     deployment = ModelDeployment.model_validate({"spec": owner["spec"]}).spec

@@ -50,8 +50,8 @@ class StepRequest:
     """A task that an owner wants done.
 
     label: what messages call it, as in `spec.compression.steps[0] (prune-structured 1.0)`. held_out: the store of the
-    evaluation data, if that is another one. folder: of the store; None for one by the digest. memory_field: path of the
-    user's field that gives the pod its memory; None if it has none.
+    evaluation data, if that is another one. folder: of the store; None for one by the digest. pods_field: path of the
+    user's fields that say what the pod asks for.
     """
 
     role: str
@@ -61,7 +61,7 @@ class StepRequest:
     store: Store
     held_out: Store | None = None
     folder: str | None = None
-    memory_field: str | None = None
+    pods_field: str = "spec.evaluation"
 
     @property
     def spec(self) -> TaskSpec:

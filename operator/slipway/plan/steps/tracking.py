@@ -15,12 +15,13 @@ from slipway.api.status import Condition, TaskRun, TaskState
 from slipway.api.step import StepStatus
 from slipway.plan.conditions import Verdict
 from slipway.plan.egress import keep_policy
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
 from slipway.plan.parent import NAME_CONFLICT, OWNER_LABELS, Parent, deletion
 from slipway.plan.plan import Deletion, Plan
 from slipway.plan.references import TerminalError
 from slipway.plan.refused import CHILD_REFUSED
 from slipway.plan.seen import Seen
-from slipway.plan.steps.request import Demand, StepRequest, mark_of, render_step, step_name
+from slipway.plan.steps.request import RETRY_ANNOTATION, Demand, StepRequest, mark_of, render_step, step_name
 from slipway.plan.tasks import (
     RETRY_AFTER,
     TRIED_AGAIN,
@@ -309,8 +310,10 @@ def _cure(tracked: Tracked) -> str:
     run, request = tracked.run, tracked.request
     if run is None:
         return f"see step/{tracked.name}"
-    if starved(run) and request.memory_field is not None:
-        return f"raise {request.memory_field} above {run.memory}"
+    if starved(run):
+        return f"raise {request.pods_field}.resources.memory above {run.memory}"
+    if run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED:
+        return f"raise {request.pods_field}.deadline, and set the annotation {RETRY_ANNOTATION} to another value"
     if lacks_input(run):
         return f"put it back into the store; {TRIED_AGAIN}"
     if tried_again(run):

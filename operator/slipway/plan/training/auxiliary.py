@@ -105,4 +105,4 @@ def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | 
 
 
 def _request(round_: Round, role: str, task: Model, store: Store, folder: str | None = None) -> StepRequest:
-    return StepRequest(role, role, task, round_.settings.runtime_image, store, folder=folder)
+    return StepRequest(role, role, task, round_.settings.runtime_image, store, folder=folder, pods_field="spec.steps")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from slipway.api.kinds import JOB, STEP, Object
-from support.builders import HELD_OUT, NAMESPACE, PRUNE, pool
-from support.deployments import DIGITS, served, world_with
+from slipway.api.kinds import JOB, STEP, Object, key_of
+from support.builders import HELD_OUT, NAMESPACE, PRUNE, pool, wire_time
+from support.deployments import DIGITS, served, until, world_with
 from support.training import TrainingWorld
 from support.world import World
 
@@ -36,6 +36,20 @@ def test_a_steps_pod_has_the_settings_of_its_owner_alone() -> None:
     assert "tolerations" not in str(step)
 
 
+def test_what_a_training_says_of_its_steps_goes_before_what_it_says_of_its_own_pods() -> None:
+    other = {"key": "other", "operator": "Exists"}
+    world = TrainingWorld(
+        data=[{"name": "train", "dataset": "digits"}],
+        podTemplate={"tolerations": [TOLERATION], "nodeSelector": {"disk": "fast"}},
+        steps={"podTemplate": {"tolerations": [other]}, "resources": {"cpu": "3", "memory": "3Gi"}},
+    ).plan()
+    job = job_of(world, "prepare-train")
+    spec = job["spec"]["template"]["spec"]
+    assert other in spec["tolerations"]
+    assert TOLERATION not in spec["tolerations"]
+    assert (spec["nodeSelector"], resources_of(job)["memory"]) == ({"disk": "fast"}, "3Gi")
+
+
 def test_a_plugin_has_the_resources_of_compression_and_what_decides_has_not() -> None:
     asked = {"cpu": "3", "memory": "5Gi"}
     world = served(
@@ -57,6 +71,27 @@ def test_what_decides_has_the_settings_of_the_evaluation_and_nothing_else_of_the
     assert spec["imagePullSecrets"] == [{"name": "hub"}]
     assert spec["nodeSelector"] == pool()["spec"]["nodeSelector"]
     assert "activeDeadlineSeconds" not in job_of(world, "step-0-prune-structured")["spec"]
+
+
+def test_a_step_that_takes_longer_than_its_deadline_has_failed_with_the_cure() -> None:
+    world = world_with(compression={"steps": [PRUNE], "deadline": "1h"}, evaluation=HELD_OUT)
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    job = job_of(world, "step-0-prune-structured")
+    for one in world.pods_of(job):  # as the Job controller does
+        world.remove(key_of(one))
+    said = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "lastTransitionTime": wire_time(world.now),
+    }
+    world.put({**job, "status": {"conditions": [said]}})
+    world.run(DIGITS)
+    state, reason, message = world.condition(DIGITS, "Stalled")
+    assert (state, reason) == ("True", "StepFailed")
+    assert "took longer than the deadline allows" in message
+    assert "raise spec.compression.deadline, and set the annotation slipway.dev/retry to another value" in message
 
 
 def test_a_step_waits_for_a_pool_that_is_not_there() -> None:
