@@ -57,6 +57,7 @@ def test_a_short_manifest_is_filled_in_by_the_server(apiserver: ApiServer):
         "egress": "open",
         "suspend": False,
         "podTemplate": {},
+        "steps": {"podTemplate": {}},
     }
     assert job["status"] == not_yet_observed()
 

@@ -91,9 +91,11 @@ def example(files: Sequence[str], namespace: str) -> list[Object]:
 
 
 def without_results(obj: Object) -> Object:
-    """Without the time in a ControllerRevision, and the sizes of results in tasks and Steps: numbers have no names."""
+    """Without what no plan can know: the time in a ControllerRevision, and the sizes of results, which tasks and Steps
+    carry and by which pods ask for memory."""
     kept = {name: value for name, value in obj.items() if (obj["kind"], name) != ("ControllerRevision", "revision")}
-    return dict(json.loads(re.sub(r',? ?\\?"sizeBytes\\?": ?\d+', "", json.dumps(kept))))
+    text = re.sub(r',? ?\\?"sizeBytes\\?": ?\d+', "", json.dumps(kept))
+    return dict(json.loads(re.sub(r'"memory": "\d+[MG]i"', '"memory": "by size"', text)))
 
 
 def said(outlook: Outlook) -> dict[str, Object]:

@@ -15,7 +15,7 @@ from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.plan.deployment import plan_deployment
 from slipway.plan.parent import Parent
 from slipway.plan.seen import controller_uid
-from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import job_prefix
 from slipway.plan.tasks import job_name
 from slipway.reconcile.drift import covers
 from support.builders import (

@@ -57,6 +57,8 @@ WORDS: Mapping[str, Vocabulary] = {
         "spec.compression.steps": _STEPS,
         "spec.compression.steps[].plugin": ["prune-structured", "quantize-int8", "export-onnx"],
         "spec.compression.steps[].params": [{}, {"ratio": 0.5}],
+        "spec.compression.pool": ["h100"],
+        "spec.evaluation.pool": ["h100"],
         "spec.compression.data": [{"dataset": "digits", "split": "train"}, {"dataset": "digits"}],
         "spec.evaluation": [HELD_OUT],
         "spec.evaluation.data": [HELD_OUT["data"], _STORED_DATA],
@@ -67,6 +69,7 @@ WORDS: Mapping[str, Vocabulary] = {
     "TrainingJob": {
         "spec.store": ["default"],
         "spec.pools": [[], ["h100"]],
+        "spec.steps.pool": ["h100"],
         "spec.image": ["mine:1"],
         "spec.data": [[{"dataset": "digits"}], [{"name": "train", **_STORED_DATA}]],
         "spec.nodes": [1, 2, 3],

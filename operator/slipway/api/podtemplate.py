@@ -336,7 +336,7 @@ class StepPods(Model):
 
     resources: Resources | None = None
     """What each pod asks for. Absent: half a processor, and 1 GiB of memory plus three times the size of what it
-    reads."""
+    reads, as far as that is known; a large model needs more."""
     pool: ObjectName | None = None
     """The GPUPool to run on. Absent: any node, without devices."""
     pod_template: PodSettings = Field(default_factory=PodSettings)

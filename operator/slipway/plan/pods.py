@@ -166,7 +166,7 @@ def job(
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [_DISRUPTED]},
-            **({"activeDeadlineSeconds": int(deadline.total_seconds())} if deadline else {}),
+            **({"activeDeadlineSeconds": int(deadline.total_seconds())} if deadline is not None else {}),
             "template": template,
         },
     )

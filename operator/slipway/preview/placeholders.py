@@ -13,8 +13,7 @@ from typing import Any
 from slipway.api.kinds import STEP, TRAINING_JOB, Object
 from slipway.plan.parent import Parent
 from slipway.plan.parse import value_at
-from slipway.plan.steps.planner import job_prefix
-from slipway.plan.steps.request import SHARE_LABEL, mark_of
+from slipway.plan.steps.request import SHARE_LABEL, job_prefix, mark_of
 from slipway.plan.taskinput import TASK_ANNOTATION, TaskInput
 
 Known = Mapping[str, str]

@@ -12,7 +12,7 @@ from slipway.api.step import StepStatus
 from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.parent import Parent
 from slipway.plan.seen import controller_uid
-from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import job_prefix
 from slipway.plan.storecheck import CHECK
 from slipway.plan.tasks import job_name
 

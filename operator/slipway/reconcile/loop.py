@@ -153,8 +153,9 @@ class Reconciler:
                     plan = planner(parent, Observation(self._cache, self._settings, now, told))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
+                going = [obj for one in plan.delete if (obj := self._cache.get(*one.key)) is not None]
                 outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
-                self._wake_written(key, known)
+                self._wake_written(key, known, going)
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, parent, now)
                 lifted = len(self._refusals.told(key, now)) < len(told)  # taken without an answer, or wanted no more
@@ -166,8 +167,14 @@ class Reconciler:
             self._wake_referrers(key, parent)
         return False, None
 
-    def _wake_written(self, key: Key, before: Mapping[Key, Object | None]) -> None:
-        """The watch shows nothing new of what we wrote: Steps, and those that waited for a child, are queued here."""
+    def _wake_written(self, key: Key, before: Mapping[Key, Object | None], going: Sequence[Object]) -> None:
+        """The watch shows nothing new of what we wrote: Steps, and those that waited for a child, are queued here.
+
+        before: what was applied, as it was known. going: what was to be deleted.
+        """
+        for obj in going:
+            if self._cache.get(*key_of(obj)) is None:
+                self._wake(self._cache.affected(obj) - {key})
         for child, known in before.items():
             written = self._cache.get(*child)
             if written is not None and written is not known:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from slipway.api.kinds import GROUP, RECONCILED, STEP, Object, kind_of
 from slipway.plan.parent import Parent
 from slipway.plan.seen import controller_uid
-from slipway.plan.steps.planner import job_prefix
-from slipway.plan.steps.request import SHARE_LABEL
+from slipway.plan.steps.request import SHARE_LABEL, job_prefix
 from slipway.plan.tasks import job_name
 from support.faults.world import role_of
 

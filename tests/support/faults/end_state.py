@@ -10,7 +10,7 @@ from typing import Any
 from slipway.api.kinds import CHILDREN, EVENT, JOB, RECONCILED, STEP, Object
 from slipway.plan.parent import REVISION_LABEL, Parent
 from slipway.plan.seen import controller_uid
-from slipway.plan.steps.planner import job_prefix
+from slipway.plan.steps.request import job_prefix
 from slipway.reconcile.events import CONTROLLER
 from support.faults.chronicle import Chronicle, is_shared
 from support.faults.world import World

@@ -10,6 +10,7 @@ from slipway.api.kinds import (
     DEPLOYMENT,
     EVENT,
     JOB,
+    MODEL_DEPLOYMENT,
     NETWORK_POLICY,
     POD_DISRUPTION_BUDGET,
     SERVICE,
@@ -20,7 +21,7 @@ from slipway.api.kinds import (
 )
 from slipway.cluster.passing import Write
 from slipway.reconcile.planners import PLANNERS
-from support.builders import NAMESPACE, claim, model_deployment, plugins, store, training_job
+from support.builders import NAMESPACE, PRUNE, claim, model_deployment, plugins, store, trained, training_job
 from support.histories import Mutating
 from support.hostile import TRAIN, HostileWorld, Rule, quota, webhook
 from support.loop_on_twin import OperatorOnTwin
@@ -179,6 +180,23 @@ async def test_a_job_is_not_made_without_its_network_policy() -> None:
     world.api.rules.clear()
     await world.passes(301)
     assert len(await world.twin.list(JOB)) == 1
+
+
+async def test_a_step_that_waits_for_another_ones_goes_on_as_soon_as_that_is_deleted() -> None:
+    both = model_deployment(steps=(PRUNE,)), model_deployment("other", steps=(PRUNE,))
+    world = await HostileWorld(*both, trained(), store(), claim(), *plugins()).start()
+    await world.passes(10)
+    assert len(await jobs_of(world, "other", "prepare-evaluation")) == 1
+    assert await jobs_of(world, "digits", "prepare-evaluation") == []
+    world.edits(Key(MODEL_DEPLOYMENT, NAMESPACE, "other"), compression={}, evaluation=None)
+    await world.passes(1)
+    assert await jobs_of(world, "other", "prepare-evaluation") == []
+    assert len(await jobs_of(world, "digits", "prepare-evaluation")) == 1
+
+
+async def jobs_of(world: HostileWorld, owner: str, role: str) -> list[Object]:
+    labels = {"slipway.dev/model-deployment": owner, "slipway.dev/role": role}
+    return list(await world.twin.list(JOB, NAMESPACE, labels))
 
 
 def down(write: Write) -> ClusterError | None:

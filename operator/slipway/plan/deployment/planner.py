@@ -74,7 +74,7 @@ def plan_deployment(obj: Object, observation: Observation) -> Plan:
     rollout = fleet.roll_out(traffic, cleared=standing is None)
     kept = rollout.traffic.revisions
     marks = (*wanted.marks, *(mark for revision in kept for mark in revision.steps))
-    ending = obsolete_steps(parent, seen, marks) if wanted.complete else ()
+    ending = obsolete_steps(parent, seen, marks) if wanted.complete and not wanted.remaking else ()
     status = status.model_copy(update={"revisions": kept, "serving": rollout.traffic.serving})
     # The first round records the candidate and makes the Service, whose name may be somebody else's.
     steps = wanted.plan if before.candidate is not None else Plan()

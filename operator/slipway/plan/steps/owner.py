@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from slipway.api.base import timedelta_of
+from slipway.api.errors import SpecError
 from slipway.api.kinds import OWNERS, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.podtemplate import PodSettings, Resources, StepPods
@@ -23,7 +24,8 @@ _KINDS = {kind.kind: kind for kind in OWNERS}
 class StepOwner(NamedTuple):
     """The owner of a Step, and what it says of the Step's pod.
 
-    resources: None for the usual ones. may_start: False while it is suspended.
+    resources: None for the usual ones. may_start: False while it is suspended. missing: what keeps a new Job from being
+    made, while one that is made goes on.
     """
 
     parent: Parent
@@ -32,21 +34,26 @@ class StepOwner(NamedTuple):
     placement: Placement | None = None
     deadline: timedelta | None = None
     may_start: bool = True
+    missing: NotYet | SpecError | None = None
 
 
 def owner_of(obj: Object, step: Parent, seen: Seen) -> StepOwner:
-    """Raises NotYet: OwnerNotFound, and the Step is gone in a moment; OwnerInvalid; PoolNotFound. And SpecError."""
+    """Raises NotYet (OwnerNotFound) if the owner is gone, and with it the Step in a moment."""
     kind, name = step.owner or ("", "")
     owner = seen.get(_KINDS[kind], step.namespace, name) if kind in _KINDS else None
     if owner is None or owner["metadata"]["uid"] != controller_uid(obj):
         raise NotYet("OwnerNotFound", f"{kind or 'the owner'} {name} is gone; this step goes with it")
+    parent, pods, placement, suspended = Parent.of(owner), StepPods(), None, False
+    missing: NotYet | SpecError | None = None
     try:
         pods, suspended = _pods(owner, by_others=obj["spec"].get("task", {}).get("task") == "compress")
-    except ValidationError as error:
-        raise NotYet("OwnerInvalid", f"the spec of {kind} {name} cannot be read; correct it") from error
-    placement = placement_of(known_pool(seen, pods.pool)) if pods.pool else None
+        placement = placement_of(known_pool(seen, pods.pool)) if pods.pool else None
+    except ValidationError:
+        missing = NotYet("OwnerInvalid", f"the spec of {kind} {name} cannot be read; correct it")
+    except (NotYet, SpecError) as error:
+        missing = error
     deadline = timedelta_of(pods.deadline) if pods.deadline else None
-    return StepOwner(Parent.of(owner), pods.resources, pods.pod_template, placement, deadline, not suspended)
+    return StepOwner(parent, pods.resources, pods.pod_template, placement, deadline, not suspended, missing)
 
 
 def has_owner(obj: Object, seen: Seen) -> bool:

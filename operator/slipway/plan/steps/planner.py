@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,7 +22,7 @@ from slipway.api.tasks import Task
 from slipway.plan import conditions
 from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.egress import may_start
-from slipway.plan.jobs.outcomes import describe_failure
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import Observation
@@ -41,14 +40,13 @@ from slipway.plan.references import (
 from slipway.plan.refused import blocked, refused
 from slipway.plan.seen import Seen, controller_uid
 from slipway.plan.steps.owner import StepOwner, has_owner, owner_of
-from slipway.plan.steps.request import SHARE_LABEL
+from slipway.plan.steps.request import SHARE_LABEL, job_of, job_prefix
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
     TaskSpec,
     follow_task,
     input_is_wrong,
     intended,
-    job_name,
     next_try,
     remade,
     succeeded,
@@ -136,17 +134,13 @@ def _progress(obj: Object, step: Parent, spec: StepSpec, present: StepStatus, ob
             return _done(shared[1], shared[0])
         if (wait := _left_to_others(obj, step, spec, observation)) is not None:
             return wait
-    begun_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
-    run = run or intended(task, 1, begun_at)
+    live = seen.get(JOB, step.namespace, job_of(step, run))
+    run = run or intended(task, 1, datetime.fromisoformat((live or obj)["metadata"]["creationTimestamp"]))
+    if owner.missing is not None and live is None and run.state is TaskState.INTENDED:
+        raise owner.missing
     may = owner.may_start and _policy_holds(owner, task, seen)
     after, plan = follow_task(step, run, task, observation, may_start=may)
     return _seen_as(step, present, after, task, plan, owner, observation)
-
-
-def job_prefix(step: Parent) -> str:
-    """What the names of the Jobs of a Step begin with: its UID keeps them apart from those of a former namesake."""
-    owner = step.owner[1] if step.owner else step.name[:40]
-    return f"{owner}-s-{sha256(step.uid.encode()).hexdigest()[:10]}"
 
 
 def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> TaskSpec:
@@ -236,7 +230,9 @@ def _seen_as(
 def _failed(run: TaskRun) -> _Progress:
     cause = describe_failure(run.failure) if run.failure else "it failed"
     again = "; it is tried again by itself" if tried_again(run) else ""
-    return _Progress(run, "Failed", conditions.stalled("StepFailed", f"{cause}; see the logs of job/{run.job}{again}"))
+    gone = run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED
+    logs = "" if gone else f"; see the logs of job/{run.job}"
+    return _Progress(run, "Failed", conditions.stalled("StepFailed", f"{cause}{logs}{again}"))
 
 
 def _done(run: TaskRun, shared_from: str | None = None) -> _Progress:
@@ -283,7 +279,7 @@ def _left_to_others(obj: Object, step: Parent, spec: StepSpec, observation: Obse
     """
     seen, now = observation.seen, observation.now
     made_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
-    if now >= made_at + LONGEST_SHARED_WAIT or seen.get(JOB, step.namespace, job_name(job_prefix(step), 1)) is not None:
+    if now >= made_at + LONGEST_SHARED_WAIT or seen.get(JOB, step.namespace, job_of(step, None)) is not None:
         return None
     for other in _others(obj, spec, seen):
         name = other["metadata"]["name"]
@@ -306,7 +302,7 @@ def _busy_until(other: Parent, obj: Object, observation: Observation) -> datetim
     if status.run is not None and status.run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return None
     now = observation.now
-    job = observation.seen.get(JOB, other.namespace, status.run.job if status.run else job_name(job_prefix(other), 1))
+    job = observation.seen.get(JOB, other.namespace, job_of(other, status.run))
     if job is None or controller_uid(job) != other.uid or "deletionTimestamp" in job["metadata"]:
         return None
     if any(is_running(pod) for pod in pods_of(job, observation).believed):

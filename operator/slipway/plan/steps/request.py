@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import Model
 from slipway.api.kinds import GROUP, STEP, Object
+from slipway.api.status import TaskRun
 from slipway.api.step import NONCE_LENGTH, NONCE_PATTERN, StepSpec
 from slipway.api.tasks import CompressTask, PrepareTask
 from slipway.plan.digests import digest_of, short
 from slipway.plan.parent import REVISION_LABEL, ROLE_LABEL, Parent
 from slipway.plan.storemount import StoreMount, identity_of
-from slipway.plan.tasks import TaskSpec
+from slipway.plan.tasks import TaskSpec, job_name
 
 SHARE_LABEL = f"{GROUP}/share"
 """On a Step whose result others may take over: equal for the same work on the same place of files."""
@@ -96,20 +98,34 @@ def step_name(owner: Parent, request: StepRequest) -> str:
     return owner.child_name("s", short(digest_of({"digest": request.digest, **own}) if own else request.digest, _MARK))
 
 
+def job_prefix(step: Parent) -> str:
+    """What the names of the Jobs of a Step begin with: its UID keeps them apart from those of a former namesake."""
+    owner = step.owner[1] if step.owner else step.name[:40]
+    return f"{owner}-s-{sha256(step.uid.encode()).hexdigest()[:10]}"
+
+
+def job_of(step: Parent, run: TaskRun | None) -> str:
+    """Name of the Job of the try under way, or of the first one."""
+    return run.job if run is not None else job_name(job_prefix(step), 1)
+
+
 def mark_of(name: str) -> str:
     """The last part of the name of a Step, by which its owner knows it."""
     return name.rsplit("-", 1)[1]
 
 
-def render_step(owner: Parent, request: StepRequest, demand: Demand, live: Object | None = None) -> Object:
+def render_step(
+    owner: Parent, request: StepRequest, demand: Demand, live: Object | None = None, *, runs: bool = False
+) -> Object:
     """The Step that the owner wants.
 
-    live: the one that there is. Its role and its revision stay: another revision may want it under another role.
+    live: the one that there is. Its role and its revision stay: another revision may want it under another role. So
+    does its task if runs: where the inputs lie by now is the next try's business.
     """
     role = live["spec"]["role"] if live else request.role
     spec = StepSpec(
         role=role,
-        task=request.task.to_wire(),
+        task=live["spec"]["task"] if live and runs else request.task.to_wire(),
         digest=request.digest,
         image=request.image,
         store=request.store.name,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import SpecError
-from slipway.api.kinds import STEP, Object
+from slipway.api.kinds import JOB, STEP, Object
 from slipway.api.lenient import read_status
 from slipway.api.reports import shorten
 from slipway.api.status import Condition, TaskRun, TaskState
@@ -21,7 +21,7 @@ from slipway.plan.plan import Deletion, Plan
 from slipway.plan.references import TerminalError
 from slipway.plan.refused import CHILD_REFUSED
 from slipway.plan.seen import Seen
-from slipway.plan.steps.request import RETRY_ANNOTATION, Demand, StepRequest, mark_of, render_step, step_name
+from slipway.plan.steps.request import RETRY_ANNOTATION, Demand, StepRequest, job_of, mark_of, render_step, step_name
 from slipway.plan.tasks import (
     RETRY_AFTER,
     TRIED_AGAIN,
@@ -157,6 +157,11 @@ class StepSet:
         self.plan = self.plan.plus(Plan(apply=(step,)).apart())
 
     @property
+    def remaking(self) -> bool:
+        """Whether any Step runs again: what depends on it is then not asked for, and wanted all the same."""
+        return any(tracked.remaking for tracked in self._tracked.values())
+
+    @property
     def failure(self) -> tuple[str, str] | None:
         """Reason and message of the first Step that is given up, or cannot run; None if there is none."""
         for tracked in self._tracked.values():
@@ -208,13 +213,19 @@ class StepSet:
                 demand = Demand(demand.runs + 1, demand.retry, demand.revision)
             elif not tracked.remaking:
                 self.plan = self.plan.plus(Plan(wake_at=due_at))
-        step = render_step(self._owner, request, demand, live)
+        step = render_step(self._owner, request, demand, live, runs=self._runs(live, status.run))
         if not tracked.succeeded:
             self._keep_policy(request)
         deleting = live is not None and "deletionTimestamp" in live["metadata"]
         if not deleting and (live is None or not tracked.succeeded or _differs(live, step)):
             self.plan = self.plan.plus(Plan(apply=(step,)).apart())
         return tracked
+
+    def _runs(self, live: Object | None, run: TaskRun | None) -> bool:
+        """Whether the Job of the try under way is made, recorded or not: it is known by what it was made from."""
+        if live is None or (run is not None and run.state in (TaskState.SUCCEEDED, TaskState.FAILED)):
+            return False
+        return self._seen.get(JOB, self._owner.namespace, job_of(Parent.of(live), run)) is not None
 
     def _is_lost(self, tracked: Tracked) -> bool:
         run = tracked.run
@@ -306,14 +317,22 @@ def _differs(live: Object, wanted: Object) -> bool:
     )
 
 
+def pods_cure(tracked: Tracked) -> str | None:
+    """What to change of what the pods ask for; None if a try ended for another reason."""
+    run, fields = tracked.run, tracked.request.pods_field
+    if run is not None and starved(run):
+        return f"raise {fields}.resources.memory above {run.memory}"
+    if run is not None and run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED:
+        return f"raise {fields}.deadline, and set the annotation {RETRY_ANNOTATION} to another value"
+    return None
+
+
 def _cure(tracked: Tracked) -> str:
-    run, request = tracked.run, tracked.request
+    run = tracked.run
     if run is None:
         return f"see step/{tracked.name}"
-    if starved(run):
-        return f"raise {request.pods_field}.resources.memory above {run.memory}"
-    if run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED:
-        return f"raise {request.pods_field}.deadline, and set the annotation {RETRY_ANNOTATION} to another value"
+    if (cure := pods_cure(tracked)) is not None:
+        return cure
     if lacks_input(run):
         return f"put it back into the store; {TRIED_AGAIN}"
     if tried_again(run):

@@ -14,7 +14,7 @@ from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, AttemptOutcome, PreparedData, TrainingJobStatus
 from slipway.plan.jobs.outcomes import describe_failure
 from slipway.plan.steps.request import StepRequest, Store
-from slipway.plan.steps.tracking import StepSet, Tracked
+from slipway.plan.steps.tracking import StepSet, Tracked, pods_cure
 from slipway.plan.tasks import TRIED_AGAIN, tried_again
 from slipway.plan.training.attempts import folder, newest
 from slipway.plan.training.round import Round
@@ -101,7 +101,8 @@ def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | 
     if run is None or not (tracked.failed or tracked.succeeded):
         return None
     why = describe_failure(run.failure) if run.failure else "it left no artifact"
-    return SpecError(field, f"step {role} failed: {why}", TRIED_AGAIN if tried_again(run) else cure, reason=reason)
+    cure = pods_cure(tracked) or (TRIED_AGAIN if tried_again(run) else cure)
+    return SpecError(field, f"step {role} failed: {why}", cure, reason=reason)
 
 
 def _request(round_: Round, role: str, task: Model, store: Store, folder: str | None = None) -> StepRequest:

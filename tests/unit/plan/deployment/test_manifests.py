@@ -12,8 +12,7 @@ from slipway.plan.deployment import manifests
 from slipway.plan.parent import Parent
 from slipway.plan.references import known_store
 from slipway.plan.seen import Snapshot
-from slipway.plan.steps.planner import job_prefix
-from slipway.plan.steps.request import Demand, StepRequest, Store, render_step
+from slipway.plan.steps.request import Demand, StepRequest, Store, job_prefix, render_step
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import job_name
 from slipway.runtime.serving import frontend

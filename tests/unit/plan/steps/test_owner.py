@@ -6,7 +6,7 @@ from slipway.api.kinds import JOB, STEP, Object, key_of
 from support.builders import HELD_OUT, NAMESPACE, PRUNE, pool, wire_time
 from support.deployments import DIGITS, served, until, world_with
 from support.training import TrainingWorld
-from support.world import World
+from support.world import World, does_its_work
 
 TOLERATION = {"key": "slow", "operator": "Exists"}
 
@@ -101,6 +101,17 @@ def test_a_step_waits_for_a_pool_that_is_not_there() -> None:
     world.put(pool())
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"
+
+
+def test_a_job_that_runs_is_followed_to_its_end_although_its_pool_is_gone() -> None:
+    world = world_with(pool(), compression={"steps": [PRUNE], "pool": "h100"}, evaluation=HELD_OUT)
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    world.remove(key_of(pool()))
+    world.behaviour = does_its_work
+    world.run(DIGITS)
+    step = next(one for one in world.select(STEP, NAMESPACE, {"slipway.dev/role": "step-0-prune-structured"}))
+    assert step["status"]["phase"] == "Succeeded"
 
 
 def test_where_steps_run_makes_no_other_revision() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, STEP, Key, Object
 from slipway.plan.steps.request import RETRY_ANNOTATION
-from support.builders import NAMESPACE, model_deployment
+from support.builders import DIGEST, HELD_OUT, NAMESPACE, PRUNE, model_deployment
 from support.deployments import DIGITS, raising, served, until, world_with
 from support.world import World, does_its_work
 
@@ -86,6 +86,18 @@ def test_a_failed_step_runs_again_once_for_each_value_of_the_annotation() -> Non
 def annotate(world: World, nonce: str) -> None:
     obj = world.objects[DIGITS]
     world.put({**obj, "metadata": {**obj["metadata"], "annotations": {RETRY_ANNOTATION: nonce}}})
+
+
+def test_a_job_goes_on_although_its_input_lies_elsewhere_by_now() -> None:
+    model = {"stored": {"uri": "store:///models/one", "digest": DIGEST, "state": "module"}}
+    world = world_with(model=model, compression={"steps": [PRUNE], "data": {"dataset": "digits"}}, evaluation=HELD_OUT)
+    world.settle(DIGITS)
+    made = len(world.jobs())
+    assert made > 0
+    world.edit(DIGITS, lambda spec: spec["model"]["stored"].update(uri="store:///models/two"))
+    world.run(DIGITS)
+    assert world.status(DIGITS)["phase"] == "Ready"
+    assert len(world.jobs()) == len(set(world.jobs()))
 
 
 def test_the_step_of_a_deployment_goes_with_the_revision_that_wanted_it() -> None:
