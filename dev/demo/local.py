@@ -24,7 +24,7 @@ from slipway.local.cluster import LocalCluster
 from slipway.local.session import session
 from slipway.local.supply import DEFAULT_CLAIM
 from slipway.manifests import read_manifests
-from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.owner import OWNER_LABELS
 
 REPORT = ROOT / "build/reports/demo.json"
 STATE = ROOT / "build/demo"

@@ -12,7 +12,7 @@ from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, STEP, Key, Object
 from slipway.api.tasks import CompressTask
 from slipway.cluster.passing import Write
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan
 from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet
@@ -37,7 +37,7 @@ def request(number: int) -> StepRequest:
 
 def wants_many(obj: Object, observation: Observation) -> Plan:
     """A planner that wants nothing but Steps."""
-    wanted = StepSet(Parent.of(obj), observation.seen, observation.now)
+    wanted = StepSet(Owner.of(obj), observation.view, observation.now)
     for number in WANTED[obj["metadata"]["name"]]:
         wanted.follow(request(number))
     return wanted.plan

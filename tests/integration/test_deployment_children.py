@@ -19,7 +19,7 @@ from slipway.api.kinds import (
 from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.cluster.apiserver import collection_path
 from slipway.plan.deployment.manifests import controller_revision, deployment, selected_revision, service
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.reconcile.drift import covers
 from slipway.reconcile.trim import trimmed
 from support.apiserver import ApiServer, restricted_namespace
@@ -84,7 +84,7 @@ def test_a_service_that_only_claims_its_name_is_kept_with_a_selector_that_matche
     apiserver: ApiServer, namespace: str
 ) -> None:
     """A Service without a selector would keep whatever endpoints somebody gave it."""
-    claim = service(Parent.of(model_deployment("claimed")), None)
+    claim = service(Owner.of(model_deployment("claimed")), None)
     claim["metadata"]["namespace"] = HERE
     target = f"{path(claim)}/claimed"
     live = apiserver.must("PATCH", target, claim, **APPLY)
@@ -100,8 +100,8 @@ def test_the_frozen_record_gives_back_the_deployment_that_it_was_made_for(
     made = children(serving)
     (record,), (wanted,) = made[CONTROLLER_REVISION.kind], made[DEPLOYMENT.kind]
     live = trimmed(apiserver.must("POST", path(record), record, fieldValidation="Strict"))
-    parent = Parent.of(model_deployment())
-    rendered = deployment(parent, live["metadata"]["name"], live["data"]["template"], wanted["spec"]["replicas"])
+    owner = Owner.of(model_deployment())
+    rendered = deployment(owner, live["metadata"]["name"], live["data"]["template"], wanted["spec"]["replicas"])
     assert rendered["spec"] == wanted["spec"]
     changed = {**live, "metadata": {**live["metadata"]}, "data": {"renderer": 2}}
     status, answer = apiserver.request("PUT", f"{path(record)}/{record['metadata']['name']}", changed)
@@ -117,10 +117,10 @@ def test_a_record_of_what_runs_is_applied_without_rolling_it(
     target = f"{path(obj)}/{obj['metadata']['name']}"
     live = apiserver.must("PATCH", target, obj, **APPLY)
     world = served(serving=SERVINGS[serving])
-    parent = Parent.of(world.objects[DIGITS])
+    owner = Owner.of(world.objects[DIGITS])
     (revision,) = ModelDeploymentStatus.model_validate(world.status(DIGITS)).revisions
-    record = controller_revision(parent, revision, trimmed(live)["spec"]["template"])
-    again = deployment(parent, revision.name, record["data"]["template"], obj["spec"]["replicas"])
+    record = controller_revision(owner, revision, trimmed(live)["spec"]["template"])
+    again = deployment(owner, revision.name, record["data"]["template"], obj["spec"]["replicas"])
     again["metadata"]["namespace"] = HERE
     after = apiserver.must("PATCH", target, again, **APPLY)
     assert after["metadata"]["generation"] == live["metadata"]["generation"]

@@ -16,7 +16,7 @@ from slipway.api.kinds import (
     Key,
     Kind,
 )
-from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.owner import OWNER_LABELS
 from support.budget import tried
 from support.builders import NAMESPACE, PRUNE, QUANTIZE, model_deployment, training_job
 from support.changes import Change, becomes, changes, rests, world_with

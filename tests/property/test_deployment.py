@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, JOB, SERVICE, STEP, Key, Object, key_of
 from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.plan.deployment import plan_deployment
-from slipway.plan.parent import Parent
-from slipway.plan.seen import controller_uid
+from slipway.plan.owner import Owner
 from slipway.plan.steps.request import job_prefix
 from slipway.plan.tasks import job_name
+from slipway.plan.view import controller_uid
 from slipway.reconcile.drift import covers
 from support.builders import (
     NAMESPACE,
@@ -63,7 +63,7 @@ class WatchedWorld(World):
         step = self.objects[Key(STEP, NAMESPACE, job["metadata"]["labels"]["slipway.dev/step"])]
         assert controller_uid(job) == step["metadata"]["uid"]
         run = step.get("status", {}).get("run")
-        first = job_name(job_prefix(Parent.of(step)), 1)
+        first = job_name(job_prefix(Owner.of(step)), 1)
         wanted = {run["job"], f"{run['job']}-q{run.get('recoveries', 0)}"} if run else {first}
         assert job["metadata"]["name"] in wanted
 

@@ -22,7 +22,7 @@ from slipway.cluster.passing import Passing, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import is_selected, selected_revision
 from slipway.plan.jobs.outcomes import is_over
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.reconcile.loop import Planner
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, T0, claim, model_deployment, plugins, pod, store, trained, wire_time
@@ -192,11 +192,11 @@ class HostileWorld:
     async def serves(self) -> bool:
         """Whether requests are answered: pods of the revision that the status names are ready."""
         name = (await self.status()).get("serving")
-        parent = Parent.of(await self.twin.get(DIGITS))
+        owner = Owner.of(await self.twin.get(DIGITS))
         return any(
             live["metadata"]["name"] == name
             and int(live.get("status", {}).get("readyReplicas", 0)) > 0
-            and is_selected(parent, name, live)
+            and is_selected(owner, name, live)
             for live in await self.twin.list(DEPLOYMENT)
         )
 

@@ -16,8 +16,8 @@ from slipway.cluster.statusschema import check_status
 from slipway.cluster.twin import Twin
 from slipway.cluster.wire import encode
 from slipway.plan.deployment.manifests import is_selected
-from slipway.plan.parent import Parent
-from slipway.plan.seen import controller_uid
+from slipway.plan.owner import Owner
+from slipway.plan.view import controller_uid
 from slipway.reconcile.references import stands_apart
 
 MOST_STATUS_BYTES = 100_000
@@ -121,13 +121,13 @@ async def untrue(twin: Twin, settled: Mapping[Key, bool], looked_at: Collection[
 
 def ready_pods(obj: Object, deployments: Sequence[Object]) -> int:
     """Ready pods of the serving revision, as the Deployment controller counts them, whoever owns the Deployment."""
-    parent, serving = Parent.of(obj), obj.get("status", {}).get("serving")
+    owner, serving = Owner.of(obj), obj.get("status", {}).get("serving")
     return sum(
         int(live.get("status", {}).get("readyReplicas") or 0)
         for live in deployments
         if serving is not None
-        and (live["metadata"]["namespace"], live["metadata"]["name"]) == (parent.namespace, serving)
-        and is_selected(parent, serving, live)
+        and (live["metadata"]["namespace"], live["metadata"]["name"]) == (owner.namespace, serving)
+        and is_selected(owner, serving, live)
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, SERVICE, STEP, Key, Object
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import selected_revision
-from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.owner import OWNER_LABELS
 from support.faults.twin_stage import TwinStage
 from support.places import Json
 

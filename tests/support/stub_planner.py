@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from slipway.api.kinds import JOB, SERVICE, TRAINING_JOB, Object
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Happening, Plan, Settings
 
 
 def plan_stub(obj: Object, observation: Observation) -> Plan:
     """Pending -> (Service, Job) -> Running -> Succeeded or Failed, as the Job's conditions say."""
-    parent = Parent.of(obj)
+    owner = Owner.of(obj)
     status = obj.get("status", {})
-    name = parent.child_name("1")
-    observed = {"observedGeneration": parent.generation}
+    name = owner.child_name("1")
+    observed = {"observedGeneration": owner.generation}
     if status.get("phase") is None:
         pending = {**observed, "phase": "Pending", "attempts": [_attempt(name)]}
-        return Plan(status=pending, events=(Happening("Normal", "Started", f"attempt 1 of {parent.name}"),))
+        return Plan(status=pending, events=(Happening("Normal", "Started", f"attempt 1 of {owner.name}"),))
     if status["phase"] in ("Succeeded", "Failed"):
         return Plan()
-    job = parent.own(observation.seen, JOB, name)
-    service = (_service(parent, name),)
+    job = owner.own(observation.view, JOB, name)
+    service = (_service(owner, name),)
     if job is None:
-        return Plan(apply=service, create=(_job(parent, name, observation.settings),))
+        return Plan(apply=service, create=(_job(owner, name, observation.settings),))
     phase = next(
         (
             {"Complete": "Succeeded", "Failed": "Failed"}[condition["type"]]
@@ -42,12 +42,12 @@ def _attempt(name: str) -> Object:
     return {"number": 1, "job": name, "nodes": 1, "processesPerNode": 1, "startedAt": "2026-01-01T00:00:00Z"}
 
 
-def _service(parent: Parent, name: str) -> Object:
-    spec = {"clusterIP": "None", "selector": {"slipway.dev/training-job": parent.name}, "ports": [{"port": 29500}]}
-    return parent.child(SERVICE, name, spec=spec)
+def _service(owner: Owner, name: str) -> Object:
+    spec = {"clusterIP": "None", "selector": {"slipway.dev/training-job": owner.name}, "ports": [{"port": 29500}]}
+    return owner.child(SERVICE, name, spec=spec)
 
 
-def _job(parent: Parent, name: str, settings: Settings) -> Object:
+def _job(owner: Owner, name: str, settings: Settings) -> Object:
     pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": settings.runtime_image}]}
-    template = {"metadata": {"labels": parent.labels}, "spec": pod}
-    return parent.child(JOB, name, spec={"backoffLimit": 0, "template": template})
+    template = {"metadata": {"labels": owner.labels}, "spec": pod}
+    return owner.child(JOB, name, spec={"backoffLimit": 0, "template": template})

@@ -19,9 +19,9 @@ from slipway.plan.digests import digest_of
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.pods import CONTAINER
-from slipway.plan.seen import carries, controller_uid
 from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
+from slipway.plan.view import carries, controller_uid
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
 from slipway.reconcile.trim import trimmed
@@ -211,9 +211,9 @@ class World:
                 assert (meta["uid"], meta["resourceVersion"]) == (deletion.uid, deletion.resource_version)
                 self._log("delete", live)
                 self.remove(deletion.key)
-        parent = self.objects[key]
-        if not spent() and status_patch(parent.get("status") or {}, plan.status):
-            self._log("status", parent)
+        owner = self.objects[key]
+        if not spent() and status_patch(owner.get("status") or {}, plan.status):
+            self._log("status", owner)
             # Through JSON, as over the wire.
             self.set_status(key, json.loads(json.dumps(plan.status)))
             self.events += [(one.type, one.reason, one.message) for one in plan.events]

@@ -10,7 +10,7 @@ import pytest
 from slipway.api.kinds import JOB, Key
 from slipway.plan.conditions import Verdict
 from slipway.plan.deployment import status
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Deletion, Plan
 from support.builders import NAMESPACE
 from support.hostile import DIGITS, HostileWorld
@@ -20,18 +20,18 @@ FINE = Verdict(True, "RevisionServes", "it serves")
 told = status.told
 
 
-def of_a_generation_to_come(parent: Parent, *more: Any) -> Any:
-    after = told(parent, *more)
-    return after.model_copy(update={"observed_generation": parent.generation + 1})
+def of_a_generation_to_come(owner: Owner, *more: Any) -> Any:
+    after = told(owner, *more)
+    return after.model_copy(update={"observed_generation": owner.generation + 1})
 
 
-def with_an_entry_twice(parent: Parent, *more: Any) -> Any:
-    after = told(parent, *more)
+def with_an_entry_twice(owner: Owner, *more: Any) -> Any:
+    after = told(owner, *more)
     return after.model_copy(update={"revisions": (*after.revisions, *after.revisions)})
 
 
-def of_an_old_generation(parent: Parent, *more: Any) -> Any:
-    after = told(parent, *more)
+def of_an_old_generation(owner: Owner, *more: Any) -> Any:
+    after = told(owner, *more)
     return after.model_copy(update={"observed_generation": 1})
 
 

@@ -19,8 +19,8 @@ from slipway.doctor.queries import ClusterQueries
 from slipway.plan.jobs.outcomes import conditions_of, is_over
 from slipway.plan.jobs.pending import trouble
 from slipway.plan.pods import container, pod_template
-from slipway.plan.seen import controller_uid
 from slipway.plan.storemount import StoreMount
+from slipway.plan.view import controller_uid
 
 EVERY_SECONDS = 1.0
 _LABELS = {"app.kubernetes.io/name": "slipway-doctor"}

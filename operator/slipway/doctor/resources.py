@@ -13,8 +13,8 @@ from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import operator_settings
 from slipway.doctor.queries import ClusterQueries
 from slipway.plan.references import NotYet, known_store
-from slipway.plan.seen import Seen, Snapshot
 from slipway.plan.store import SHARED_MODE
+from slipway.plan.view import ClusterView, Snapshot
 from slipway.preview.outlook import verdict_of
 from slipway.reconcile.references import MANAGED, stores_of
 
@@ -33,19 +33,19 @@ async def stores(queries: ClusterQueries) -> list[Finding]:
         cure = "create one named default: see examples/digits/store.yaml; or set `defaultStore` of the chart's values"
         return [Finding("stores", "fail", what, cure)]
     by_name = {claim["metadata"]["name"]: claim for claim in claims}
-    seen = Snapshot(found)
-    misnamed = [finding for user in (*jobs, *deployments) for finding in _misnamed(user, seen)]
+    view = Snapshot(found)
+    misnamed = [finding for user in (*jobs, *deployments) for finding in _misnamed(user, view)]
     return [_bucket(store) if "s3" in store["spec"] else _store(store, by_name) for store in found] + misnamed
 
 
-def _misnamed(user: Object, seen: Seen) -> Iterator[Finding]:
+def _misnamed(user: Object, view: ClusterView) -> Iterator[Finding]:
     """Report stores that a resource names, but that do not exist or have another use."""
     if verdict_of(user).state == "ready":
         return
     for use, name in stores_of(user):
         what = f"{user['kind']} {user['metadata']['name']}: {use.field}"
         try:
-            known_store(seen, user["metadata"]["namespace"], name, use)
+            known_store(view, user["metadata"]["namespace"], name, use)
         except NotYet:
             yield Finding("stores", "fail", f'{what}: there is no ArtifactStore "{name}"', "create it, or name another")
         except SpecError as error:
@@ -160,8 +160,8 @@ async def _pulled(queries: ClusterQueries) -> Finding:
         if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
     ]
     if not waiting:
-        seen = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
-        return Finding("images", "ok", f"{seen}; --deep pulls the runtime image")
+        view = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        return Finding("images", "ok", f"{view}; --deep pulls the runtime image")
     pod, image, reason = waiting[0]
     cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
     return Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)

@@ -24,7 +24,7 @@ from slipway.local.watches import TwinWatches
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
-from slipway.plan.seen import controller_uid
+from slipway.plan.view import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed

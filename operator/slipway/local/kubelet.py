@@ -21,7 +21,7 @@ from slipway.local.pod import RunningPod
 from slipway.local.state import State
 from slipway.local.volumes import Sources, discard
 from slipway.plan.jobs.pods import index_of
-from slipway.plan.seen import controller_uid
+from slipway.plan.view import controller_uid
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from slipway.api.kinds import Object
 from slipway.local.manifests import is_ready
 from slipway.local.probes import port_of
-from slipway.plan.seen import carries
+from slipway.plan.view import carries
 
 HOST = "127.0.0.1"
 _CHUNK = 1 << 16

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.kinds import GROUP, NETWORK_POLICY, Object
-from slipway.plan.parent import OWNER_LABELS, Parent
+from slipway.plan.owner import OWNER_LABELS, Owner
 from slipway.plan.plan import Plan
-from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.view import ClusterView, controller_uid
 
 EGRESS_LABEL = f"{GROUP}/egress"
 """On the pods of tasks; no user can set it (podTemplate takes no labels of slipway.dev)."""
@@ -43,34 +43,34 @@ def _address(endpoint: str | None) -> tuple[str, ...]:
     return (f"{address}/{address.max_prefixlen}",)
 
 
-def tasks_policy(parent: Parent, store: ArtifactStoreSpec) -> Object | None:
+def tasks_policy(owner: Owner, store: ArtifactStoreSpec) -> Object | None:
     """For the pods of all tasks of a resource; None where egress must stay open."""
     rules = egress_rules(store)
-    if rules is None or parent.kind.kind == "ArtifactStore":  # whose one task runs code of ours on data of ours
+    if rules is None or owner.kind.kind == "ArtifactStore":  # whose one task runs code of ours on data of ours
         return None
-    chosen = {OWNER_LABELS[parent.kind.kind]: parent.name, EGRESS_LABEL: RESTRICTED}
+    chosen = {OWNER_LABELS[owner.kind.kind]: owner.name, EGRESS_LABEL: RESTRICTED}
     pods = {"podSelector": {"matchLabels": chosen}}
     # The API server drops an empty list, and one that somebody fills would not be seen: none of these pods listens.
     spec = {**pods, "policyTypes": ["Egress"], "egress": rules or [{"to": [pods]}]}
-    return parent.child(NETWORK_POLICY, policy_name(parent), spec=spec)
+    return owner.child(NETWORK_POLICY, policy_name(owner), spec=spec)
 
 
-def policy_name(parent: Parent) -> str:
-    return parent.child_name("egress")
+def policy_name(owner: Owner) -> str:
+    return owner.child_name("egress")
 
 
-def keep_policy(parent: Parent, store: ArtifactStoreSpec, seen: Seen) -> Plan:
+def keep_policy(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> Plan:
     """The plan that makes the policy, and mends it; empty where there is none, or its name is somebody else's."""
-    policy = tasks_policy(parent, store)
-    if policy is None or parent.conflict(seen, NETWORK_POLICY, policy_name(parent)):
+    policy = tasks_policy(owner, store)
+    if policy is None or owner.conflict(view, NETWORK_POLICY, policy_name(owner)):
         return Plan()
     return Plan(apply=(policy,)).apart()
 
 
-def may_start(parent: Parent, store: ArtifactStoreSpec, seen: Seen) -> bool:
+def may_start(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> bool:
     """Whether the policy that a task's pod needs is there. Raises SpecError (NameConflict) for another of its name."""
-    if tasks_policy(parent, store) is None:
+    if tasks_policy(owner, store) is None:
         return True
-    parent.refuse_foreign(seen, NETWORK_POLICY, policy_name(parent))
-    live = seen.get(NETWORK_POLICY, parent.namespace, policy_name(parent))
-    return live is not None and controller_uid(live) == parent.uid
+    owner.refuse_foreign(view, NETWORK_POLICY, policy_name(owner))
+    live = view.get(NETWORK_POLICY, owner.namespace, policy_name(owner))
+    return live is not None and controller_uid(live) == owner.uid

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Self
 
 from slipway.plan.plan import Refusal, Settings
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 Measurements = Mapping[str, float]
 """Figures by name. Nothing collects any yet: a rollout that is judged by the metrics of its pods will."""
@@ -22,7 +22,7 @@ class Observation:
     pods of the resource.
     """
 
-    seen: Seen
+    view: ClusterView
     settings: Settings
     now: datetime
     refusals: Sequence[Refusal] = ()

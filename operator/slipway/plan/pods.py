@@ -14,7 +14,7 @@ from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodSettings, Resources, Toleration
 from slipway.api.tasks import JOB_UID_ENV, OUT_URI_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG
-from slipway.plan.parent import ROLE_LABEL, Parent
+from slipway.plan.owner import ROLE_LABEL, Owner
 from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput
 
@@ -140,7 +140,7 @@ def pod_template(
 
 
 def job(
-    parent: Parent,
+    owner: Owner,
     name: str,
     template: Object,
     *,
@@ -155,7 +155,7 @@ def job(
     pod is gone (KEP-3329).
     """
     labels = {ROLE_LABEL: role}
-    return parent.child(
+    return owner.child(
         JOB,
         name,
         labels,

@@ -12,7 +12,7 @@ from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
 from slipway.api.status import Condition
 from slipway.plan.parse import read_by
 from slipway.plan.pods import Placement
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 LOOK_AGAIN_AFTER = timedelta(seconds=60)
 """What another object's change sets right is looked for so often, even where no event on it reaches this resource."""
@@ -48,14 +48,14 @@ FOR_ALL = StoreUse()
 FOR_EVALUATION = StoreUse("spec.evaluation.store", held_out=True)
 
 
-def ready_store(seen: Seen, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
+def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
     """The store that new work may use.
 
     Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreInvalid, StoreFailed) for one that somebody has
     to fix, StoreMisused for one that is kept for another use.
     """
     field = use.field
-    obj = seen.get(ARTIFACT_STORE, namespace, name)
+    obj = view.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         raise NotYet("StoreNotFound", f'{field}: there is no ArtifactStore "{name}" in this namespace; create it')
     store = read_by(ArtifactStore, obj, field, "StoreInvalid")
@@ -71,12 +71,12 @@ def ready_store(seen: Seen, namespace: str, name: str, use: StoreUse = FOR_ALL) 
     return store.spec
 
 
-def known_store(seen: Seen, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
+def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
     """The store that work under way uses: it need only exist.
 
     Raises NotYet (StoreNotFound) and SpecError (StoreInvalid, StoreMisused).
     """
-    obj = seen.get(ARTIFACT_STORE, namespace, name)
+    obj = view.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         gone = f'ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
         raise NotYet("StoreNotFound", f"{use.field}: {gone}")
@@ -95,9 +95,9 @@ def _refuse_other_use(store: ArtifactStoreSpec, name: str, use: StoreUse) -> Non
     raise SpecError(use.field, f'ArtifactStore "{name}" {problem}', cure, reason="StoreMisused")
 
 
-def known_pool(seen: Seen, name: str) -> GPUPoolSpec:
+def known_pool(view: ClusterView, name: str) -> GPUPoolSpec:
     """Raises NotYet (PoolNotFound) and SpecError (PoolInvalid)."""
-    obj = seen.get(GPU_POOL, "", name)
+    obj = view.get(GPU_POOL, "", name)
     if obj is None:
         raise NotYet("PoolNotFound", f'there is no GPUPool "{name}"; create it')
     return read_by(GPUPool, obj, "spec.pools", "PoolInvalid").spec

@@ -12,13 +12,13 @@ from slipway.api.lenient import read_status
 from slipway.plan import conditions
 from slipway.plan.conditions import with_verdicts
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Happening, Plan
 from slipway.plan.references import LOOK_AGAIN_AFTER, condition
 from slipway.plan.refused import blocked, refused
-from slipway.plan.seen import Seen
 from slipway.plan.storecheck import Found, try_bucket
+from slipway.plan.view import ClusterView
 
 SHARED_MODE = "ReadWriteMany"
 
@@ -26,35 +26,35 @@ SHARED_MODE = "ReadWriteMany"
 def plan_store(obj: Object, observation: Observation) -> Plan:
     """Say whether pods can use the store."""
     now, refusals = observation.now, observation.refusals
-    parent = Parent.of(obj)
-    if parent.deleting:
+    owner = Owner.of(obj)
+    if owner.deleting:
         return Plan()
     present = read_status(ArtifactStoreStatus, obj.get("status") or {})
     try:
-        found = _look(parsed(ArtifactStore, obj), present, parent, observation)
+        found = _look(parsed(ArtifactStore, obj), present, owner, observation)
     except SpecError as error:
         again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
         found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
     verdicts = blocked(found.verdicts, refused(refusals, present.conditions, now))
     status = ArtifactStoreStatus(
-        observed_generation=parent.generation,
+        observed_generation=owner.generation,
         phase=found.phase,
-        conditions=with_verdicts(present.conditions, verdicts, parent.generation, now),
+        conditions=with_verdicts(present.conditions, verdicts, owner.generation, now),
         check=found.check,
     )
     whole = whole_status(obj, present, status, refusals)
     return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
 
 
-def _look(store: ArtifactStore, present: ArtifactStoreStatus, parent: Parent, observation: Observation) -> Found:
+def _look(store: ArtifactStore, present: ArtifactStoreStatus, owner: Owner, observation: Observation) -> Found:
     if (claim := store.spec.persistent_volume_claim) is not None:
-        return _claim(claim, parent, observation.seen, observation.now)
-    return try_bucket(store.spec, present, parent, observation)
+        return _claim(claim, owner, observation.view, observation.now)
+    return try_bucket(store.spec, present, owner, observation)
 
 
-def _claim(named: ClaimStore, parent: Parent, seen: Seen, now: datetime) -> Found:
+def _claim(named: ClaimStore, owner: Owner, view: ClusterView, now: datetime) -> Found:
     name = named.claim_name
-    claim = seen.get(PVC, parent.namespace, name)
+    claim = view.get(PVC, owner.namespace, name)
     if claim is None:
         message = f"there is no PersistentVolumeClaim {name} in this namespace; create it"
         return Found(

@@ -21,9 +21,8 @@ from slipway.plan.conditions import Verdict
 from slipway.plan.egress import OPEN_EGRESS, egress_rules
 from slipway.plan.jobs.pending import missing_secret
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent, deletion
+from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import Plan
-from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
     TaskSpec,
@@ -35,6 +34,7 @@ from slipway.plan.tasks import (
     why_waiting,
     will_retry,
 )
+from slipway.plan.view import ClusterView
 
 CHECK = "check-store"
 FOLDER = "check"
@@ -56,14 +56,14 @@ class Found:
 def try_bucket(
     spec: ArtifactStoreSpec,
     present: ArtifactStoreStatus,
-    parent: Parent,
+    owner: Owner,
     observation: Observation,
 ) -> Found:
     """Raises SpecError where another owner has the Job's name."""
-    seen, settings, now = observation.seen, observation.settings, observation.now
+    view, settings, now = observation.view, observation.settings, observation.now
     small = Resources(cpu="100m", memory="256Mi")
     task = TaskSpec(
-        CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), parent.child_name("check"), small, folder=FOLDER
+        CHECK, CheckTask(), settings.runtime_image, StoreMount(spec), owner.child_name("check"), small, folder=FOLDER
     )
     before = present.check
     plan = Plan()
@@ -73,9 +73,9 @@ def try_bucket(
         else:
             record, plan = before, Plan(wake_at=due_at)
     else:
-        record, plan = follow_task(parent, before, task, observation)
-    found = _found(parent, spec, record, present, observation)
-    plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, parent, seen))))
+        record, plan = follow_task(owner, before, task, observation)
+    found = _found(owner, spec, record, present, observation)
+    plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, owner, view))))
     return replace(found, check=record, plan=plan.plus(found.plan))
 
 
@@ -86,14 +86,14 @@ def _due_at(record: TaskRun) -> datetime | None:
     return looked_at_again(record)
 
 
-def _over(record: TaskRun, parent: Parent, seen: Seen) -> list[Object]:
+def _over(record: TaskRun, owner: Owner, view: ClusterView) -> list[Object]:
     """Jobs that nobody needs: of earlier tries, and of one that went well. A failed one keeps its log."""
-    jobs = [job for job in seen.owned(JOB, parent.namespace, parent.uid) if "deletionTimestamp" not in job["metadata"]]
+    jobs = [job for job in view.owned(JOB, owner.namespace, owner.uid) if "deletionTimestamp" not in job["metadata"]]
     return [job for job in jobs if succeeded(record) or not f"{job['metadata']['name']}-".startswith(f"{record.job}-")]
 
 
 def _found(
-    parent: Parent,
+    owner: Owner,
     spec: ArtifactStoreSpec,
     record: TaskRun,
     present: ArtifactStoreStatus,
@@ -106,13 +106,13 @@ def _found(
         return Found("Ready", conditions.ready("BucketAnswered", answered + open_to))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    pods, secret = pods_of_record(parent, record, observation).believed, secret_of(spec)
+    pods, secret = pods_of_record(owner, record, observation).believed, secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
         said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}
         return Found(present.phase, said)
-    why, wake_at = why_waiting(parent, record, observation, secret)
+    why, wake_at = why_waiting(owner, record, observation, secret)
     message = f"job/{record.job}: {why}" if why else f"job/{record.job} tries bucket {bucket}"
     return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
 

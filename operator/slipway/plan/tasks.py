@@ -24,13 +24,13 @@ from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
 from slipway.plan.jobs.recovery import Output, lost, recover, recovery_pending
 from slipway.plan.jobs.retry import OOM_KILLED, Cause, Limit, RetryPolicy, Tally
 from slipway.plan.observation import Observation
-from slipway.plan.parent import ROLE_LABEL, Parent, deletion
+from slipway.plan.owner import ROLE_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import LOOK_AGAIN_AFTER
-from slipway.plan.seen import Seen
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
+from slipway.plan.view import ClusterView
 
 _BASE_BYTES, _TIMES_READ, _GRAIN = 1 << 30, 3, 1 << 27
 """A runtime with its libraries takes half a GiB; a model or a data set stands in memory as bytes and as arrays."""
@@ -115,7 +115,7 @@ class TaskSpec:
 
 
 def follow_task(
-    parent: Parent,
+    owner: Owner,
     run: TaskRun | None,
     spec: TaskSpec,
     observation: Observation,
@@ -131,9 +131,9 @@ def follow_task(
     if run is None:
         return intended(spec, 1, now), Plan()
     if run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
-        return _retried(parent, run, spec, observation.seen, now)
-    render = partial(_job, parent, run, spec, observation.settings)
-    observed = observe_job(parent, run, render, observation)
+        return _retried(owner, run, spec, observation.view, now)
+    render = partial(_job, owner, run, spec, observation.settings)
+    observed = observe_job(owner, run, render, observation)
     if observed.phase is JobPhase.INTENDED:
         return run, Plan(create=(render(),)) if may_start else Plan()
     if observed.phase is JobPhase.UNREPORTED and isinstance(spec.task, DecidingTask):
@@ -141,7 +141,7 @@ def follow_task(
         observed = replace(observed, phase=JobPhase.ENDED, end=lost(observed.pods.refused))
     if observed.phase is JobPhase.UNREPORTED:
         output = Output(spec.out, spec.store.of_results(spec.task), spec.template)
-        observed = recover(parent, observed, output, observation)
+        observed = recover(owner, observed, output, observation)
     run = observed.record.model_copy(update={"state": TaskState.RUNNING})
     if observed.phase is not JobPhase.ENDED or observed.end is None:
         return run, observed.plan
@@ -156,9 +156,9 @@ def _without_end(job: Object | None) -> Plan:
     return Plan(delete=(deletion(job),))
 
 
-def pods_of_record(parent: Parent, record: TaskRun, observation: Observation) -> JobPods:
+def pods_of_record(owner: Owner, record: TaskRun, observation: Observation) -> JobPods:
     """The pods of the try under way, as far as they are believed; none where its Job is gone."""
-    live = observation.seen.get(JOB, parent.namespace, record.job)
+    live = observation.view.get(JOB, owner.namespace, record.job)
     if live is None or live["metadata"]["uid"] != record.job_uid:
         return JobPods((), ())
     return pods_of(live, observation)
@@ -226,7 +226,7 @@ def looked_at_again(record: TaskRun) -> datetime | None:
 
 
 def why_waiting(
-    parent: Parent, record: TaskRun, observation: Observation, secret: str | None = None
+    owner: Owner, record: TaskRun, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
     """Why a task does not go on, or when to look for that: pods that take a while to run need no explanation.
 
@@ -244,8 +244,8 @@ def why_waiting(
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
     if record.recoveries:
-        return recovery_pending(parent, record, observation, secret)
-    return why_pending(pods_of_record(parent, record, observation), record.started_at, observation.now, secret)
+        return recovery_pending(owner, record, observation, secret)
+    return why_pending(pods_of_record(owner, record, observation), record.started_at, observation.now, secret)
 
 
 def remade(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:
@@ -285,7 +285,7 @@ def missing_inputs(record: TaskRun, task: Model) -> frozenset[str]:
     return given & {told} if told in given else given
 
 
-def _retried(parent: Parent, run: TaskRun, spec: TaskSpec, seen: Seen, now: datetime) -> tuple[TaskRun, Plan]:
+def _retried(owner: Owner, run: TaskRun, spec: TaskSpec, view: ClusterView, now: datetime) -> tuple[TaskRun, Plan]:
     if run.state is TaskState.SUCCEEDED or run.ended_at is None:
         return run, Plan()
     again = next_try(run, spec, now)
@@ -294,8 +294,8 @@ def _retried(parent: Parent, run: TaskRun, spec: TaskSpec, seen: Seen, now: date
     due_at = retry_at(run)
     if due_at is None or now < due_at:
         return run, Plan(wake_at=due_at)
-    over = parent.own(seen, JOB, run.job, run.job_uid)
-    ours = over is not None and parent.conflict(seen, JOB, run.job) is None
+    over = owner.own(view, JOB, run.job, run.job_uid)
+    ours = over is not None and owner.conflict(view, JOB, run.job) is None
     if over is not None and ours and "deletionTimestamp" not in over["metadata"]:
         # There is no end to these tries. The next one is recorded when this Job goes, or nobody would delete it.
         return run, Plan(delete=(deletion(over),))
@@ -338,7 +338,7 @@ def _unmeasured(artifact: ArtifactRef | None) -> ArtifactRef | None:
     return artifact.model_copy(update={"size_bytes": None}) if artifact is not None else None
 
 
-def _job(parent: Parent, record: TaskRun, work: TaskSpec, settings: Settings) -> Object:
+def _job(owner: Owner, record: TaskRun, work: TaskSpec, settings: Settings) -> Object:
     store, task = work.store.for_task(work.task, work.out), TaskInput.of(work.task)
     main = container(
         work.image,
@@ -352,7 +352,7 @@ def _job(parent: Parent, record: TaskRun, work: TaskSpec, settings: Settings) ->
     )
     template = pod_template(
         [main],
-        labels={**parent.labels, ROLE_LABEL: work.role, **egress_labels(store)},
+        labels={**owner.labels, ROLE_LABEL: work.role, **egress_labels(store)},
         store=store,
         task=task,
         placement=work.placement,
@@ -360,4 +360,4 @@ def _job(parent: Parent, record: TaskRun, work: TaskSpec, settings: Settings) ->
         restartPolicy="Never",
         terminationGracePeriodSeconds=30,
     )
-    return job(parent, record.job, template, role=work.role, deadline=work.deadline)
+    return job(owner, record.job, template, role=work.role, deadline=work.deadline)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from slipway.api.kinds import STEP, TRAINING_JOB, Object
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.parse import value_at
 from slipway.plan.steps.request import SHARE_LABEL, job_prefix, mark_of
 from slipway.plan.taskinput import TASK_ANNOTATION, TaskInput
@@ -41,7 +41,7 @@ def _order(obj: Object) -> tuple[bool, bool, str, str]:
     """Resources, then Steps: a digest that several Steps share is called by the first one, whatever began first."""
     if obj["kind"] != STEP.kind:
         return False, False, "", ""
-    kind, owner = Parent.of(obj).owner or ("", "")
+    kind, owner = Owner.of(obj).controller or ("", "")
     return True, kind != TRAINING_JOB.kind, owner, str(obj["spec"]["role"])
 
 
@@ -78,14 +78,14 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
     if obj["kind"] == STEP.kind:
         yield from _of_step(obj, was)
         return
-    parent = Parent.of(obj)
+    owner = Owner.of(obj)
     status, past = obj.get("status") or {}, (was or {}).get("status") or {}
-    who = f"{parent.kind} {parent.name}"
+    who = f"{owner.kind} {owner.name}"
     known_revisions = {revision["name"] for revision in past.get("revisions", ())}
-    prefix = parent.child_name()
-    mark = prefix if was is not None else f"{parent.name}-<{_SHORT[parent.kind.kind]} hash>"
+    prefix = owner.child_name()
+    mark = prefix if was is not None else f"{owner.name}-<{_SHORT[owner.kind.kind]} hash>"
     if was is None:
-        yield parent.uid, f"<uid of {who}>"
+        yield owner.uid, f"<uid of {who}>"
         yield prefix, mark
     if (model := status.get("artifact")) and model != past.get("artifact"):
         yield _hex(model["digest"]), f"<digest of the model of {who}>"
@@ -96,8 +96,8 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
 
 
 def _of_step(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
-    step, role = Parent.of(obj), obj["spec"]["role"]
-    kind, owner = step.owner or ("", "")
+    step, role = Owner.of(obj), obj["spec"]["role"]
+    kind, owner = step.controller or ("", "")
     who = f"{kind} {owner}"
     if was is None:
         yield step.uid, f"<uid of {role} of {who}>"

@@ -12,15 +12,15 @@ from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.deployment.steps import SERVED, Offer, Step, plan_steps, plugins_in
 from slipway.plan.references import NotYet, known_pool, placement_of
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 
-def placed_on(spec: TrainingJobSpec, attempt: Attempt, seen: Seen) -> str:
+def placed_on(spec: TrainingJobSpec, attempt: Attempt, view: ClusterView) -> str:
     """Which pool, and why."""
     if attempt.pool is None:
         return "on any nodes, without devices: spec.pools is empty"
     try:
-        place = placement_of(known_pool(seen, attempt.pool))
+        place = placement_of(known_pool(view, attempt.pool))
     except (NotYet, SpecError):
         return f"on pool {attempt.pool}"
     nodes = ", ".join(f"{name}={value}" for name, value in place.node_selector.items())
@@ -40,13 +40,15 @@ def shape_of(spec: TrainingJobSpec, attempt: Attempt) -> str:
     return f"{pods} x {each} ({why}) = {ranks}; {asks}"
 
 
-def conversions_of(deployment: ModelDeployment, seen: Seen, runtime_image: str) -> Mapping[str, tuple[Step, str]]:
+def conversions_of(
+    deployment: ModelDeployment, view: ClusterView, runtime_image: str
+) -> Mapping[str, tuple[Step, str]]:
     """The steps by the names of their tasks, and why those stand there that nobody asked for."""
     spec, status = deployment.spec, deployment.status
     state = (status.model.state if status.model else None) or State.MODULE
     reasons: dict[str, tuple[Step, str]] = {}
     try:
-        offer = Offer(plugins_in(seen), spec.compression.conversion, runtime_image)
+        offer = Offer(plugins_in(view), spec.compression.conversion, runtime_image)
         steps = plan_steps(spec.compression.steps, state, offer, has_data=True)
     except (SpecError, NotYet):
         return {}

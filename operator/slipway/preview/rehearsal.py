@@ -11,7 +11,7 @@ from slipway.api.artifacts import State
 from slipway.api.kinds import COMPRESSION_PLUGIN, STEP, WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.twin import Change, Twin
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.preview.world import move
 from slipway.reconcile.cache import Cache
@@ -36,7 +36,7 @@ class Clock:
 
 
 def has_owner_in(step: Object, keys: Collection[Key]) -> bool:
-    kind, name = Parent.of(step).owner or ("", "")
+    kind, name = Owner.of(step).controller or ("", "")
     namespace = step["metadata"]["namespace"]
     return any((key.kind.kind, key.namespace, key.name) == (kind, namespace, name) for key in keys)
 
@@ -78,15 +78,15 @@ class Rehearsal:
         wrote, wishes = False, []
         steps = [key_of(step) for step in self.cache.objects(STEP) if has_owner_in(step, self.keys)]
         for key in (*self.keys, *steps):
-            parent = self.cache.get(*key)
-            if parent is None or "deletionTimestamp" in parent["metadata"]:
+            owner = self.cache.get(*key)
+            if owner is None or "deletionTimestamp" in owner["metadata"]:
                 continue
-            plan = self.planners[key.kind](parent, Observation(self.cache, self.settings, self.clock.now))
-            wrote = await self._carry_out(plan, parent) or wrote
+            plan = self.planners[key.kind](owner, Observation(self.cache, self.settings, self.clock.now))
+            wrote = await self._carry_out(plan, owner) or wrote
             wishes.append(plan.wake_at)
         return wrote, earliest(wishes)
 
-    async def _carry_out(self, plan: Plan, parent: Object) -> bool:
+    async def _carry_out(self, plan: Plan, owner: Object) -> bool:
         """True where anything was written. Nobody else writes here, so what was planned is what can be done."""
         drifted = [obj for obj in plan.apply if not (live := self.cache.get(*key_of(obj))) or not covers(live, obj)]
         for rendered in drifted:
@@ -96,13 +96,13 @@ class Rehearsal:
         for deletion in plan.delete:
             await self.twin.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
         wrote = bool(drifted or plan.create or plan.delete)
-        if plan.status is None or plan.status == parent.get("status"):
+        if plan.status is None or plan.status == owner.get("status"):
             return wrote
 
         def told(obj: Object) -> None:
             obj["status"] = plan.status
 
-        self.twin.edit(key_of(parent), told)
+        self.twin.edit(key_of(owner), told)
         return True
 
     def _heard(self, change: Change) -> None:

@@ -45,8 +45,8 @@ def _scaled(outlook: Outlook, key: Key) -> list[str]:
     return found
 
 
-def _belongs(obj: Object, parent: Object) -> bool:
-    return any(owner["uid"] == parent["metadata"]["uid"] for owner in obj["metadata"].get("ownerReferences", ()))
+def _belongs(obj: Object, owner: Object) -> bool:
+    return any(one["uid"] == owner["metadata"]["uid"] for one in obj["metadata"].get("ownerReferences", ()))
 
 
 def _replicas(obj: Object | None) -> int | None:

@@ -10,11 +10,11 @@ from slipway.api.lenient import read_status
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.step import StepStatus
 from slipway.plan.jobs.outcomes import conditions_of
-from slipway.plan.parent import Parent
-from slipway.plan.seen import controller_uid
+from slipway.plan.owner import Owner
 from slipway.plan.steps.request import job_prefix
 from slipway.plan.storecheck import CHECK
 from slipway.plan.tasks import job_name
+from slipway.plan.view import controller_uid
 
 
 class PlannedTask(NamedTuple):
@@ -46,7 +46,7 @@ def _of(step: Object) -> PlannedTask:
     return PlannedTask(
         step["spec"]["role"],
         step["spec"]["digest"],
-        run.job if run else job_name(job_prefix(Parent.of(step)), 1),
+        run.job if run else job_name(job_prefix(Owner.of(step)), 1),
         run.artifact.digest if run and run.artifact else None,
         "Ready" in conditions_of(step),
         status.shared_from,

@@ -21,8 +21,8 @@ from slipway.plan.digests import digest_of
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.jobs.pods import INDEX_LABEL, name_prefix
 from slipway.plan.pods import CONTAINER
-from slipway.plan.seen import controller_uid
 from slipway.plan.taskinput import task_text
+from slipway.plan.view import controller_uid
 
 BETTER = PairedCounts(n=1000, baseline_right=900, lost=0, gained=100)
 """What every comparison counts: a candidate that no gate refuses."""

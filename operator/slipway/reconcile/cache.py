@@ -23,10 +23,10 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.plan.parent import REVISION_LABEL
+from slipway.plan.owner import REVISION_LABEL
 from slipway.plan.parse import value_at
-from slipway.plan.seen import carries, controller_uid
 from slipway.plan.steps.request import SHARE_LABEL
+from slipway.plan.view import carries, controller_uid
 from slipway.reconcile.references import parent_of, referenced, stands_apart
 from slipway.reconcile.trim import trimmed
 
@@ -47,7 +47,7 @@ class _Entry(NamedTuple):
 
 
 class Cache:
-    """The objects of one moment; implements slipway.plan.seen.Seen. Nobody may change what it returns."""
+    """The objects of one moment; implements slipway.plan.view.ClusterView. Nobody may change what it returns."""
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
@@ -88,8 +88,8 @@ class Cache:
     def affected(self, obj: Object) -> set[Key]:
         """The keys to plan again when this object changed, appeared or went: its parent, and who names it."""
         key = key_of(obj)
-        parent = parent_of(obj)
-        affected = self._referrers.get(key, set()) | ({parent} if parent else set())
+        owner = parent_of(obj)
+        affected = self._referrers.get(key, set()) | ({owner} if owner else set())
         if stands_apart(obj):  # it may stand under the name of a child, which begins with its parent's
             affected |= {
                 key_of(other)
@@ -100,7 +100,7 @@ class Cache:
             }
         if key.kind == STEP:
             affected |= self._concerned_by_step(key, obj)
-        elif parent == key:  # what their pods are given comes from the owner
+        elif owner == key:  # what their pods are given comes from the owner
             affected |= self._open_steps(key, obj["metadata"]["uid"])
         elif key.kind == NETWORK_POLICY and (uid := controller_uid(obj)):  # no pod of theirs starts without it
             affected |= self._open_steps(key, uid)

@@ -13,13 +13,13 @@ NOTE_BYTES = 1024
 """The API server says characters and counts bytes: words of a pod may be in any script."""
 
 
-def event_of(happening: Happening, parent: Object, now: datetime, instance: str) -> Object:
+def event_of(happening: Happening, owner: Object, now: datetime, instance: str) -> Object:
     """The Event of one transition of its parent.
 
     instance: who reports, as in `slipway-7d9f-abcde`. Its name is made of the parent's UID and of what happened, so a
     repetition is AlreadyExists to the API server: no counter, no memory, no second Event within the Events' TTL.
     """
-    meta = parent["metadata"]
+    meta = owner["metadata"]
     mark = sha256("\0".join((meta["uid"], happening.type, happening.reason, happening.message)).encode()).hexdigest()
     return {
         "apiVersion": EVENT.api_version,
@@ -33,8 +33,8 @@ def event_of(happening: Happening, parent: Object, now: datetime, instance: str)
         "reason": happening.reason[:128],
         "note": happening.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
-            "apiVersion": parent["apiVersion"],
-            "kind": parent["kind"],
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
             "namespace": meta["namespace"],
             "name": meta["name"],
             "uid": meta["uid"],

@@ -15,7 +15,7 @@ from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
 from slipway.plan.plan import STATUS, Deletion, Happening, Plan
-from slipway.plan.seen import controller_uid
+from slipway.plan.view import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import Covered
 from slipway.reconcile.events import event_of
@@ -66,7 +66,7 @@ class Executor:
     covered: Covered = field(default_factory=Covered)
 
     async def carry_out(
-        self, plan: Plan, parent: Object, now: datetime, held: Held | None = None, *, look_again: bool = True
+        self, plan: Plan, owner: Object, now: datetime, held: Held | None = None, *, look_again: bool = True
     ) -> Outcome:
         """Make the writes of one round, each part of the plan by itself.
 
@@ -84,32 +84,32 @@ class Executor:
             for rendered in plan.apply
             if (live := self.cache.get(*key_of(rendered))) is None or not self.covered.covers(live, rendered)
         ]
-        patch = status_patch(parent.get("status") or {}, plan.status)
+        patch = status_patch(owner.get("status") or {}, plan.status)
         at_once = bool(patch) and plan.at_once and not plan.create and not plan.delete
         # Where the status is written at the same time, its version tells an old parent, and costs no read.
-        if (drifted or plan.create or plan.delete) and not at_once and not await self._is_as_seen(parent):
+        if (drifted or plan.create or plan.delete) and not at_once and not await self._is_as_seen(owner):
             return Outcome(True)
         tried = _Tried(plan.parts, held or {}, look_again)
         try:
             writes = [
-                self._write(tried, "apply", key_of(rendered), parent, rendered, partial(self._apply, rendered))
+                self._write(tried, "apply", key_of(rendered), owner, rendered, partial(self._apply, rendered))
                 for rendered, _ in drifted
             ]
             if at_once:
-                writes.append(self._write_status(tried, parent, patch))
+                writes.append(self._write_status(tried, owner, patch))
             answers = await _together(*writes)
             # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
             stays = [key_of(rendered) for rendered, live in drifted if self.cache.get(*key_of(rendered)) is live]
             wrote = len(stays) < len(drifted)
             undone = bool(set(stays) - {one.key for one in tried.refused})
             for obj in plan.create:
-                wrote |= await self._write(tried, "create", key_of(obj), parent, obj, partial(self._create, obj))
+                wrote |= await self._write(tried, "create", key_of(obj), owner, obj, partial(self._create, obj))
             for deletion in plan.delete:
                 delete = partial(self._delete, deletion)
-                wrote |= await self._write(tried, "delete", deletion.key, parent, deletion, delete)
+                wrote |= await self._write(tried, "delete", deletion.key, owner, deletion, delete)
             if tried.news:
                 return Outcome(True, tuple(tried.refused), whole=True)
-            if patch and not (answers[-1] if at_once else await self._write_status(tried, parent, patch)):
+            if patch and not (answers[-1] if at_once else await self._write_status(tried, owner, patch)):
                 # Another status may be taken: the planner hears of this one before the turn ends.
                 news = any(one.verb == STATUS and one not in tried.held.values() for one in tried.refused)
                 return Outcome(wrote or news, tuple(tried.refused), whole=True, undone=undone)
@@ -117,14 +117,14 @@ class Executor:
         except Conflict:
             return Outcome(True, tuple(tried.refused))
         for happening in plan.events:
-            await self.tell(happening, parent, now)
+            await self.tell(happening, owner, now)
         return Outcome(wrote, tuple(tried.refused), whole=True, undone=undone)
 
-    async def tell(self, happening: Happening, parent: Object, now: datetime) -> None:
+    async def tell(self, happening: Happening, owner: Object, now: datetime) -> None:
         """Post an Event on the parent, as well as it goes."""
         log.info("event", type=happening.type, reason=happening.reason, message=happening.message)
         try:
-            await self.cluster.create(event_of(happening, parent, now, self.instance))
+            await self.cluster.create(event_of(happening, owner, now, self.instance))
         except AlreadyExists:
             pass
         except ClusterError as error:  # an Event informs; nothing waits for it
@@ -137,25 +137,25 @@ class Executor:
         except NotFound:
             return False
 
-    async def _is_as_seen(self, parent: Object) -> bool:
+    async def _is_as_seen(self, owner: Object) -> bool:
         """Whether the plan was made from the parent as it is: watches lag, and not all by the same.
 
         A child that is made or deleted for a parent as it was long ago would be made twice, or be the wrong one. It
         costs a read only where the parent as it is known came by a watch: an intent that we wrote was answered.
         """
-        key = key_of(parent)
+        key = key_of(owner)
         if self.cache.answered(key):
             return True
         await self._refresh(key)
         known = self.cache.get(*key)
-        return known is not None and known["metadata"]["resourceVersion"] == parent["metadata"]["resourceVersion"]
+        return known is not None and known["metadata"]["resourceVersion"] == owner["metadata"]["resourceVersion"]
 
     async def _write(
         self,
         tried: _Tried,
         verb: str,
         key: Key,
-        parent: Object,
+        owner: Object,
         body: Object | Deletion,
         call: Callable[[], Awaitable[None]],
     ) -> bool:
@@ -173,7 +173,7 @@ class Executor:
                 tried.refuse(Refused(verb, key, body, conflict))
                 return False
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
-            for old in dict.fromkeys((key, key_of(parent))):
+            for old in dict.fromkeys((key, key_of(owner))):
                 await self._refresh(old)
             if tried.look_again or verb == STATUS:
                 raise
@@ -184,10 +184,8 @@ class Executor:
             return False
         return True
 
-    async def _write_status(self, tried: _Tried, parent: Object, patch: Object) -> bool:
-        return await self._write(
-            tried, STATUS, key_of(parent), parent, patch, partial(self._patch_status, parent, patch)
-        )
+    async def _write_status(self, tried: _Tried, owner: Object, patch: Object) -> bool:
+        return await self._write(tried, STATUS, key_of(owner), owner, patch, partial(self._patch_status, owner, patch))
 
     async def _refresh(self, key: Key) -> None:
         try:
@@ -231,8 +229,8 @@ class Executor:
             self.cache.put(held, answered=True)
         log.info("deleted", object=_shown(deletion.key))
 
-    async def _patch_status(self, parent: Object, patch: Object) -> None:
-        key, meta = key_of(parent), parent["metadata"]
+    async def _patch_status(self, owner: Object, patch: Object) -> None:
+        key, meta = key_of(owner), owner["metadata"]
         try:
             self.cache.put(await self.cluster.patch_status(key, meta["resourceVersion"], patch), answered=True)
         except NotFound:

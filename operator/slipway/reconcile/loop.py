@@ -142,29 +142,29 @@ class Reconciler:
         planner = self._planners[key.kind]
         for number in range(MAX_ROUNDS):
             self._queue.observed(key)
-            parent = self._cache.get(*key)
-            if parent is None or "deletionTimestamp" in parent["metadata"]:
+            owner = self._cache.get(*key)
+            if owner is None or "deletionTimestamp" in owner["metadata"]:
                 self._refusals.over(key)
                 return True, None
-            with structlog.contextvars.bound_contextvars(uid=parent["metadata"]["uid"]):
+            with structlog.contextvars.bound_contextvars(uid=owner["metadata"]["uid"]):
                 now = self._clock()
                 told = self._refusals.told(key, now)
                 with self._watchdog.holding(key):
-                    plan = planner(parent, Observation(self._cache, self._settings, now, told))
+                    plan = planner(owner, Observation(self._cache, self._settings, now, told))
                 held, look_again = self._refusals.held(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 going = [obj for one in plan.delete if (obj := self._cache.get(*one.key)) is not None]
-                outcome = await self._executor.carry_out(plan, parent, now, held, look_again=look_again)
+                outcome = await self._executor.carry_out(plan, owner, now, held, look_again=look_again)
                 self._wake_written(key, known, going)
                 for news in self._refusals.learn(key, outcome, now):
-                    await self._executor.tell(news, parent, now)
+                    await self._executor.tell(news, owner, now)
                 lifted = len(self._refusals.told(key, now)) < len(told)  # taken without an answer, or wanted no more
                 if not outcome.changed and not lifted:
                     if plan.defect is not None:
                         raise plan.defect
                     again_at = now + UNDONE_LOOK_AGAIN if outcome.undone else None  # no watch tells when that ends
                     return True, earliest((plan.wake_at, again_at))
-            self._wake_referrers(key, parent)
+            self._wake_referrers(key, owner)
         return False, None
 
     def _wake_written(self, key: Key, before: Mapping[Key, Object | None], going: Sequence[Object]) -> None:

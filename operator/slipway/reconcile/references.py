@@ -24,10 +24,10 @@ from slipway.api.kinds import (
     kind_of,
     selector_text,
 )
-from slipway.plan.parent import OWNER_LABELS, STEP_LABEL
+from slipway.plan.owner import OWNER_LABELS, STEP_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
-from slipway.plan.seen import carries
+from slipway.plan.view import carries
 
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 """On everything that planners make, pods included: by it watches and lists find our children."""
@@ -99,8 +99,8 @@ def parent_of(obj: Object) -> Key | None:
 
 def asked_for_by(obj: Object) -> Key | None:
     """The resource that a user made and that an object is for: itself, or the owner of the Step that made it."""
-    parent = parent_of(obj)
-    return _labelled(obj) if parent is not None and parent.kind == STEP else parent
+    owner = parent_of(obj)
+    return _labelled(obj) if owner is not None and owner.kind == STEP else owner
 
 
 def _labelled(obj: Object) -> Key | None:

@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from slipway.api.kinds import GROUP, RECONCILED, STEP, Object, kind_of
-from slipway.plan.parent import Parent
-from slipway.plan.seen import controller_uid
+from slipway.plan.owner import Owner
 from slipway.plan.steps.request import SHARE_LABEL, job_prefix
 from slipway.plan.tasks import job_name
+from slipway.plan.view import controller_uid
 from support.faults.world import role_of
 
 _OURS = f"{GROUP}/"
@@ -23,7 +23,7 @@ class Made(NamedTuple):
 
     name: str
     role: str
-    parent: str
+    owner: str
 
 
 class Chronicle:
@@ -96,18 +96,18 @@ class Chronicle:
 
     def _given_up(self, uid: str, made: Made) -> bool:
         """It was written down, and ended with its record before its UID could be: nobody wants it any more."""
-        parent = self.parents.get(made.parent, {"gone": True})
-        if "gone" in parent:
+        owner = self.parents.get(made.parent, {"gone": True})
+        if "gone" in owner:
             return True
-        return uid in self._deleted and made.name not in {one["job"] for one in _records(parent)}
+        return uid in self._deleted and made.name not in {one["job"] for one in _records(owner)}
 
     # --- Inside -------------------------------------------------------------------------------------------------
 
     def _named(self, uid: str) -> str:
-        parent = self.parents.get(uid)
-        if parent is not None and parent["kind"] == STEP.kind:
-            return "/".join(Parent.of(parent).owner or ("nobody", ""))
-        return f"{parent['kind']}/{parent['metadata']['name']}" if parent else "nobody"
+        owner = self.parents.get(uid)
+        if owner is not None and owner["kind"] == STEP.kind:
+            return "/".join(Owner.of(owner).controller or ("nobody", ""))
+        return f"{owner['kind']}/{owner['metadata']['name']}" if owner else "nobody"
 
     def _job(self, job: Object) -> None:
         uid = job["metadata"]["uid"]
@@ -115,18 +115,18 @@ class Chronicle:
             return
         made = Made(job["metadata"]["name"], role_of(job), controller_uid(job) or "")
         self.jobs[uid] = made
-        parent = self.parents.get(made.parent)
-        if parent is None or "gone" in parent:
+        owner = self.parents.get(made.parent)
+        if owner is None or "gone" in owner:
             self.broken.append(f"Job {made.name} was made for nobody")
-        elif made.name not in _intents(parent):
+        elif made.name not in _intents(owner):
             self.broken.append(f"Job {made.name} was made before it was written down")
 
     def _status(self, before: Object | None, obj: Object) -> None:
-        status, parent = obj.get("status", {}), obj["metadata"]["uid"]
+        status, owner = obj.get("status", {}), obj["metadata"]["uid"]
         for attempt in status.get("attempts", ()):
-            self._entry((parent, "attempt", str(attempt["number"])), attempt, "outcome")
+            self._entry((owner, "attempt", str(attempt["number"])), attempt, "outcome")
         if obj["kind"] == STEP.kind and (run := status.get("run")) is not None and "sharedFrom" not in status:
-            self._entry((parent, "step", obj["spec"]["role"], str(run["tries"])), run, "endedAt")
+            self._entry((owner, "step", obj["spec"]["role"], str(run["tries"])), run, "endedAt")
         if before is not None:
             self._conditions(before, obj)
 
@@ -152,17 +152,17 @@ def is_shared(obj: Object) -> bool:
     return obj["kind"] == STEP.kind and SHARE_LABEL in obj["metadata"].get("labels", {})
 
 
-def _records(parent: Object) -> list[Object]:
+def _records(owner: Object) -> list[Object]:
     """Of the Jobs of a resource: its attempts, or the run of a Step, whose first one is intended by the Step itself."""
-    status = parent.get("status", {})
-    if parent["kind"] != STEP.kind:
+    status = owner.get("status", {})
+    if owner["kind"] != STEP.kind:
         return [*status.get("attempts", ())]
-    first = {"job": job_name(job_prefix(Parent.of(parent)), 1), "tries": 1}
+    first = {"job": job_name(job_prefix(Owner.of(owner)), 1), "tries": 1}
     return [status.get("run", first)]
 
 
-def _intents(parent: Object) -> set[str]:
+def _intents(owner: Object) -> set[str]:
     """Names of the Jobs that a status allows to be made: recorded, and not known to have been made."""
-    records = _records(parent)
+    records = _records(owner)
     names = {one["job"] for one in records if not one.get("jobUID") and not one.get("outcome")}
     return names | {f"{one['job']}-q{one['recoveries']}" for one in records if one.get("recoveries")}

@@ -106,8 +106,8 @@ async def vanishes(world: World, job: Object, _pods: Sequence[Object]) -> bool:
     """Somebody deletes the Job, pods and all, once its UID is recorded: before, it would leave no trace."""
     owner = job["metadata"]["ownerReferences"][0]
     kind = next(kind for kind in RECONCILED if kind.kind == owner["kind"])
-    parent = await world.admin.get(Key(kind, world.namespace, owner["name"]))
-    if parent is None or job["metadata"]["uid"] not in json.dumps(parent.get("status", {})):
+    owner = await world.admin.get(Key(kind, world.namespace, owner["name"]))
+    if owner is None or job["metadata"]["uid"] not in json.dumps(owner.get("status", {})):
         return False
     await world.admin.delete(key_of(job))
     return True

@@ -8,9 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from slipway.api.kinds import CHILDREN, EVENT, JOB, RECONCILED, STEP, Object
-from slipway.plan.parent import REVISION_LABEL, Parent
-from slipway.plan.seen import controller_uid
+from slipway.plan.owner import REVISION_LABEL, Owner
 from slipway.plan.steps.request import job_prefix
+from slipway.plan.view import controller_uid
 from slipway.reconcile.events import CONTROLLER
 from support.faults.chronicle import Chronicle, is_shared
 from support.faults.world import World
@@ -97,10 +97,10 @@ def _in_words(text: str, chronicle: Chronicle) -> str:
     for uid, made in chronicle.jobs.items():
         text = text.replace(uid, f"<uid of Job {made.name}>")
     # The names of the Jobs of Steps first: Steps have their owner's hash in their own.
-    for uid, parent in sorted(chronicle.parents.items(), key=lambda item: item[1]["kind"] != STEP.kind):
-        if parent["kind"] == STEP.kind:
-            text = text.replace(job_prefix(Parent.of(parent)), f"{parent['metadata']['name']}-job")
-        kind, name = parent["kind"], parent["metadata"]["name"]
+    for uid, owner in sorted(chronicle.parents.items(), key=lambda item: item[1]["kind"] != STEP.kind):
+        if owner["kind"] == STEP.kind:
+            text = text.replace(job_prefix(Owner.of(owner)), f"{owner['metadata']['name']}-job")
+        kind, name = owner["kind"], owner["metadata"]["name"]
         count[kind, name] = count.get((kind, name), 0) + 1
         text = text.replace(uid, f"<uid of {kind} {name} {count[kind, name]}>")
         mark = sha256(uid.encode()).hexdigest()[:6]

@@ -8,11 +8,11 @@ from slipway.api.kinds import Object
 from slipway.local.jobs import bring_on
 from slipway.plan.jobs.outcomes import conditions_of, job_end
 from slipway.plan.jobs.pods import INDEX_ANNOTATION
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.pods import job as job_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-PARENT = Parent.of(
+PARENT = Owner.of(
     {
         "apiVersion": "slipway.dev/v1alpha1",
         "kind": "TrainingJob",

@@ -9,7 +9,7 @@ from slipway.api.kinds import Object
 from slipway.plan import conditions
 from slipway.plan.conditions import with_verdicts
 from slipway.plan.references import NotYet, ready_store
-from slipway.plan.seen import Snapshot
+from slipway.plan.view import Snapshot
 from support.builders import NAMESPACE, S3, T0, bucket_store, store
 from support.training import TrainingWorld
 

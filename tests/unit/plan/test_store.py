@@ -7,8 +7,8 @@ import pytest
 from slipway.api.kinds import Object
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
-from slipway.plan.seen import Snapshot
 from slipway.plan.store import plan_store
+from slipway.plan.view import Snapshot
 from support.builders import SETTINGS, T0, claim, store
 
 

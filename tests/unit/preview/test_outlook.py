@@ -63,8 +63,8 @@ async def begun(objects: list[Object], *planned: Kind) -> list[Object]:
     keys = sorted((key for key in made if key.kind in planned), key=lambda key: ORDER.index(key.kind))
 
     async def plans(key: Key) -> None:
-        parent = await twin.get(key)
-        plan = PLANNERS[key.kind](parent, Observation(cache, SETTINGS, T0))
+        owner = await twin.get(key)
+        plan = PLANNERS[key.kind](owner, Observation(cache, SETTINGS, T0))
         for obj in plan.apply:
             await twin.apply(obj)
         for obj in plan.create:

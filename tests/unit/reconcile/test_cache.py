@@ -26,8 +26,8 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.plan.jobs.pods import workload_of
-from slipway.plan.parent import REVISION_LABEL, Parent
-from slipway.plan.seen import Seen, carries
+from slipway.plan.owner import REVISION_LABEL, Owner
+from slipway.plan.view import ClusterView, carries
 from slipway.reconcile.cache import TOMBSTONES, Cache
 from slipway.reconcile.references import MANAGED
 
@@ -44,7 +44,7 @@ def owned_by(uid: str, name: str = "parent") -> Object:
 
 
 def got(cache: Cache, kind: Kind, name: str = "a") -> Object | None:
-    seen: Seen = cache
+    seen: ClusterView = cache
     return seen.get(kind, "default", name)
 
 
@@ -342,8 +342,8 @@ def test_of_a_pod_only_what_is_read_is_kept() -> None:
 
 
 def test_all_that_planners_make_carries_the_label_that_watches_select_by() -> None:
-    parent = Parent.of(make(TRAINING_JOB))
-    assert MANAGED.items() <= parent.labels.items()
+    owner = Owner.of(make(TRAINING_JOB))
+    assert MANAGED.items() <= owner.labels.items()
 
 
 @pytest.mark.parametrize("kind", [TRAINING_JOB, JOB, SERVICE, POD])

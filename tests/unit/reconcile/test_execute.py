@@ -15,7 +15,7 @@ from slipway.api.status import not_yet_observed
 from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Twin
-from slipway.plan.parent import Parent, deletion
+from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import Happening, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor, Outcome, status_patch
@@ -40,7 +40,7 @@ class World:
         self.cache.put(self.twin.add(body))
 
     @property
-    def parent(self) -> Object:
+    def owner(self) -> Object:
         found = self.cache.get(TRAINING_JOB, "default", "train")
         assert found is not None
         return found
@@ -50,10 +50,10 @@ class World:
         return self.calls.writes
 
     def child(self, kind: Kind, name: str = "child", **spec: Any) -> Object:
-        return Parent.of(self.parent).child(kind, name, spec=spec)
+        return Owner.of(self.owner).child(kind, name, spec=spec)
 
     async def carry_out(self, plan: Plan) -> Outcome:
-        return await self.executor.carry_out(plan, self.parent, NOW)
+        return await self.executor.carry_out(plan, self.owner, NOW)
 
     def known(self, kind: Kind, name: str = "child") -> Object | None:
         return self.cache.get(kind, "default", name)
@@ -69,7 +69,7 @@ def world() -> World:
 
 async def test_an_empty_plan_writes_nothing(world: World) -> None:
     assert not await world.carry_out(Plan())
-    assert not await world.carry_out(Plan(status=world.parent["status"]))
+    assert not await world.carry_out(Plan(status=world.owner["status"]))
     assert world.writes == []
 
 
@@ -112,9 +112,9 @@ class StatusFirst(Passing):
 async def test_an_intent_and_what_only_prepares_it_wait_for_no_answer_of_each_other(world: World) -> None:
     executor = Executor(StatusFirst(world.twin), world.cache, "test")
     plan = Plan(apply=(world.child(SERVICE),), status={"phase": "Pending"}, at_once=True)
-    assert await executor.carry_out(plan, world.parent, NOW)
+    assert await executor.carry_out(plan, world.owner, NOW)
     assert world.known(SERVICE) is not None
-    assert world.parent["status"]["phase"] == "Pending"
+    assert world.owner["status"]["phase"] == "Pending"
 
 
 async def test_a_refused_preparation_stops_the_creation_that_follows_it_and_not_the_intent(world: World) -> None:
@@ -122,7 +122,7 @@ async def test_a_refused_preparation_stops_the_creation_that_follows_it_and_not_
     world.cache.put(theirs)
     outcome = await world.carry_out(Plan(apply=(world.child(SERVICE),), status={"phase": "Pending"}, at_once=True))
     assert [one.key.kind for one in outcome.refused] == [SERVICE]
-    assert world.parent["status"]["phase"] == "Pending"
+    assert world.owner["status"]["phase"] == "Pending"
 
 
 async def test_what_was_written_is_known_at_once(world: World) -> None:
@@ -131,9 +131,9 @@ async def test_what_was_written_is_known_at_once(world: World) -> None:
     assert job is not None
     assert service is not None
     assert job["metadata"]["uid"] == (await world.live(JOB))["metadata"]["uid"]
-    assert world.parent["status"]["phase"] == "Running"
+    assert world.owner["status"]["phase"] == "Running"
     assert (
-        world.parent["metadata"]["resourceVersion"]
+        world.owner["metadata"]["resourceVersion"]
         == (await world.live(TRAINING_JOB, "train"))["metadata"]["resourceVersion"]
     )
 
@@ -168,9 +168,9 @@ class Mirroring(Passing):
 async def test_what_a_webhook_changes_back_at_once_is_settled_and_tried_once_a_round(world: World) -> None:
     plan = Plan(apply=(world.child(DEPLOYMENT, image="triton"),), status={"phase": "Running"})
     executor = Executor(Mirroring(world.calls), world.cache, "test")
-    assert await executor.carry_out(plan, world.parent, NOW)
+    assert await executor.carry_out(plan, world.owner, NOW)
     before = len(world.writes)
-    assert not await executor.carry_out(plan, world.parent, NOW)
+    assert not await executor.carry_out(plan, world.owner, NOW)
     assert (await world.live(DEPLOYMENT))["spec"]["image"] == "mirror/triton"
     assert [write.verb for write in world.writes[before:]] == ["apply"]
 
@@ -179,7 +179,7 @@ async def test_what_a_webhook_changes_back_at_once_is_settled_and_tried_once_a_r
 
     world.cache.put(world.twin.edit(Key(DEPLOYMENT, "default", "child"), scale))
     other = Plan(apply=(world.child(DEPLOYMENT, image="triton", replicas=2),))
-    assert await executor.carry_out(other, world.parent, NOW)
+    assert await executor.carry_out(other, world.owner, NOW)
     assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
 
 
@@ -193,7 +193,7 @@ async def test_an_apply_that_was_decided_on_an_old_version_writes_nothing_and_lo
     plan = Plan(apply=(world.child(DEPLOYMENT, replicas=3),), status={"phase": "Running"})
     assert await world.carry_out(plan)
     assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
-    assert world.parent["status"] == not_yet_observed()
+    assert world.owner["status"] == not_yet_observed()
     known = world.known(DEPLOYMENT)
     assert known is not None
     assert known["metadata"]["resourceVersion"] == edited["metadata"]["resourceVersion"]
@@ -261,16 +261,16 @@ async def test_a_status_that_was_decided_on_an_old_version_is_not_written(world:
     def suspend(obj: Object) -> None:
         obj["spec"]["suspend"] = True
 
-    world.twin.edit(key_of(world.parent), suspend)
+    world.twin.edit(key_of(world.owner), suspend)
     assert await world.carry_out(Plan(status={"phase": "Running"}))
-    assert world.parent["spec"] == {"suspend": True}
-    assert world.parent["status"] == not_yet_observed()
+    assert world.owner["spec"] == {"suspend": True}
+    assert world.owner["status"] == not_yet_observed()
 
 
 async def test_a_parent_that_is_gone_is_forgotten(world: World) -> None:
-    parent = world.parent
-    world.twin.remove(key_of(parent))
-    assert await world.executor.carry_out(Plan(status={"phase": "Running"}), parent, NOW)
+    owner = world.owner
+    world.twin.remove(key_of(owner))
+    assert await world.executor.carry_out(Plan(status={"phase": "Running"}), owner, NOW)
     assert world.cache.get(TRAINING_JOB, "default", "train") is None
 
 
@@ -282,7 +282,7 @@ async def test_an_event_is_told_once_for_each_transition(world: World) -> None:
     assert [(event["reason"], event["type"], event["note"]) for event in events] == [
         ("Failed", "Warning", "rank 1 raised ValueError")
     ]
-    assert events[0]["regarding"]["uid"] == world.parent["metadata"]["uid"]
+    assert events[0]["regarding"]["uid"] == world.owner["metadata"]["uid"]
     assert events[0]["eventTime"] == "2026-01-02T03:04:05.000000Z"
     await world.carry_out(Plan(events=(Happening("Warning", "Failed", "rank 2 raised ValueError"),)))
     assert len(await world.twin.list(EVENT)) == 2
@@ -308,7 +308,7 @@ async def test_a_refusal_is_answered_and_the_status_waits_for_it(world: World) -
     assert outcome, "the planner hears of it before the status is written"
     ((verb, key, body, error),) = outcome.refused
     assert (verb, key.kind, body, str(error)) == ("create", JOB, plan.create[0], "503")
-    assert world.parent["status"] == not_yet_observed()
+    assert world.owner["status"] == not_yet_observed()
 
 
 @pytest.mark.parametrize(
@@ -348,13 +348,13 @@ async def test_no_child_is_touched_for_a_parent_that_has_changed_since_it_was_se
     await a_user_edits(world)
     assert await world.carry_out(plans[write]), "it is planned again"
     assert world.writes == []
-    assert world.parent["spec"] == {"suspend": True}
+    assert world.owner["spec"] == {"suspend": True}
 
 
 async def test_no_child_is_made_for_a_parent_that_is_gone(world: World) -> None:
-    plan, parent = Plan(create=(world.child(JOB),)), world.parent
+    plan, owner = Plan(create=(world.child(JOB),)), world.owner
     world.twin.remove(TRAIN)
-    assert await world.executor.carry_out(plan, parent, NOW)
+    assert await world.executor.carry_out(plan, owner, NOW)
     assert world.writes == []
     assert world.cache.get(*TRAIN) is None
 
@@ -372,4 +372,4 @@ async def test_where_a_child_has_changed_its_parent_is_looked_at_again_too(world
     await a_user_edits(world)
     world.twin.edit(key, lambda obj: obj["spec"].update(replicas=0))
     assert await world.carry_out(Plan(apply=(world.child(DEPLOYMENT, replicas=3),)))
-    assert world.parent["spec"] == {"suspend": True}
+    assert world.owner["spec"] == {"suspend": True}

@@ -295,10 +295,8 @@ async def test_a_leader_with_a_stale_cache_does_nothing_twice() -> None:
 async def test_who_names_a_resource_is_planned_again_when_the_operator_itself_moved_it() -> None:
     seen: list[str | None] = []
 
-    def watch_the_job(parent: Object, observation: Observation) -> Plan:
-        job = observation.seen.get(
-            TRAINING_JOB, parent["metadata"]["namespace"], parent["spec"]["model"]["trainingJob"]
-        )
+    def watch_the_job(owner: Object, observation: Observation) -> Plan:
+        job = observation.view.get(TRAINING_JOB, owner["metadata"]["namespace"], owner["spec"]["model"]["trainingJob"])
         seen.append((job or {}).get("status", {}).get("phase"))
         return Plan()
 

@@ -112,7 +112,7 @@ async def _logs(
 async def pods_of(connection: Connection, found: Sequence[Object]) -> list[Object]:
     """All pods that carry the resources' labels."""
     from slipway.api.kinds import POD
-    from slipway.plan.parent import OWNER_LABELS
+    from slipway.plan.owner import OWNER_LABELS
 
     return [
         pod

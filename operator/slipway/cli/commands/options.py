@@ -89,13 +89,13 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa
 def complete_steps(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa: ARG001 - typer filters
     """Complete to the steps of the resource that the command line names, or of all resources."""
     from slipway.api.kinds import STEP
-    from slipway.plan.parent import Parent
+    from slipway.plan.owner import Owner
 
     named = str(ctx.params.get("name") or "").rpartition("/")[2]
 
     async def ask(connection: Connection) -> list[str]:
         found = await connection.cluster.list(STEP, connection.namespace)
-        return [obj["spec"]["role"] for obj in found if named in ("", (Parent.of(obj).owner or ("", ""))[1])]
+        return [obj["spec"]["role"] for obj in found if named in ("", (Owner.of(obj).controller or ("", ""))[1])]
 
     return _ask(ctx, ask)
 

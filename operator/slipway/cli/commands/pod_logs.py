@@ -13,7 +13,7 @@ from slipway.api.kinds import Object
 from slipway.cli.connections.logs import Line, Logs, Source
 from slipway.cluster.port import gather_calls
 from slipway.plan.jobs.pods import index_of
-from slipway.plan.parent import ATTEMPT_LABEL, ROLE_LABEL
+from slipway.plan.owner import ATTEMPT_LABEL, ROLE_LABEL
 
 EVERY_SECONDS = 1.0
 READ_AHEAD = 16

@@ -24,7 +24,7 @@ from slipway.api.kinds import (
 )
 from slipway.cli.rendering.errors import NOT_FOUND, USAGE, CommandError
 from slipway.cluster.port import Cluster, Reader, gather_calls, look_up
-from slipway.plan.parent import OWNER_LABELS
+from slipway.plan.owner import OWNER_LABELS
 
 if TYPE_CHECKING:
     from slipway.plan.plan import Settings

@@ -12,7 +12,7 @@ from slipway.api.findings import counted
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.preview.outlook import Outlook
 from slipway.preview.placeholders import named
 from slipway.preview.story import Node
@@ -84,7 +84,7 @@ def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
 def _tasks(outlook: Outlook, key: Key) -> tuple[list[str], list[str], list[str]]:
     """Names of tasks: whose results new Jobs read or another resource makes, which go on, and which are new."""
     before, tasks = outlook.tasks_before(key), outlook.tasks(key)
-    owners = {step["metadata"]["name"]: Parent.of(step).owner for step in outlook.steps}
+    owners = {step["metadata"]["name"]: Owner.of(step).controller for step in outlook.steps}
     shared: dict[str, list[str]] = defaultdict(list)
     jobs = _new_jobs(outlook, {task.job for task in tasks})
     reused: list[str] = []

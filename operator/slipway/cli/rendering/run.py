@@ -83,11 +83,11 @@ class ContainerFailures:
         return lines
 
 
-async def failed_logs(cluster: LocalCluster, parent: Object) -> list[str]:
+async def failed_logs(cluster: LocalCluster, owner: Object) -> list[str]:
     """The ends of the logs of the parent's containers that failed, each below its path."""
     lines = []
     for pod in await cluster.twin.list(POD):
-        if parent_of(pod) != key_of(parent):
+        if parent_of(pod) != key_of(owner):
             continue
         for status in pod.get("status", {}).get("containerStatuses", ()):
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}

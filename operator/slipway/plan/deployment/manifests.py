@@ -6,7 +6,7 @@ from slipway.api.artifacts import ArtifactRef
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD_DISRUPTION_BUDGET, SERVICE, Object, selector_text
 from slipway.api.modeldeployment import Revision, Serving
 from slipway.api.tasks import MODELS_DIR, REPOSITORY_DIR, REPOSITORY_FRONTEND, REPOSITORY_PROBE, FetchTask
-from slipway.plan.parent import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Parent
+from slipway.plan.owner import OWNER_LABELS, REVISION_LABEL, ROLE_LABEL, Owner
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
@@ -37,12 +37,12 @@ _REPOSITORY = {"name": "slipway-repository", "mountPath": REPOSITORY_DIR}
 _SHARED_MEMORY = {"name": "slipway-shm", "mountPath": "/dev/shm"}  # noqa: S108 - an emptyDir of the pod
 
 
-def service_url(parent: Parent) -> str:
-    return f"http://{parent.name}.{parent.namespace}.svc:{HTTP_PORT}"
+def service_url(owner: Owner) -> str:
+    return f"http://{owner.name}.{owner.namespace}.svc:{HTTP_PORT}"
 
 
 def serving_pod(
-    parent: Parent, revision: Revision, repository: ArtifactRef, serving: Serving, store: StoreMount, settings: Settings
+    owner: Owner, revision: Revision, repository: ArtifactRef, serving: Serving, store: StoreMount, settings: Settings
 ) -> Object:
     """The pod template: `fetch` copies the repository and checks its digest, then Triton serves it.
 
@@ -77,11 +77,11 @@ def serving_pod(
         "failureThreshold": STARTUP_TRIES,
     }
     triton["livenessProbe"] = _get("/v2/health/live", period=10, failures=3)
-    triton["readinessProbe"] = _get(f"/v2/models/{parent.name}/ready", period=5, failures=2)
+    triton["readinessProbe"] = _get(f"/v2/models/{owner.name}/ready", period=5, failures=2)
     triton["lifecycle"] = {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}}
     return pod_template(
         [triton],
-        labels=_pod_labels(parent, revision.name),
+        labels=_pod_labels(owner, revision.name),
         store=store,
         task=given,
         volumes=[
@@ -119,30 +119,30 @@ def _get(path: str, *, period: int, failures: int) -> Object:
     }
 
 
-def _pod_labels(parent: Parent, revision: str) -> dict[str, str]:
-    return {**parent.labels, **_selector(parent, revision)}
+def _pod_labels(owner: Owner, revision: str) -> dict[str, str]:
+    return {**owner.labels, **_selector(owner, revision)}
 
 
-def _selector(parent: Parent, revision: str) -> dict[str, str]:
+def _selector(owner: Owner, revision: str) -> dict[str, str]:
     """The pods of one revision."""
-    return {**_all_pods(parent), REVISION_LABEL: revision}
+    return {**_all_pods(owner), REVISION_LABEL: revision}
 
 
-def pod_selector(parent: Parent, revision: str) -> str:
+def pod_selector(owner: Owner, revision: str) -> str:
     """The pods of one revision, as text."""
-    return selector_text(_selector(parent, revision))
+    return selector_text(_selector(owner, revision))
 
 
-def _all_pods(parent: Parent) -> dict[str, str]:
+def _all_pods(owner: Owner) -> dict[str, str]:
     """The serving pods of all revisions."""
-    return {OWNER_LABELS[parent.kind.kind]: parent.name, ROLE_LABEL: ROLE}
+    return {OWNER_LABELS[owner.kind.kind]: owner.name, ROLE_LABEL: ROLE}
 
 
-def controller_revision(parent: Parent, revision: Revision, template: Object) -> Object:
+def controller_revision(owner: Owner, revision: Revision, template: Object) -> Object:
     """The frozen record of a revision: created once, and what its Deployment is applied from ever after."""
     pod = template["spec"]
     images = {one["name"]: one["image"] for one in (*pod.get("initContainers", ()), *pod["containers"])}
-    return parent.child(
+    return owner.child(
         CONTROLLER_REVISION,
         revision.name,
         {REVISION_LABEL: revision.name},
@@ -151,21 +151,21 @@ def controller_revision(parent: Parent, revision: Revision, template: Object) ->
     )
 
 
-def is_selected(parent: Parent, revision: str, live: Object) -> bool:
+def is_selected(owner: Owner, revision: str, live: Object) -> bool:
     """Whether the pods of a Deployment, whoever owns it, are those that the revision's traffic goes to."""
     labels = live["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
-    return _selector(parent, revision).items() <= labels.items()
+    return _selector(owner, revision).items() <= labels.items()
 
 
-def deployment(parent: Parent, name: str, template: Object, replicas: int) -> Object:
+def deployment(owner: Owner, name: str, template: Object, replicas: int) -> Object:
     """The Deployment of a revision, of its recorded pod template; only the number of replicas is of today."""
-    return parent.child(
+    return owner.child(
         DEPLOYMENT,
         name,
         {ROLE_LABEL: ROLE, REVISION_LABEL: name},
         spec={
             "replicas": replicas,
-            "selector": {"matchLabels": _selector(parent, name)},
+            "selector": {"matchLabels": _selector(owner, name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
             "revisionHistoryLimit": 1,
@@ -174,19 +174,19 @@ def deployment(parent: Parent, name: str, template: Object, replicas: int) -> Ob
     )
 
 
-def service(parent: Parent, revision: str | None) -> Object:
+def service(owner: Owner, revision: str | None) -> Object:
     """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that.
 
     Before the first revision serves it selects no pod: the name is claimed before anything is begun, so that one which
     is taken is found at once, by the API server, whatever of other people's Services is watched. Metrics are not
     on it: clients have no use for them, and a scraper wants each pod's.
     """
-    return parent.child(
+    return owner.child(
         SERVICE,
-        parent.name,
+        owner.name,
         spec={
             "type": "ClusterIP",
-            "selector": _selector(parent, revision or ""),
+            "selector": _selector(owner, revision or ""),
             "ports": [
                 {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
                 for name, port in _CLIENT_PORTS.items()
@@ -201,14 +201,14 @@ def selected_revision(live: Object | None) -> str | None:
     return selector.get(REVISION_LABEL) or None
 
 
-def disruption_budget(parent: Parent) -> Object:
+def disruption_budget(owner: Owner) -> Object:
     """Drains take one serving pod at a time; one that is not ready anyway never stands in their way."""
-    return parent.child(
+    return owner.child(
         POD_DISRUPTION_BUDGET,
-        parent.child_name("serve"),
+        owner.child_name("serve"),
         spec={
             "maxUnavailable": 1,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": _all_pods(parent)},
+            "selector": {"matchLabels": _all_pods(owner)},
         },
     )

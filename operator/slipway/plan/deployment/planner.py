@@ -30,7 +30,7 @@ from slipway.plan.deployment.status import happenings, told
 from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.deployment.trouble import missed_at
 from slipway.plan.observation import Observation
-from slipway.plan.parent import NAME_CONFLICT, REVISION_LABEL, Parent
+from slipway.plan.owner import NAME_CONFLICT, REVISION_LABEL, Owner
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Plan
 from slipway.plan.references import (
@@ -41,9 +41,9 @@ from slipway.plan.references import (
     known_store,
     ready_store,
 )
-from slipway.plan.seen import Seen
 from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet, all_steps, obsolete_steps, run_of
+from slipway.plan.view import ClusterView
 
 
 def plan_deployment(obj: Object, observation: Observation) -> Plan:
@@ -51,19 +51,19 @@ def plan_deployment(obj: Object, observation: Observation) -> Plan:
 
     What serves is kept up by the status and the children; the spec, its source and its steps decide what comes next.
     """
-    parent = Parent.of(obj)
-    if parent.deleting:
+    owner = Owner.of(obj)
+    if owner.deleting:
         return Plan()
-    seen, now, refusals = observation.seen, observation.now, observation.refusals
+    view, now, refusals = observation.view, observation.now, observation.refusals
     before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
-    wanted = StepSet(parent, seen, now, retry=retry_of(obj))
-    status, standing, defect, fleet = before, None, None, _fleet(parent, obj, before, observation)
+    wanted = StepSet(owner, view, now, retry=retry_of(obj))
+    status, standing, defect, fleet = before, None, None, _fleet(owner, obj, before, observation)
     try:
         spec = parsed(ModelDeployment, {"spec": obj.get("spec")}).spec
-        if before.serving is None and not seen.owned(STEP, parent.namespace, parent.uid):
+        if before.serving is None and not view.owned(STEP, owner.namespace, owner.uid):
             # Nothing is begun that could not be served; what is under way goes on.
-            parent.refuse_foreign(seen, SERVICE, parent.name)
-        status, standing = _wanted(parent, spec, before, wanted, observation)
+            owner.refuse_foreign(view, SERVICE, owner.name)
+        status, standing = _wanted(owner, spec, before, wanted, observation)
     except SpecError as error:
         standing = _standing_of(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
@@ -74,7 +74,7 @@ def plan_deployment(obj: Object, observation: Observation) -> Plan:
     rollout = fleet.roll_out(traffic, cleared=standing is None)
     kept = rollout.traffic.revisions
     marks = (*wanted.marks, *(mark for revision in kept for mark in revision.steps))
-    ending = obsolete_steps(parent, seen, marks) if wanted.complete and not wanted.remaking else ()
+    ending = obsolete_steps(owner, view, marks) if wanted.complete and not wanted.remaking else ()
     status = status.model_copy(update={"revisions": kept, "serving": rollout.traffic.serving})
     # The first round records the candidate and makes the Service, whose name may be somebody else's.
     steps = wanted.plan if before.candidate is not None else Plan()
@@ -84,37 +84,37 @@ def plan_deployment(obj: Object, observation: Observation) -> Plan:
         reached = replace(reached, reason=NAME_CONFLICT, message=_all_of(conflicts), stalled=True)
     if conflicts or (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
-    after = told(parent, status, reached, rollout.ready_replicas, refusals, now, wanted.refused)
+    after = told(owner, status, reached, rollout.ready_replicas, refusals, now, wanted.refused)
     events = tuple(happenings(before, after))
     return plan.plus(Plan(status=whole_status(obj, before, after, refusals), events=events))
 
 
-def _fleet(parent: Parent, obj: Object, status: ModelDeploymentStatus, observation: Observation) -> Fleet:
+def _fleet(owner: Owner, obj: Object, status: ModelDeploymentStatus, observation: Observation) -> Fleet:
     """What serves, by the fields of the spec that it needs, each read by itself: the rest may be unreadable.
 
     Where spec.serving is unreadable, the number of replicas is that of the live Deployment, and no pod is rendered.
     """
-    spec, seen = obj.get("spec"), observation.seen
+    spec, view = obj.get("spec"), observation.view
     spec = spec if isinstance(spec, dict) else {}
     store_name = spec.get("store", "default")
-    store = _store(parent, store_name, seen) if isinstance(store_name, str) else None
+    store = _store(owner, store_name, view) if isinstance(store_name, str) else None
     try:
         serving = Serving.model_validate(spec.get("serving") or {})
     except ValidationError:
-        live = seen.get(DEPLOYMENT, parent.namespace, status.serving or "") or {}
+        live = view.get(DEPLOYMENT, owner.namespace, status.serving or "") or {}
         known = live.get("spec", {}).get("replicas", 1)
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
-    unread = _unread(parent, obj.get("status") or {}, status, seen)
-    packed_at = _packed_at(find(status.revisions, status.candidate or ""), parent, seen)
+    unread = _unread(owner, obj.get("status") or {}, status, view)
+    packed_at = _packed_at(find(status.revisions, status.candidate or ""), owner, view)
     settings, now = observation.settings, observation.now
-    return Fleet(parent, serving, str(store_name), store, seen, settings, now, unread, packed_at)
+    return Fleet(owner, serving, str(store_name), store, view, settings, now, unread, packed_at)
 
 
-def _unread(parent: Parent, written: Object, status: ModelDeploymentStatus, seen: Seen) -> frozenset[str]:
+def _unread(owner: Owner, written: Object, status: ModelDeploymentStatus, view: ClusterView) -> frozenset[str]:
     """Names of revisions that the written status holds and this version cannot read; all where that cannot be told."""
     recorded = written.get("revisions", [])
     if not isinstance(recorded, list):
-        return frozenset(live["metadata"]["name"] for live in seen.owned(DEPLOYMENT, parent.namespace, parent.uid))
+        return frozenset(live["metadata"]["name"] for live in view.owned(DEPLOYMENT, owner.namespace, owner.uid))
     names = {one.get("name") for one in recorded if isinstance(one, dict)}
     read = {revision.name for revision in status.revisions}
     return frozenset(name for name in names if isinstance(name, str) and name not in read)
@@ -136,7 +136,7 @@ def _all_of(conflicts: Sequence[SpecError]) -> str:
 
 
 def _wanted(
-    parent: Parent,
+    owner: Owner,
     spec: ModelDeploymentSpec,
     status: ModelDeploymentStatus,
     wanted: StepSet,
@@ -147,18 +147,18 @@ def _wanted(
     While it cannot be told which one that is, the last one wanted keeps its place, and is not cleared.
     """
     try:
-        source = find_source(parent, spec, status, observation.seen)
+        source = find_source(owner, spec, status, observation.view)
     except (SpecError, NotYet, TerminalError) as error:
         return status, _standing_of(error)
     digest = revision_digest(spec, source.model.digest)
     revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(
-        parent, digest, observation.now
+        owner, digest, observation.now
     )
     revision = relocated(revision, source.model)
     wanted.revision = revision.name
     standing: Standing | None
     try:
-        revision, standing = _made(parent, spec, source, revision, wanted, observation)
+        revision, standing = _made(owner, spec, source, revision, wanted, observation)
         wanted.complete = True
     except (SpecError, NotYet, TerminalError) as error:
         standing = _standing_of(error)
@@ -168,52 +168,52 @@ def _wanted(
 
 
 def _made(
-    parent: Parent,
+    owner: Owner,
     spec: ModelDeploymentSpec,
     source: Source,
     revision: Revision,
     wanted: StepSet,
     observation: Observation,
 ) -> tuple[Revision, Standing | None]:
-    seen = observation.seen
+    view = observation.view
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
-    lost_at = _lost_at(revision, parent, seen)
+    lost_at = _lost_at(revision, owner, view)
     if lost_at is None and (answer := settled(revision, spec.evaluation)) is not None:
         return answer
-    store_of = known_store if seen.owned(STEP, parent.namespace, parent.uid) else ready_store
-    store = Store(spec.store, store_of(seen, parent.namespace, spec.store))
+    store_of = known_store if view.owned(STEP, owner.namespace, owner.uid) else ready_store
+    store = Store(spec.store, store_of(view, owner.namespace, spec.store))
     apart = spec.evaluation.store if spec.evaluation else None
     # It may be another one than before, so what is under way does not tell that it was ever there.
-    held_out = Store(apart, ready_store(seen, parent.namespace, apart, FOR_EVALUATION)) if apart else None
-    pipeline = Pipeline(parent.name, spec, source, store, observation.settings, wanted, held_out)
+    held_out = Store(apart, ready_store(view, owner.namespace, apart, FOR_EVALUATION)) if apart else None
+    pipeline = Pipeline(owner.name, spec, source, store, observation.settings, wanted, held_out)
     if revision.repository is None:
-        return pipeline.make(revision, plugins_in(seen))
+        return pipeline.make(revision, plugins_in(view))
     if lost_at is None:
         return pipeline.prove(revision)
-    return pipeline.pack_again(revision, revision.repository, lost_at, plugins_in(seen))
+    return pipeline.pack_again(revision, revision.repository, lost_at, plugins_in(view))
 
 
-def _lost_at(revision: Revision, parent: Parent, seen: Seen) -> datetime | None:
+def _lost_at(revision: Revision, owner: Owner, view: ClusterView) -> datetime | None:
     """When a pod last did not find the repository, if it is not packed again since; None if it is there."""
     if revision.repository is None:
         return None
-    at = missed_at(seen.select(POD, parent.namespace, {REVISION_LABEL: revision.name}), revision.repository.digest)
-    packed_at = _packed_at(revision, parent, seen)
+    at = missed_at(view.select(POD, owner.namespace, {REVISION_LABEL: revision.name}), revision.repository.digest)
+    packed_at = _packed_at(revision, owner, view)
     return None if at is None or (packed_at is not None and at <= packed_at) else at
 
 
-def _packed_at(revision: Revision | None, parent: Parent, seen: Seen) -> datetime | None:
+def _packed_at(revision: Revision | None, owner: Owner, view: ClusterView) -> datetime | None:
     """When the revision's repository was packed; None if no Step tells, or that is not over."""
     if revision is None or revision.repository is None:
         return None
-    runs = (run for step in all_steps(parent, seen) if (run := run_of(step)) is not None)
+    runs = (run for step in all_steps(owner, view) if (run := run_of(step)) is not None)
     made = (run.ended_at for run in runs if run.artifact and run.artifact.digest == revision.repository.digest)
     return max((at for at in made if at is not None), default=None)
 
 
-def _store(parent: Parent, name: str, seen: Seen) -> ArtifactStoreSpec | None:
+def _store(owner: Owner, name: str, view: ClusterView) -> ArtifactStoreSpec | None:
     try:
-        return known_store(seen, parent.namespace, name)
+        return known_store(view, owner.namespace, name)
     except (NotYet, SpecError):
         return None
 

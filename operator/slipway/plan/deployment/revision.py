@@ -12,7 +12,7 @@ from slipway.api.base import Model
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
 from slipway.api.podtemplate import StepPods
 from slipway.plan.digests import digest_of, short
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 
 PROJECTION = 1
 """Version of what the digest covers; another one would make a new revision of every deployment."""
@@ -46,8 +46,8 @@ def _set_fields(model: Model, *, without: Iterable[str]) -> dict[str, object]:
     return {name: value for name, value in wire.items() if name not in left_out}
 
 
-def new_revision(parent: Parent, digest: str, now: datetime) -> Revision:
-    return Revision(name=parent.child_name(short(digest)), digest=digest, created_at=now.replace(microsecond=0))
+def new_revision(owner: Owner, digest: str, now: datetime) -> Revision:
+    return Revision(name=owner.child_name(short(digest)), digest=digest, created_at=now.replace(microsecond=0))
 
 
 def relocated(revision: Revision, model: ArtifactRef) -> Revision:

@@ -19,10 +19,10 @@ from slipway.plan.deployment import manifests
 from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
 from slipway.plan.deployment.standing import Standing
 from slipway.plan.deployment.trouble import creation_trouble, pod_trouble
-from slipway.plan.parent import REVISION_LABEL, Parent, deletion
+from slipway.plan.owner import REVISION_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings, earliest
-from slipway.plan.seen import Seen, controller_uid
 from slipway.plan.storemount import StoreMount, secret_of
+from slipway.plan.view import ClusterView, controller_uid
 
 MAX_DRAINING = 4
 """With what is wanted, what serves and the retired ones that are kept, these fit into the status."""
@@ -61,11 +61,11 @@ class Fleet:
     packed_at: when the wanted revision's repository was packed, if that is known.
     """
 
-    parent: Parent
+    owner: Owner
     serving: Serving
     store_name: str
     store: ArtifactStoreSpec | None
-    seen: Seen
+    view: ClusterView
     settings: Settings
     now: datetime
     unread: frozenset[str] = frozenset()
@@ -76,7 +76,7 @@ class Fleet:
 
         cleared: the wanted revision is packed and has passed its gate.
         """
-        service, conflicts = self._applied(manifests.service(self.parent, traffic.serving))
+        service, conflicts = self._applied(manifests.service(self.owner, traffic.serving))
         plan = service
         after = self._handed_over(self._retired(traffic), cleared and not conflicts)
         stay = kept(after.revisions, after.candidate, after.serving, self.now)
@@ -85,7 +85,7 @@ class Fleet:
                 plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)).apart())
                 conflicts += self._conflicts_of(revision.name)
         if traffic.serving is not None or any(obj["kind"] == DEPLOYMENT.kind for obj in plan.apply):
-            budget, taken = self._applied(manifests.disruption_budget(self.parent))
+            budget, taken = self._applied(manifests.disruption_budget(self.owner))
             plan, conflicts = plan.plus(budget), conflicts + taken
         remaining, cleaning = self._cleaned(after, stay)
         plan = plan.plus(cleaning)
@@ -102,17 +102,17 @@ class Fleet:
 
     def _applied(self, rendered: Object) -> tuple[Plan, tuple[SpecError, ...]]:
         """A plan to apply the child, or why its name cannot be had."""
-        conflict = self.parent.conflict(self.seen, kind_of(rendered), rendered["metadata"]["name"])
+        conflict = self.owner.conflict(self.view, kind_of(rendered), rendered["metadata"]["name"])
         return (Plan(), (conflict,)) if conflict else (Plan(apply=(rendered,)).apart(), ())
 
     def _conflicts_of(self, revision: str) -> tuple[SpecError, ...]:
-        found = (self.parent.conflict(self.seen, kind, revision) for kind in (DEPLOYMENT, CONTROLLER_REVISION))
+        found = (self.owner.conflict(self.view, kind, revision) for kind in (DEPLOYMENT, CONTROLLER_REVISION))
         return tuple(conflict for conflict in found if conflict)
 
     def _ours(self, kind: Kind, name: str) -> Object | None:
         """Our child of that name; None also where the name is another's."""
-        found = self.seen.get(kind, self.parent.namespace, name)
-        return found if found is not None and controller_uid(found) == self.parent.uid else None
+        found = self.view.get(kind, self.owner.namespace, name)
+        return found if found is not None and controller_uid(found) == self.owner.uid else None
 
     # --- Pods ---------------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Fleet:
 
     def _keep(self, revision: Revision, replicas: int) -> Plan:
         """The revision's frozen record, then its Deployment from that record; nothing of one that has no pods."""
-        if self.parent.conflict(self.seen, DEPLOYMENT, revision.name):
+        if self.owner.conflict(self.view, DEPLOYMENT, revision.name):
             return Plan()
         live = self._deployment(revision.name)
         record = self._ours(CONTROLLER_REVISION, revision.name)
@@ -138,7 +138,7 @@ class Fleet:
             return (
                 Plan(apply=(self._deployed(revision, _template_of(record), replicas),)) if live or replicas else Plan()
             )
-        if self.parent.conflict(self.seen, CONTROLLER_REVISION, revision.name):
+        if self.owner.conflict(self.view, CONTROLLER_REVISION, revision.name):
             return Plan(apply=(self._deployed(revision, live["spec"]["template"], replicas),)) if live else Plan()
         if not replicas or revision.repository is None:
             return Plan()
@@ -148,14 +148,14 @@ class Fleet:
         elif self.store is not None:
             mount = StoreMount(self.store)
             template = manifests.serving_pod(
-                self.parent, revision, revision.repository, self.serving, mount, self.settings
+                self.owner, revision, revision.repository, self.serving, mount, self.settings
             )
         else:
             return Plan()
-        return Plan(create=(manifests.controller_revision(self.parent, revision, template),))
+        return Plan(create=(manifests.controller_revision(self.owner, revision, template),))
 
     def _deployed(self, revision: Revision, template: Object | None, replicas: int) -> Object:
-        return manifests.deployment(self.parent, revision.name, template or {}, replicas)
+        return manifests.deployment(self.owner, revision.name, template or {}, replicas)
 
     def _outdated(self, revision: Revision, record: Object) -> bool:
         """Nobody's model yet, and rendered with other images: an operator with the right ones may mend it."""
@@ -168,10 +168,10 @@ class Fleet:
 
     def _ready(self, name: str | None) -> int:
         """Ready pods of a revision. They serve whoever owns their Deployment, where the Service selects them."""
-        live = self.seen.get(DEPLOYMENT, self.parent.namespace, name) if name else None
+        live = self.view.get(DEPLOYMENT, self.owner.namespace, name) if name else None
         if name is None or live is None:
             return 0
-        if self._deployment(name) is None and not manifests.is_selected(self.parent, name, live):
+        if self._deployment(name) is None and not manifests.is_selected(self.owner, name, live):
             return 0
         return int((live.get("status") or {}).get("readyReplicas") or 0)
 
@@ -192,7 +192,7 @@ class Fleet:
 
     def _retired(self, traffic: Traffic) -> Traffic:
         """Those that lost the traffic drain from the moment at which the Service is seen to point elsewhere."""
-        selected = manifests.selected_revision(self.seen.get(SERVICE, self.parent.namespace, self.parent.name))
+        selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
         if traffic.serving is None or selected != traffic.serving:
             return traffic
         at = self.now.replace(microsecond=0)
@@ -212,7 +212,7 @@ class Fleet:
         name = traffic.candidate
         if not cleared or name is None or name == traffic.serving or not self._all_ready(name):
             return traffic
-        selected = manifests.selected_revision(self.seen.get(SERVICE, self.parent.namespace, self.parent.name))
+        selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
         draining = sum(drains(revision, traffic.serving, self.now) for revision in traffic.revisions)
         if traffic.serving is not None and (selected != traffic.serving or draining >= MAX_DRAINING):
             return traffic
@@ -227,10 +227,10 @@ class Fleet:
 
         What a finalizer holds needs no place where there is none left: its deletion is asked for by what is seen.
         """
-        prefix, plan = self.parent.child_name(""), Plan()
+        prefix, plan = self.owner.child_name(""), Plan()
         leaving: set[str] = set()
         for kind in (DEPLOYMENT, CONTROLLER_REVISION):
-            for obj in self.seen.owned(kind, self.parent.namespace, self.parent.uid):
+            for obj in self.view.owned(kind, self.owner.namespace, self.owner.uid):
                 name = obj["metadata"]["name"]
                 if name in stay or name in self.unread or not name.startswith(prefix):
                     continue
@@ -248,7 +248,7 @@ class Fleet:
         """Of a wanted revision that is cleared."""
         name = after.candidate or ""
         revision = find(after.revisions, name)
-        selected = manifests.selected_revision(self.seen.get(SERVICE, self.parent.namespace, self.parent.name))
+        selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
         replicas = self.serving.replicas
         if replicas == 0:
             return Standing("Ready" if name == before.serving else "RollingOut", "ScaledToZero", _SCALED_TO_ZERO)
@@ -262,7 +262,7 @@ class Fleet:
         progress = f"revision {name}: {self._ready(name)} of {replicas} replicas are ready"
         if live is None or self._all_ready(name):
             return Standing("RollingOut", "RollingOut", progress)
-        pods = self.seen.select(POD, self.parent.namespace, {REVISION_LABEL: name})
+        pods = self.view.select(POD, self.owner.namespace, {REVISION_LABEL: name})
         secret = secret_of(self.store) if self.store else None
         trouble = pod_trouble(pods, secret, self.packed_at) or creation_trouble(live)
         message = f"{progress}: {trouble.message}" if trouble else progress

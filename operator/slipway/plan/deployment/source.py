@@ -11,10 +11,10 @@ from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.digests import digest_of
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.parse import read_by
 from slipway.plan.references import NotYet, TerminalError, condition
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 MODELS = (State.MODULE, State.ONNX)
 
@@ -35,7 +35,7 @@ class Source:
         return self.model.state or State.MODULE
 
 
-def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, seen: Seen) -> Source:
+def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, view: ClusterView) -> Source:
     """The model that the spec names: of its TrainingJob, or as the status has kept it when that job is gone.
 
     A job made again trains anew: until it has an artifact, the one that is known stays wanted. Raises NotYet
@@ -45,7 +45,7 @@ def find_source(parent: Parent, spec: ModelDeploymentSpec, status: ModelDeployme
         return Source(ArtifactRef(uri=stored.uri, digest=stored.digest, state=State(stored.state)), "stored")
     name = spec.model.training_job or ""
     named = f"trainingJob/{name}"
-    obj = seen.get(TRAINING_JOB, parent.namespace, name)
+    obj = view.get(TRAINING_JOB, owner.namespace, name)
     known = Source(status.model, named, status.train_data) if status.model and status.model_from == named else None
     try:
         job = read_by(TrainingJob, obj, "spec.model.trainingJob", "TrainingJobInvalid") if obj else None

@@ -10,7 +10,7 @@ from slipway.plan.conditions import Verdict, at_rest, ready, stalled, under_way,
 from slipway.plan.deployment.manifests import pod_selector, service_url
 from slipway.plan.deployment.revision import find
 from slipway.plan.deployment.standing import Standing
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Happening, Refusal
 from slipway.plan.references import condition
 from slipway.plan.refused import blocked, refused
@@ -20,7 +20,7 @@ _ELSEWHERE = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound
 
 
 def told(
-    parent: Parent,
+    owner: Owner,
     status: ModelDeploymentStatus,
     standing: Standing,
     ready_replicas: int,
@@ -39,14 +39,14 @@ def told(
     here = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
     verdicts = blocked(here, refused(refusals, status.conditions, now, below), unless=_ELSEWHERE)
     update = {
-        "observed_generation": parent.generation,
+        "observed_generation": owner.generation,
         "phase": _phase(standing, status.serving),
-        "conditions": with_verdicts(status.conditions, verdicts, parent.generation, now),
+        "conditions": with_verdicts(status.conditions, verdicts, owner.generation, now),
         "sizes": None if sizes == Sizes() else sizes,
         "accuracy": f"{serving.gate.accuracy_candidate:.4f}" if serving and serving.gate else None,
         "ready_replicas": ready_replicas,
-        "selector": pod_selector(parent, serving.name) if serving else None,
-        "url": service_url(parent) if serving else None,
+        "selector": pod_selector(owner, serving.name) if serving else None,
+        "url": service_url(owner) if serving else None,
     }
     return status.model_copy(update=update)
 

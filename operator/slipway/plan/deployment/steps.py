@@ -18,7 +18,7 @@ from slipway.api.kinds import COMPRESSION_PLUGIN
 from slipway.api.modeldeployment import CompressionStep
 from slipway.plan.deployment.params import check_params, check_sizes
 from slipway.plan.references import NotYet
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 STEPS, CONVERSION = "spec.compression.steps", "spec.compression.conversion"
 SERVED = State.ONNX
@@ -57,9 +57,9 @@ class Step:
     conversion: bool = False
 
 
-def plugins_in(seen: Seen) -> Plugins:
+def plugins_in(view: ClusterView) -> Plugins:
     """All CompressionPlugins of the cluster."""
-    return {obj["metadata"]["name"]: _spec_of(obj) for obj in seen.select(COMPRESSION_PLUGIN, "", {})}
+    return {obj["metadata"]["name"]: _spec_of(obj) for obj in view.select(COMPRESSION_PLUGIN, "", {})}
 
 
 def _spec_of(obj: Mapping[str, Any]) -> CompressionPluginSpec | None:

@@ -44,7 +44,7 @@ from slipway.plan.jobs.pending import never_runs
 from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
 from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, earliest
 
 Record = TypeVar("Record", bound=JobRecord)
@@ -78,7 +78,7 @@ class Observed(Generic[Record]):
 
 
 def observe_job(
-    parent: Parent,
+    owner: Owner,
     record: Record,
     render: Callable[[], Object],
     observation: Observation,
@@ -91,14 +91,14 @@ def observe_job(
     whose pods leave no report.
     """
     now = observation.now
-    live = parent.own(observation.seen, JOB, record.job, record.job_uid)
+    live = owner.own(observation.view, JOB, record.job, record.job_uid)
     if record.job_uid is None:
         if live is None:
             return Observed(JobPhase.INTENDED, record)
-        own_job(parent, live, render(), observation.settings)
+        own_job(owner, live, render(), observation.settings)
         record = record.model_copy(update={"job_uid": live["metadata"]["uid"]})
     if live is None:
-        return Observed(JobPhase.UNREPORTED, record, plan=Plan(gone=(Key(JOB, parent.namespace, record.job),)))
+        return Observed(JobPhase.UNREPORTED, record, plan=Plan(gone=(Key(JOB, owner.namespace, record.job),)))
     if live["metadata"]["uid"] != record.job_uid:
         return Observed(JobPhase.UNREPORTED, record)
     believed, refused = pods_of(live, observation)

@@ -19,10 +19,10 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
 from slipway.plan.observation import Observation
-from slipway.plan.parent import NAME_CONFLICT, ROLE_LABEL, Parent
+from slipway.plan.owner import NAME_CONFLICT, ROLE_LABEL, Owner
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
-from slipway.plan.seen import controller_uid
+from slipway.plan.view import controller_uid
 
 INDEX_ANNOTATION = INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
@@ -57,7 +57,7 @@ def pods_of(job: Object, observation: Observation) -> JobPods:
     """The pods that the Job controller made for this Job, as far as anything in them can tell."""
     meta = job["metadata"]
     believed, refused = [], []
-    for pod in observation.seen.owned(POD, meta["namespace"], meta["uid"]):
+    for pod in observation.view.owned(POD, meta["namespace"], meta["uid"]):
         if (why := _refusal(pod, job, observation.settings)) is None:
             believed.append(pod)
         else:
@@ -71,7 +71,7 @@ def pods_of(job: Object, observation: Observation) -> JobPods:
     return JobPods(believed, refused)
 
 
-def own_job(parent: Parent, live: Object, rendered: Object, settings: Settings) -> None:
+def own_job(owner: Owner, live: Object, rendered: Object, settings: Settings) -> None:
     """Raises SpecError (NameConflict) for a Job under our name and ownerReference that is not the one we make."""
     differs = _difference(workload_of(live), workload_of(rendered), settings)
     if differs is None and template_of(live) != template_of(rendered):
@@ -80,7 +80,7 @@ def own_job(parent: Parent, live: Object, rendered: Object, settings: Settings) 
         name = live["metadata"]["name"]
         raise SpecError(
             "metadata.name",
-            f"{JOB} {name} carries this {parent.kind}'s UID and is not the one that Slipway makes: {differs}",
+            f"{JOB} {name} carries this {owner.kind}'s UID and is not the one that Slipway makes: {differs}",
             f"delete Job {name}; where an admission webhook changed it, exclude Slipway's Jobs from the webhook",
             reason=NAME_CONFLICT,
         )

@@ -21,7 +21,7 @@ from slipway.plan.jobs.outcomes import JobEnd, failure_of_report, is_over
 from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import Observation
-from slipway.plan.parent import ROLE_LABEL, Parent, deletion
+from slipway.plan.owner import ROLE_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, container, job, pod_template, task_env
 from slipway.plan.storemount import StoreMount, egress_labels
@@ -45,7 +45,7 @@ class Output:
     secret: str | None = None
 
 
-def recover(parent: Parent, observed: Observed[Record], output: Output, observation: Observation) -> Observed[Record]:
+def recover(owner: Owner, observed: Observed[Record], output: Output, observation: Observation) -> Observed[Record]:
     """Have the report of an UNREPORTED Job read from the store: ENDED once it is read, or is known to be lost.
 
     Each try is recorded before its Job is made.
@@ -54,13 +54,13 @@ def recover(parent: Parent, observed: Observed[Record], output: Output, observat
     if not record.recoveries:
         return _next_try(observed)
     name = recovery_name(record)
-    wanted = _render(parent, name, record, output, observation.settings)
-    reader = observe_job(parent, JobRecord(job=name), lambda: wanted, observation, reports=False)
+    wanted = _render(owner, name, record, output, observation.settings)
+    reader = observe_job(owner, JobRecord(job=name), lambda: wanted, observation, reports=False)
     observed = replace(observed, plan=observed.plan.plus(reader.plan))
     if reader.phase is JobPhase.INTENDED:
         return replace(observed, plan=observed.plan.plus(Plan(create=(wanted,))))
     if reader.end is None or reader.phase is not JobPhase.ENDED:
-        why, look_at = recovery_pending(parent, record, observation, output.secret)
+        why, look_at = recovery_pending(owner, record, observation, output.secret)
         return replace(observed, plan=observed.plan.plus(Plan(wake_at=look_at)), pending=why)
     if (report := reader.end.report) is not None:
         found = JobEnd(False, failure=LOST) if report.outcome == "none" else _end_of(report)
@@ -78,10 +78,10 @@ def recovery_name(record: JobRecord) -> str:
 
 
 def recovery_pending(
-    parent: Parent, record: JobRecord, observation: Observation, secret: str | None = None
+    owner: Owner, record: JobRecord, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
     """Why the pod that recovers a report does not run, or when to look for that. secret: that of the store."""
-    live = observation.seen.get(JOB, parent.namespace, recovery_name(record))
+    live = observation.view.get(JOB, owner.namespace, recovery_name(record))
     if live is None:
         return None, None
     created = live["metadata"].get("creationTimestamp")
@@ -114,7 +114,7 @@ def _end_of(report: Report) -> JobEnd:
     return JobEnd(False, failure=failure_of_report(report, None))
 
 
-def _render(parent: Parent, name: str, record: JobRecord, output: Output, settings: Settings) -> Object:
+def _render(owner: Owner, name: str, record: JobRecord, output: Output, settings: Settings) -> Object:
     task = RecoverTask(uri=f"{URI_PREFIX}{output.folder}", job_uid=record.job_uid or "")
     reader, given = output.store.for_task(task), TaskInput.of(task)
     main = container(
@@ -125,8 +125,8 @@ def _render(parent: Parent, name: str, record: JobRecord, output: Output, settin
         mounts=[*reader.mounts, *given.mounts],
         resources=Resources(cpu="100m", memory="256Mi"),
     )
-    labels = {**parent.labels, ROLE_LABEL: "recover", **egress_labels(reader)}
+    labels = {**owner.labels, ROLE_LABEL: "recover", **egress_labels(reader)}
     template = pod_template(
         [main], labels=labels, store=reader, task=given, template=output.template, restartPolicy="Never"
     )
-    return job(parent, name, template, role="recover", indexed=False)  # an index would make its name too long
+    return job(owner, name, template, role="recover", indexed=False)  # an index would make its name too long

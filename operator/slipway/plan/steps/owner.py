@@ -13,22 +13,22 @@ from slipway.api.kinds import OWNERS, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.podtemplate import PodSettings, Resources, StepPods
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, placement_of
-from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.view import ClusterView, controller_uid
 
 _KINDS = {kind.kind: kind for kind in OWNERS}
 
 
-class StepOwner(NamedTuple):
-    """The owner of a Step, and what it says of the Step's pod.
+class OwnerSettings(NamedTuple):
+    """Settings of the pod of a Step that come from its owner.
 
-    resources: None for the usual ones. may_start: False while it is suspended. missing: what keeps a new Job from being
-    made, while one that is made goes on.
+    resources: None for the usual ones. may_start: False while the owner is suspended. missing: why no new Job can be
+    made; a Job that exists goes on.
     """
 
-    parent: Parent
+    owner: Owner
     resources: Resources | None = None
     template: PodSettings | None = None
     placement: Placement | None = None
@@ -37,30 +37,30 @@ class StepOwner(NamedTuple):
     missing: NotYet | SpecError | None = None
 
 
-def owner_of(obj: Object, step: Parent, seen: Seen) -> StepOwner:
-    """Raises NotYet (OwnerNotFound) if the owner is gone, and with it the Step in a moment."""
-    kind, name = step.owner or ("", "")
-    owner = seen.get(_KINDS[kind], step.namespace, name) if kind in _KINDS else None
-    if owner is None or owner["metadata"]["uid"] != controller_uid(obj):
-        raise NotYet("OwnerNotFound", f"{kind or 'the owner'} {name} is gone; this step goes with it")
-    parent, pods, placement, suspended = Parent.of(owner), StepPods(), None, False
+def controller_of(step: Object, view: ClusterView) -> Object | None:
+    """The controller of a Step; None once it is gone."""
+    kind, name = Owner.of(step).controller or ("", "")
+    found = view.get(_KINDS[kind], step["metadata"]["namespace"], name) if kind in _KINDS else None
+    return found if found is not None and found["metadata"]["uid"] == controller_uid(step) else None
+
+
+def owner_settings(step: Object, view: ClusterView) -> OwnerSettings:
+    """Read the owner of a Step. Raises NotYet (OwnerNotFound) if it is gone; the garbage collector deletes the Step."""
+    found = controller_of(step, view)
+    if found is None:
+        kind, name = Owner.of(step).controller or ("its owner", "")
+        raise NotYet("OwnerNotFound", f"{kind} {name} is gone; this step is deleted with it")
+    owner, pods, placement, suspended = Owner.of(found), StepPods(), None, False
     missing: NotYet | SpecError | None = None
     try:
-        pods, suspended = _pods(owner, by_others=obj["spec"].get("task", {}).get("task") == "compress")
-        placement = placement_of(known_pool(seen, pods.pool)) if pods.pool else None
+        pods, suspended = _pods(found, by_others=step["spec"].get("task", {}).get("task") == "compress")
+        placement = placement_of(known_pool(view, pods.pool)) if pods.pool else None
     except ValidationError:
-        missing = NotYet("OwnerInvalid", f"the spec of {kind} {name} cannot be read; correct it")
+        missing = NotYet("OwnerInvalid", f"the spec of {owner.kind} {owner.name} cannot be read; correct it")
     except (NotYet, SpecError) as error:
         missing = error
     deadline = timedelta_of(pods.deadline) if pods.deadline else None
-    return StepOwner(parent, pods.resources, pods.pod_template, placement, deadline, not suspended, missing)
-
-
-def has_owner(obj: Object, seen: Seen) -> bool:
-    """Whether the owner of a Step lives and is not being deleted."""
-    kind, name = Parent.of(obj).owner or ("", "")
-    owner = seen.get(_KINDS[kind], obj["metadata"]["namespace"], name) if kind in _KINDS else None
-    return owner is not None and owner["metadata"]["uid"] == controller_uid(obj) and not Parent.of(owner).deleting
+    return OwnerSettings(owner, pods.resources, pods.pod_template, placement, deadline, not suspended, missing)
 
 
 def _pods(owner: Object, *, by_others: bool) -> tuple[StepPods, bool]:

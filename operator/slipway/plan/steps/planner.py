@@ -26,7 +26,7 @@ from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.parse import parsed, whole_status
 from slipway.plan.plan import Plan
 from slipway.plan.references import (
@@ -38,8 +38,7 @@ from slipway.plan.references import (
     known_store,
 )
 from slipway.plan.refused import blocked, refused
-from slipway.plan.seen import Seen, controller_uid
-from slipway.plan.steps.owner import StepOwner, has_owner, owner_of
+from slipway.plan.steps.owner import OwnerSettings, controller_of, owner_settings
 from slipway.plan.steps.request import SHARE_LABEL, job_of, job_prefix
 from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
@@ -55,6 +54,7 @@ from slipway.plan.tasks import (
     why_waiting,
     will_retry,
 )
+from slipway.plan.view import ClusterView, controller_uid
 
 SHOWN_RUNNING_AFTER = timedelta(seconds=10)
 """A step that ends sooner is not worth a write that says that it runs."""
@@ -81,7 +81,7 @@ class _Progress:
 def plan_step(obj: Object, observation: Observation) -> Plan:
     """Choose the next writes for one Step."""
     now, refusals = observation.now, observation.refusals
-    step = Parent.of(obj)
+    step = Owner.of(obj)
     if step.deleting:
         return Plan()
     present = read_status(StepStatus, obj.get("status") or {})
@@ -114,13 +114,13 @@ def plan_step(obj: Object, observation: Observation) -> Plan:
     return progress.plan.plus(Plan(status=None if whole == obj.get("status") else whole))
 
 
-def _progress(obj: Object, step: Parent, spec: StepSpec, present: StepStatus, observation: Observation) -> _Progress:
-    seen, now = observation.seen, observation.now
+def _progress(obj: Object, step: Owner, spec: StepSpec, present: StepStatus, observation: Observation) -> _Progress:
+    view, now = observation.view, observation.now
     run, again = present.run, spec.runs > max(present.runs, 1)
     if run is not None and run.state is TaskState.SUCCEEDED and not again:
         return _done(run)
-    owner = owner_of(obj, step, seen)
-    task = _task_spec(step, spec, owner, seen)
+    settings = owner_settings(obj, view)
+    task = _task_spec(step, spec, settings, view)
     if run is not None and run.state is TaskState.SUCCEEDED:
         run = remade(run, task, now)
     elif run is not None and run.state is TaskState.FAILED:
@@ -130,20 +130,20 @@ def _progress(obj: Object, step: Parent, spec: StepSpec, present: StepStatus, ob
         elif input_is_wrong(run):
             return _failed(run)
     elif run is None and not again:
-        if (shared := _shared(obj, spec, seen)) is not None:
+        if (shared := _shared(obj, spec, view)) is not None:
             return _done(shared[1], shared[0])
         if (wait := _left_to_others(obj, step, spec, observation)) is not None:
             return wait
-    live = seen.get(JOB, step.namespace, job_of(step, run))
+    live = view.get(JOB, step.namespace, job_of(step, run))
     run = run or intended(task, 1, datetime.fromisoformat((live or obj)["metadata"]["creationTimestamp"]))
-    if owner.missing is not None and live is None and run.state is TaskState.INTENDED:
-        raise owner.missing
-    may = owner.may_start and _policy_holds(owner, task, seen)
+    if settings.missing is not None and live is None and run.state is TaskState.INTENDED:
+        raise settings.missing
+    may = settings.may_start and _policy_holds(settings, task, view)
     after, plan = follow_task(step, run, task, observation, may_start=may)
-    return _seen_as(step, present, after, task, plan, owner, observation)
+    return _seen_as(step, present, after, task, plan, settings, observation)
 
 
-def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> TaskSpec:
+def _task_spec(step: Owner, spec: StepSpec, settings: OwnerSettings, view: ClusterView) -> TaskSpec:
     """Raises NotYet and SpecError for the stores, and SpecError for a task that is not what its digest says.
 
     The owner has waited until the stores were ready; work under way goes on while they are found not to be.
@@ -153,19 +153,19 @@ def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> Ta
     except ValidationError as error:
         problem = f"is no task that this version of Slipway knows: {error.errors()[0]['msg']}"
         raise SpecError("spec.task", problem, "upgrade Slipway", reason="TaskUnknown") from error
-    held_out = known_store(seen, step.namespace, spec.held_out, FOR_EVALUATION) if spec.held_out else None
-    store = known_store(seen, step.namespace, spec.store, _use_of(spec.store, seen, step.namespace))
+    held_out = known_store(view, step.namespace, spec.held_out, FOR_EVALUATION) if spec.held_out else None
+    store = known_store(view, step.namespace, spec.store, _use_of(spec.store, view, step.namespace))
     task = TaskSpec(
         spec.role,
         parsed_task,
         spec.image,
         StoreMount(store, held_out=held_out),
         job_prefix(step),
-        owner.resources or usual_resources(parsed_task),
-        owner.template,
-        owner.placement,
+        settings.resources or usual_resources(parsed_task),
+        settings.template,
+        settings.placement,
         spec.folder,
-        owner.deadline,
+        settings.deadline,
     )
     if task.digest != spec.digest:
         problem = "is not that of the task: a store or an input was replaced since the step was made"
@@ -173,29 +173,29 @@ def _task_spec(step: Parent, spec: StepSpec, owner: StepOwner, seen: Seen) -> Ta
     return task
 
 
-def _use_of(name: str, seen: Seen, namespace: str) -> StoreUse:
+def _use_of(name: str, view: ClusterView, namespace: str) -> StoreUse:
     """A step that reads nothing but evaluation data names the store that is kept for it."""
     for use in (FOR_ALL, FOR_EVALUATION):
         try:
-            known_store(seen, namespace, name, use)
+            known_store(view, namespace, name, use)
         except SpecError:
             continue
         return use
     return FOR_ALL
 
 
-def _policy_holds(owner: StepOwner, task: TaskSpec, seen: Seen) -> bool:
+def _policy_holds(settings: OwnerSettings, task: TaskSpec, view: ClusterView) -> bool:
     """Whether the policy is there that keeps the pod from sending anything away. Raises SpecError (NameConflict)."""
-    return task.held_out is not None or may_start(owner.parent, task.store.spec, seen)
+    return task.held_out is not None or may_start(settings.owner, task.store.spec, view)
 
 
 def _seen_as(
-    step: Parent,
+    step: Owner,
     present: StepStatus,
     run: TaskRun,
     task: TaskSpec,
     plan: Plan,
-    owner: StepOwner,
+    settings: OwnerSettings,
     observation: Observation,
 ) -> _Progress:
     now = observation.now
@@ -203,9 +203,8 @@ def _seen_as(
         return replace(_done(run), plan=plan)
     if run.state is TaskState.FAILED and not will_retry(run):
         return replace(_failed(run), plan=plan)
-    if (
-        conflict := step.conflict(observation.seen, JOB, run.job)
-    ) is not None:  # the Job is known by its UID, and goes on
+    conflict = step.conflict(observation.view, JOB, run.job)
+    if conflict is not None:  # the Job is known by its UID, and goes on
         plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
         return _Progress(run, "Running", conditions.stalled(conflict.reason, str(conflict)), plan)
     why, wake_at = why_waiting(step, run, observation, secret_of(task.store.spec))
@@ -213,8 +212,8 @@ def _seen_as(
     if why is not None:
         reason = "BackOff" if run.state is TaskState.FAILED else "PodsNotRunning"
         return _Progress(run, "Pending", conditions.under_way(reason, why), plan)
-    if not owner.may_start and run.state is TaskState.INTENDED:
-        suspended = conditions.at_rest("Suspended", f"{owner.parent.kind} {owner.parent.name} is suspended")
+    if not settings.may_start and run.state is TaskState.INTENDED:
+        suspended = conditions.at_rest("Suspended", f"{settings.owner.kind} {settings.owner.name} is suspended")
         return _Progress(run, "Pending", suspended, plan)
     if run.state is not TaskState.RUNNING:
         quiet = present.run is None
@@ -243,17 +242,18 @@ def _done(run: TaskRun, shared_from: str | None = None) -> _Progress:
 # --- Steps of others that do the same work ------------------------------------------------------------------------
 
 
-def _others(obj: Object, spec: StepSpec, seen: Seen) -> list[Object]:
+def _others(obj: Object, spec: StepSpec, view: ClusterView) -> list[Object]:
     """Steps of living owners that do the same work on the same files, oldest first."""
     share = (obj["metadata"].get("labels") or {}).get(SHARE_LABEL)
-    same = seen.select(STEP, obj["metadata"]["namespace"], {SHARE_LABEL: share}) if share else ()
+    same = view.select(STEP, obj["metadata"]["namespace"], {SHARE_LABEL: share}) if share else ()
     return sorted(
         (
             one
             for one in same
             if one["metadata"]["uid"] != obj["metadata"]["uid"]
             and (one["spec"].get("digest"), one["spec"].get("folder")) == (spec.digest, spec.folder)
-            and has_owner(one, seen)
+            and (owner := controller_of(one, view)) is not None
+            and not Owner.of(owner).deleting
         ),
         key=_age,
     )
@@ -263,29 +263,29 @@ def _age(obj: Object) -> tuple[str, str]:
     return obj["metadata"]["creationTimestamp"], obj["metadata"]["uid"]
 
 
-def _shared(obj: Object, spec: StepSpec, seen: Seen) -> tuple[str, TaskRun] | None:
+def _shared(obj: Object, spec: StepSpec, view: ClusterView) -> tuple[str, TaskRun] | None:
     """The name of a Step that has done the work, and its run."""
-    for other in _others(obj, spec, seen):
+    for other in _others(obj, spec, view):
         status = read_status(StepStatus, other.get("status") or {})
         if status.run is not None and succeeded(status.run) and status.runs >= int(other["spec"].get("runs", 1)):
             return other["metadata"]["name"], status.run.model_copy(update={"remade": 0})
     return None
 
 
-def _left_to_others(obj: Object, step: Parent, spec: StepSpec, observation: Observation) -> _Progress | None:
+def _left_to_others(obj: Object, step: Owner, spec: StepSpec, observation: Observation) -> _Progress | None:
     """The wait for a Step that does the work, or is about to; None if there is none.
 
     Two runs of one work do no harm, so nobody waits for a pod that does not run, nor for ever.
     """
-    seen, now = observation.seen, observation.now
+    view, now = observation.view, observation.now
     made_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
-    if now >= made_at + LONGEST_SHARED_WAIT or seen.get(JOB, step.namespace, job_of(step, None)) is not None:
+    if now >= made_at + LONGEST_SHARED_WAIT or view.get(JOB, step.namespace, job_of(step, None)) is not None:
         return None
-    for other in _others(obj, spec, seen):
+    for other in _others(obj, spec, view):
         name = other["metadata"]["name"]
         if "deletionTimestamp" in other["metadata"]:
             continue
-        if (wake_at := _busy_until(Parent.of(other), other, observation)) is not None:
+        if (wake_at := _busy_until(Owner.of(other), other, observation)) is not None:
             message = f"step {name} does the same work; its result is shared"
             wait = Plan(wake_at=min(wake_at, made_at + LONGEST_SHARED_WAIT))
             return _Progress(None, "Pending", conditions.under_way("Shared", message), wait)
@@ -296,13 +296,13 @@ def _left_to_others(obj: Object, step: Parent, spec: StepSpec, observation: Obse
     return None
 
 
-def _busy_until(other: Parent, obj: Object, observation: Observation) -> datetime | None:
+def _busy_until(other: Owner, obj: Object, observation: Observation) -> datetime | None:
     """When to look again at a Step whose pod runs, or whose Job is young; None if it does not get on."""
     status = read_status(StepStatus, obj.get("status") or {})
     if status.run is not None and status.run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return None
     now = observation.now
-    job = observation.seen.get(JOB, other.namespace, job_of(other, status.run))
+    job = observation.view.get(JOB, other.namespace, job_of(other, status.run))
     if job is None or controller_uid(job) != other.uid or "deletionTimestamp" in job["metadata"]:
         return None
     if any(is_running(pod) for pod in pods_of(job, observation).believed):

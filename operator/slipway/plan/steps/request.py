@@ -13,7 +13,7 @@ from slipway.api.status import TaskRun
 from slipway.api.step import NONCE_LENGTH, NONCE_PATTERN, StepSpec
 from slipway.api.tasks import CompressTask, PrepareTask
 from slipway.plan.digests import digest_of, short
-from slipway.plan.parent import REVISION_LABEL, ROLE_LABEL, Parent
+from slipway.plan.owner import REVISION_LABEL, ROLE_LABEL, Owner
 from slipway.plan.storemount import StoreMount, identity_of
 from slipway.plan.tasks import TaskSpec, job_name
 
@@ -92,19 +92,19 @@ class Demand:
     revision: str | None = None
 
 
-def step_name(owner: Parent, request: StepRequest) -> str:
+def step_name(owner: Owner, request: StepRequest) -> str:
     """Of the Step of that owner for that work. A folder of its own makes it another one."""
     own = {} if request.folder is None else {"folder": request.folder}
     return owner.child_name("s", short(digest_of({"digest": request.digest, **own}) if own else request.digest, _MARK))
 
 
-def job_prefix(step: Parent) -> str:
+def job_prefix(step: Owner) -> str:
     """What the names of the Jobs of a Step begin with: its UID keeps them apart from those of a former namesake."""
-    owner = step.owner[1] if step.owner else step.name[:40]
+    owner = step.controller[1] if step.controller else step.name[:40]
     return f"{owner}-s-{sha256(step.uid.encode()).hexdigest()[:10]}"
 
 
-def job_of(step: Parent, run: TaskRun | None) -> str:
+def job_of(step: Owner, run: TaskRun | None) -> str:
     """Name of the Job of the try under way, or of the first one."""
     return run.job if run is not None else job_name(job_prefix(step), 1)
 
@@ -115,7 +115,7 @@ def mark_of(name: str) -> str:
 
 
 def render_step(
-    owner: Parent, request: StepRequest, demand: Demand, live: Object | None = None, *, runs: bool = False
+    owner: Owner, request: StepRequest, demand: Demand, live: Object | None = None, *, runs: bool = False
 ) -> Object:
     """The Step that the owner wants.
 

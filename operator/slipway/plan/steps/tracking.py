@@ -16,11 +16,10 @@ from slipway.api.step import StepStatus
 from slipway.plan.conditions import Verdict
 from slipway.plan.egress import keep_policy
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
-from slipway.plan.parent import NAME_CONFLICT, OWNER_LABELS, Parent, deletion
+from slipway.plan.owner import NAME_CONFLICT, OWNER_LABELS, Owner, deletion
 from slipway.plan.plan import Deletion, Plan
 from slipway.plan.references import TerminalError
 from slipway.plan.refused import CHILD_REFUSED
-from slipway.plan.seen import Seen
 from slipway.plan.steps.request import RETRY_ANNOTATION, Demand, StepRequest, job_of, mark_of, render_step, step_name
 from slipway.plan.tasks import (
     RETRY_AFTER,
@@ -34,6 +33,7 @@ from slipway.plan.tasks import (
     tried_again,
     will_retry,
 )
+from slipway.plan.view import ClusterView
 
 _GOES_ON = frozenset({"Starting", "Running", CHILD_REFUSED})
 """Reasons of a Step under way that are not told of at its owner, or elsewhere."""
@@ -79,9 +79,9 @@ class StepSet:
     """
 
     def __init__(
-        self, owner: Parent, seen: Seen, now: datetime, *, retry: str | None = None, revision: str | None = None
+        self, owner: Owner, view: ClusterView, now: datetime, *, retry: str | None = None, revision: str | None = None
     ) -> None:
-        self._owner, self._seen, self._now = owner, seen, now
+        self._owner, self._seen, self._now = owner, view, now
         self._retry, self.revision = retry, revision
         self._tracked: dict[str, Tracked] = {}
         self._lost: dict[str, datetime] = {}
@@ -225,7 +225,7 @@ class StepSet:
         """Whether the Job of the try under way is made, recorded or not: it is known by what it was made from."""
         if live is None or (run is not None and run.state in (TaskState.SUCCEEDED, TaskState.FAILED)):
             return False
-        return self._seen.get(JOB, self._owner.namespace, job_of(Parent.of(live), run)) is not None
+        return self._seen.get(JOB, self._owner.namespace, job_of(Owner.of(live), run)) is not None
 
     def _is_lost(self, tracked: Tracked) -> bool:
         run = tracked.run
@@ -275,12 +275,12 @@ class StepSet:
         return replace(tracked, remaking=True)
 
 
-def obsolete_steps(owner: Parent, seen: Seen, wanted: Iterable[str]) -> tuple[Deletion, ...]:
+def obsolete_steps(owner: Owner, view: ClusterView, wanted: Iterable[str]) -> tuple[Deletion, ...]:
     """Deletions of the Steps of the owner that nobody wants. wanted: the marks of those that somebody does."""
     kept = frozenset(wanted)
     return tuple(
         deletion(step)
-        for step in seen.owned(STEP, owner.namespace, owner.uid)
+        for step in view.owned(STEP, owner.namespace, owner.uid)
         if mark_of(step["metadata"]["name"]) not in kept and "deletionTimestamp" not in step["metadata"]
     )
 
@@ -340,8 +340,8 @@ def _cure(tracked: Tracked) -> str:
     return f"see the logs of job/{run.job}"
 
 
-def all_steps(owner: Parent, seen: Seen) -> Sequence[Object]:
-    return seen.owned(STEP, owner.namespace, owner.uid)
+def all_steps(owner: Owner, view: ClusterView) -> Sequence[Object]:
+    return view.owned(STEP, owner.namespace, owner.uid)
 
 
 def run_of(step: Object) -> TaskRun | None:

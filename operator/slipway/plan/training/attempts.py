@@ -8,7 +8,7 @@ from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.jobs.outcomes import describe_failure
 from slipway.plan.jobs.retry import cause_of
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.training.retry import OUTCOMES
 
 KEPT = 32
@@ -26,14 +26,14 @@ def with_attempt(status: TrainingJobStatus, attempt: Attempt) -> TrainingJobStat
 
 
 def opened(
-    parent: Parent, status: TrainingJobStatus, *, pool: str | None, nodes: int, processes: int, now: datetime
+    owner: Owner, status: TrainingJobStatus, *, pool: str | None, nodes: int, processes: int, now: datetime
 ) -> TrainingJobStatus:
     """The status with the next attempt as an intent."""
     before = newest(status)
     number = before.number + 1 if before else 1
     attempt = Attempt(
         number=number,
-        job=job_name(parent, number),
+        job=job_name(owner, number),
         pool=pool,
         nodes=nodes,
         processes_per_node=processes,
@@ -52,14 +52,14 @@ def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:
     return ended(attempt, OUTCOMES.get(cause_of(failure), AttemptOutcome.FAILED), now, failure)
 
 
-def job_name(parent: Parent, number: int) -> str:
+def job_name(owner: Owner, number: int) -> str:
     """Of the Job, the Service and the NetworkPolicy; short enough for a pod's hostname, which adds an index."""
-    return parent.child_name(str(number))
+    return owner.child_name(str(number))
 
 
-def folder(parent: Parent, number: int) -> str:
+def folder(owner: Owner, number: int) -> str:
     """The attempt's own folder of the store."""
-    return f"training/{parent.uid}/{number}"
+    return f"training/{owner.uid}/{number}"
 
 
 def cause(attempt: Attempt) -> str:

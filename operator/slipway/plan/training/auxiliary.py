@@ -60,7 +60,7 @@ def prepare(round_: Round, store: Store, status: TrainingJobStatus, wanted: Step
 
 def seal(round_: Round, store: Store, status: TrainingJobStatus, attempt: Attempt, wanted: StepSet) -> Progress:
     """Ask for the sealing of what a user's image left."""
-    request = _request(round_, "seal", SealTask(), store, folder=folder(round_.parent, attempt.number))
+    request = _request(round_, "seal", SealTask(), store, folder=folder(round_.owner, attempt.number))
     tracked = wanted.follow(request)
     if tracked.succeeded and tracked.run is not None and tracked.run.artifact is not None:
         return Progress(status, sealed=tracked.run)

@@ -13,30 +13,30 @@ from collections.abc import Iterable
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, STEP, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan.jobs.outcomes import lingers
-from slipway.plan.parent import Parent, deletion
+from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import Deletion
-from slipway.plan.seen import Seen
+from slipway.plan.view import ClusterView
 
 _UNTOLD = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
 """Outcomes of attempts that were stopped: their Jobs must go, for they may still run."""
 
 
-def superseded(parent: Parent, attempts: tuple[Attempt, ...], seen: Seen) -> tuple[Deletion, ...]:
+def superseded(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView) -> tuple[Deletion, ...]:
     """What attempts have left behind. attempts: as the status has them recorded."""
     logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _UNTOLD}
     logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
     is_open = next((attempt.job for attempt in attempts[-1:] if attempt.outcome is None), None)
     jobs = [
         job
-        for job in seen.owned(JOB, parent.namespace, parent.uid)
-        if (name := _attempts_job(parent, job)) and (name not in logged or (name != is_open and lingers(job)))
+        for job in view.owned(JOB, owner.namespace, owner.uid)
+        if (name := _attempts_job(owner, job)) and (name not in logged or (name != is_open and lingers(job)))
     ]
     return deletions(jobs)
 
 
-def everything(parent: Parent, seen: Seen) -> tuple[Deletion, ...]:
+def everything(owner: Owner, view: ClusterView) -> tuple[Deletion, ...]:
     return deletions(
-        obj for kind in (JOB, SERVICE, NETWORK_POLICY, STEP) for obj in seen.owned(kind, parent.namespace, parent.uid)
+        obj for kind in (JOB, SERVICE, NETWORK_POLICY, STEP) for obj in view.owned(kind, owner.namespace, owner.uid)
     )
 
 
@@ -49,7 +49,7 @@ def _failed(attempts: tuple[Attempt, ...]) -> list[Attempt]:
     return [attempt for attempt in attempts if attempt.outcome is AttemptOutcome.FAILED]
 
 
-def _attempts_job(parent: Parent, job: Object) -> str | None:
+def _attempts_job(owner: Owner, job: Object) -> str | None:
     """The name of the attempt's Job that this is, or whose report it reads; None for Jobs of other tasks."""
-    found = re.fullmatch(f"({re.escape(parent.child_name(''))}\\d+)(-q\\d+)?", job["metadata"]["name"])
+    found = re.fullmatch(f"({re.escape(owner.child_name(''))}\\d+)(-q\\d+)?", job["metadata"]["name"])
     return found[1] if found else None

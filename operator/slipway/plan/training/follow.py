@@ -51,7 +51,7 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
     """
     reports = round_.spec.image is None
     observed = observe_job(
-        round_.parent,
+        round_.owner,
         attempt,
         lambda: _job(round_, status, attempt),
         round_.observation,
@@ -69,7 +69,7 @@ def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Follow
         observed = replace(observed, record=attempt)
     completed = end is not None and end.succeeded  # only its report is still to be read
     # A Job that lost its ownerReference cannot be ended by us: closed, it would train on unseen.
-    ours = observed.job is None or round_.parent.conflict(round_.seen, JOB, attempt.job) is None
+    ours = observed.job is None or round_.owner.conflict(round_.view, JOB, attempt.job) is None
     if ours and not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
         return Followed(unwanted, observed.plan)
     if observed.phase is JobPhase.UNREPORTED:
@@ -91,14 +91,14 @@ def network_plan(round_: Round, attempt: Attempt) -> Plan:
     """What the pods of the attempt meet by. Raises SpecError (NameConflict) for a name that another owns."""
     network = _network(round_, attempt)
     for obj in network:
-        round_.parent.refuse_foreign(round_.seen, kind_of(obj), obj["metadata"]["name"])
+        round_.owner.refuse_foreign(round_.view, kind_of(obj), obj["metadata"]["name"])
     return Plan(apply=network)
 
 
 def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:
-    placement = placement_of(known_pool(round_.seen, attempt.pool)) if attempt.pool else Placement()
+    placement = placement_of(known_pool(round_.view, attempt.pool)) if attempt.pool else Placement()
     return manifests.training_job(
-        round_.parent,
+        round_.owner,
         round_.spec,
         attempt,
         store=_store(round_),
@@ -119,10 +119,10 @@ def _watched(round_: Round, observed: Observed[Attempt]) -> Followed:
     if attempt.running_at is None:
         attempt, look_at = _pending(round_, attempt, observed.pods)
         wake_at = earliest((wake_at, look_at))
-    conflict = round_.parent.conflict(round_.seen, JOB, attempt.job)
+    conflict = round_.owner.conflict(round_.view, JOB, attempt.job)
     network: list[Object] = []
     for obj in _known_network(round_, attempt):
-        taken = round_.parent.conflict(round_.seen, kind_of(obj), obj["metadata"]["name"])
+        taken = round_.owner.conflict(round_.view, kind_of(obj), obj["metadata"]["name"])
         network += [] if taken else [obj]
         conflict = conflict or taken
     plan = Plan(apply=tuple(network)).apart().plus(Plan(wake_at=wake_at))
@@ -148,10 +148,10 @@ def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, 
 def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
     """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open."""
     restricted = round_.spec.egress == RESTRICTED
-    policy = (manifests.network_policy(round_.parent, _egress(round_) if restricted else None),)
+    policy = (manifests.network_policy(round_.owner, _egress(round_) if restricted else None),)
     if attempt.nodes == 1:
         return policy if restricted else ()
-    return manifests.service(round_.parent), *policy
+    return manifests.service(round_.owner), *policy
 
 
 def _known_network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
@@ -197,9 +197,9 @@ def _recovered(round_: Round, observed: Observed[Attempt], *, reports: bool) -> 
     """The Job, or its pods, are gone before their report was read: the store may have it."""
     if not reports:
         return _closed(round_, observed, lost(observed.pods.refused))
-    out = folder(round_.parent, observed.record.number)
+    out = folder(round_.owner, observed.record.number)
     output = Output(out, StoreMount(_store(round_)), round_.spec.pod_template.settings, _secret(round_))
-    observed = recover(round_.parent, observed, output, round_.observation)
+    observed = recover(round_.owner, observed, output, round_.observation)
     if observed.phase is JobPhase.ENDED and observed.end is not None:
         return _closed(round_, observed, observed.end)
     return Followed(observed.record, observed.plan, trouble=observed.pending)
@@ -209,7 +209,7 @@ def _closed(round_: Round, observed: Observed[Attempt], end: JobEnd) -> Followed
     attempt, pods = observed.record, observed.pods.believed
     attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
     # What an image of the user's leaves is sealed by a pod of ours, and until then nothing is known of it.
-    result = result_of(end, folder(round_.parent, attempt.number), reports=round_.spec.image is None)
+    result = result_of(end, folder(round_.owner, attempt.number), reports=round_.spec.image is None)
     if result.failure is None:
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), observed.plan, report=result.report)
     if end.succeeded:  # what it reports is the failure
@@ -262,4 +262,4 @@ def _secret(round_: Round) -> str | None:
 
 
 def _store(round_: Round) -> ArtifactStoreSpec:
-    return known_store(round_.seen, round_.parent.namespace, round_.spec.store)
+    return known_store(round_.view, round_.owner.namespace, round_.spec.store)

@@ -26,7 +26,7 @@ from slipway.api.tasks import (
 )
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.egress import DNS, RESTRICTED
-from slipway.plan.parent import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Parent
+from slipway.plan.owner import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Owner
 from slipway.plan.plan import Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.storemount import StoreMount
@@ -55,48 +55,48 @@ _INPUTS = (
 )
 
 
-def peers_name(parent: Parent) -> str:
+def peers_name(owner: Owner) -> str:
     """Of the Service and the NetworkPolicy; it holds the parent's UID, so a namesake's pods are never meant."""
-    return parent.child_name()
+    return owner.child_name()
 
 
-def service(parent: Parent) -> Object:
+def service(owner: Owner) -> Object:
     """`<job>-<index>.<service>` resolves to each pod, before it is ready: agents meet while none is."""
     port = {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP", "targetPort": RENDEZVOUS_PORT}
-    return parent.child(
+    return owner.child(
         SERVICE,
-        peers_name(parent),
+        peers_name(owner),
         {ROLE_LABEL: ROLE},
         spec={
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": _peers(parent),
+            "selector": _peers(owner),
             "ports": [port],
         },
     )
 
 
-def network_policy(parent: Parent, egress: Sequence[Object] | None = None) -> Object:
+def network_policy(owner: Owner, egress: Sequence[Object] | None = None) -> Object:
     """Only pods of the same TrainingJob may reach its pods: who reaches the rendezvous can run code there (a pickle).
 
     All ports: gloo and NCCL take ephemeral ones. egress: where its pods may connect to besides; None for anywhere.
     """
-    own = {"podSelector": {"matchLabels": _peers(parent)}}
+    own = {"podSelector": {"matchLabels": _peers(owner)}}
     spec: Object = {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
     if egress is not None:
         spec |= {
             "policyTypes": ["Ingress", "Egress"],
             "egress": [DNS, {"to": [own]}, *(rule for rule in egress if rule != DNS)],
         }
-    return parent.child(NETWORK_POLICY, peers_name(parent), {ROLE_LABEL: ROLE}, spec=spec)
+    return owner.child(NETWORK_POLICY, peers_name(owner), {ROLE_LABEL: ROLE}, spec=spec)
 
 
-def _peers(parent: Parent) -> dict[str, str]:
-    return {PEERS_LABEL: peers_name(parent)}
+def _peers(owner: Owner) -> dict[str, str]:
+    return {PEERS_LABEL: peers_name(owner)}
 
 
 def training_job(
-    parent: Parent,
+    owner: Owner,
     spec: TrainingJobSpec,
     attempt: Attempt,
     *,
@@ -110,7 +110,7 @@ def training_job(
     In the runtime image PID 1 runs torchrun and seals what it leaves. An image of the user's runs plain torchrun and
     sees of the attempt's folder only `output`, so that it cannot leave an artifact that was never sealed.
     """
-    out, task = folder(parent, attempt.number), _task(parent, spec, attempt, data)
+    out, task = folder(owner, attempt.number), _task(owner, spec, attempt, data)
     command: Sequence[str]
     given = TaskInput.of(task) if spec.image is None else None
     if given is not None:
@@ -120,8 +120,8 @@ def training_job(
         # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
         mount, grace_seconds = StoreMount(store).for_task(task, f"{out}/output"), 40
         paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
-        command = _torchrun(parent, spec.entrypoint, attempt, paths.values())
-        env = _torchrun_env(parent, attempt, paths)
+        command = _torchrun(owner, spec.entrypoint, attempt, paths.values())
+        env = _torchrun_env(owner, attempt, paths)
     if attempt.nodes == 1:
         # No NetworkPolicy keeps others from its ports. torch's TCPStore still listens at all addresses: no option tells
         # it otherwise.
@@ -137,10 +137,10 @@ def training_job(
         template=spec.pod_template,
     )
     shm = {"name": "slipway-shm", "emptyDir": {"medium": "Memory"}}
-    met: Object = {"subdomain": peers_name(parent)} if attempt.nodes > 1 else {}
+    met: Object = {"subdomain": peers_name(owner)} if attempt.nodes > 1 else {}
     template = pod_template(
         [main],
-        labels={**parent.labels, **_labels(attempt), **(_peers(parent) if met or spec.egress == RESTRICTED else {})},
+        labels={**owner.labels, **_labels(attempt), **(_peers(owner) if met or spec.egress == RESTRICTED else {})},
         store=mount,
         task=given,
         volumes=[shm],
@@ -150,14 +150,14 @@ def training_job(
         terminationGracePeriodSeconds=grace_seconds,
         **met,
     )
-    return job(parent, attempt.job, template, role=ROLE, pods=attempt.nodes)
+    return job(owner, attempt.job, template, role=ROLE, pods=attempt.nodes)
 
 
 def _labels(attempt: Attempt) -> dict[str, str]:
     return {ROLE_LABEL: ROLE, ATTEMPT_LABEL: str(attempt.number)}
 
 
-def _task(parent: Parent, spec: TrainingJobSpec, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> Model:
+def _task(owner: Owner, spec: TrainingJobSpec, attempt: Attempt, data: Mapping[str, ArtifactRef]) -> Model:
     return TrainTask(
         entrypoint=spec.entrypoint,
         data=tuple(DataRef(name=name, artifact=ref) for name, ref in data.items()),
@@ -165,23 +165,23 @@ def _task(parent: Parent, spec: TrainingJobSpec, attempt: Attempt, data: Mapping
         processes_per_node=attempt.processes_per_node,
         rendezvous=Rendezvous(
             id=attempt.job,
-            host=_host(parent, attempt),
+            host=_host(owner, attempt),
             port=RENDEZVOUS_PORT,
             timeout_seconds=RENDEZVOUS_SECONDS,
         ),
     )
 
 
-def _host(parent: Parent, attempt: Attempt) -> str | None:
+def _host(owner: Owner, attempt: Attempt) -> str | None:
     """The pod of index 0, where the agents of several pods meet; one alone meets nobody."""
-    return f"{attempt.job}-0.{peers_name(parent)}" if attempt.nodes > 1 else None
+    return f"{attempt.job}-0.{peers_name(owner)}" if attempt.nodes > 1 else None
 
 
-def _torchrun(parent: Parent, entrypoint: Entrypoint, attempt: Attempt, inputs: Iterable[str]) -> list[str]:
+def _torchrun(owner: Owner, entrypoint: Entrypoint, attempt: Attempt, inputs: Iterable[str]) -> list[str]:
     """A recipe never gets here: it needs the runtime image (a rule of the spec)."""
     start = _missing_inputs(inputs)
     if attempt.nodes > 1:
-        start += _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(parent))
+        start += _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(owner))
     command = ["/bin/sh", "-c", f'{start}exec torchrun "$@"', "torchrun"] if start else ["torchrun"]
     if entrypoint.script is not None:
         return [*command, *map(literal, (entrypoint.script.path, *entrypoint.script.args))]
@@ -203,12 +203,12 @@ def _missing_inputs(paths: Iterable[str]) -> str:
     )
 
 
-def _torchrun_env(parent: Parent, attempt: Attempt, data: Mapping[str, str]) -> list[Object]:
+def _torchrun_env(owner: Owner, attempt: Attempt, data: Mapping[str, str]) -> list[Object]:
     """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command.
 
     One pod alone keeps its rendezvous, whose state is a pickle, in a file that nobody else can reach.
     """
-    if (host := _host(parent, attempt)) is not None:
+    if (host := _host(owner, attempt)) is not None:
         meeting = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}
     else:
         meeting = {"PET_RDZV_CONF": "store_type=file", "PET_LOCAL_ADDR": LOOPBACK}

@@ -29,7 +29,7 @@ from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, Traini
 from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.jobs.retry import Cause, why_never
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.parse import legible, parsed, whole_status
 from slipway.plan.plan import Happening, Plan, Refusal, earliest
 from slipway.plan.references import LOOK_AGAIN_AFTER, NotYet, condition, known_pool, known_store, ready_store
@@ -49,11 +49,11 @@ from slipway.plan.training.sizes import refuse_oversized
 
 def plan_training(obj: Object, observation: Observation) -> Plan:
     """Choose the next writes of one TrainingJob."""
-    parent = Parent.of(obj)
-    if parent.deleting:
+    owner = Owner.of(obj)
+    if owner.deleting:
         return Plan()
     observation = observation.at(observation.now.replace(microsecond=0))
-    seen, now, refusals = observation.seen, observation.now, observation.refusals
+    view, now, refusals = observation.view, observation.now, observation.refusals
     present = read_status(TrainingJobStatus, obj.get("status") or {})
     try:
         spec = parsed(TrainingJob, {"spec": obj.get("spec")}).spec
@@ -61,15 +61,15 @@ def plan_training(obj: Object, observation: Observation) -> Plan:
         if present.finished_at is not None:
             return Plan()
         spec, left_out = legible(TrainingJobSpec, obj.get("spec"), _STAND_IN)
-        decision = _of_unreadable(Round(parent, spec, observation), present, error, left_out)
-        left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
-        return _written(obj, parent, present, decision, now, refusals).plus(left)
-    round_ = Round(parent, spec, observation, retry_of(obj))
+        decision = _of_unreadable(Round(owner, spec, observation), present, error, left_out)
+        left = Plan(delete=superseded(owner, present.attempts, view)).apart()
+        return _written(obj, owner, present, decision, now, refusals).plus(left)
+    round_ = Round(owner, spec, observation, retry_of(obj))
     if present.finished_at is not None:
         return _after_the_end(obj, round_, present, present.finished_at, refusals)
     decision = _unless_stuck(present, now, lambda: _decide(round_, present))
-    plan = _written(obj, parent, present, decision, now, refusals)
-    left = Plan(delete=superseded(parent, present.attempts, seen)).apart()
+    plan = _written(obj, owner, present, decision, now, refusals)
+    left = Plan(delete=superseded(owner, present.attempts, view)).apart()
     return plan.plus(left).plus(Plan(wake_at=earliest(_deadlines_ahead(round_, decision.status))))
 
 
@@ -241,12 +241,12 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
     """Write the next attempt down, once all that it needs is there. Raises NotYet and SpecError."""
     spec = round_.spec
     refuse_oversized(spec)
-    store = ready_store(round_.seen, round_.parent.namespace, spec.store)
+    store = ready_store(round_.view, round_.owner.namespace, spec.store)
     _refuse_unshared(spec, store)
-    refuse_stores(spec.pod_template, round_.seen.select(ARTIFACT_STORE, round_.parent.namespace, {}))
+    refuse_stores(spec.pod_template, round_.view.select(ARTIFACT_STORE, round_.owner.namespace, {}))
     name = spec.pools[0] if spec.pools else None
-    pool = known_pool(round_.seen, name) if name else None
-    wanted = StepSet(round_.parent, round_.seen, round_.now, retry=round_.retry)
+    pool = known_pool(round_.view, name) if name else None
+    wanted = StepSet(round_.owner, round_.view, round_.now, retry=round_.retry)
     progress = prepare(round_, Store(spec.store, store), status, wanted)
     if wanted.conflicts:
         raise wanted.conflicts[0]
@@ -258,7 +258,7 @@ def _open(round_: Round, status: TrainingJobStatus) -> Decision:
         return Decision(progress.status, preparing, wanted.plan, refused=wanted.refused)
     devices = pool.resource.per_pod if pool and pool.resource else 1
     status = opened(
-        round_.parent,
+        round_.owner,
         progress.status,
         pool=name,
         nodes=spec.nodes,
@@ -289,8 +289,8 @@ def _conclude(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Dec
     """In the runtime image index 0 has sealed the output; an image of the user's leaves it to a task."""
     if round_.spec.image is None:
         return _succeeded(status, round_.now)
-    store = known_store(round_.seen, round_.parent.namespace, round_.spec.store)
-    wanted = StepSet(round_.parent, round_.seen, round_.now, retry=round_.retry)
+    store = known_store(round_.view, round_.owner.namespace, round_.spec.store)
+    wanted = StepSet(round_.owner, round_.view, round_.now, retry=round_.retry)
     progress = seal(round_, Store(round_.spec.store, store), status, attempt, wanted)
     if wanted.conflicts:
         raise wanted.conflicts[0]
@@ -317,7 +317,7 @@ def _after_the_end(
     obj: Object, round_: Round, present: TrainingJobStatus, finished_at: datetime, refusals: Sequence[Refusal]
 ) -> Plan:
     """What is recorded stands, whatever became of the children; they go when their time is over."""
-    generation = round_.parent.generation
+    generation = round_.owner.generation
     verdicts = {
         one.type: Verdict(one.status == "True", one.reason, one.message)
         for one in present.conditions
@@ -331,8 +331,8 @@ def _after_the_end(
     ttl = round_.spec.ttl_after_finished
     over_at = finished_at + timedelta_of(ttl) if ttl is not None else None
     if over_at is not None and round_.now >= over_at:
-        return replace(plan, delete=everything(round_.parent, round_.seen))
-    return replace(plan, delete=superseded(round_.parent, present.attempts, round_.seen), wake_at=over_at)
+        return replace(plan, delete=everything(round_.owner, round_.view))
+    return replace(plan, delete=superseded(round_.owner, present.attempts, round_.view), wake_at=over_at)
 
 
 # --- From a decision to a plan -----------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def _stuck(status: TrainingJobStatus, error: SpecError, now: datetime) -> Decisi
 
 def _written(
     obj: Object,
-    parent: Parent,
+    owner: Owner,
     present: TrainingJobStatus,
     decision: Decision,
     now: datetime,
@@ -368,9 +368,9 @@ def _written(
     verdicts = blocked(state.verdicts, refused(refusals, present.conditions, now, decision.refused), unless=elsewhere)
     status = decision.status.model_copy(
         update={
-            "observed_generation": parent.generation,
+            "observed_generation": owner.generation,
             "phase": state.phase,
-            "conditions": with_verdicts(present.conditions, verdicts, parent.generation, now),
+            "conditions": with_verdicts(present.conditions, verdicts, owner.generation, now),
             "workers": f"{attempt.nodes}/{attempt.nodes}"[:32] if attempt and runs else None,
         }
     )

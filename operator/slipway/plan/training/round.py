@@ -8,10 +8,10 @@ from datetime import datetime
 from slipway.api.trainingjob import TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict
 from slipway.plan.observation import Observation
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Happening, Plan, Settings
-from slipway.plan.seen import Seen
 from slipway.plan.training.states import State
+from slipway.plan.view import ClusterView
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Round:
     retry: the nonce by which the user has failed Steps run again.
     """
 
-    parent: Parent
+    owner: Owner
     spec: TrainingJobSpec
     observation: Observation
     retry: str | None = None
 
     @property
-    def seen(self) -> Seen:
-        return self.observation.seen
+    def view(self) -> ClusterView:
+        return self.observation.view
 
     @property
     def settings(self) -> Settings:

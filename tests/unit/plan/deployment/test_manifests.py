@@ -9,17 +9,17 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.modeldeployment import Revision, Serving
 from slipway.api.tasks import CheckTask
 from slipway.plan.deployment import manifests
-from slipway.plan.parent import Parent
+from slipway.plan.owner import Owner
 from slipway.plan.references import known_store
-from slipway.plan.seen import Snapshot
 from slipway.plan.steps.request import Demand, StepRequest, Store, job_prefix, render_step
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import job_name
+from slipway.plan.view import Snapshot
 from slipway.runtime.serving import frontend
 from support.builders import DIGEST, NAMESPACE, SETTINGS, T0, model_deployment, store
 from support.restricted import breaches
 
-PARENT = Parent.of(model_deployment())
+PARENT = Owner.of(model_deployment())
 REVISION = Revision(name="digits-abc123-0123456789", digest=DIGEST, created_at=T0)
 REPOSITORY = ArtifactRef(uri="store:///steps/x/artifact", digest=DIGEST, state=State.REPOSITORY)
 STORE = StoreMount(ArtifactStoreSpec.model_validate({"persistentVolumeClaim": {"claimName": "c", "subPath": "team"}}))
@@ -145,11 +145,11 @@ def test_the_budget_covers_the_pods_of_every_revision():
 @pytest.mark.parametrize("tries", [1, 9, 10, 99, 12345])
 @pytest.mark.parametrize("length", [1, 40])
 def test_names_fit_into_labels_whatever_the_deployment_is_called(length, tries):
-    parent = Parent.of(model_deployment("a" * length))
-    name = parent.child_name("0123456789")
+    owner = Owner.of(model_deployment("a" * length))
+    name = owner.child_name("0123456789")
     assert len(name) <= 63
     stored = Store("default", known_store(Snapshot([store()]), NAMESPACE, "default"))
-    made = render_step(parent, StepRequest("package", "", CheckTask(), "image", stored), Demand())
-    step = Parent.of({**made, "metadata": {**made["metadata"], "uid": "x"}})
+    made = render_step(owner, StepRequest("package", "", CheckTask(), "image", stored), Demand())
+    step = Owner.of({**made, "metadata": {**made["metadata"], "uid": "x"}})
     assert len(step.name) <= 63
     assert len(job_name(job_prefix(step), tries)) + len("-q3") <= 63

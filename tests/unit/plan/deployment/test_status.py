@@ -9,7 +9,7 @@ import pytest
 
 from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, JOB, SERVICE, STEP, TRAINING_JOB, Key, Object, key_of
 from slipway.plan.deployment import plan_deployment
-from slipway.plan.parent import ROLE_LABEL
+from slipway.plan.owner import ROLE_LABEL
 from support.builders import (
     DIGEST,
     NAMESPACE,

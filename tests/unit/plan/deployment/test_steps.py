@@ -11,7 +11,7 @@ from slipway.api.modeldeployment import CompressionStep
 from slipway.plan.deployment.params import check_params
 from slipway.plan.deployment.steps import Offer, plan_steps, plugins_in
 from slipway.plan.references import NotYet
-from slipway.plan.seen import Snapshot
+from slipway.plan.view import Snapshot
 from support.builders import SETTINGS, export_plugin, plugin, plugins, prune_plugin, quantize_plugin
 from support.deployments import DIGITS, world_with
 

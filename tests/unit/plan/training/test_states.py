@@ -9,8 +9,8 @@ import pytest
 from slipway.api.kinds import SERVICE, key_of
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
-from slipway.plan.seen import Snapshot
 from slipway.plan.training import plan_training
+from slipway.plan.view import Snapshot
 from support.builders import (
     SETTINGS,
     T0,

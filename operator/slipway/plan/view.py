@@ -8,7 +8,7 @@ from typing import Protocol
 from slipway.api.kinds import Key, Kind, Object, key_of
 
 
-class Seen(Protocol):
+class ClusterView(Protocol):
     """The objects of one moment. Nobody may change what it returns."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:

@@ -9,7 +9,7 @@ from typing import Self
 from slipway.api.errors import SpecError
 from slipway.api.kinds import GROUP, STEP, Kind, Object, key_of, kind_of
 from slipway.plan.plan import Deletion
-from slipway.plan.seen import Seen, controller_uid
+from slipway.plan.view import ClusterView, controller_uid
 
 STEP_LABEL = f"{GROUP}/step"
 """On the Job and the pod of a Step, besides the label of its owner: the name of the Step."""
@@ -29,7 +29,7 @@ NAME_CONFLICT = "NameConflict"
 
 
 @dataclass(frozen=True, slots=True)
-class Parent:
+class Owner:
     """Identity of the resource that is planned for."""
 
     kind: Kind
@@ -38,8 +38,8 @@ class Parent:
     uid: str
     generation: int
     deleting: bool = False
-    owner: tuple[str, str] | None = None
-    """Kind and name of the owner of a Step."""
+    controller: tuple[str, str] | None = None
+    """Kind and name of the controller of a Step; None for other kinds."""
 
     @classmethod
     def of(cls, obj: Object) -> Self:
@@ -61,7 +61,7 @@ class Parent:
         managed = {"app.kubernetes.io/managed-by": "slipway"}
         if self.kind != STEP:
             return {OWNER_LABELS[self.kind.kind]: self.name, **managed}
-        owner = {OWNER_LABELS[kind]: name for kind, name in [self.owner or ("", "")] if kind in OWNER_LABELS}
+        owner = {OWNER_LABELS[kind]: name for kind, name in [self.controller or ("", "")] if kind in OWNER_LABELS}
         return {STEP_LABEL: self.name, **owner, **managed}
 
     def child_name(self, *parts: str) -> str:
@@ -91,27 +91,27 @@ class Parent:
             **body,
         }
 
-    def own(self, seen: Seen, kind: Kind, name: str, uid: str | None = None) -> Object | None:
+    def own(self, view: ClusterView, kind: Kind, name: str, uid: str | None = None) -> Object | None:
         """Our child of that name, None where there is none.
 
         uid: of the one that we are known to have made. It is followed although it lost its ownerReference, and what
         else has its name by now does not matter.
         Raises SpecError (reason NameConflict) where the name is another's: never taken over.
         """
-        obj = seen.get(kind, self.namespace, name)
+        obj = view.get(kind, self.namespace, name)
         if uid is not None:
             return obj if obj is not None and obj["metadata"]["uid"] == uid else None
-        self.refuse_foreign(seen, kind, name)
+        self.refuse_foreign(view, kind, name)
         return obj
 
-    def refuse_foreign(self, seen: Seen, kind: Kind, name: str) -> None:
+    def refuse_foreign(self, view: ClusterView, kind: Kind, name: str) -> None:
         """Raises SpecError (reason NameConflict) where an object of that name is not our child."""
-        if (error := self.conflict(seen, kind, name)) is not None:
+        if (error := self.conflict(view, kind, name)) is not None:
             raise error
 
-    def conflict(self, seen: Seen, kind: Kind, name: str) -> SpecError | None:
+    def conflict(self, view: ClusterView, kind: Kind, name: str) -> SpecError | None:
         """What stands under the name of a child of ours and is none, as an error to raise or to tell."""
-        obj = seen.get(kind, self.namespace, name)
+        obj = view.get(kind, self.namespace, name)
         if obj is None or controller_uid(obj) == self.uid:
             return None
         others = (one for one in obj["metadata"].get("ownerReferences", ()) if one.get("controller"))
