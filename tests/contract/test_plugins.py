@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from slipway.cli.main import app
-from slipway.local.trials import process, twice
+from slipway.local.plugin_check import run_python, run_twice
 from slipway.sdk.artifact import Artifact, read_artifact
 from slipway.sdk.contract import class_findings
 from slipway.sdk.plugin import GROUP, load_plugins
@@ -58,12 +58,12 @@ class Runs:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     async def run(number: int, folder: Path) -> dict[str, Any]:
         arguments = ["-W", "ignore", "-m", "support.plugin_runs", str(folder / "store"), str(folder / "result")]
-        assert await process(arguments, folder, hash_seed=number, timeout_seconds=240) == ""
+        assert await run_python(arguments, folder, hash_seed=number, timeout_seconds=240) == ""
         return {"store": folder / "store", **json.loads((folder / "result").read_text())}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
-        return Runs(asyncio.run(twice(run, tmp_path_factory.mktemp("runs"))))
+        return Runs(asyncio.run(run_twice(run, tmp_path_factory.mktemp("runs"))))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.local.services import Proxy, Target
+from slipway.local.network import Proxy, Target
 from slipway.plan.deployment.manifests import EXIT_SECONDS
 from slipway.runtime.serving import frontend
 from support.clients import Server, four_clients

@@ -11,7 +11,7 @@ from pathlib import Path
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
-from slipway.local.presence import announce
+from slipway.local.snapshot import announce
 from slipway.local.state import State, made, opened
 
 

@@ -11,7 +11,7 @@ from slipway.api.errors import NotFound
 from slipway.api.kinds import Key, Kind, key_of
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Change, Twin
-from slipway.local.watches import TwinWatches
+from slipway.local.cluster import TwinWatches
 from slipway.plan.plan import STATUS, Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slipway.api.tasks import LOOPBACK
-from slipway.local.triton import find_triton
+from slipway.local.images import find_triton
 from slipway.runtime.serving import frontend
 from support.servers import free_ports, running
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
-from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, Key, Object, key_of
-from slipway.cluster.twin import Twin
-from slipway.local import deployments, jobs, snapshot
-from slipway.local.devices import Devices, present_devices
+from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, WATCHED, Key, Kind, Object, key_of, kind_of
+from slipway.cluster.twin import Change, Twin
+from slipway.local import controllers, snapshot
 from slipway.local.images import Images
-from slipway.local.kubelet import Kubelet
-from slipway.local.presence import announce
-from slipway.local.services import HOST, Proxy, Target, endpoints, is_headless
+from slipway.local.kubelet import Devices, Kubelet, present_devices
+from slipway.local.network import HOST, Proxy, Target, endpoints, is_headless
+from slipway.local.snapshot import announce
 from slipway.local.state import State
 from slipway.local.volumes import Sources
-from slipway.local.watches import TwinWatches
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
@@ -31,7 +29,7 @@ from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.references import asked_for_by
+from slipway.reconcile.references import asked_for_by, stands_apart
 
 WORKERS = 4
 LOOK_AGAIN_SECONDS = 5.0
@@ -94,17 +92,17 @@ class LocalCluster:
         pods = list(await self.twin.list(POD))
         for job in await self.twin.list(JOB):
             if self._is_active(job) and not is_over(job):
-                self._carry_out(job, jobs.bring_on(job, _owned(pods, job), now()))
+                self._carry_out(job, controllers.sync_job(job, _owned(pods, job), now()))
         for deployment in await self.twin.list(DEPLOYMENT):
             if self._is_active(deployment):
-                self._carry_out(deployment, deployments.bring_on(deployment, _owned(pods, deployment), now()))
+                self._carry_out(deployment, controllers.sync_deployment(deployment, _owned(pods, deployment), now()))
         await self.kubelet.look(list(await self.twin.list(POD)))
         await self._serve([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
 
     def _is_active(self, obj: Object) -> bool:
         return _is_active(obj, self.active)
 
-    def _carry_out(self, owner: Object, writes: jobs.JobWrites | deployments.DeploymentWrites) -> None:
+    def _carry_out(self, owner: Object, writes: controllers.JobWrites | controllers.DeploymentWrites) -> None:
         for pod in writes.create:
             self.twin.add(pod)
         for pod in writes.delete:
@@ -202,3 +200,40 @@ def _resting(planner: Planner, active: Collection[Key]) -> Planner:
         return planner(obj, observation) if _is_active(obj, active) else Plan()
 
     return plan
+
+
+Listed = Callable[[Kind], Awaitable[Sequence[Object]]]
+
+
+class TwinWatches:
+    """Feeds an operator from a twin, by lists and by changes; to a watch, what loses the selected label is deleted."""
+
+    def __init__(self, cache: Cache, feed: Feed) -> None:
+        self._cache = cache
+        self._feed = feed
+        self._shown: set[str] = set()  # UIDs of what the watches show
+
+    async def relist(self, listed: Listed) -> int:
+        """List every kind anew; returns how many objects vanished without an event."""
+        vanished = 0
+        for kind in WATCHED:
+            since = self._cache.mark()
+            objects = [obj for obj in await listed(kind) if not stands_apart(obj)]
+            for obj in objects:
+                self._shown.add(obj["metadata"]["uid"])
+                self._feed.seen(obj, deleted=False)
+            vanished += self._feed.listed(
+                kind, [(key.namespace, key.name) for key in map(key_of, objects)], since, None
+            )
+        return vanished
+
+    def hear(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if kind_of(change.object) not in WATCHED:
+                continue
+            uid, apart = change.object["metadata"]["uid"], stands_apart(change.object)
+            if apart and uid not in self._shown:
+                continue
+            leaves = apart or change.type == "DELETED"
+            (self._shown.discard if leaves else self._shown.add)(uid)
+            self._feed.seen(change.object, deleted=leaves)

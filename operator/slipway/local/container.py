@@ -19,7 +19,6 @@ from slipway.local.images import Images
 from slipway.local.processes import Held, start
 from slipway.local.state import State
 from slipway.local.volumes import CannotStart, Sources, folder_of, mounts_of, scratch_of, translated
-from slipway.local.words import termination_message
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
 """Between two starts of a container that ends; it doubles (the kubelet's)."""
@@ -214,3 +213,30 @@ def _grace(pod: Object) -> float:
 
 def _now() -> str:
     return wire_time(datetime.now(UTC))  # noqa: TID251 - a kubelet's clock
+
+
+LONGEST_BYTES = 4096
+"""The kubelet keeps the end of the file."""
+FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
+"""Of the log, where the file is empty and the container failed (FallbackToLogsOnError)."""
+
+
+def termination_message(container: object, file: Path, log: Path, exit_code: int) -> str:
+    """By the container's terminationMessagePolicy; empty where it said nothing."""
+    said = ending(file, LONGEST_BYTES)
+    policy = container.get("terminationMessagePolicy") if isinstance(container, dict) else None
+    if said or exit_code == 0 or policy != "FallbackToLogsOnError":
+        return said
+    lines = ending(log, FALLBACK_BYTES).splitlines(keepends=True)
+    return "".join(lines[-FALLBACK_LINES:])
+
+
+def ending(path: Path, count: int) -> str:
+    """The last so many bytes of a file as text; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - count))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
 from slipway.api.base import wire_time
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
-from slipway.local.addresses import free_port, next_address
 from slipway.local.container import Node
-from slipway.local.devices import Devices, wanted_devices
+from slipway.local.controllers import is_going, phase
 from slipway.local.environment import Meeting, Seat
 from slipway.local.images import Images
-from slipway.local.manifests import is_going, phase
+from slipway.local.network import free_port, next_address
 from slipway.local.pod import RunningPod
 from slipway.local.state import State
 from slipway.local.volumes import Sources, discard
@@ -138,3 +138,41 @@ def _ended(pod: Object) -> bool:
 def _tell_defect(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a pod's processes were lost: this is a defect of Slipway", pod=task.get_name(), exc_info=error)
+
+
+NVIDIA = "nvidia.com/gpu"
+
+
+def present_devices(dev: Path = Path("/dev")) -> dict[str, int]:
+    """How many there are of each resource."""
+    return {NVIDIA: len(list(dev.glob("nvidia[0-9]*")))}
+
+
+def wanted_devices(pod: Object) -> int:
+    """How many NVIDIA devices its containers ask for together."""
+    limits = (container.get("resources", {}).get("limits", {}) for container in pod["spec"]["containers"])
+    return sum(int(one.get(NVIDIA, 0)) for one in limits)
+
+
+class Devices:
+    """Which pod has which NVIDIA devices. present: how many there are of each resource."""
+
+    def __init__(self, present: Mapping[str, int]) -> None:
+        self._count = present.get(NVIDIA, 0)
+        self._held: dict[str, tuple[int, ...]] = {}
+
+    def take(self, uid: str, count: int) -> bool:
+        """Give the pod so many that nobody has; False, and none, where there are fewer."""
+        taken = {index for held in self._held.values() for index in held}
+        free = [index for index in range(self._count) if index not in taken]
+        if len(free) < count:
+            return False
+        self._held[uid] = tuple(free[:count])
+        return True
+
+    def give_back(self, uid: str) -> None:
+        self._held.pop(uid, None)
+
+    def visible(self, uid: str) -> str:
+        """What CUDA may see (CUDA_VISIBLE_DEVICES): a pod that asked for none sees none, as on a cluster."""
+        return ",".join(map(str, self._held.get(uid, ())))

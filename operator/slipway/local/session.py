@@ -20,14 +20,13 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.cluster.twin import Twin
-from slipway.local import addresses, admission, snapshot, supply
+from slipway.local import admission, network, snapshot
 from slipway.local.cluster import LocalCluster, now, running
-from slipway.local.devices import present_devices
-from slipway.local.images import local_images
-from slipway.local.refusals import IGNORED, SOURCES, Offer, Refusal, foreign, refusals, unfit
-from slipway.local.restore import settle_pods
+from slipway.local.images import find_triton, local_images, sweep
+from slipway.local.kubelet import present_devices
+from slipway.local.pod import settle_pods
 from slipway.local.state import opened
-from slipway.local.triton import find_triton, sweep
+from slipway.local.validation import IGNORED, SOURCES, Offer, Refusal, foreign, refusals, unfit
 from slipway.local.volumes import Sources
 from slipway.plan.deployment.manifests import GRPC_PORT, HTTP_PORT, METRICS_PORT
 
@@ -50,7 +49,7 @@ async def session(
     replace: what may not be changed is deleted and made anew.
     Raises Refused, StateError, TritonMissing, AddressError; and whatever ends the loop.
     """
-    plugins, broken = supply.installed_plugins()
+    plugins, broken = admission.installed_plugins()
     if found := [*foreign(files), *unfit(files)]:
         raise Refused(found)
     taken = [obj for obj in files if obj["kind"] not in (*SOURCES, *IGNORED)]
@@ -59,9 +58,9 @@ async def session(
         twin = snapshot.load(state.objects, now)
         wanted = [*(body for name, body in plugins.items() if name not in named), *taken]
         if cpu:
-            wanted = supply.on_processors(wanted)
+            wanted = admission.on_processors(wanted)
         kept = await _kept(twin, wanted)
-        wanted += supply.default_stores([*kept, *wanted])
+        wanted += admission.default_stores([*kept, *wanted])
         offer = Offer(
             {key_of(obj): obj for obj in [*kept, *wanted]},
             sources_of(files),
@@ -77,12 +76,12 @@ async def session(
         active = admission.active_resources(wanted)
         serves = any(key.kind == MODEL_DEPLOYMENT for key in active)
         images = local_images(find_triton(state.triton) if serves else None)
-        with addresses.block() as block:
+        with network.block() as block:
             if serves:
                 sweep(block)
                 _check_ports(block)
             await settle_pods(twin, state)
-            await admission.admit(twin, supply.of_this_environment(wanted), replace=replace)
+            await admission.admit(twin, admission.of_this_environment(wanted), replace=replace)
             await admission.keep_only(twin, {*plugins, *named})
             async with running(twin, state, images, offer.sources, block, active) as cluster:
                 yield cluster
@@ -112,8 +111,8 @@ async def _kept(twin: Twin, wanted: Sequence[Object]) -> list[Object]:
 
 def _check_ports(block: str) -> None:
     """Raises AddressError where a program listens on a port of Triton's at all addresses, ours included."""
-    if taken := addresses.taken_ports(f"{block}.1", (HTTP_PORT, GRPC_PORT, METRICS_PORT)):
+    if taken := network.taken_ports(f"{block}.1", (HTTP_PORT, GRPC_PORT, METRICS_PORT)):
         ports = ", ".join(map(str, taken))
-        raise addresses.AddressError(
+        raise network.AddressError(
             f"port {ports} is taken at all addresses by another program, and Triton listens there; end that program"
         )

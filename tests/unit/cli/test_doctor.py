@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from slipway.api.crds import RESOURCES, crd
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, POD, Object
-from slipway.local.supply import installed_plugins
+from slipway.local.admission import installed_plugins
 from support.builders import (
     DIGEST,
     HELD_OUT,

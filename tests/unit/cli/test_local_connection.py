@@ -25,7 +25,7 @@ from slipway.cli.rendering.errors import CommandError
 from slipway.cli.rendering.run import ContainerFailures, address_lines
 from slipway.cluster.twin import Change
 from slipway.local.pod import disruption
-from slipway.local.presence import announce
+from slipway.local.snapshot import announce
 from slipway.local.state import State, is_held, opened
 from support import statuses
 from support.local_state import at_work, left, write_log

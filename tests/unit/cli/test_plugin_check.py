@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from slipway.cli.commands import plugin_check
 from slipway.cli.main import app
-from slipway.local.trials import process, twice
+from slipway.local.plugin_check import run_python, run_twice
 from slipway.sdk.manifest import ONNX_FILE
 from slipway.sdk.plugin import GROUP
 from support.examples import describe
@@ -184,7 +184,7 @@ def test_interrupted_it_ends_every_process_that_it_started(tmp_path: Path, model
 
 def test_a_process_that_takes_too_long_or_fails_says_so(tmp_path: Path) -> None:
     def ended(code: str, folder: str, **limits: Any) -> str:
-        return asyncio.run(process(["-c", code], tmp_path / folder, **limits))
+        return asyncio.run(run_python(["-c", code], tmp_path / folder, **limits))
 
     assert ended("pass", "well") == ""
     assert ended("import time; time.sleep(600)", "slow", timeout_seconds=0.2) == "it did not end within 0.2 s"
@@ -204,9 +204,9 @@ def test_two_runs_differ_in_hashes_and_folders_and_in_nothing_that_they_were_giv
     )
 
     async def run(number: int, folder: Path) -> list[str]:
-        assert await process(["-c", code], folder, hash_seed=number) == ""
+        assert await run_python(["-c", code], folder, hash_seed=number) == ""
         return (folder / "log").read_text().splitlines()
 
-    first, second = asyncio.run(twice(run, tmp_path))
+    first, second = asyncio.run(run_twice(run, tmp_path))
     assert [one == other for one, other in zip(first, second, strict=True)] == [False, False, False, True]
     assert first[3] == str(Path("relative").absolute())

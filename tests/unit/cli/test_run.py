@@ -73,7 +73,7 @@ def test_without_tritonserver_a_deployment_is_refused_with_the_command_that_inst
     def missing(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr("slipway.local.triton.distribution", missing)
+    monkeypatch.setattr("slipway.local.images.distribution", missing)
     file = written(tmp_path, digits_training(), digits_deployment())
     result = run(file, tmp_path / "state", "--cpu")
     assert result.exit_code == 1

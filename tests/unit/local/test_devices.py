@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slipway.local.devices import NVIDIA, Devices, present_devices, wanted_devices
+from slipway.local.kubelet import NVIDIA, Devices, present_devices, wanted_devices
 from support.local import a_pod
 
 

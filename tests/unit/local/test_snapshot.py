@@ -10,7 +10,7 @@ import pytest
 from slipway.api.kinds import POD, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
-from slipway.local.restore import settle_pods
+from slipway.local.pod import settle_pods
 from slipway.local.state import State, StateError, opened
 from slipway.local.volumes import folder_of
 from support.builders import training_job

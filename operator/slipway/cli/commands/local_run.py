@@ -22,9 +22,9 @@ from slipway.cli.rendering.terminal import say
 from slipway.cli.rendering.watching import EVERY_SECONDS, Show, readiness_exit_code, watch_until_settled
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
-from slipway.local.refusals import Refusal
 from slipway.local.session import Refused, session
 from slipway.local.state import made, readable_by_others
+from slipway.local.validation import Refusal
 from slipway.manifests import Manifests
 
 LOG = "slipway.log"

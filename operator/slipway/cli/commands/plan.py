@@ -129,7 +129,7 @@ async def _plan(
 def _shipped(manifests: Manifests) -> list[dict[str, object]]:
     """The plugins that the operator keeps applied, but for those that the files bring themselves."""
     from slipway.api.kinds import COMPRESSION_PLUGIN
-    from slipway.local.supply import installed_plugins
+    from slipway.local.admission import installed_plugins
 
     own = {obj["metadata"]["name"] for obj in manifests.objects if obj["kind"] == COMPRESSION_PLUGIN.kind}
     shipped, _ = installed_plugins()

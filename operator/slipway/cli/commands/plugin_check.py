@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slipway.api.findings import Finding
-    from slipway.local.trials import CheckOptions
+    from slipway.local.plugin_check import CheckOptions
     from slipway.sdk.artifact import Artifact
     from slipway.sdk.plugin import BrokenPlugin, Compression
 
@@ -64,7 +64,7 @@ def check(
     import asyncio
 
     from slipway.cli.rendering.tables import print_findings
-    from slipway.local.trials import CheckOptions
+    from slipway.local.plugin_check import CheckOptions
 
     plugin = select_plugin(name, *load_installed_plugins())
     options = CheckOptions(_params(plugin, param or ()), *_given(plugin, model, data), timeout_seconds=timeout)
@@ -76,17 +76,17 @@ async def _checked(plugin: Compression[Any], options: CheckOptions) -> list[Find
     from tempfile import TemporaryDirectory
 
     from slipway.api.findings import Finding
-    from slipway.local import trials
+    from slipway.local.plugin_check import check_imports, check_runs
     from slipway.sdk.contract import class_findings
 
     with TemporaryDirectory(prefix="slipway-") as folder:
         found = class_findings(plugin)
-        found.append(await trials.imports(plugin.name, Path(folder), options.timeout_seconds))
+        found.append(await check_imports(plugin.name, Path(folder), options.timeout_seconds))
         if missing := [library for library in NEEDED if find_spec(library) is None]:
             what = f"not tried: {', '.join(missing)} cannot be imported"
             return [*found, Finding("run", "fail", what, "pip install 'slipway-operator[runtime]'")]
         say(f"running {plugin.name} twice on each model, which takes a while", err=True)
-        return found + await trials.trials(plugin, Path(folder), options)
+        return found + await check_runs(plugin, Path(folder), options)
 
 
 def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from slipway.cli.connections.endpoints import Endpoint, service_name
 from slipway.cli.connections.logs import Line, Piece, Source, Splitter, redrawn_lines
 from slipway.cli.rendering.errors import NOT_FOUND, UNAVAILABLE, CommandError
 from slipway.cli.rendering.summary import reference
-from slipway.local.presence import begins, present
-from slipway.local.reading import Kept
+from slipway.local.snapshot import Kept, begins, present
 from slipway.local.state import State
 
 EVERY_SECONDS = 0.2

@@ -11,7 +11,7 @@ from slipway.api.kinds import Key, Object, key_of
 from slipway.cli.rendering.plan_summary import Entry, aligned, entries
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import console, interactive, one_line, say
-from slipway.local.supply import DEFAULT_STORE
+from slipway.local.admission import DEFAULT_STORE
 from slipway.manifests import Manifest, Manifests
 from slipway.preview.changes import manifest_of
 from slipway.preview.outlook import Outlook

@@ -14,8 +14,8 @@ from slipway.cli.rendering.terminal import interactive, one_line, pinned, say, v
 from slipway.cli.rendering.watching import Show, TransitionLog, status_tables
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
+from slipway.local.container import ending
 from slipway.local.state import State
-from slipway.local.words import ending
 from slipway.plan.jobs.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 

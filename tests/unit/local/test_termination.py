@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slipway.local.words import termination_message
+from slipway.local.container import termination_message
 
 FALLBACK = {"terminationMessagePolicy": "FallbackToLogsOnError"}
 

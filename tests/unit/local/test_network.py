@@ -1,4 +1,4 @@
-"""A Service is a port of this machine that passes connections on to ready pods, in turn."""
+"""Each pod has its own address, and a port of this machine passes connections on to the ready pods of a Service."""
 
 from __future__ import annotations
 
@@ -7,8 +7,39 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from slipway.api.kinds import Object
-from slipway.local.services import HOST, Proxy, Target, endpoints
+from slipway.local.network import HOST, AddressError, Proxy, Target, block, endpoints, next_address, taken_ports
+
+
+def test_two_runs_of_one_machine_have_different_blocks():
+    with block() as first, block() as second:
+        assert first != second
+    with block() as again:
+        assert again == first  # a run that has ended gives its block back
+
+
+def test_later_pods_have_later_addresses_also_by_their_text():
+    taken: list[str] = []
+    for _ in range(150):
+        taken.append(next_address("127.64.0", taken))
+    assert taken == sorted(taken)
+
+
+def test_more_pods_than_addresses_are_refused():
+    everything = [f"127.64.0.{number}" for number in range(256)]
+    with pytest.raises(AddressError, match="pods at a time"):
+        next_address("127.64.0", everything)
+
+
+def test_a_port_that_somebody_has_at_all_addresses_is_taken_at_ours_too():
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))  # noqa: S104 - that is the point
+        other.listen()
+        port = other.getsockname()[1]
+        assert taken_ports("127.64.0.1", [port]) == [port]
+    assert taken_ports("127.64.0.1", [port]) == []
 
 
 def a_pod(address: str, *, ready: bool = True, **labels: str) -> Object:

@@ -39,7 +39,7 @@ class CheckOptions:
     """For each process."""
 
 
-async def process(
+async def run_python(
     arguments: Sequence[str], folder: Path, *, hash_seed: int = 0, timeout_seconds: float | None = None
 ) -> str:
     """Run this Python in `folder/work`; returns why it did not end well, nothing where it did.
@@ -71,29 +71,29 @@ async def process(
     return f"its process {_ended(code)}: {shorten(' | '.join(lines[-LOG_LINES:]), SHOWN) or 'it said nothing'}"
 
 
-async def twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], folder: Path) -> tuple[ResultT, ResultT]:
+async def run_twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], folder: Path) -> tuple[ResultT, ResultT]:
     """Both at once. run: takes a hash seed and a folder that is its own."""
     async with asyncio.TaskGroup() as group:
         first, second = (group.create_task(run(number, folder / f"run-{number}")) for number in (1, 2))
     return first.result(), second.result()
 
 
-async def imports(plugin: str, folder: Path, timeout_seconds: float | None = None) -> Finding:
+async def check_imports(plugin: str, folder: Path, timeout_seconds: float | None = None) -> Finding:
     """What importing the plugin's module brings in."""
     result = folder / "imported"
     arguments = ["-m", "slipway.sdk.imported", plugin, str(result)]
-    if why := await process(arguments, folder / "imports", timeout_seconds=timeout_seconds):
+    if why := await run_python(arguments, folder / "imports", timeout_seconds=timeout_seconds):
         return Finding("import", "fail", why, "import nothing but slipway.sdk, pydantic and the like at its top")
     return import_finding(result.read_text().split())
 
 
-async def trials(plugin: Compression[Any], folder: Path, options: CheckOptions) -> list[Finding]:
+async def check_runs(plugin: Compression[Any], folder: Path, options: CheckOptions) -> list[Finding]:
     """What two runs on each model say of it. folder: an empty one, where models and results go.
 
     Raises SlipwayError where the models cannot be made.
     """
     store, data = folder / "store", plugin.needs_data or options.data is not None
-    await _supply(plugin, store, options, data=data)
+    await _write_artifacts(plugin, store, options, data=data)
     models = (OWN_MODEL,) if options.model else tuple(MODELS)
     order = TrialOrder(plugin=plugin.name, params=options.params, store=str(store), models=models, data=data)
     told = folder / "order.json"
@@ -102,16 +102,16 @@ async def trials(plugin: Compression[Any], folder: Path, options: CheckOptions) 
     async def run(number: int, place: Path) -> Run:
         result = folder / f"result-{number}"
         arguments = ["-m", "slipway.runtime.trial", str(told), str(result)]
-        why = await process(arguments, place, hash_seed=number, timeout_seconds=options.timeout_seconds)
+        why = await run_python(arguments, place, hash_seed=number, timeout_seconds=options.timeout_seconds)
         lines = result.read_text().splitlines() if result.exists() else []
         found = [Trial.model_validate_json(line) for line in lines]
         return Run({trial.model: trial for trial in found}, why)
 
-    first, second = await twice(run, folder)
+    first, second = await run_twice(run, folder)
     return trial_findings(plugin, models, first, second)
 
 
-async def _supply(plugin: Compression[Any], store: Path, options: CheckOptions, *, data: bool) -> None:
+async def _write_artifacts(plugin: Compression[Any], store: Path, options: CheckOptions, *, data: bool) -> None:
     """Put the user's artifacts into the store as copies, and make what is missing."""
     for name, artifact in ((OWN_MODEL, options.model), (DATA, options.data)):
         if artifact is not None:
@@ -121,7 +121,7 @@ async def _supply(plugin: Compression[Any], store: Path, options: CheckOptions, 
         return
     state = "none" if options.model is not None else str(plugin.consumes)
     arguments = ["-m", "slipway.runtime.trialmodels", str(store), state]
-    if why := await process(arguments, store.parent / "models", timeout_seconds=options.timeout_seconds):
+    if why := await run_python(arguments, store.parent / "models", timeout_seconds=options.timeout_seconds):
         raise SlipwayError(f"the trial models cannot be made: {why}")
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slipway.local import triton
-from slipway.local.images import local_images
-from slipway.local.triton import Triton, TritonMissing, assembled, sweep
+from slipway.local import images
+from slipway.local.images import Triton, TritonMissing, assembled, local_images, sweep
 
 TRITON = Triton(Path("/wheel/tritonserver"), Path("/state/backends"), (Path("/wheel/libs"), Path("/python/lib")))
 
@@ -44,11 +43,11 @@ def test_a_missing_libpython_is_named_with_the_package_that_has_it(monkeypatch: 
     def nowhere(_name: str) -> None:
         raise OSError
 
-    monkeypatch.setattr(triton.sysconfig, "get_config_var", lambda _name: None)
-    monkeypatch.setattr(triton.sys, "base_prefix", "/nowhere")
-    monkeypatch.setattr(triton.ctypes, "CDLL", nowhere)
+    monkeypatch.setattr(images.sysconfig, "get_config_var", lambda _name: None)
+    monkeypatch.setattr(images.sys, "base_prefix", "/nowhere")
+    monkeypatch.setattr(images.ctypes, "CDLL", nowhere)
     with pytest.raises(TritonMissing, match=r"apt-get install libpython3\.\d+"):
-        triton._own_library()
+        images._own_library()
 
 
 def test_the_front_end_starts_the_wheels_server_at_the_pods_address():

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.local.refusals import Offer, foreign, refusals, unfit
-from slipway.local.supply import default_stores, on_processors
+from slipway.local.admission import default_stores, on_processors
+from slipway.local.validation import Offer, foreign, refusals, unfit
 from slipway.local.volumes import Sources
 
 NOTHING = Offer({}, Sources({}), {}, {}, {})
