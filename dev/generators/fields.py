@@ -26,7 +26,7 @@ _INTRODUCTION = """\
 
 Open a field to see what it does, its limits and an example. A field without a default may be left out unless it is
 *required*. The path of a field is what `kubectl explain` takes: `kubectl explain trainingjob.spec.restarts.max`.
-[Rules between fields](rules.md) says what one field demands of another.
+[Rules between fields](rules.md) lists the rules that involve several fields.
 """
 _PARTS = ("spec", "status")
 

@@ -19,14 +19,14 @@ _SIZES = (
 
 
 def rules_page(resources: Sequence[Resource]) -> str:
-    """A list for each kind, since no table of such rules fits a page."""
+    """Return a list of rules for each kind, because no table of such rules fits a page."""
     lines = [
         _NOTE,
         "# Rules between fields",
         "",
-        "The API server checks these rules besides the [limits of single fields](fields.md). It refuses an object that"
-        " breaks one, with the message that stands here. Below each message is the rule in CEL; the server evaluates a"
-        " rule with `oldSelf` only when an object changes.",
+        "The API server checks these rules in addition to the [limits of single fields](fields.md). It rejects an"
+        " object that breaks a rule with the message below. The CEL expression of the rule follows the message; a rule"
+        " with `oldSelf` applies to updates only.",
     ]
     for resource in resources:
         lines += ["", f"## {resource.kind}", ""]
@@ -38,7 +38,7 @@ def rules_page(resources: Sequence[Resource]) -> str:
 
 
 def type_of(schema: Schema) -> str:
-    """The type in words and Markdown: `list of string`, `quantity`, `time`."""
+    """Return the type in words and Markdown: `list of string`, `quantity`, `time`."""
     if schema.get("x-kubernetes-int-or-string"):
         return "quantity"
     if choices := schema.get("anyOf"):
@@ -53,7 +53,7 @@ def type_of(schema: Schema) -> str:
 
 
 def bounds_of(schema: Schema) -> Iterator[str]:
-    """What a value must keep to, in Markdown: `>= 1`, `1 to 63 characters`, a pattern."""
+    """Yield the limits of a value, in Markdown: `>= 1`, `1 to 63 characters`, a pattern."""
     if "enum" in schema:
         yield "one of " + " ".join(f"`{value}`" if value else '`""`' for value in schema["enum"])
     for bound, exclusive, sign in _NUMBER_BOUNDS:
@@ -67,7 +67,7 @@ def bounds_of(schema: Schema) -> Iterator[str]:
 
 
 def _prose(text: str) -> str:
-    """Brackets of a pattern would make a link, and its asterisks emphasis; what stands in backticks is left alone."""
+    """Escape brackets and asterisks outside backticks: Markdown would take them for links and emphasis."""
     parts = text.split("`")
     parts[::2] = [re.sub(r"([\[\]*])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)

@@ -104,7 +104,7 @@ def test_a_fixed_field_keeps_its_value(
     status, refusal = apiserver.request("PUT", path_of(new), new, **STRICT)
     assert status == 422
     assert f"spec.{field}" in [cause["field"] for cause in refusal["details"]["causes"]]
-    assert f"{field} is immutable: delete the resource" in refusal["message"]
+    assert f"{field} is immutable; to change it, delete the resource" in refusal["message"]
 
 
 def test_a_store_does_not_move_to_another_bucket_nor_to_a_claim(apiserver: ApiServer, stored: dict[str, Json]):

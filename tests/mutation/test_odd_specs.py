@@ -108,7 +108,7 @@ async def test_what_is_nested_too_deep_is_stalled_by_its_field(kind: str, levels
     await rests(stage, {})
     status, reason, message = conditions(await status_of(stage, key), "Stalled")["Stalled"]
     assert (status, reason) == ("True", "InvalidSpec")
-    assert f"{place[-1]}: it is nested more than {MAX_DEPTH} levels deep" in message
+    assert f"{place[-1]}: must not be nested more than {MAX_DEPTH} levels deep" in message
     assert (await status_of(stage, HEALTHY_JOB))["phase"] == "Succeeded"
 
 

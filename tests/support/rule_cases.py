@@ -39,14 +39,14 @@ def _many(field: str, items: list[tuple[Any, Any]]) -> list[tuple[Value, Value]]
 
 # By message: pairs of (broken, good).
 PAIRS: dict[str, list[tuple[Value, Value]]] = {
-    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 40 characters long:"
-    " it names Services and the host names of pods": [
+    "metadata.name must start with a letter, have only lower-case letters, digits and -, and at most 40 characters:"
+    " Services and host names of pods contain it": [
         (_nested("metadata", name="a" * 41), _nested("metadata", name="a" * 40)),
         (_nested("metadata", name="a.b"), _nested("metadata", name="a-b")),
         (_nested("metadata", name="1st"), _nested("metadata", name="the-1st")),
     ],
-    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 63 characters long:"
-    " it is a label of pods": [
+    "metadata.name must start with a letter, have only lower-case letters, digits and -, and at most 63 characters:"
+    " it is the value of a label of pods": [
         (_nested("metadata", name="a" * 64), _nested("metadata", name="a" * 63)),
         (_nested("metadata", name="a.b"), _nested("metadata", name="a-b")),
     ],
@@ -86,12 +86,14 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
         (_with(emptyDir={}, secret={"secretName": "a"}), _with(emptyDir=None, secret={"secretName": "a"})),
         (_with(emptyDir=None), _with(emptyDir={})),
     ],
-    "names starting with PET_, SLIPWAY_ or TORCHELASTIC_ are set by the operator": [
+    "name must not start with PET_, SLIPWAY_ or TORCHELASTIC_, which are reserved for the operator": [
         ({"name": name, "value": "x"}, {"name": f"MY_{name}", "value": "x"})
         for name in ("PET_NNODES", "SLIPWAY_TASK", "TORCHELASTIC_RUN_ID")
     ],
-    "names starting with slipway- are the operator's": [(_with(name="slipway-tmp"), _with(name="my-slipway-tmp"))],
-    "/var/lib/slipway, /repository, /tmp and /dev/shm are the operator's": _many(
+    "name must not start with slipway-, which is reserved for the operator": [
+        (_with(name="slipway-tmp"), _with(name="my-slipway-tmp"))
+    ],
+    "mountPath must not be /tmp, or in /var/lib/slipway, /repository or /dev/shm: the operator mounts them": _many(
         "mountPath",
         [
             ("/var/lib/slipway", "/var/lib/slipway2"),
@@ -103,7 +105,7 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             ("/dev/shm", "/shm"),
         ],
     ),
-    "/usr, /lib, /etc, /proc, /opt/slipway and other folders of the system cannot be covered": _many(
+    "mountPath must not cover a folder of the system, such as /usr, /lib, /etc, /proc or /opt/slipway": _many(
         "mountPath",
         [
             ("/proc", "/process"),
@@ -126,7 +128,7 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             ("/var/lib", "/var/lib/data"),
         ],
     ),
-    "labels of Kubernetes (kubernetes.io, k8s.io, job-name, ...) and of injectors of code are refused": _many(
+    "labels must not be those of Kubernetes (kubernetes.io, k8s.io, job-name, ...) or of sidecar injectors": _many(
         "labels",
         [
             ({name: "x"}, {good: "x"})
@@ -146,7 +148,7 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             )
         ],
     ),
-    "annotations of Kubernetes, of Slipway and of injectors of code are refused": _many(
+    "annotations must not be those of Kubernetes, of Slipway or of sidecar injectors": _many(
         "annotations",
         [
             ({name: "x"}, {good: "x"})
@@ -161,8 +163,8 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             )
         ],
     ),
-    "keys: at most 48 characters": [({"a" * 49: 0.5}, {"a" * 48: 0.5})],
-    "keys: at most 63 characters": [({"a" * 64: "x"}, {"a" * 63: "x"})],
+    "keys must have at most 48 characters": [({"a" * 49: 0.5}, {"a" * 48: 0.5})],
+    "keys must have at most 63 characters": [({"a" * 64: "x"}, {"a" * 63: "x"})],
     f"keys must match {FREE_ANNOTATIONS}": [
         ({name: "x"}, {good: "x"})
         for name, good in (
@@ -175,39 +177,39 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             ("-a", "a.b"),
         )
     ],
-    "priority classes that start with system- are the cluster's own": _many(
+    "priorityClassName must not start with system-, which is reserved for the cluster": _many(
         "priorityClassName", [("system-node-critical", "batch"), ("system-x", "my-system-x")]
     ),
-    "without a key the operator must be Exists": [
+    "operator must be Exists if key is not set": [
         (_with(key=None, operator="Equal"), _with(key=None, operator="Exists", value=None)),
         (_with(key=None, operator=None), lambda value: value),
     ],
-    "the operator Exists takes no value": [(_with(operator="Exists"), _with(operator=None))],
-    "tolerationSeconds goes with the effect NoExecute": [
+    "value must not be set if operator is Exists": [(_with(operator="Exists"), _with(operator=None))],
+    "tolerationSeconds requires effect: NoExecute": [
         (_with(effect="NoSchedule"), _with(effect="NoSchedule", tolerationSeconds=None)),
         (_with(effect=None), lambda value: value),
     ],
-    "keys: at most 317 characters": [({"a" * 318: "x"}, {f"{'a' * 253}/{'b' * 63}": "x"})],
+    "keys must have at most 317 characters": [({"a" * 318: "x"}, {f"{'a' * 253}/{'b' * 63}": "x"})],
     _LABEL_KEYS: [({"-a": "x"}, {"a": "x"}), ({"a/b/c": "x"}, {"a.b/c": "x"}), ({"": "x"}, {"A_b": "x"})],
-    "labels under slipway.dev/ are set by the operator": [
+    "labels must not start with slipway.dev/, which is reserved for the operator": [
         (_with(labels={"slipway.dev/job": "x"}), _with(labels={"example.com/slipway.dev": "x"}))
     ],
-    "each mount must name one of the volumes": [
+    "volumeMounts must each name an entry of volumes": [
         (_with(volumeMounts=[{"name": "none", "mountPath": "/a"}]), lambda value: value),
         (_with(volumes=None), _with(volumes=None, volumeMounts=None)),
     ],
-    "a recipe runs in the runtime image: remove image, or use script or module": [
+    "image must not be set for a recipe, which needs the runtime image; remove it, or use a script or a module": [
         (_with(image="team/train:1"), _with(image="team/train:1", entrypoint={"module": {"name": "team.train"}}))
     ],
-    "a recipe trains on the data source named train": [
+    "data must contain a source named train, which a recipe trains on": [
         (_with(data=[{"name": "test", "dataset": "digits"}]), _with(data=[{"name": "train", "dataset": "digits"}])),
         (_with(data=[]), _with(data=[], entrypoint={"module": {"name": "team.train"}})),
     ],
-    "evaluation is required where compression has steps: a smaller model is served only when it is proven": [
+    "evaluation is required if compression has steps; add it with held-out data": [
         (_with(evaluation=None), _nested("compression", steps=[])),
         (_with(evaluation=None), _with(evaluation=None, compression=None)),
     ],
-    "evaluation.data must be held out: it is what the steps are calibrated with": [
+    "evaluation.data must not be the data of compression.data; name held-out data": [
         (
             _nested("evaluation", data={"dataset": "digits", "split": "train"}),
             _nested("evaluation", data={"dataset": "digits", "split": "test"}),
@@ -223,7 +225,7 @@ PAIRS: dict[str, list[tuple[Value, Value]]] = {
             )(value),
         ),
     ],
-    "the counts contradict each other": [
+    "counts must satisfy lost + gained <= n and lost <= baselineRight <= n": [
         (_with(lost=300, gained=300), _with(lost=270, gained=270)),
         (_with(lost=521, gained=0), _with(lost=520, gained=0)),
         (_with(baselineRight=541), _with(baselineRight=540)),

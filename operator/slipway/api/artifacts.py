@@ -1,4 +1,4 @@
-"""References to artifacts: what a status keeps of a folder in a store."""
+"""References to artifacts: what a status records of a folder in a store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MANIFEST = "manifest.json"
 _PATH = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
 
 StoreUri = Annotated[str, Field(pattern=f"^{URI_PREFIX}{_PATH}$", max_length=512)]
-"""A path inside the namespace's store: `store:///steps/<digest>/artifact`. No part of it begins with a dot."""
+"""Path in the namespace's store, such as `store:///steps/<digest>/artifact`. No part of it begins with a dot."""
 
 
 class State(StrEnum):
-    """What an artifact is made of, and so what can be done with it."""
+    """Format of an artifact, which decides what can be done with it."""
 
     MODULE = "module"
-    """A torch module: safetensors, a factory and, where its class is the user's, the code."""
+    """A torch module: safetensors, a factory and, if its class is the user's, the code."""
     ONNX = "onnx"
     """An ONNX graph in one file."""
     DATASET = "dataset"
@@ -35,16 +35,17 @@ class State(StrEnum):
 
 
 class ArtifactRef(Reference):
-    """One artifact: where it lies and what it must be. Readers refuse any other content."""
+    """Reference to one artifact. Readers refuse content with another digest."""
 
     uri: StoreUri
-    """Where the artifact lies in the store."""
+    """Location of the artifact in the store."""
     digest: Digest
-    """The digest of the artifact's content."""
+    """Digest of the artifact's content."""
     state: State | None = None
-    """What the artifact is made of."""
+    """Format of the artifact: module (torch), onnx, dataset, predictions, or repository (for Triton)."""
     size_bytes: Count | None = None
-    """Bytes of the files that make the model: weights or graph, without manifest and golden requests."""
+    """Bytes of the files that make the model, which are the weights or the graph; manifest and golden requests are not
+    counted. Absent if it was not measured."""
 
 
 def store_path(uri: str) -> str:

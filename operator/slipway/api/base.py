@@ -65,7 +65,7 @@ def exactly_one(*fields: str) -> Rule:
 def immutable(field: str, *, required: bool = False) -> Rule:
     """The field keeps the value it was created with, absence included."""
     name = to_camel(field)
-    message = f"{name} is immutable: delete the resource and create it again to change it"
+    message = f"{name} is immutable; to change it, delete the resource and create it again"
     cel = f"self.{name} == oldSelf.{name}"
     if not required:
         cel = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {cel})"
@@ -99,7 +99,7 @@ class UniqueBy:
         for item in items:
             value = item.to_wire().get(self.key)
             if value in seen:
-                raise ValueError(f"two items have the {self.key} {value!r}")
+                raise ValueError(f"two items have the {self.key} {value!r}; give each its own")
             seen.add(value)
         return items
 
@@ -235,7 +235,7 @@ def _shallow(value: Mapping[str, Any]) -> Mapping[str, Any]:
         level = [child for child in children if isinstance(child, list | Mapping)]
         if not level:
             return value
-    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+    raise ValueError(f"must not be nested more than {MAX_DEPTH} levels deep")
 
 
 Open = Annotated[

@@ -1,4 +1,4 @@
-"""CompressionPlugin: what a cluster offers to make models smaller. Generated from a plugin's own code."""
+"""CompressionPlugin: a step that ModelDeployments may use, generated from the plugin's own code."""
 
 from __future__ import annotations
 
@@ -12,37 +12,42 @@ ModelState = Literal["module", "onnx"]
 
 
 class PluginNeeds(Model):
-    """What a plugin cannot run without."""
+    """Inputs that the plugin cannot run without."""
 
     data: bool = False
-    """Data to calibrate or fine-tune with (spec.compression.data)."""
+    """If true, the plugin needs data for calibration or fine-tuning: spec.compression.data of the ModelDeployment, or
+    the train data of its TrainingJob. Default: false."""
 
 
 class CompressionPluginSpec(Model):
-    """How a plugin is called and what it takes and gives."""
+    """Declaration of a plugin. `slipway plugin manifest` prints it."""
 
     version: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]*$", max_length=64)]
-    """The plugin's version; part of every step's digest."""
+    """Version of the plugin. It is part of every step's digest, so a new version runs the steps again; a pod whose
+    image holds another version fails."""
     description: Annotated[str, Field(max_length=1024)] = ""
-    """What it does, in a sentence."""
+    """Description of the plugin for users, in a sentence. Default: empty."""
     entry_point: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-    """Its name in the entry-point group slipway.plugins of the image."""
+    """Name of the plugin in the Python entry-point group slipway.plugins of the image."""
     image: Image | None = None
-    """The image that holds it. Absent: the operator's runtime image."""
+    """Container image that contains the plugin. Default: the operator's runtime image."""
     consumes: ModelState
-    """The state of the model that it takes."""
+    """Format of the model that the plugin takes: module (torch) or onnx."""
     produces: ModelState
-    """The state of the model that it gives."""
+    """Format of the model that the plugin returns: module (torch) or onnx."""
     conversion: bool = False
-    """It changes the state and nothing else, so it may be inserted where two steps do not meet."""
+    """If true, the plugin changes the format of a model and nothing else, so it may be inserted between two steps whose
+    formats differ. Default: false."""
     needs: PluginNeeds = Field(default_factory=PluginNeeds)
-    """What it cannot run without."""
+    """Inputs that the plugin cannot run without. Default: none."""
     parameters: Open = Field(default_factory=dict)
-    """JSON Schema (2020-12) of its parameters."""
+    """JSON Schema (draft 2020-12) of the plugin's parameters. The operator validates spec.compression.steps[].params
+    with it before a pod starts. Default: no schema, so only the plugin itself validates them."""
 
 
 class CompressionPlugin(Model):
-    """A step that makes a model smaller or converts it, as ModelDeployments may name it."""
+    """Declares a plugin that makes a model smaller or converts it. ModelDeployments name it in their compression
+    steps."""
 
     spec: CompressionPluginSpec
-    """What the plugin is."""
+    """Declaration of the plugin."""

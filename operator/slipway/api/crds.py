@@ -27,14 +27,14 @@ from slipway.api.trainingjob import TrainingJob
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 40 characters long:"
-    " it names Services and the host names of pods",
+    "metadata.name must start with a letter, have only lower-case letters, digits and -, and at most 40 characters:"
+    " Services and host names of pods contain it",
     field=".metadata.name",
 )
 STEP_NAME_RULE = Rule(
     "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "metadata.name must start with a letter, hold lower-case letters, digits and -, and be at most 63 characters long:"
-    " it is a label of pods",
+    "metadata.name must start with a letter, have only lower-case letters, digits and -, and at most 63 characters:"
+    " it is the value of a label of pods",
     field=".metadata.name",
 )
 

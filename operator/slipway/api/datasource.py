@@ -1,4 +1,4 @@
-"""Where data comes from."""
+"""Data sources: built-in data sets, and data sets in the store."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from slipway.api.base import Digest, DnsLabel, Model, Reference, exactly_one
 
 
 class Dataset(StrEnum):
-    """A built-in data set, prepared into the store by a task of its own."""
+    """Built-in data set, which a task of its own writes into the store."""
 
     DIGITS = "digits"
-    """scikit-learn's 1,797 handwritten digits (UCI optdigits), scaled to 28x28: 1,257 train, 540 test."""
+    """scikit-learn's 1,797 handwritten digits (UCI optdigits), scaled to 28x28 pixels: 1,257 train, 540 test."""
 
 
 class StoredData(Reference):
-    """A data set that already lies in the store, as a folder with a manifest."""
+    """Data set in the store: a folder with a manifest."""
 
     uri: StoreUri
-    """Where it lies: `store:///path/in/the/store`."""
+    """Location of the data set in the store, such as `store:///path/in/the/store`."""
     digest: Digest
-    """Its digest; other content is refused."""
+    """Digest of the data set. Content with another digest is refused."""
 
 
 class DataSource(Model):
-    """Exactly one of a built-in data set or stored data."""
+    """Data set that is built in or lies in the store. Set exactly one of dataset and stored."""
 
     dataset: Dataset | None = None
-    """A built-in data set."""
+    """Name of a built-in data set. `digits` has 1,797 images of handwritten digits."""
     split: Literal["train", "test"] = "train"
-    """Which part of a built-in data set. The two parts never share a sample."""
+    """Part of the built-in data set to use. Default: train. The two parts have no sample in common; use `test` for
+    evaluation."""
     stored: StoredData | None = None
-    """A data set in the store."""
+    """Data set in the store."""
 
     rules = (exactly_one("dataset", "stored"),)
 
@@ -47,7 +48,8 @@ class DataSource(Model):
 
 
 class NamedDataSource(DataSource):
-    """A data source under a name that the training code asks for."""
+    """Data set with the name by which the training code reads it."""
 
     name: Annotated[DnsLabel, Field(max_length=40)] = "train"
-    """`slipway.runtime.data(NAME)` finds it; a recipe trains on `train` and evaluates on `test` where given."""
+    """Name that the code passes to `slipway.runtime.data`. Default: train. A recipe trains on `train`, and evaluates on
+    `test` if there is a data source of that name."""

@@ -1,4 +1,4 @@
-"""What a training run executes: a script, a module, or a recipe that needs no code."""
+"""Entry points of a training: a script, a module, or a recipe that needs no code."""
 
 from __future__ import annotations
 
@@ -14,66 +14,71 @@ Factory = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za
 
 
 class ModelFactory(Model):
-    """How a torch module is built before its weights are loaded."""
+    """Callable that builds a torch module before its weights are loaded."""
 
     factory: Factory = "slipway.runtime.models:mlp"
-    """`package.module:callable` that returns a torch.nn.Module."""
+    """Callable that returns a torch.nn.Module, as `package.module:callable`. Default: a multi-layer perceptron. Set it
+    to train another architecture; the module must be importable in the pod."""
     args: Open = Field(default_factory=dict)
-    """Keyword arguments of the callable, as JSON. The whole entry point has at most 224 KiB."""
+    """Keyword arguments of the callable, as JSON. Default: none. The whole entry point may have at most 224 KiB."""
 
 
 class OptimizerChoice(Model):
-    """Any optimizer of torch.optim."""
+    """Optimizer of torch.optim."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z]+$", max_length=32)] = "adam"
-    """Name of the class, in any case: sgd, adam, adamw, rmsprop, ..."""
+    """Class name in torch.optim, in any case: sgd, adam, adamw, rmsprop, ... Default: adam."""
     args: Open = Field(default_factory=dict)
-    """Keyword arguments of the class, as `{lr: 0.001}`."""
+    """Keyword arguments of the class, such as `{lr: 0.001}`. Default: none, so torch's own defaults apply."""
 
 
 class Recipe(Model):
-    """A training run by configuration alone: a classifier, trained by DistributedDataParallel."""
+    """Training of a classifier by configuration alone, with DistributedDataParallel. It needs a data source named
+    train."""
 
     model: ModelFactory
-    """The module to train."""
+    """Module to train."""
     optimizer: OptimizerChoice = Field(default_factory=OptimizerChoice)
-    """How the weights move."""
+    """Optimizer that updates the weights. Default: adam with torch's defaults."""
     loss: Literal["cross_entropy", "nll_loss", "multi_margin_loss"] = "cross_entropy"
-    """A function of torch.nn.functional on (outputs, class indices); cross_entropy is sparse categorical."""
+    """Loss function of torch.nn.functional on model outputs and class indices. Default: cross_entropy. Set nll_loss for
+    a model that returns log-probabilities."""
     epochs: int = Field(default=10, ge=1, le=100_000)
-    """Passes over the training data."""
+    """Number of passes over the training data. Default: 10."""
     batch_size: int = Field(default=32, ge=1, le=1_000_000)
-    """Samples a step over all ranks together. 1 is stochastic gradient descent, more is mini-batch."""
+    """Number of samples in one optimizer step, over all ranks together. Default: 32. It must be at least the number of
+    ranks."""
     seed: int = Field(default=0, ge=0, le=2_147_483_647)
-    """Of initial weights and shuffling; the same seed on the same hardware gives the same artifact."""
+    """Seed of the initial weights and of shuffling. Default: 0. The same seed on the same hardware gives the same
+    artifact."""
 
 
 class Script(Model):
-    """A file that runs under torchrun, unchanged."""
+    """Python file that torchrun runs unchanged."""
 
     path: Annotated[str, Field(pattern=r"^/.+\.py$", max_length=512)]
-    """Absolute path in the pod: in the image, or on a volume that podTemplate mounts."""
+    """Absolute path of the file in the pod: in the image, or on a volume that podTemplate mounts."""
     args: tuple[Argument, ...] = Field(default=(), max_length=64)
-    """Its arguments, as the script finds them: `$(NAME)` is not expanded."""
+    """Arguments of the script, passed as they are: `$(NAME)` is not expanded. Default: none."""
 
 
 class PythonModule(Model):
-    """A Python module that runs under torchrun, as `python -m` would run it."""
+    """Python module that torchrun runs, as `python -m` does."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=256)]
-    """Its dotted name."""
+    """Dotted name of the module."""
     args: tuple[Argument, ...] = Field(default=(), max_length=64)
-    """Its arguments, as the module finds them: `$(NAME)` is not expanded."""
+    """Arguments of the module, passed as they are: `$(NAME)` is not expanded. Default: none."""
 
 
 class Entrypoint(Model):
-    """Exactly one of script, module or recipe."""
+    """Code that torchrun starts in every worker process. Set exactly one of script, module and recipe."""
 
     script: Script | None = None
-    """A file that runs under torchrun."""
+    """Python file that torchrun runs unchanged."""
     module: PythonModule | None = None
-    """A module that runs under torchrun."""
+    """Python module that torchrun runs, as `python -m` does."""
     recipe: Recipe | None = None
-    """A training run by configuration alone."""
+    """Training of a classifier by configuration alone; it needs no code."""
 
     rules = (exactly_one("script", "module", "recipe"),)

@@ -1,4 +1,4 @@
-"""GPUPool: what a node pool is and what a pod may ask of it."""
+"""GPUPool: a group of similar Nodes, and the devices that a pod gets on them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from slipway.api.podtemplate import LabelKey, LabelValue, Toleration
 
 
 class DeviceResource(Model):
-    """The extended resource by which a pod asks for devices."""
+    """Extended resource by which a pod requests devices."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = "nvidia.com/gpu"
-    """Name of the resource, as the device plugin advertises it."""
+    """Name of the extended resource, as the device plugin of the Nodes advertises it. Default: nvidia.com/gpu."""
     per_pod: int = Field(default=1, ge=1, le=64)
-    """Devices that each training pod takes; also the default of processesPerNode."""
+    """Number of devices that each pod requests. Default: 1. It is also the default of spec.processesPerNode of a
+    TrainingJob."""
 
 
 class GPUPoolSpec(Model):
-    """Which nodes, and how a pod asks for their devices."""
+    """Nodes of the pool, and the devices that a pod requests on them."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(min_length=1, max_length=16)
-    """Labels of the pool's nodes."""
+    """Labels that a Node must have to belong to the pool."""
     tolerations: tuple[Toleration, ...] = Field(default=(), max_length=16)
-    """Taints of the pool's nodes that its pods tolerate."""
+    """Taints of the Nodes that the pods tolerate. Default: none."""
     resource: DeviceResource | None = None
-    """How devices are asked for. Absent: the pool has none."""
+    """Devices that each pod requests. Default: none, for a pool of Nodes without devices."""
 
 
 class GPUPool(Model):
-    """A pool of alike nodes that TrainingJobs name by preference."""
+    """Names a group of similar Nodes that TrainingJobs and the pods of Steps can run on."""
 
     spec: GPUPoolSpec
-    """What the pool is."""
+    """Nodes of the pool, and the devices that a pod requests on them."""

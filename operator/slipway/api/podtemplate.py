@@ -32,62 +32,62 @@ _SYSTEM_PATHS = (
     "^/((proc|sys|dev|run|bin|sbin|lib|lib32|lib64|opt/slipway|var/run|usr/(s?bin|lib|lib64|local/(s?bin|lib)))/"
     "|(etc|opt|usr|usr/local|var|var/lib)/+$)"
 )
-"""Where the image, the container runtime and the kubelet keep what every process of the pod runs by."""
+"""Folders of the image, the container runtime and the kubelet that every process of the pod depends on."""
 _TAKEN_NAMES = (
     "^(([a-z0-9.-]+[.])?(kubernetes|k8s)[.]io/.*|([a-z0-9.-]+[.])?slipway[.]dev/.*"
     "|job-name|controller-uid|pod-template-hash|controller-revision-hash"
     "|(instrumentation[.]opentelemetry|sidecar[.]opentelemetry|inject[.]istio)[.]io/.*|admission[.]datadoghq[.]com/.*"
     "|vault[.]hashicorp[.]com/.*)$"
 )
-"""What controllers select by, and at whose word known injectors put containers or variables into pods."""
+"""Names that controllers select by, and names that make known webhooks inject containers or variables into pods."""
 _DESCRIPTIVE = [f"app.kubernetes.io/{word}" for word in ("component", "part-of", "version")]
 _AUTOSCALERS = ["cluster-autoscaler.kubernetes.io/safe-to-evict"]
 FREE_ANNOTATIONS = (
     "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?|prometheus[.]io/[a-z_-]+|(sidecar[.]istio|linkerd)[.]io/inject"
     "|cluster-autoscaler[.]kubernetes[.]io/safe-to-evict|karpenter[.]sh/do-not-disrupt)$"
 )
-"""Without a prefix a name is its user's own (a rule of Kubernetes): no webhook goes by it."""
+"""A name without a prefix is its user's own (a rule of Kubernetes), so no webhook reads it."""
 FreeAnnotation = Annotated[str, Field(pattern=FREE_ANNOTATIONS, max_length=63)]
 
 
 class KeySelector(Model):
-    """One key of a Secret or ConfigMap of the same namespace."""
+    """Key of a Secret or ConfigMap in the same namespace."""
 
     name: ObjectName
     """Name of the Secret or ConfigMap."""
     key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-    """Which key."""
+    """Key whose value is used."""
     optional: bool | None = None
-    """Start the pod even where the object or key is missing."""
+    """If true, the pod starts even if the object or the key does not exist. Default: false."""
 
 
 class EnvSource(Model):
-    """Where an environment variable's value comes from."""
+    """Source of an environment variable's value. Set exactly one of secretKeyRef and configMapKeyRef."""
 
     secret_key_ref: KeySelector | None = None
-    """A key of a Secret. The operator itself never reads it."""
+    """Key of a Secret. The operator itself never reads the Secret."""
     config_map_key_ref: KeySelector | None = None
-    """A key of a ConfigMap."""
+    """Key of a ConfigMap."""
 
     rules = (exactly_one("secret_key_ref", "config_map_key_ref"),)
 
 
 class EnvVar(Model):
-    """An environment variable."""
+    """Environment variable of the training pods. Set exactly one of value and valueFrom."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-    """Its name. Names that start with PET_, SLIPWAY_ or TORCHELASTIC_ are the operator's."""
+    """Name of the variable. Names that start with PET_, SLIPWAY_ or TORCHELASTIC_ are reserved for the operator."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value. As in any pod, `$(NAME)` stands for an earlier variable, and `$$` for `$`."""
+    """Value of the variable. As in any pod, `$(NAME)` expands to an earlier variable, and `$$` to `$`."""
     value_from: EnvSource | None = None
-    """Or where its value comes from."""
+    """Source of the value, instead of value."""
 
     rules = (
         exactly_one("value", "value_from"),
         Rule(
             "!self.name.startsWith('PET_') && !self.name.startsWith('SLIPWAY_')"
             " && !self.name.startsWith('TORCHELASTIC_')",
-            "names starting with PET_, SLIPWAY_ or TORCHELASTIC_ are set by the operator",
+            "name must not start with PET_, SLIPWAY_ or TORCHELASTIC_, which are reserved for the operator",
             lambda e: not e.name.startswith(("PET_", "SLIPWAY_", "TORCHELASTIC_")),
             field=".name",
         ),
@@ -95,74 +95,74 @@ class EnvVar(Model):
 
 
 class LocalObject(Model):
-    """An object of the same namespace."""
+    """Object in the same namespace."""
 
     name: ObjectName
-    """Its name."""
+    """Name of the object."""
 
 
 class EnvFrom(Model):
-    """All keys of a Secret or ConfigMap as environment variables."""
+    """Secret or ConfigMap whose keys become environment variables. Set exactly one of secretRef and configMapRef."""
 
     secret_ref: LocalObject | None = None
-    """A Secret."""
+    """Secret whose keys become environment variables."""
     config_map_ref: LocalObject | None = None
-    """A ConfigMap."""
+    """ConfigMap whose keys become environment variables."""
 
     rules = (exactly_one("secret_ref", "config_map_ref"),)
 
 
 class ConfigMapVolume(Model):
-    """The keys of a ConfigMap as files."""
+    """Volume with the keys of a ConfigMap as files."""
 
     name: ObjectName
     """Name of the ConfigMap."""
 
 
 class SecretVolume(Model):
-    """The keys of a Secret as files."""
+    """Volume with the keys of a Secret as files."""
 
     secret_name: ObjectName
     """Name of the Secret."""
 
 
 class ClaimVolume(Model):
-    """A PersistentVolumeClaim of the same namespace."""
+    """Volume that a PersistentVolumeClaim of the same namespace provides."""
 
     claim_name: ObjectName
-    """Name of the claim."""
+    """Name of the PersistentVolumeClaim. The claim of an ArtifactStore is refused."""
     read_only: bool | None = None
-    """Mount it read-only."""
+    """If true, all mounts of the volume are read-only. Default: false."""
 
 
 class EmptyDirVolume(Model):
-    """Scratch space that lives as long as the pod."""
+    """Empty volume that is deleted with the pod."""
 
     medium: Literal["", "Memory"] | None = None
-    """Memory for a tmpfs."""
+    """`Memory` keeps the files in memory (tmpfs). Default: the storage of the Node."""
     size_limit: Quantity | None = None
-    """Most bytes that the volume may hold: `1Gi`. The pod is evicted beyond it. Default: no limit of its own."""
+    """Maximum size of the volume, such as `1Gi`; the pod is evicted if it uses more. Default: no limit."""
 
 
 class Volume(Model):
-    """A volume of the pod. Host paths cannot be asked for."""
+    """Volume of the training pods. Set exactly one source; hostPath volumes are not available."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-    """Its name. Names that start with slipway- are the operator's."""
+    """Name of the volume. Names that start with slipway- are reserved for the operator."""
     config_map: ConfigMapVolume | None = None
-    """The keys of a ConfigMap as files."""
+    """Keys of a ConfigMap as files."""
     secret: SecretVolume | None = None
-    """The keys of a Secret as files."""
+    """Keys of a Secret as files."""
     persistent_volume_claim: ClaimVolume | None = None
-    """A claim."""
+    """PersistentVolumeClaim of the same namespace."""
     empty_dir: EmptyDirVolume | None = None
-    """Scratch space."""
+    """Empty volume that is deleted with the pod."""
 
     rules = (
         exactly_one("config_map", "secret", "persistent_volume_claim", "empty_dir"),
         Rule(
             "!self.name.startsWith('slipway-')",
-            "names starting with slipway- are the operator's",
+            "name must not start with slipway-, which is reserved for the operator",
             lambda v: not v.name.startswith("slipway-"),
             field=".name",
         ),
@@ -170,27 +170,28 @@ class Volume(Model):
 
 
 class VolumeMount(Model):
-    """Where a volume appears in the pod's main container."""
+    """Mount of a volume in the main container of the training pods."""
 
     name: Annotated[str, Field(max_length=63)]
-    """Name of one of the volumes."""
+    """Name of the volume in podTemplate.volumes."""
     mount_path: MountPath
-    """Absolute path. /var/lib/slipway, /repository, /tmp and /dev/shm are the operator's."""
+    """Absolute path in the container. /tmp, and paths in /var/lib/slipway, /repository and /dev/shm, are reserved for
+    the operator."""
     sub_path: SubPath | None = None
-    """A path inside the volume."""
+    """Path inside the volume to mount. Default: the root of the volume."""
     read_only: bool | None = None
-    """Mount it read-only."""
+    """If true, the mount is read-only. Default: false."""
 
     rules = (
         Rule(
             "!(self.mountPath + '/').matches('^/(var/lib/slipway/|repository/|tmp/+$|dev/shm/)')",
-            "/var/lib/slipway, /repository, /tmp and /dev/shm are the operator's",
+            "mountPath must not be /tmp, or in /var/lib/slipway, /repository or /dev/shm: the operator mounts them",
             lambda m: not _OPERATORS_PATHS.match(m.mount_path + "/"),
             field=".mountPath",
         ),
         Rule(
             f"!(self.mountPath + '/').matches('{_SYSTEM_PATHS}')",
-            "/usr, /lib, /etc, /proc, /opt/slipway and other folders of the system cannot be covered",
+            "mountPath must not cover a folder of the system, such as /usr, /lib, /etc, /proc or /opt/slipway",
             lambda m: not re.match(_SYSTEM_PATHS, m.mount_path + "/"),
             field=".mountPath",
         ),
@@ -198,35 +199,35 @@ class VolumeMount(Model):
 
 
 class Toleration(Model):
-    """A taint that the pod tolerates, as in a PodSpec."""
+    """Taint that the pods tolerate, as in a PodSpec."""
 
     key: LabelKey | None = None
-    """Key of the taint; absent matches every taint (with operator Exists)."""
+    """Key of the taint. If it is not set, operator must be Exists, and every key matches."""
     operator: Literal["Exists", "Equal"] | None = None
-    """Exists, or Equal (the default)."""
+    """Exists matches every value; Equal compares value. Default: Equal."""
     value: LabelValue | None = None
-    """Value of the taint."""
+    """Value of the taint, compared if operator is Equal. Default: empty."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Absent matches all effects."""
+    """Effect of the taint. Default: every effect matches."""
     toleration_seconds: int | None = Field(default=None, ge=0, le=2_147_483_647)
-    """How long a NoExecute taint is tolerated."""
+    """Seconds for which a NoExecute taint is tolerated before the pod is evicted. Default: no limit."""
 
     rules = (
         Rule(
             "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
-            "without a key the operator must be Exists",
+            "operator must be Exists if key is not set",
             lambda t: t.key is not None or t.operator == "Exists",
             field=".operator",
         ),
         Rule(
             "!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
-            "the operator Exists takes no value",
+            "value must not be set if operator is Exists",
             lambda t: t.value is None or t.operator != "Exists",
             field=".value",
         ),
         Rule(
             "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds goes with the effect NoExecute",
+            "tolerationSeconds requires effect: NoExecute",
             lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
             field=".tolerationSeconds",
         ),
@@ -236,19 +237,19 @@ class Toleration(Model):
 _FREE_NAMES = (
     Rule(
         "!has(self.labels) || self.labels.all(k, !k.startsWith('slipway.dev/'))",
-        "labels under slipway.dev/ are set by the operator",
+        "labels must not start with slipway.dev/, which is reserved for the operator",
         lambda t: not any(k.startswith("slipway.dev/") for k in t.labels or {}),
         field=".labels",
     ),
     Rule(
         f"!has(self.labels) || self.labels.all(k, !k.matches('{_TAKEN_NAMES}') || k in {_DESCRIPTIVE})",
-        "labels of Kubernetes (kubernetes.io, k8s.io, job-name, ...) and of injectors of code are refused",
+        "labels must not be those of Kubernetes (kubernetes.io, k8s.io, job-name, ...) or of sidecar injectors",
         lambda t: not any(re.match(_TAKEN_NAMES, k) and k not in _DESCRIPTIVE for k in t.labels or {}),
         field=".labels",
     ),
     Rule(
         "!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')",
-        "priority classes that start with system- are the cluster's own",
+        "priorityClassName must not start with system-, which is reserved for the cluster",
         lambda t: not (t.priority_class_name or "").startswith("system-"),
         field=".priorityClassName",
     ),
@@ -256,59 +257,59 @@ _FREE_NAMES = (
 
 
 class PodSettings(Model):
-    """What users may set of pods that decide or serve: where they run, what they are called, what pulls their image.
-
-    It holds nothing that reaches what runs inside: no variables, volumes or mounts, and few annotations, since webhooks
-    put code into pods at the word of an annotation.
-    """
+    """Metadata and scheduling of pods. It has no field that reaches the code in them: no variables, volumes or mounts,
+    and few annotations, because webhooks inject code into pods by their annotations."""
 
     labels: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=32)
-    """Labels of the pods. Labels of Kubernetes, of Slipway and of injectors of code are refused."""
+    """Labels of the pods. Labels that Kubernetes, Slipway or sidecar injectors use are refused. Default: none."""
     annotations: dict[FreeAnnotation, Annotated[str, Field(max_length=4096)]] | None = Field(
         default=None, max_length=32
     )
     """Annotations of the pods: names without a prefix, and prometheus.io/*, sidecar.istio.io/inject, linkerd.io/inject,
-    cluster-autoscaler.kubernetes.io/safe-to-evict and karpenter.sh/do-not-disrupt."""
+    cluster-autoscaler.kubernetes.io/safe-to-evict and karpenter.sh/do-not-disrupt. Default: none."""
     node_selector: dict[LabelKey, LabelValue] | None = Field(default=None, max_length=16)
-    """Labels that a Node must have, besides those of the pool."""
+    """Labels that a Node must have to run the pods, in addition to those of the pool. Default: none."""
     tolerations: tuple[Toleration, ...] | None = Field(default=None, max_length=16)
-    """Taints that the pods tolerate, besides those of the pool."""
+    """Taints that the pods tolerate, in addition to those of the pool. Default: none."""
     service_account_name: ObjectName | None = None
-    """The pods' service account; its token is not mounted."""
+    """Service account of the pods; its token is not mounted. Default: that of the ArtifactStore, or the namespace's
+    default."""
     image_pull_secrets: tuple[LocalObject, ...] | None = Field(default=None, max_length=8)
-    """Secrets to pull images with."""
+    """Secrets for pulling images from private registries. Default: none."""
     priority_class_name: ObjectName | None = None
-    """The pods' priority class; those of the cluster itself (system-*) are refused."""
+    """PriorityClass of the pods. Classes that start with system- are refused. Default: that of the cluster."""
 
     rules: ClassVar[tuple[Rule, ...]] = _FREE_NAMES
 
 
 class PodTemplate(PodSettings):
-    """What users may add to the pods that run their own code."""
+    """Metadata, scheduling, environment variables and volumes of pods that run the user's own code."""
 
     annotations: dict[LabelKey, AnnotationValue] | None = Field(default=None, max_length=32)
-    """Annotations of the pods. Annotations of Kubernetes, of Slipway and of injectors of code are refused."""
+    """Annotations of the pods. Annotations that Kubernetes, Slipway or sidecar injectors use are refused. Default:
+    none."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=64), UniqueBy("name")] | None = None
-    """Environment variables."""
+    """Environment variables of the training container. Default: none."""
     env_from: tuple[EnvFrom, ...] | None = Field(default=None, max_length=16)
-    """Secrets and ConfigMaps whose keys become environment variables. The operator's own variables go before them."""
+    """Secrets and ConfigMaps whose keys become environment variables. Variables of the operator and of env take
+    precedence. Default: none."""
     volumes: Annotated[tuple[Volume, ...], Field(max_length=16), UniqueBy("name")] | None = None
-    """Volumes. The claim and the Secret of an ArtifactStore are refused."""
+    """Volumes of the pods. The claim and the Secret of an ArtifactStore are refused. Default: none."""
     volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=32), UniqueBy("mountPath")] | None = None
-    """Where the volumes appear."""
+    """Mounts of the volumes in the training container. Default: none."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_FREE_NAMES,
         Rule(
             f"!has(self.annotations) || self.annotations.all(k, !k.matches('{_TAKEN_NAMES}') || k in {_AUTOSCALERS})",
-            "annotations of Kubernetes, of Slipway and of injectors of code are refused",
+            "annotations must not be those of Kubernetes, of Slipway or of sidecar injectors",
             lambda t: not any(re.match(_TAKEN_NAMES, k) and k not in _AUTOSCALERS for k in t.annotations or {}),
             field=".annotations",
         ),
         Rule(
             "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes)"
             " && self.volumes.exists(v, v.name == m.name))",
-            "each mount must name one of the volumes",
+            "volumeMounts must each name an entry of volumes",
             lambda t: all(m.name in {v.name for v in t.volumes or ()} for m in t.volume_mounts or ()),
             field=".volumeMounts",
         ),
@@ -322,24 +323,25 @@ class PodTemplate(PodSettings):
 
 
 class Resources(Model):
-    """What each pod asks for. Devices come from the pool."""
+    """CPU and memory of each pod."""
 
     cpu: Quantity = "1"
-    """Processors that are kept for the pod: `4`, `500m`. It may use idle ones besides."""
+    """CPU request, such as `4` or `500m`. There is no limit, so the pod may use idle CPUs. Default: 1."""
     memory: Quantity = "2Gi"
-    """Memory, as a request and as a limit: `16Gi`."""
+    """Memory request and limit, such as `16Gi`. Default: 2Gi. Raise it if pods end as OOMKilled."""
 
 
 class StepPods(Model):
-    """What the pods of Steps ask for, and where they run. None of it decides a result, so a change makes nothing anew:
-    it holds for the pods that are made from then on."""
+    """Resources and scheduling of the pods of Steps. They do not affect results, so a change starts nothing again and
+    applies to pods that are created later."""
 
     resources: Resources | None = None
-    """What each pod asks for. Absent: half a processor, and 1 GiB of memory plus three times the size of what it
-    reads, as far as that is known; a large model needs more."""
+    """CPU and memory of each pod. Default: half a CPU, and 1 GiB of memory plus three times the known size of its
+    inputs. Set it for large models."""
     pool: ObjectName | None = None
-    """The GPUPool to run on. Absent: any node, without devices."""
+    """Name of the GPUPool to run on. Default: none, so the pods run on any Node and get no devices."""
     pod_template: PodSettings = Field(default_factory=PodSettings)
-    """Where the pods run and what pulls their image: labels of nodes, tolerations, secrets, priority."""
+    """Labels, annotations and scheduling of the pods."""
     deadline: Duration | None = None
-    """How long one try may take, waiting for a node included. A step that takes longer has failed. Absent: no limit."""
+    """Time limit for one try of a Step, the wait for a Node included. At the limit the Step fails with reason
+    DeadlineExceeded. Default: no limit."""

@@ -19,11 +19,12 @@ MAX_REPORT_BYTES = 2048
 """The kubelet keeps the last 4,096 bytes of a termination message, and less with many containers."""
 
 SATURATION = "saturation"
-"""Metric of an evaluation on a processor whose int8 kernels saturate: how far the scores of the model lie from those of
-exact sums, as a share of their size, from 0 to 1. Absent where the kernels are exact."""
+"""Metric of an evaluation on a processor whose int8 kernels saturate: the difference between the model's scores and
+those with exact sums, as a fraction of their size, from 0 to 1. Absent if the kernels are exact."""
 
 PEER_LOST = "PeerLost"
-"""The exception of a rank that lost its connection to another: a consequence, so any other failure is told first."""
+"""Exception of a rank that lost its connection to another one: a consequence, so any other failure is reported
+instead."""
 
 
 def _to_the_millisecond(moment: datetime) -> str:
@@ -35,36 +36,36 @@ Instant = Annotated[datetime, PlainSerializer(_to_the_millisecond, return_type=s
 
 
 class Slice(Model):
-    """The paired counts of one part of the data, for instance one class."""
+    """Counts of one part of the data, for instance of one class."""
 
     name: Annotated[str, Field(max_length=63)]
-    """Which part."""
+    """Name of the part, such as the class."""
     n: Count
-    """Samples in it."""
+    """Number of samples in the part."""
     lost: Count
-    """Samples that only the baseline has right."""
+    """Number of samples that only the baseline classifies correctly."""
     gained: Count
-    """Samples that only the candidate has right."""
+    """Number of samples that only the candidate classifies correctly."""
 
 
 class PairedCounts(Model):
-    """How two classifiers did on the same samples. Their accuracies differ by (gained - lost) / n."""
+    """Results of two classifiers on the same samples. Their accuracies differ by (gained - lost) / n."""
 
     n: Count
-    """Samples compared."""
+    """Number of samples that were compared."""
     baseline_right: int = Field(ge=0)
-    """Samples that the baseline has right."""
+    """Number of samples that the baseline classifies correctly."""
     lost: int = Field(ge=0)
-    """Samples that only the baseline has right (b in McNemar's table)."""
+    """Number of samples that only the baseline classifies correctly (b in McNemar's table)."""
     gained: int = Field(ge=0)
-    """Samples that only the candidate has right (c in McNemar's table)."""
+    """Number of samples that only the candidate classifies correctly (c in McNemar's table)."""
     slices: tuple[Slice, ...] = Field(default=(), max_length=16)
-    """The same by part of the data, worst first."""
+    """Counts by part of the data, worst first."""
 
     rules = (
         Rule(
             "self.lost + self.gained <= self.n && self.lost <= self.baselineRight && self.baselineRight <= self.n",
-            "the counts contradict each other",
+            "counts must satisfy lost + gained <= n and lost <= baselineRight <= n",
             lambda c: c.lost + c.gained <= c.n and c.lost <= c.baseline_right <= c.n,
         ),
     )
@@ -104,7 +105,7 @@ class Report(Model):
     rules = (
         Rule(
             "(self.outcome == 'failed') == has(self.error)",
-            "a failure, and only a failure, has an error",
+            "error must be set if outcome is failed, and only then",
             lambda r: (r.outcome == "failed") == (r.error is not None),
         ),
     )

@@ -116,6 +116,8 @@ def _structural(node: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
         target = defs[node["$ref"].removeprefix("#/$defs/")]
         return _structural({**target, **{key: value for key, value in node.items() if key != "$ref"}}, defs)
     found = {key: value for key, value in node.items() if key not in _DROPPED}
+    if "description" in found:  # lines end where the source wraps them
+        found["description"] = " ".join(found["description"].split())
     if "const" in found:
         found["enum"] = [found.pop("const")]
     if isinstance(found.get("additionalProperties"), bool):
@@ -146,7 +148,9 @@ def _names_of_properties(found: Schema) -> list[dict[str, str]]:
     rules = []
     if "maxLength" in names:
         limit = names["maxLength"]
-        rules.append({"rule": f"self.all(key, key.size() <= {limit})", "message": f"keys: at most {limit} characters"})
+        rules.append(
+            {"rule": f"self.all(key, key.size() <= {limit})", "message": f"keys must have at most {limit} characters"}
+        )
     if "pattern" in names:
         pattern = names["pattern"]
         rules.append({"rule": f"self.all(key, key.matches(r'{pattern}'))", "message": f"keys must match {pattern}"})

@@ -1,4 +1,4 @@
-"""What the statuses of all kinds share: conditions, task records, failures."""
+"""Status fields that all kinds share: conditions, records of Jobs and tasks, failures."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ ShortText = Annotated[str, Field(max_length=256)]
 
 
 ImageId = Annotated[str, Field(max_length=512)]
-"""The kubelet's name of an image's content, as `registry.example/runtime@sha256:...`."""
+"""Image by its content, as the kubelet reports it, such as `registry.example/runtime@sha256:...`."""
 
 
 class Condition(Model):
-    """One aspect of an object's state, as in KEP-1623 (metav1.Condition)."""
+    """One aspect of an object's state (metav1.Condition, KEP-1623)."""
 
     type: Annotated[str, Field(max_length=64)]
-    """Ready, Reconciling and Stalled are read by kstatus (Flux) and Argo CD; the rest by `kubectl wait`."""
+    """Type of the condition. kstatus (Flux) and Argo CD read Ready, Reconciling and Stalled; `kubectl wait` takes
+    any."""
     status: Literal["True", "False", "Unknown"]
-    """Whether the condition holds."""
+    """True if the condition holds, False if not, Unknown if the operator cannot tell."""
     reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
-    """One CamelCase word for programs; the reference lists them."""
+    """Reason for the status as one CamelCase word, for programs. The reference of conditions lists all reasons."""
     message: Annotated[str, Field(max_length=2048)] = ""
-    """What happened and what to do about it."""
+    """Explanation for people, and what to do."""
     observed_generation: int | None = Field(default=None, ge=0)
-    """The generation of the spec that this condition was derived from."""
+    """Generation of the spec that this condition describes."""
     last_transition_time: Moment
-    """When the status last flipped; a new message alone does not move it."""
+    """Time at which the status last changed. A new message alone does not change it."""
 
 
 NOT_OBSERVED = "no operator has looked at this resource yet; check that it runs and watches this namespace"
-"""What is to be told of a resource until the first status is written."""
+"""Message of a resource until its first status is written."""
 
 
 def not_yet_observed() -> dict[str, object]:
@@ -61,49 +62,50 @@ Conditions = Annotated[tuple[Condition, ...], Field(max_length=MAX_CONDITIONS), 
 
 
 class Failure(Model):
-    """Why a pod's work ended badly: of many ranks, the first that failed."""
+    """Cause of a failure. If several ranks failed, it describes the first one."""
 
     reason: Annotated[str, Field(max_length=64)]
-    """Error, Signal, OOMKilled, Evicted, Preempted, NodeLost, NotStarted, InputMissing, StartError, InvalidImageName,
-    DeadlineExceeded, Lost, Unknown, or the kubelet's own."""
+    """Reason as one word: Error, Signal, OOMKilled, Evicted, Preempted, NodeLost, NotStarted, InputMissing, StartError,
+    InvalidImageName, DeadlineExceeded, Lost, Unknown, or a reason of the kubelet."""
     index: Rank | None = None
     """Completion index of the pod."""
     rank: Rank | None = None
-    """Global rank of the worker, where torchrun told it."""
+    """Global rank of the worker, if torchrun reported it."""
     exception: ShortText | None = None
     """Type of the exception."""
     message: Annotated[str, Field(max_length=1024)] | None = None
-    """Message of the exception, cut where it is long; the whole is in the logs."""
+    """Message of the exception, shortened if it is long; the pod's log has all of it."""
     exit_code: ExitCode | None = None
-    """Exit code of the process; above 128 the signal plus 128."""
+    """Exit code of the process; for a signal, 128 plus its number."""
     missing: Digest | None = None
-    """Digest of the artifact that was not in the store, where that was why."""
+    """Digest of the artifact that was not in the store, if that was the cause."""
 
 
 class JobRecord(Model):
-    """What is known of one Job, from the intent to its end."""
+    """Record of one Job, from the decision to create it to its end."""
 
     job: Annotated[str, Field(max_length=63)]
     """Name of the Job."""
     job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
     """UID of the Job; absent until it is created."""
     recoveries: int | None = Field(default=None, ge=0)
-    """Number of Jobs that looked for its report in the store after its pods were gone. Absent if none did."""
+    """Number of Jobs that looked for its report in the store after its pods were gone; absent if there was none."""
     started_at: Moment | None = None
-    """Time at which the Job was decided."""
+    """Time at which the Job was recorded, before it is created."""
     ended_at: Moment | None = None
-    """Time at which its end was recorded."""
+    """Time at which its end was recorded; absent until then."""
     image_id: ImageId | None = Field(default=None, alias="imageID")
-    """Image that its first pod ran, as the kubelet reports it: the content behind the tag. Absent until a pod ran."""
+    """Image that the first pod ran, as the kubelet reports it, so the content behind a tag is known. Absent until a pod
+    ran."""
     failure: Failure | None = None
-    """Why it failed; of many ranks, the failure of the first."""
+    """Cause of the failure; absent if there was none."""
 
 
 class TaskState(StrEnum):
-    """How far a task is."""
+    """Progress of a task."""
 
     INTENDED = "Intended"
-    """Written down; its Job may or may not exist yet."""
+    """The task is recorded; its Job may not exist yet."""
     RUNNING = "Running"
     """Its Job exists."""
     SUCCEEDED = "Succeeded"
@@ -111,21 +113,24 @@ class TaskState(StrEnum):
 
 
 class TaskRun(JobRecord):
-    """The tries of one task, which is one pod's work, and what came of the newest."""
+    """Record of a task, which is the work of one pod: the number of its tries, and the result of the newest."""
 
     tries: int = Field(default=1, ge=1)
-    """The try under way or last ended; a pod that was lost or preempted makes the next."""
+    """Number of the newest try. Another try follows if the pod was preempted or lost."""
     disruptions: int = Field(default=0, ge=0, le=1_000_000)
-    """Tries in a row that ended through no fault of the task; the wait before the next try grows with them."""
+    """Number of consecutive tries that were preempted or lost. The delay before the next try grows with it, up to 16
+    minutes."""
     remade: int = Field(default=0, ge=0, le=1_000)
-    """How often it was run again because the store had lost its artifact; at most 5 times within a day."""
+    """Number of times that the task ran again because its artifact was no longer in the store; at most 5 within a
+    day."""
     memory: Annotated[str, Field(max_length=64)] | None = None
-    """What its pod asks for, as in `2Gi`; after OOMKilled, another amount makes the next try."""
+    """Memory that the pod of the newest try requested, such as `2Gi`. After OOMKilled, another amount starts another
+    try."""
     state: TaskState = TaskState.INTENDED
-    """How far it is."""
+    """Progress of the newest try: Intended (recorded, its Job may not exist yet), Running, Succeeded or Failed."""
     artifact: ArtifactRef | None = None
-    """What it made."""
+    """Artifact that the task made; absent until it has succeeded, and for tasks that make none."""
     metrics: Metrics | None = None
-    """What it measured."""
+    """Metrics that the task reported, by name."""
     counts: PairedCounts | None = None
-    """What a comparison counted."""
+    """Counts that a comparison reported."""

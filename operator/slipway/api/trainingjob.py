@@ -1,4 +1,4 @@
-"""TrainingJob: torchrun on a pool of nodes, restarted until it leaves an artifact or its budget is spent."""
+"""TrainingJob: torchrun on a pool of nodes, restarted until it leaves an artifact or a limit is reached."""
 
 from __future__ import annotations
 
@@ -16,75 +16,89 @@ from slipway.api.status import Conditions, JobRecord, ShortText
 
 
 class NeverRestart(Model):
-    """Failures after which another attempt is pointless: the TrainingJob fails at once."""
+    """Failures after which the job fails without another attempt."""
 
     exit_codes: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field(default=(), max_length=32)
-    """Exit codes, 1 to 255, of the worker that failed first: those that your script reserves. Signal N is 128 + N."""
+    """Exit codes, from 1 to 255, of the worker that failed first; signal N is 128 + N. Default: none. List the codes
+    that your script reserves for errors that another attempt cannot fix."""
     exceptions: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)], ...] = Field(
         default=(), max_length=32
     )
-    """Class names, without their module, of the exception that the worker that failed first raised, as in ValueError.
-    ImportError, ModuleNotFoundError and SyntaxError are never retried and need not be named."""
+    """Class names, without the module, of the exception that the first failed worker raised, such as ValueError.
+    Default: none. ImportError, ModuleNotFoundError and SyntaxError are never retried and need not be listed."""
 
 
 class Restarts(Model):
-    """When, and how often, an attempt that ended without success is followed by another."""
+    """Rules by which a failed or interrupted attempt is followed by another one."""
 
     max: int = Field(default=3, ge=0, le=1000)
-    """Failures that are followed by another attempt. Failures that no attempt can cure are not retried at all."""
+    """Number of failed attempts that are followed by another one; the job fails with the next failure. Default: 3.
+    Failures that another attempt cannot fix are never retried."""
     backoff: Duration = "10s"
-    """Wait before the first restart; it doubles with each failure, up to an hour."""
+    """Delay before the first restart. It doubles with each failure, up to 1 hour. Default: 10s."""
     ignore_preemption: bool = True
-    """True: an attempt that ended by preemption, eviction, drain or the loss of a Node does not count as a failure.
-    An eviction that the pod itself caused (disk, memory) always counts."""
+    """If true, an attempt that ends by preemption, eviction, drain or the loss of a Node does not count as a failure.
+    Default: true. An eviction that the pod itself caused by its disk or memory usage always counts."""
     max_disruptions: int = Field(default=500, ge=0, le=100_000)
-    """Attempts in a row that may end by preemption, eviction, drain or the loss of a Node. The wait after each doubles
-    from 10s to 5m. Raise it on Nodes that are taken away very often."""
+    """Number of consecutive attempts that may end by preemption, eviction, drain or the loss of a Node and are followed
+    by another one. The delay before each next attempt doubles from 10 seconds to 5 minutes. Default: 500. Raise it for
+    Nodes that are reclaimed very often."""
     reset_after: Duration = "10m"
-    """An attempt whose pods all ran for this long sets the count of disruptions, and so the wait, back to the start."""
+    """Minimum time for which all pods of an attempt must have run, so that its disruption counts as the first one again
+    and the delay starts at 10 seconds. Default: 10m."""
     pending_timeout: Duration = "7d"
-    """Time limit for all pods of an attempt to run, over the attempts that are made again because they did not. Lower
-    it where a job that waits for resources should give up sooner."""
+    """Time limit for all pods of an attempt to run, measured over consecutive attempts that did not start. At the limit
+    the job fails with reason PendingTimeout. Default: 7d. Lower it for a job that should not wait that long for
+    resources."""
     never: NeverRestart = Field(default_factory=NeverRestart)
-    """Failures that deserve no other attempt."""
+    """Failures after which the job fails without another attempt."""
 
 
 class TrainingJobSpec(Model):
-    """What to train, with what, and where."""
+    """Code to train with, its data, and the pods that it runs in."""
 
     image: Image | None = None
-    """An image with torchrun. Absent: the operator's runtime image. A recipe needs the runtime image."""
+    """Container image of the training pods; it must contain torchrun. Default: the operator's runtime image. Set it to
+    train with your own dependencies. A recipe needs the runtime image, and an image of your own needs a store on a
+    PersistentVolumeClaim."""
     entrypoint: Entrypoint
-    """What runs under torchrun."""
+    """Code that torchrun starts in every worker process: a script, a module or a recipe."""
     nodes: int = Field(default=1, ge=1, le=1000)
-    """Pods, each with one torchrun agent. Another number holds from the next attempt on."""
+    """Number of pods, each with one torchrun agent. Default: 1. A change applies from the next attempt on."""
     processes_per_node: int | None = Field(default=None, ge=1, le=64)
-    """Workers a pod. Absent: one for each device that the pool gives a pod, or 1."""
+    """Number of worker processes in each pod. Default: the number of devices that the GPUPool gives a pod, or 1 without
+    devices."""
     pools: tuple[ObjectName, ...] = Field(default=(), max_length=1)
-    """The GPUPool to run on. None: any node, without devices."""
+    """Name of the GPUPool that the pods run on; at most one. Default: none, so the pods run on any Node and get no
+    devices."""
     resources: Resources = Field(default_factory=Resources)
-    """What each pod asks for."""
+    """CPU and memory of each training pod. Default: 1 CPU and 2Gi of memory."""
     data: Annotated[tuple[NamedDataSource, ...], Field(max_length=8), UniqueBy("name")] = ()
-    """Data sets by name; built-in ones are prepared into the store first."""
+    """Data sets that the training code reads by name. Built-in data sets are written into the store before the first
+    attempt."""
     store: DnsLabel = "default"
-    """The ArtifactStore of this namespace that takes outputs and reports."""
+    """Name of the ArtifactStore in this namespace that holds the data sets and receives the trained model and the
+    reports. Default: `default`."""
     egress: Literal["open", "restricted"] = "open"
-    """Where the training pods may connect to. `restricted`: each other, the DNS, and spec.networks of the store; set it
-    for code that you do not trust with the data. `open`, the default: anywhere, as scripts that download or report to a
-    tracker need. It takes a network plugin that enforces NetworkPolicies."""
+    """Destinations that the training pods may connect to. `open` allows any; `restricted` allows the other pods of the
+    job, DNS and the networks of the store. Default: `open`, as downloads and experiment trackers need it. Use
+    `restricted` for code that you do not trust with the data; the network plugin must enforce NetworkPolicies."""
     restarts: Restarts = Field(default_factory=Restarts)
-    """What follows a failed attempt."""
+    """Rules by which a failed or interrupted attempt is followed by another one."""
     suspend: bool = False
-    """True ends the running attempt (uncounted) and makes no other until it is false again."""
+    """If true, the running attempt is ended and no other one is started. The ended attempt does not count as a failure.
+    Default: false. Set it to free the Nodes for a while; a new attempt starts when it is false again."""
     active_deadline: Duration | None = None
-    """Give up so long after the first attempt started, suspended time included."""
+    """Time limit for the whole job, measured from the start of the first attempt; suspended time counts. At the limit
+    the running attempt is ended and the job fails with reason DeadlineExceeded. Default: no limit."""
     ttl_after_finished: Duration | None = None
-    """Remove the children so long after the end; the TrainingJob and its artifact stay."""
+    """Time after the end of the job at which its Jobs, pods, Service, NetworkPolicies and Steps are deleted. The
+    TrainingJob and its artifact stay. Default: nothing is deleted."""
     pod_template: PodTemplate = Field(default_factory=PodTemplate)
-    """What to add to the pods."""
+    """Labels, scheduling, environment variables and volumes that are added to the training pods."""
     steps: StepPods = Field(default_factory=StepPods)
-    """Pods of Slipway's own beside the training: those that prepare built-in data sets, and seal what an image of yours
-    left. Absent fields of its podTemplate are those of spec.podTemplate."""
+    """Resources and scheduling of the pods that prepare built-in data sets and seal the output of an image of your own.
+    A field of steps.podTemplate that is not set has the value of spec.podTemplate."""
 
     rules = (
         immutable("image"),
@@ -98,13 +112,13 @@ class TrainingJobSpec(Model):
         immutable("pod_template", required=True),
         Rule(
             "!(has(self.image) && has(self.entrypoint.recipe))",
-            "a recipe runs in the runtime image: remove image, or use script or module",
+            "image must not be set for a recipe, which needs the runtime image; remove it, or use a script or a module",
             lambda s: not (s.image and s.entrypoint.recipe),
             field=".image",
         ),
         Rule(
             "!has(self.entrypoint.recipe) || self.data.exists(d, d.name == 'train')",
-            "a recipe trains on the data source named train",
+            "data must contain a source named train, which a recipe trains on",
             lambda s: not s.entrypoint.recipe or any(d.name == "train" for d in s.data),
             field=".data",
         ),
@@ -112,89 +126,96 @@ class TrainingJobSpec(Model):
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended."""
+    """End of an attempt."""
 
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     PREEMPTED = "Preempted"
     SUSPENDED = "Suspended"
     CANCELLED = "Cancelled"
-    """Closed before it was carried out, or ended by the deadline."""
+    """The attempt was closed before its Job was created, or ended by the deadline."""
     NODE_LOST = "NodeLost"
     """A Node that one of its pods ran on does not answer any more."""
     NOT_STARTED = "NotStarted"
-    """Its pods never all ran."""
+    """Its pods never ran all at once."""
     INPUT_MISSING = "InputMissing"
-    """An artifact that it was given is not in the store."""
+    """An artifact that it reads is not in the store."""
 
 
 class Attempt(JobRecord):
-    """One run of torchrun over all pods, as an Indexed Job."""
+    """One run of torchrun on all pods, as an Indexed Job."""
 
     number: int = Field(ge=1)
-    """1 for the first."""
+    """Number of the attempt; the first one is 1."""
     pool: Annotated[str, Field(max_length=253)] | None = None
-    """The GPUPool it runs on."""
+    """Name of the GPUPool that the pods run on; absent without a pool."""
     nodes: int = Field(ge=1)
-    """Pods."""
+    """Number of pods."""
     processes_per_node: int = Field(ge=1)
-    """Workers a pod; world size is nodes times this."""
+    """Number of worker processes in each pod; the world size is nodes times this number."""
     started_at: Moment
-    """When it was decided."""
+    """Time at which the attempt was recorded, before its Job is created."""
     running_at: Moment | None = None
-    """When all its pods first ran."""
+    """Time at which all pods were first seen running; absent until then."""
     pending_reason: ShortText | None = None
-    """Why its pods do not all run, as it was last told; absent once they do."""
+    """Reason for which not all pods run. Set after 1 minute, and removed when all of them run or the attempt ends."""
     pending_observed_at: Moment | None = None
-    """When pendingReason was written; it is updated after 1 minute at the earliest, later on after up to 10."""
+    """Time at which pendingReason was written. It is updated after 1 minute at the earliest, and after up to 10 minutes
+    the longer the pods wait."""
     outcome: AttemptOutcome | None = None
-    """How it ended; absent while it is open."""
+    """End of the attempt, absent while it is open: Succeeded, Failed, Preempted, NodeLost, NotStarted (its pods never
+    ran all at once), InputMissing (an artifact is not in the store), Suspended, or Cancelled (by the deadline, or
+    before its Job was created)."""
 
 
 class PreparedData(Model):
     """A built-in data set that was written into the store for this TrainingJob."""
 
     name: Annotated[str, Field(max_length=63)]
-    """Name of the data source."""
+    """Name of the data source in spec.data."""
     artifact: ArtifactRef
-    """Where it lies, and its digest."""
+    """Location and digest of the data set."""
 
 
 class TrainingJobStatus(Model):
-    """How far, how fast, what is wrong."""
+    """State of the job, as the operator last observed it."""
 
     observed_generation: int = -1
-    """The generation of the spec that this status was derived from; -1 before the first."""
+    """Generation of the spec that this status describes; -1 until the operator has processed the resource."""
     phase: Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "Failed"] | None = None
-    """One word for people; programs read the conditions."""
+    """Summary of the state for people. Programs should read the conditions instead."""
     conditions: Conditions = ()
-    """Ready, Reconciling, Stalled, Running, Complete, Failed."""
+    """Ready, Reconciling and Stalled, which kstatus (Flux) and Argo CD read, and Running, Complete and Failed, for
+    `kubectl wait`."""
     started_at: Moment | None = None
-    """When the first attempt was decided."""
+    """Time at which the first attempt was recorded."""
     finished_at: Moment | None = None
-    """When the end was recorded."""
+    """Time at which the end of the job was recorded; absent until then."""
     restarts: int = Field(default=0, ge=0)
-    """Failed attempts that counted."""
+    """Number of attempts that counted as failures; spec.restarts.max limits it."""
     disruptions: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Attempts in a row that ended by a disruption or a lost Node; see spec.restarts.resetAfter."""
+    """Number of consecutive attempts that ended by a disruption or the loss of a Node; spec.restarts.maxDisruptions
+    limits it, and spec.restarts.resetAfter resets it."""
     pending_since: Moment | None = None
-    """Since when the pods have not all run; absent while they do, and while no attempt is wanted."""
+    """Time since which not all pods run. Absent while they do, and while no attempt is wanted."""
     workers: Annotated[str, Field(max_length=32)] | None = None
-    """Pods of the running attempt, as 2/2; absent until all of them run."""
+    """Running pods of all pods of the attempt, such as 2/2; absent until all of them run."""
     data: Annotated[tuple[PreparedData, ...], Field(max_length=8), UniqueBy("name")] = ()
-    """Data sets that were prepared into the store."""
+    """Built-in data sets that were written into the store."""
     attempts: tuple[Attempt, ...] = Field(default=(), max_length=32)
-    """The newest attempts, oldest first; counters go on counting when older ones are dropped."""
+    """The newest attempts, at most 32, oldest first. Numbers and counters include the attempts that are no longer
+    listed."""
     artifact: ArtifactRef | None = None
-    """What was trained."""
+    """The trained model; absent until the training has succeeded."""
     metrics: Metrics | None = None
-    """What the training measured at its end."""
+    """Metrics that the training reported at its end, such as accuracy, by name."""
 
 
 class TrainingJob(Model):
-    """Trains a model with torchrun and leaves an artifact named by its digest."""
+    """Trains a model with torchrun on one or more pods, restarts it after failures, and stores the result as an
+    artifact."""
 
     spec: TrainingJobSpec
-    """What is wanted."""
+    """Desired training: code, data, pods and restart rules."""
     status: TrainingJobStatus = Field(default_factory=TrainingJobStatus)
-    """What is."""
+    """State of the job, as the operator last observed it."""

@@ -29,7 +29,7 @@ def read_written(model: type[M], text: str) -> M:
             text, parse_int=_integer, parse_float=_number, parse_constant=_refused, object_pairs_hook=_unrepeated
         )
     except RecursionError as error:
-        raise ValueError("the text is nested too deep") from error
+        raise ValueError("the JSON is nested too deep") from error
     plain = json.dumps(_without_nulls(value, _schema(model)))
     return model.model_validate_json(plain, strict=True, extra="forbid")
 
@@ -69,13 +69,13 @@ def _inexact(text: str) -> float:
 
 
 def _refused(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the field {name!r} stands twice")
+            raise ValueError(f"field {name!r} is given twice; keep one")
         found[name] = value
     return found

@@ -84,7 +84,7 @@ WRONG = {
     ),
     "a rule of several fields": (
         JOB.replace("module: {name: team.train}", "recipe: {model: {}}"),
-        ["5:1: spec.data: a recipe trains on the data source named train"],
+        ["5:1: spec.data: data must contain a source named train, which a recipe trains on"],
     ),
     "a field that is required": (
         JOB.replace("  entrypoint: {module: {name: team.train}}\n", "  nodes: 2\n"),
@@ -92,7 +92,7 @@ WRONG = {
     ),
     "two that are the same in a list": (
         job(data="[{name: a, dataset: digits}, {name: a, dataset: digits}]"),
-        ["7:3: spec.data: two items have the name 'a'"],
+        ["7:3: spec.data: two items have the name 'a'; give each its own"],
     ),
     "several at once": (
         job(nodes="0", node="1", suspend='"true"'),
@@ -140,8 +140,8 @@ WRONG = {
     "a name that no Service can have": (
         JOB.replace("name: digits", "name: Digits"),
         [
-            '4:3: metadata.name: "Digits" cannot be: it must start with a letter, hold lower-case letters, digits'
-            " and -, and be at most 40 characters long: it names Services and the host names of pods"
+            '4:3: metadata.name: "Digits" cannot be: it must start with a letter, have only lower-case letters, digits'
+            " and -, and at most 40 characters: Services and host names of pods contain it"
         ],
     ),
     "a name that is a number": (

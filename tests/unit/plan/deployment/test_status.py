@@ -319,7 +319,7 @@ def steps(*wanted):
         (
             lambda spec: spec["compression"]["steps"][0].update(params=nested(300)),
             "InvalidSpec",
-            "spec.compression.steps[0].params: it is nested more than 32 levels deep",
+            "spec.compression.steps[0].params: must not be nested more than 32 levels deep",
         ),
     ],
     ids=["params", "order", "other store", "evaluated on what was trained on", "unreadable", "too deep"],
