@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.api.quantity import MAX_LENGTH, QUANTITY_PATTERN, amount_of
+from slipway.api.scheduling import MAX_QUANTITY_LENGTH, QUANTITY_PATTERN, amount_of
 from slipway.reconcile.drift import covers
 from support.apiserver import ApiServer
 from support.budget import tried
@@ -93,7 +93,9 @@ def test_what_kubernetes_refuses_is_refused_everywhere(server: ApiServer, quanti
     assert amount_of(quantity) is None
 
 
-@pytest.mark.parametrize("quantity", ["", " 1Gi", "1\n", "Gi", ".", "+", "-0", "1e100", "0" * (MAX_LENGTH + 1)])
+@pytest.mark.parametrize(
+    "quantity", ["", " 1Gi", "1\n", "Gi", ".", "+", "-0", "1e100", "0" * (MAX_QUANTITY_LENGTH + 1)]
+)
 def test_what_only_kubernetes_takes_is_loose_or_unbounded(server: ApiServer, quantity: Any) -> None:
     """It takes spaces away, reads no digits as 0, and computes 10 to the power of any exponent."""
     assert judged(server, quantity) == {"CRD": False, "model": False}
@@ -118,7 +120,7 @@ def test_the_server_the_crds_and_the_models_agree_on_whatever_looks_like_a_quant
 
 def test_the_chart_has_the_same_grammar() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["definitions"]["quantity"]
-    assert (schema["pattern"], schema["maxLength"]) == (QUANTITY_PATTERN, MAX_LENGTH)
+    assert (schema["pattern"], schema["maxLength"]) == (QUANTITY_PATTERN, MAX_QUANTITY_LENGTH)
 
 
 @pytest.mark.parametrize("memory", ["1Qi", "1K", "1e", "-1", "", -1, True, [], 1e300])

@@ -13,8 +13,8 @@ from typing import Any
 
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.base import Model
-from slipway.api.gpupool import GPUPool
 from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.scheduling import GPUPool
 from slipway.api.trainingjob import TrainingJob
 
 PLUGIN = Path(__file__).parents[2] / "examples/plugin"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from slipway.api.base import Model
 from slipway.api.kinds import Kind
-from slipway.api.written import read_written
+from slipway.api.reading import read_written
 from support.apiserver import ApiServer
 from support.places import Json, text
 from support.refusals import RESOURCE_OF

@@ -9,7 +9,7 @@ from typing import Any
 
 from slipway.api.artifactstore import NETWORK
 from slipway.api.crds import RESOURCES, Resource, root_schema
-from slipway.api.podtemplate import LABEL_KEY
+from slipway.api.scheduling import LABEL_KEY
 from slipway.api.schema import Node, Schema, walk
 from support.full_objects import full_objects
 from support.places import Json, Place, places, text, value_at, with_value, without

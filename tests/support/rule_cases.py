@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from slipway.api.podtemplate import FREE_ANNOTATIONS, LABEL_KEY
+from slipway.api.podtemplate import FREE_ANNOTATIONS
+from slipway.api.scheduling import LABEL_KEY
 from support.full_objects import DIGEST, OTHER_DIGEST
 from support.refusals import Case, Spot, spots
 

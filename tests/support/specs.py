@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from slipway.api.artifactstore import NETWORK
 from slipway.api.base import DIGEST_PATTERN, Model
 from slipway.api.crds import Resource, root_schema
-from slipway.api.podtemplate import FREE_ANNOTATIONS, LABEL_KEY
+from slipway.api.podtemplate import FREE_ANNOTATIONS
+from slipway.api.scheduling import LABEL_KEY
 from slipway.api.schema import Schema
 from support.places import Json
 

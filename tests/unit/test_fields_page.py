@@ -13,7 +13,7 @@ import pytest
 
 from generators.fields import EXAMPLES, Field, fields_of, read_examples
 from slipway.api.crds import RESOURCES, Resource
-from slipway.api.written import read_written
+from slipway.api.reading import read_written
 
 DOCUMENTS = read_examples(EXAMPLES)
 FIELDS = [field for resource in RESOURCES for field in fields_of(resource, DOCUMENTS)]

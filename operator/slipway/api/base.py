@@ -1,7 +1,7 @@
-"""What every model of the API shares: camelCase on the wire, lenient reads, rules written once.
+"""Base of all API models: camelCase on the wire, lenient reads, rules written once.
 
-Reads are lenient (unknown fields are ignored: a newer CRD may have more); what a user writes is checked
-strictly, by the API server, or by `written.read_written`, which judges as the server does.
+Reads are lenient (unknown fields are ignored, because a newer CRD may have more). Input of users is checked strictly,
+by the API server, or by `reading.read_written`, which decides as the server does.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from pydantic_core import CoreSchema, core_schema
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one field demands of another, as CEL for the API server and as a check on the parsed model.
+    """A rule between fields, as CEL for the API server and as a check on the parsed model.
 
-    cel: true where the object is good. field: the path below the model that the error names, as `.steps`.
-    check: the same in Python; None for a transition rule (`oldSelf`), which only the API server can judge.
+    cel: true if the object is valid. field: the path below the model that the error names, such as `.steps`.
+    check: the same in Python; None for a transition rule (`oldSelf`), which only the API server can check.
     """
 
     cel: str
@@ -52,7 +52,7 @@ class Rule:
 
 
 def exactly_one(*fields: str) -> Rule:
-    """Exactly one of the (optional) fields is set. Names are the Python ones."""
+    """Return the rule that exactly one of the (optional) fields is set. Names are the Python ones."""
     wire = [to_camel(name) for name in fields]
     cel = "[" + ", ".join(f"has(self.{name})" for name in wire) + "].filter(x, x).size() == 1"
     return Rule(
@@ -63,7 +63,7 @@ def exactly_one(*fields: str) -> Rule:
 
 
 def immutable(field: str, *, required: bool = False) -> Rule:
-    """The field keeps the value it was created with, absence included."""
+    """Return the rule that the field keeps the value it was created with, absence included."""
     name = to_camel(field)
     message = f"{name} is immutable; to change it, delete the resource and create it again"
     cel = f"self.{name} == oldSelf.{name}"
@@ -73,7 +73,7 @@ def immutable(field: str, *, required: bool = False) -> Rule:
 
 
 def broken_transitions(rules: Iterable[Rule], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
-    """What an API server would refuse of an edit, for who asks none: field -> message of its transition rule.
+    """Return the transition rules that an edit breaks, as the API server would: field -> message of its rule.
 
     before, after: wire forms, with defaults on both sides.
     """
@@ -139,10 +139,10 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_content(self, *, exclude_defaults: bool = False) -> dict[str, Any]:
-        """The wire form with each Reference replaced by its digest: what the fields mean, not where things lie.
+        """Return the wire form with each Reference replaced by its digest: content instead of locations.
 
-        Only typed references are replaced. What somebody else defines (`Open`: parameters of plugins) stays as it is
-        to the last byte, although it may look like a reference.
+        Only typed references are replaced. `Open` values, such as parameters of plugins, stay as they are to the last
+        byte, although they may look like references.
         """
         return self.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude_defaults=exclude_defaults, context=_BY_CONTENT
@@ -159,11 +159,11 @@ DURATION = re.compile(r"^(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,9
 Duration = Annotated[
     str, Field(pattern=r"^([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$", min_length=2, max_length=31)
 ]
-"""A length of time as `7d`, `12h`, `10m`, `90s`, or several of them in that order."""
+"""A length of time such as `7d`, `12h`, `10m` or `90s`, or several of these in that order."""
 
 
 def timedelta_of(duration: str) -> timedelta:
-    """Raises ValueError where the text is not a Duration."""
+    """Return the duration as a timedelta. Raises ValueError if the text is not a Duration."""
     match = DURATION.match(duration)
     if not match or not duration:
         raise ValueError(f"{duration!r} is not a duration such as 90s, 10m, 12h or 7d")
@@ -177,7 +177,7 @@ Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, max_length=71)]
 
 
 class Reference(Model):
-    """Base of models that name content by their field `digest`, and by other fields where it lies."""
+    """Base of models that name content by their field `digest`, and its location by other fields."""
 
     if TYPE_CHECKING:
         digest: str
@@ -197,9 +197,9 @@ ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", m
 """The name of any Kubernetes object (RFC 1123 subdomain)."""
 
 
-@lru_cache(maxsize=8192)  # a status has up to 200 times, which are written again in every round
+@lru_cache(maxsize=8192)  # a status has up to 200 times, which every reconciliation writes again
 def wire_time(moment: datetime) -> str:
-    """As metav1.Time stands on the wire: RFC 3339, to the second, in UTC. moment: aware."""
+    """Return the time as metav1.Time writes it: RFC 3339, to the second, in UTC. moment: aware."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -210,22 +210,22 @@ MAX_COUNT = 2**53 - 1
 """The largest integer that every reader of JSON holds exactly (RFC 8259, section 6); the API server takes 2**63 - 1."""
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-"""How many there are of something that a pod counted."""
+"""A number that a pod counted."""
 
 
 Rank = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """A global rank of torch, or the completion index of a pod."""
 
 ExitCode = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-"""Of a process, as the kubelet keeps it."""
+"""The exit code of a process, as the kubelet reports it."""
 
 Metrics = Annotated[
     dict[Annotated[str, Field(max_length=48)], Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=16)
 ]
-"""What a pod measured, by name. JSON has no NaN and no infinity: they would become null, which deletes in a patch."""
+"""Measurements of a pod, by name. JSON has no NaN and no infinity: they would become null, which deletes in a patch."""
 
 MAX_DEPTH = 32
-"""Of an Open value. A CRD can bound no depth, so the API server takes what the planner then refuses by its field."""
+"""Limit of an Open value. A CRD cannot limit depth, so the planner refuses what the API server accepts."""
 
 
 def _shallow(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -243,4 +243,4 @@ Open = Annotated[
     AfterValidator(_shallow),
     WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
 ]
-"""An object whose fields somebody else defines: a plugin, a factory, torch.optim. Nested at most MAX_DEPTH levels."""
+"""An object whose fields a plugin, a factory or torch.optim defines. Nested at most MAX_DEPTH levels."""

@@ -8,7 +8,6 @@ from typing import Any
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.base import Model, Rule
 from slipway.api.compressionplugin import CompressionPlugin
-from slipway.api.gpupool import GPUPool
 from slipway.api.kinds import (
     ARTIFACT_STORE,
     COMPRESSION_PLUGIN,
@@ -20,6 +19,7 @@ from slipway.api.kinds import (
     Object,
 )
 from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.scheduling import GPUPool
 from slipway.api.schema import Schema, structural, without_defaults
 from slipway.api.status import not_yet_observed
 from slipway.api.step import Step
@@ -55,15 +55,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Paths of the scale subresource: what `kubectl scale` writes, and what a HorizontalPodAutoscaler reads besides."""
+    """Paths of the scale subresource, which `kubectl scale` and HorizontalPodAutoscalers use."""
 
-    wanted: str
+    replicas: str
     ready: str
     selector: str
 
     def manifest(self) -> Object:
         return {
-            "specReplicasPath": self.wanted,
+            "specReplicasPath": self.replicas,
             "statusReplicasPath": self.ready,
             "labelSelectorPath": self.selector,
         }
@@ -71,7 +71,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a CRD says beyond the schema."""
+    """Everything in a CRD except the schema."""
 
     kind: Kind
     model: type[Model]
@@ -192,7 +192,7 @@ RESOURCES = (
 
 
 def root_schema(resource: Resource) -> Schema:
-    """The schema of the whole object, as a CRD's openAPIV3Schema."""
+    """Return the schema of the whole object, as a CRD's openAPIV3Schema."""
     schema = structural(resource.model)
     fields: Schema = {
         "apiVersion": {"type": "string"},
@@ -208,7 +208,7 @@ def root_schema(resource: Resource) -> Schema:
 
 
 def crd(resource: Resource) -> Object:
-    """The CustomResourceDefinition of one kind (apiextensions.k8s.io/v1)."""
+    """Return the CustomResourceDefinition of one kind (apiextensions.k8s.io/v1)."""
     kind, schema = resource.kind, root_schema(resource)
     version: Object = {
         "name": kind.version,

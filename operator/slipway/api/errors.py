@@ -1,36 +1,37 @@
-"""The errors of Slipway, and what follows from each.
+"""The errors of Slipway, what follows from each, and the findings of checks.
 
 SlipwayError
-  SpecError      the user can cure it: field, problem, cure   -> Stalled=True, no retry
-  InputError     a file that a command reads is wrong         -> the command ends; a line for each error
-  ClusterError   the API server refused or was away           -> back-off, Reconciling=True
-    Conflict       somebody else wrote first                  -> observe again at once
+  SpecError      the user can fix it: field, problem, cure    -> Stalled=True, no retry
+  InputError     a file that a command reads is wrong         -> the command ends, with a line for each error
+  ClusterError   the API server refused or did not answer     -> back-off, Reconciling=True
+    Conflict       another client wrote first                 -> observe again at once
     AlreadyExists  the name is taken                          -> adopt if we own it
     NotFound       the object is gone
     Forbidden      a right is missing                         -> back-off; the message names verb and resource
-    Invalid        admission refused the object               -> a defect of ours or of the spec; back-off
-  ArtifactError  an artifact is cut or altered                -> the step that reads it fails
+    Invalid        admission refused the object               -> back-off; Slipway or the spec has a defect
+  ArtifactError  an artifact is incomplete or altered         -> the step that reads it fails
     OutputError    a script left no model                     -> not retried
-    InputMissing   an input is no longer in the store         -> not counted; what made it runs again
-  StoreError     the store refuses: key, bucket, right        -> what needs it fails; the message names the field
-    StoreAway      the store does not answer                  -> tasks are tried again
+    InputMissing   an input is no longer in the store         -> not counted; the step that made it runs again
+  StoreError     the store refuses a key, bucket or right     -> the task fails; the message names the field
+    StoreAway      the store does not answer                  -> the task is tried again
   PluginError    one plugin failed or refused its model       -> Stalled=True on the objects that name it
-    ContractError  it broke its contract: its author's to mend
+    ContractError  the plugin broke its contract              -> its author must fix it
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 
 class SlipwayError(Exception):
-    """The root: whoever catches it handles every error that Slipway raises on purpose."""
+    """Base of every error that Slipway raises on purpose."""
 
 
 class SpecError(SlipwayError):
-    """Something a user wrote cannot work.
+    """A field of a resource has a value that cannot work.
 
-    field: path from the resource's root, as in `spec.compression.steps[0].params.ratio`.
+    field: path from the resource's root, such as `spec.compression.steps[0].params.ratio`.
     cure: what to write instead, as an imperative.
     """
 
@@ -43,9 +44,9 @@ class SpecError(SlipwayError):
 
 
 class InputError(SlipwayError):
-    """Files that a user named cannot be read, or what is in them is wrong.
+    """Files that a user named cannot be read, or their content is wrong.
 
-    lines: one for each error. absent: every one of them is a file that does not exist.
+    lines: one for each error. absent: True if every error is a file that does not exist.
     """
 
     def __init__(self, lines: Sequence[str], *, absent: bool = False) -> None:
@@ -57,7 +58,7 @@ class InputError(SlipwayError):
 class ClusterError(SlipwayError):
     """The API server refused a call or did not answer; a later try may pass.
 
-    retry_after_seconds: what the server asked for (429 with Retry-After), None where it asked for nothing.
+    retry_after_seconds: the delay that the server asked for (429 with Retry-After), None without one.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
@@ -86,27 +87,27 @@ class Invalid(ClusterError):
 
 
 class ArtifactError(SlipwayError):
-    """An artifact is missing, incomplete, or does not have the digest that was asked for."""
+    """An artifact is missing, incomplete, or has another digest than its reference."""
 
 
 class OutputError(ArtifactError):
-    """What a script left in its output folder is no model that can be sealed."""
+    """The output folder of a script does not contain a model that can be sealed."""
 
 
 class InputMissing(ArtifactError):
-    """The store has nothing where a task's input should lie: the folder is empty, or has no manifest.
+    """The store has no artifact at the location of a task's input: the folder is empty, or has no manifest.
 
-    A kubelet makes an empty folder of a subPath that is not there, so a pod starts all the same and finds out here.
+    A kubelet creates an empty folder for a subPath that does not exist, so the pod starts and fails here.
     """
 
     digest: str | None = None
-    """The artifact's, where the task named one."""
+    """Digest of the artifact, if the task names one."""
 
 
 class StoreError(SlipwayError):
-    """A store refuses what a pod asks of it; until somebody acts it always will.
+    """A store refuses a request of a pod, and will refuse it until the user acts.
 
-    field: path from the ArtifactStore's root, as in `spec.s3.bucket`. cure: what to do, as an imperative.
+    field: path from the ArtifactStore's root, such as `spec.s3.bucket`. cure: the action, as an imperative.
     """
 
     def __init__(self, field: str, problem: str, cure: str) -> None:
@@ -123,4 +124,26 @@ class PluginError(SlipwayError):
 
 
 class ContractError(PluginError):
-    """A plugin broke its contract, whatever the model: only its author can cure it."""
+    """A plugin broke its contract, independent of the model: only its author can fix it."""
+
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """The result of one check, one line for people. cure: what to do; empty if the check passed."""
+
+    check: str
+    level: Level
+    what: str
+    cure: str = ""
+
+
+def finding_of(check: str, problems: list[str], passed: str, cure: str) -> Finding:
+    """Return a failure that names every problem, or `passed` without one."""
+    return Finding(check, "fail", "; ".join(problems), cure) if problems else Finding(check, "ok", passed)
+
+
+def pluralize(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 pod` or `2 pods`. plural: needed if it is not the noun with an s."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"

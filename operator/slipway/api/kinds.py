@@ -13,7 +13,7 @@ GROUP = "slipway.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE = "default"
-"""The namespace of objects that name none."""
+"""The namespace of objects that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Kind:
 
 
 class Key(NamedTuple):
-    """Which object: kind, namespace ("" for cluster-scoped kinds) and name."""
+    """The identity of an object: kind, namespace ("" for cluster-scoped kinds) and name."""
 
     kind: Kind
     namespace: str
@@ -76,7 +76,7 @@ WATCHED = tuple(dict.fromkeys((*RECONCILED, *REFERENCED, *CHILDREN, POD)))
 
 
 def kind_of(obj: Object) -> Kind:
-    """The Kind of an object by its apiVersion and kind. Raises KeyError for one that Slipway does not use."""
+    """Return the Kind of an object by its apiVersion and kind. Raises KeyError for one that Slipway does not use."""
     return _BY_GVK[(obj["apiVersion"], obj["kind"])]
 
 
@@ -86,7 +86,7 @@ def key_of(obj: Object) -> Key:
 
 
 def selector_text(labels: Mapping[str, str]) -> str:
-    """The label selector of all objects that carry these, as the API server and kubectl take it; "" for all."""
+    """Return the label selector of all objects with these labels, as kubectl takes it; "" for all objects."""
     return ",".join(f"{name}={value}" for name, value in labels.items())
 
 

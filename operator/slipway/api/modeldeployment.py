@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.artifacts import ArtifactRef, StoreUri
+from slipway.api.artifacts import ArtifactRef, DataSource, StoreUri
 from slipway.api.base import (
     Count,
     Digest,
@@ -19,9 +19,9 @@ from slipway.api.base import (
     Rule,
     exactly_one,
 )
-from slipway.api.datasource import DataSource
-from slipway.api.podtemplate import PodSettings, Resources, StepPods
+from slipway.api.podtemplate import PodSettings, StepPods
 from slipway.api.reports import PairedCounts
+from slipway.api.scheduling import Resources
 from slipway.api.status import Conditions, ImageId
 
 MAX_REPLICAS = 1000

@@ -1,7 +1,7 @@
 """The part of a pod that users may set: a typed allow-list.
 
-What would leave the sandbox (host namespaces, host paths, privileges, security contexts, other containers) is not a
-field, so the API server refuses it by name under strict validation.
+Settings that leave the sandbox (host namespaces, host paths, privileges, security contexts, other containers) are not
+fields, so the API server refuses them by name under strict validation.
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from slipway.api.base import Duration, Model, ObjectName, Rule, UniqueBy, exactly_one
-from slipway.api.quantity import Quantity
-
-# A DNS subdomain and a slash, if any, then a name (the API server's own check of a qualified name).
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-LabelKey = Annotated[str, Field(pattern=LABEL_KEY, max_length=317)]
-LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+from slipway.api.scheduling import LabelKey, LabelValue, Quantity, Resources, Toleration
 
 AnnotationValue = Annotated[str, Field(max_length=4096)]
 
@@ -198,42 +193,6 @@ class VolumeMount(Model):
     )
 
 
-class Toleration(Model):
-    """Taint that the pods tolerate, as in a PodSpec."""
-
-    key: LabelKey | None = None
-    """Key of the taint. If it is not set, operator must be Exists, and every key matches."""
-    operator: Literal["Exists", "Equal"] | None = None
-    """Exists matches every value; Equal compares value. Default: Equal."""
-    value: LabelValue | None = None
-    """Value of the taint, compared if operator is Equal. Default: empty."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint. Default: every effect matches."""
-    toleration_seconds: int | None = Field(default=None, ge=0, le=2_147_483_647)
-    """Seconds for which a NoExecute taint is tolerated before the pod is evicted. Default: no limit."""
-
-    rules = (
-        Rule(
-            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
-            "operator must be Exists if key is not set",
-            lambda t: t.key is not None or t.operator == "Exists",
-            field=".operator",
-        ),
-        Rule(
-            "!has(self.value) || !has(self.operator) || self.operator != 'Exists'",
-            "value must not be set if operator is Exists",
-            lambda t: t.value is None or t.operator != "Exists",
-            field=".value",
-        ),
-        Rule(
-            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds requires effect: NoExecute",
-            lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
-            field=".tolerationSeconds",
-        ),
-    )
-
-
 _FREE_NAMES = (
     Rule(
         "!has(self.labels) || self.labels.all(k, !k.startsWith('slipway.dev/'))",
@@ -317,18 +276,9 @@ class PodTemplate(PodSettings):
 
     @property
     def settings(self) -> PodSettings:
-        """Without what is meant for the user's own code: for pods of Slipway's that run beside it."""
+        """The settings without those for the user's own code, for pods of Slipway that run beside it."""
         ours = PodSettings.model_fields.keys() - {"annotations"}
         return PodSettings.model_construct(**{name: getattr(self, name) for name in ours})
-
-
-class Resources(Model):
-    """CPU and memory of each pod."""
-
-    cpu: Quantity = "1"
-    """CPU request, such as `4` or `500m`. There is no limit, so the pod may use idle CPUs. Default: 1."""
-    memory: Quantity = "2Gi"
-    """Memory request and limit, such as `16Gi`. Default: 2Gi. Raise it if pods end as OOMKilled."""
 
 
 class StepPods(Model):

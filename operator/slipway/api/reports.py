@@ -1,7 +1,7 @@
-"""What pods report: a small JSON in the termination message, and the same in the store.
+"""Reports of pods: a small JSON in the termination message, and the same in the store.
 
-A pod may be killed between any two lines, may run a user's image, and may lie: readers take what parses and is
-bounded, and treat everything else as absent.
+A pod may be killed at any line, may run a user's image, and may report anything: readers take what parses and is within
+its limits, and treat everything else as absent.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class PairedCounts(Model):
 
 
 class ErrorReport(Model):
-    """What went wrong in a pod."""
+    """The error that ended the work of a pod."""
 
     exception: Annotated[str, Field(max_length=128)]
     """Type of the exception, or the signal's name."""
     message: Annotated[str, Field(max_length=1024)]
-    """Its message, cut in the middle where it is long."""
+    """Message of the exception, cut in the middle if it is long."""
     rank: Rank | None = None
-    """Global rank, where torchrun told it."""
+    """Global rank, if torchrun reported it."""
     exit_code: ExitCode | None = None
     """Exit code of the worker."""
     missing: Digest | None = None
@@ -87,20 +87,20 @@ class ErrorReport(Model):
 
 
 class Report(Model):
-    """One pod's account of its work."""
+    """The report of one pod on its work."""
 
     outcome: Literal["succeeded", "failed", "none"]
-    """`none` is the answer of a re-read that found no report in the store."""
+    """`none` is the answer of a recovery that found no report in the store."""
     at: Instant
-    """When the work ended; for a failure, when it first failed."""
+    """Time at which the work ended; for a failure, at which it first failed."""
     error: ErrorReport | None = None
     """Set for a failure."""
     artifact: ArtifactRef | None = None
-    """What the pod made."""
+    """Artifact that the pod made."""
     metrics: Metrics | None = None
-    """What it measured: accuracy, loss, seconds, ..."""
+    """Measurements: accuracy, loss, seconds, ..."""
     counts: PairedCounts | None = None
-    """What a comparison counted."""
+    """Counts of a comparison."""
 
     rules = (
         Rule(
@@ -112,7 +112,7 @@ class Report(Model):
 
 
 def encode_report(report: Report) -> bytes:
-    """JSON of at most MAX_REPORT_BYTES: what matters last is dropped first (slices, then the message's middle)."""
+    """Return JSON of at most MAX_REPORT_BYTES: slices are dropped first, then the middle of the message."""
     body = report.to_wire()
     while len(encoded := _dump(body)) > MAX_REPORT_BYTES:
         slices = body.get("counts", {}).get("slices")
@@ -129,7 +129,7 @@ def encode_report(report: Report) -> bytes:
 
 
 def parse_report(message: str | bytes | None) -> Report | None:
-    """The report in a termination message; None where there is none, or a stranger's text."""
+    """Return the report in a termination message; None if it is empty or another text."""
     if not message or len(message) > 4 * MAX_REPORT_BYTES:
         return None
     try:
@@ -140,7 +140,7 @@ def parse_report(message: str | bytes | None) -> Report | None:
 
 
 def _validated(body: dict[str, Any]) -> Report:
-    """The report without what is optional and cannot be: a rank of 2**70, an accuracy of NaN, the 17th metric.
+    """Return the report without optional values that are invalid: a rank of 2**70, an accuracy of NaN, the 17th metric.
 
     Raises ValueError.
     """
@@ -164,7 +164,7 @@ def _validated(body: dict[str, Any]) -> Report:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Keeps both ends of the text: the start says what, the end of a traceback says where."""
+    """Shorten the text but keep both ends: the start names the error, the end of a traceback its place."""
     if len(text) <= limit:
         return text
     gap = " ... "

@@ -1,8 +1,8 @@
 """pydantic models as structural OpenAPI v3 schemas, the form that a CustomResourceDefinition asks for.
 
 A structural schema has no $ref, no anyOf null and no title, exclusive bounds are booleans beside the bound, and every
-list says how server-side apply merges it (KEP-1979 and the API conventions on custom resources). Whatever has no such
-form raises TypeError here, so that a model cannot lose a constraint on its way into the cluster.
+list says how server-side apply merges it (KEP-1979 and the API conventions on custom resources). A constraint
+that has no such form raises TypeError here, so that no model loses one on its way into the cluster.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Node:
 
 
 def structural(model: type[Model]) -> Schema:
-    """The schema of what a user may write as this model. Raises TypeError where it has no structural form."""
+    """Return the schema of the model as a user may write it. Raises TypeError if it has no structural form."""
     raw = model.model_json_schema(by_alias=True, schema_generator=_Generator)
     return _structural(raw, raw.get("$defs", {}))
 
 
 def walk(schema: Schema, path: str = "", *, required: bool = False) -> Iterator[Node]:
-    """Every place of a structural schema, parents first."""
+    """Yield every place of a structural schema, parents first."""
     yield Node(path, schema, required)
     for name, field in schema.get("properties", {}).items():
         yield from walk(field, f"{path}.{name}".lstrip("."), required=name in schema.get("required", ()))
@@ -78,7 +78,7 @@ def walk(schema: Schema, path: str = "", *, required: bool = False) -> Iterator[
 
 
 def without_defaults(schema: Schema) -> Schema:
-    """The same schema, in which the API server fills nothing in."""
+    """Return the schema without defaults, so that the API server adds none."""
     kept = {key: value for key, value in schema.items() if key != "default"}
     if "properties" in kept:
         kept["properties"] = {name: without_defaults(field) for name, field in kept["properties"].items()}
@@ -140,7 +140,7 @@ def _structural(node: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
 
 
 def _names_of_properties(found: Schema) -> list[dict[str, str]]:
-    """What a map demands of its keys, as rules: a structural schema has no propertyNames. Changes `found`."""
+    """Return the rules for the keys of a map: a structural schema has no propertyNames. Changes `found`."""
     names = found.pop("propertyNames", {})
     for pattern, values in found.pop("patternProperties", {}).items():
         found["additionalProperties"] = values

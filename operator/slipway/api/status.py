@@ -37,14 +37,14 @@ class Condition(Model):
     """Time at which the status last changed. A new message alone does not change it."""
 
 
-NOT_OBSERVED = "no operator has looked at this resource yet; check that it runs and watches this namespace"
+NOT_OBSERVED = "no operator has processed this resource yet; check that one runs and watches this namespace"
 """Message of a resource until its first status is written."""
 
 
 def not_yet_observed() -> dict[str, object]:
-    """The status that a resource is made with.
+    """Return the status that a resource is created with.
 
-    kstatus calls an object without a status done, and `kubectl get` shows nothing of one; the condition is as in the
+    kstatus takes an object without a status for done, and `kubectl get` shows nothing; the condition is as in the
     Gateway API, with a time that no transition can have.
     """
     ready = {

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slipway.api.artifacts import ArtifactRef
+from slipway.api.artifacts import ArtifactRef, NamedDataSource
 from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, ObjectName, Rule, UniqueBy, immutable
-from slipway.api.datasource import NamedDataSource
 from slipway.api.entrypoint import Entrypoint
-from slipway.api.podtemplate import PodTemplate, Resources, StepPods
+from slipway.api.podtemplate import PodTemplate, StepPods
+from slipway.api.scheduling import Resources
 from slipway.api.status import Conditions, JobRecord, ShortText
 
 

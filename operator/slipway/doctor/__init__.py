@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from slipway.api.errors import Forbidden
-from slipway.api.findings import Finding
+from slipway.api.errors import Finding, Forbidden
 from slipway.doctor import installation, permissions, probes, resources
 from slipway.doctor.queries import ClusterQueries
 

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from slipway.api.crds import RESOURCES, Resource, root_schema
-from slipway.api.errors import Forbidden
-from slipway.api.findings import Finding
+from slipway.api.errors import Finding, Forbidden
 from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Object
 from slipway.api.schema import Schema, walk
 from slipway.cluster.port import Cluster

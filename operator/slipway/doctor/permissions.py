@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from slipway.api.errors import Forbidden
-from slipway.api.findings import Finding, counted
+from slipway.api.errors import Finding, Forbidden, pluralize
 from slipway.api.kinds import DEPLOYMENT, GROUP
 from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import OPERATOR, serves
@@ -126,5 +125,5 @@ def _attributes(right: Right, namespace: str) -> dict[str, str]:
 
 
 def _few(rights: Sequence[Right]) -> str:
-    more = f" and {counted(len(rights) - 3, 'other right')}" if len(rights) > 3 else ""
+    more = f" and {pluralize(len(rights) - 3, 'other right')}" if len(rights) > 3 else ""
     return ", ".join(str(right) for right in rights[:3]) + more

@@ -9,10 +9,9 @@ from contextlib import suppress
 from uuid import uuid4
 
 from slipway.api.artifactstore import ArtifactStore
-from slipway.api.errors import ClusterError, Forbidden
-from slipway.api.findings import Finding
+from slipway.api.errors import ClusterError, Finding, Forbidden
 from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Object, key_of
-from slipway.api.podtemplate import Resources
+from slipway.api.scheduling import Resources
 from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
 from slipway.doctor.installation import operator_settings
 from slipway.doctor.queries import ClusterQueries

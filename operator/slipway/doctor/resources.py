@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from slipway.api.errors import Forbidden, SpecError
-from slipway.api.findings import Finding, counted
-from slipway.api.gpupool import GPUPool
+from slipway.api.errors import Finding, Forbidden, SpecError, pluralize
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, PVC, TRAINING_JOB, Object
+from slipway.api.scheduling import GPUPool
 from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import operator_settings
 from slipway.doctor.queries import ClusterQueries
@@ -88,7 +87,7 @@ async def pools(queries: ClusterQueries) -> list[Finding]:
     try:
         nodes = await queries.items("/api/v1/nodes")
     except Forbidden:
-        what = f"{counted(len(found), 'GPUPool')} cannot be compared with the nodes: you may not list nodes"
+        what = f"{pluralize(len(found), 'GPUPool')} cannot be compared with the nodes: you may not list nodes"
         return [Finding("pools", "warn", what, "ask an administrator of the cluster to run this")]
     return [_pool(pool, nodes) for pool in found]
 
@@ -101,15 +100,14 @@ def _pool(obj: Object, nodes: Any) -> Finding:
         cure = f"label its nodes: kubectl label node NODE {labels.replace(', ', ' ')}"
         return Finding("pools", "fail", f"{name}: no node has {labels}", cure)
     if spec.resource is None:
-        return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')}, without devices")
+        return Finding("pools", "ok", f"{name}: {pluralize(len(chosen), 'node')}, without devices")
     device, each = spec.resource.name, spec.resource.per_pod
     counts = [int(node.get("status", {}).get("allocatable", {}).get(device, 0)) for node in chosen]
     if max(counts) < each:
-        what = (
-            f"{name}: a pod takes {each} {device}, and the largest of {counted(len(chosen), 'node')} has {max(counts)}"
-        )
+        nodes = pluralize(len(chosen), "node")
+        what = f"{name}: a pod takes {each} {device}, and the largest of {nodes} has {max(counts)}"
         return Finding("pools", "fail", what, "install the device plugin on its nodes, or lower spec.resource.perPod")
-    return Finding("pools", "ok", f"{name}: {counted(len(chosen), 'node')} with {sum(counts)} {device}")
+    return Finding("pools", "ok", f"{name}: {pluralize(len(chosen), 'node')} with {sum(counts)} {device}")
 
 
 async def dns(queries: ClusterQueries) -> list[Finding]:
@@ -131,7 +129,7 @@ async def dns(queries: ClusterQueries) -> list[Finding]:
     if not ready:
         cure = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
         return [Finding("DNS", "fail", "Service kube-dns has no endpoint that is ready", cure)]
-    return [Finding("DNS", "ok", f"kube-dns has {counted(len(ready), 'endpoint')}; --deep looks a name up")]
+    return [Finding("DNS", "ok", f"kube-dns has {pluralize(len(ready), 'endpoint')}; --deep looks a name up")]
 
 
 async def images(queries: ClusterQueries) -> list[Finding]:
@@ -160,8 +158,8 @@ async def _pulled(queries: ClusterQueries) -> Finding:
         if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
     ]
     if not waiting:
-        view = f"none of {counted(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        view = f"none of {pluralize(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
         return Finding("images", "ok", f"{view}; --deep pulls the runtime image")
     pod, image, reason = waiting[0]
     cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"
-    return Finding("images", "fail", f"{counted(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)
+    return Finding("images", "fail", f"{pluralize(len(waiting), 'pod')} cannot pull: {image} ({reason})", cure)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slipway.api.errors import SlipwayError
-from slipway.api.findings import Finding
+from slipway.api.errors import Finding, SlipwayError
 from slipway.api.reports import shorten
 from slipway.local.processes import start
 from slipway.sdk.artifact import Artifact

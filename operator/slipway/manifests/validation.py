@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from slipway.api.base import Model
 from slipway.api.crds import NAME_RULE, RESOURCES, Resource
 from slipway.api.kinds import API_VERSION, GROUP, STEP, Object
+from slipway.api.reading import read_written
 from slipway.api.schema import Schema, structural
-from slipway.api.written import read_written
 from slipway.manifests.problems import Place, Problem
 from slipway.manifests.validation_messages import field_errors, format_value, nearest, path_text
 from slipway.manifests.yamltree import Document, Spot, Step, octal

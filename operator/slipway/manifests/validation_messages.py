@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from slipway.api import artifacts, base, entrypoint, podtemplate
+from slipway.api import artifacts, base, entrypoint, podtemplate, scheduling
 from slipway.api.schema import Schema, walk
 from slipway.manifests.yamltree import Spot, Step
 
@@ -232,7 +232,7 @@ _PHRASES: Mapping[str, str] = {
     _pattern(base.ObjectName): "name: lower-case letters, digits, - and .",
     _pattern(artifacts.StoreUri): "place in the store such as store:///models/digits",
     _pattern(entrypoint.Factory): "package.module:callable",
-    _pattern(podtemplate.LabelKey): "key such as team or example.org/team",
-    _pattern(podtemplate.LabelValue): "value of a label: letters, digits, -, _ and .",
+    _pattern(scheduling.LabelKey): "key such as team or example.org/team",
+    _pattern(scheduling.LabelValue): "value of a label: letters, digits, -, _ and .",
     _pattern(podtemplate.MountPath): "absolute path such as /workspace",
 }

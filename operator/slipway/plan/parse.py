@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from slipway.api.base import Model
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.plan.plan import STATUS, Refusal
 
 M = TypeVar("M", bound=Model)

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import PodSettings, Resources, Toleration
+from slipway.api.podtemplate import PodSettings
+from slipway.api.scheduling import Resources, Toleration
 from slipway.api.tasks import JOB_UID_ENV, OUT_URI_ENV, SCRATCH_DIR, TASK_ENV, TERMINATION_LOG
 from slipway.plan.owner import ROLE_LABEL, Owner
 from slipway.plan.storemount import StoreMount

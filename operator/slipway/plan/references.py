@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from slipway.api.artifactstore import ArtifactStore, ArtifactStoreSpec
 from slipway.api.errors import SpecError
-from slipway.api.gpupool import GPUPool, GPUPoolSpec
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
+from slipway.api.scheduling import GPUPool, GPUPoolSpec
 from slipway.api.status import Condition
 from slipway.plan.parse import read_by
 from slipway.plan.pods import Placement

@@ -8,7 +8,7 @@ from datetime import datetime
 from slipway.api.artifactstore import ArtifactStore, ArtifactStoreStatus, ClaimStore
 from slipway.api.errors import SpecError
 from slipway.api.kinds import PVC, Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.plan import conditions
 from slipway.plan.conditions import with_verdicts
 from slipway.plan.observation import Observation

@@ -13,7 +13,7 @@ from typing import Literal
 from slipway.api.artifactstore import ArtifactStoreSpec, ArtifactStoreStatus
 from slipway.api.errors import StoreAway, StoreError
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import Resources
+from slipway.api.scheduling import Resources
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CheckTask
 from slipway.plan import conditions

@@ -13,7 +13,8 @@ from functools import partial
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.base import Model
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.podtemplate import PodSettings
+from slipway.api.scheduling import Resources
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CompressTask, DecidingTask
 from slipway.plan.digests import digest_of, short

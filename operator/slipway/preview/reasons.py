@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slipway.api.artifacts import State
-from slipway.api.datasource import DataSource
+from slipway.api.artifacts import DataSource, State
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from slipway.api.kinds import STEP, Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.step import StepStatus
 from slipway.plan.jobs.outcomes import conditions_of

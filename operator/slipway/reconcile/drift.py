@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from slipway.api.kinds import Key, Object, key_of
-from slipway.api.quantity import amount_of
+from slipway.api.scheduling import amount_of
 
 # Fields whose values (or the values below them) are quantities.
 _QUANTITIES = frozenset({"limits", "requests", "sizeLimit", "capacity", "storage", "hard"})

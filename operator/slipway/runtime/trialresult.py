@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slipway.api.artifacts import State
-from slipway.api.errors import ArtifactError, SlipwayError
-from slipway.api.findings import Finding, judged
+from slipway.api.errors import ArtifactError, Finding, SlipwayError, finding_of
 from slipway.runtime.golden import SAMPLES, TOLERANCE, made_up
 from slipway.runtime.onnxfile import stripped
 from slipway.runtime.session import open_session, run_session, tensors
@@ -106,7 +105,7 @@ def _of_graph(model: Artifact, left: Artifact, places: Sequence[Path]) -> list[F
         Finding("graph", "ok", "onnx.checker and onnxruntime take it"),
         _tensors(model, inputs, outputs),
         _answers(lambda rows: run_session(session, dict(rows)), made_up(taken)),
-        judged("paths", named, "it names no path of the machine", _CALL),
+        finding_of("paths", named, "it names no path of the machine", _CALL),
     ]
 
 
@@ -132,13 +131,15 @@ def _of_module(model: Artifact, left: Artifact) -> list[Finding]:
 
 def _tensors(model: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Finding:
     problems = tensor_problems(model, inputs, outputs)
-    return judged("tensors", problems, "names, types and shapes are kept", "clients send and read them: keep them")
+    return finding_of("tensors", problems, "names, types and shapes are kept", "clients send and read them: keep them")
 
 
 def _answers(answer: Answer, rows: Rows) -> Finding:
     sizes = ", ".join(map(str, BATCHES))
     well = f"batches of {sizes} are answered as each sample alone"
-    return judged("batches", answer_problems(answer, rows), well, "keep the first dimension free, and samples apart")
+    return finding_of(
+        "batches", answer_problems(answer, rows), well, "keep the first dimension free, and samples apart"
+    )
 
 
 def _answers_of(module: torch.nn.Module) -> Answer:

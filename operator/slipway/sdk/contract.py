@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
 from slipway.api.compressionplugin import CompressionPlugin
-from slipway.api.findings import Finding, judged
+from slipway.api.errors import Finding, finding_of
 from slipway.sdk.describe import plugin_manifest
 from slipway.sdk.plugin import Compression
 
@@ -33,25 +33,25 @@ def class_findings(plugin: Compression[Any]) -> list[Finding]:
         return [Finding("parameters", "fail", f"they have no JSON Schema: {error}", cure)]
     return [
         _manifest(plugin),
-        judged(
+        finding_of(
             "descriptions",
             [f"{path} has no description" for path, field in fields(schema) if not field.get("description")],
             "each parameter has one",
             "write Field(description=...): it is all that users are told",
         ),
-        judged(
+        finding_of(
             "bounds",
             [f"{path} has no {side} bound" for path, field in fields(schema) for side in _unbounded(field)],
             "each number has both",
             "write Field(ge=..., le=...), so that nonsense is refused before a pod starts",
         ),
-        judged(
+        finding_of(
             "defaults",
             _wrong_defaults(plugin, schema),
             "they are valid",
             "give each parameter a default that keeps its own bounds",
         ),
-        judged(
+        finding_of(
             "unknown parameters",
             [f"{owner} takes them" for owner, body in _models(schema) if body.get("additionalProperties") is not False],
             "they are refused",
@@ -62,7 +62,7 @@ def class_findings(plugin: Compression[Any]) -> list[Finding]:
 
 def import_finding(heavy: Sequence[str]) -> Finding:
     """heavy: what importing the plugin's module has imported of what the command line goes without."""
-    return judged(
+    return finding_of(
         "import",
         [f"importing its module imports {name}" for name in heavy],
         "its module imports nothing heavy",
@@ -115,7 +115,7 @@ def _manifest(plugin: Compression[Any]) -> Finding:
         CompressionPlugin.model_validate_json(json.dumps(body, allow_nan=False))
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        return judged("manifest", wrong, "", cure)
+        return finding_of("manifest", wrong, "", cure)
     except ValueError as error:  # NaN or infinity
         return Finding("manifest", "fail", f"it is no JSON: {error}", cure)
     if not plugin.description.strip():

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from slipway.api.artifacts import State
 from slipway.api.base import Model, Open
-from slipway.api.findings import Finding
+from slipway.api.errors import Finding
 from slipway.sdk.manifest import ModuleSource
 from slipway.sdk.plugin import Compression
 

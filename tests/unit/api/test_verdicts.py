@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from slipway.api.written import read_written
+from slipway.api.reading import read_written
 from support.places import Json
 from support.refusals import RESOURCE_OF, Case, generated_cases
 from support.rule_cases import rule_cases

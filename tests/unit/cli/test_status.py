@@ -74,7 +74,7 @@ def test_a_resource_that_no_operator_has_looked_at_says_so_and_is_not_settled(st
     assert (phase, progress) == ("-", "-")
     assert (
         message
-        == "NotObserved: no operator has looked at this resource yet; check that it runs and watches this namespace"
+        == "NotObserved: no operator has processed this resource yet; check that one runs and watches this namespace"
     )
     assert settled(fresh) is None
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import DEPLOYMENT, JOB, MODEL_DEPLOYMENT, STEP, TRAINING_JOB, Key, Object, key_of, kind_of
-from slipway.api.lenient import read_status
 from slipway.api.modeldeployment import ModelDeploymentStatus
+from slipway.api.reading import read_status
 from slipway.api.trainingjob import TrainingJobStatus
 from slipway.cluster.statusschema import check_status
 from slipway.plan.plan import STATUS, Plan, Refusal

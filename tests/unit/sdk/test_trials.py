@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.api.artifacts import State
-from slipway.api.findings import Finding
+from slipway.api.errors import Finding
 from slipway.sdk.trials import Run, Trial, trial_findings
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64

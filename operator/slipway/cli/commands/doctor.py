@@ -10,7 +10,7 @@ from slipway.cli.commands.options import Context, Format, Namespace
 from slipway.cli.rendering.tables import Output
 
 if TYPE_CHECKING:
-    from slipway.api.findings import Finding
+    from slipway.api.errors import Finding
 
 TIMEOUT_SECONDS = 120.0
 

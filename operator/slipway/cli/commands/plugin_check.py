@@ -14,7 +14,7 @@ from slipway.cli.rendering.terminal import say
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slipway.api.findings import Finding
+    from slipway.api.errors import Finding
     from slipway.local.plugin_check import CheckOptions
     from slipway.sdk.artifact import Artifact
     from slipway.sdk.plugin import BrokenPlugin, Compression
@@ -75,7 +75,7 @@ async def _checked(plugin: Compression[Any], options: CheckOptions) -> list[Find
     from importlib.util import find_spec
     from tempfile import TemporaryDirectory
 
-    from slipway.api.findings import Finding
+    from slipway.api.errors import Finding
     from slipway.local.plugin_check import check_imports, check_runs
     from slipway.sdk.contract import class_findings
 

@@ -79,7 +79,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
 
 def built_in(dataset: str, split: str) -> Samples:
     """Make the samples of a built-in data set as a training does. Raises CommandError for a missing library."""
-    from slipway.api.datasource import Dataset
+    from slipway.api.artifacts import Dataset
 
     if dataset not in set(Dataset) or split not in ("train", "test"):
         known = ", ".join(Dataset)

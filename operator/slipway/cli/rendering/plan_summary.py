@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from textwrap import TextWrapper
 from typing import NamedTuple
 
-from slipway.api.findings import counted
+from slipway.api.errors import pluralize
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
@@ -113,8 +113,8 @@ def _new_jobs(outlook: Outlook, names: Collection[str]) -> str:
 def _training(job: TrainingJob, known: Collection[int]) -> str:
     new = [one for one in job.status.attempts if one.number not in known]
     return "; ".join(
-        f"{counted(one.nodes, 'node')}{f' of pool {one.pool}' if one.pool else ''}"
-        f" x {counted(one.processes_per_node, 'process', 'processes')}"
+        f"{pluralize(one.nodes, 'node')}{f' of pool {one.pool}' if one.pool else ''}"
+        f" x {pluralize(one.processes_per_node, 'process', 'processes')}"
         for one in new
     )
 
@@ -132,7 +132,7 @@ def _serving(deployment: ModelDeployment, past: Object) -> str:
     serving, was = deployment.status.serving, past.get("serving")
     if serving is None:
         return "nothing"
-    replicas = f"revision {serving}: {counted(deployment.spec.serving.replicas, 'replica')} of Triton"
+    replicas = f"revision {serving}: {pluralize(deployment.spec.serving.replicas, 'replica')} of Triton"
     if serving == was:
         return f"{replicas}, as before"
     if any(serving == revision["name"] for revision in past.get("revisions", ())):

@@ -15,7 +15,7 @@ from slipway.cli.rendering.terminal import console, escaped, interactive, one_li
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
-    from slipway.api.findings import Finding
+    from slipway.api.errors import Finding
 
 GAP = "   "
 _STATES = frozenset({"PHASE", "STATE", "OUTCOME", "RIGHT"})

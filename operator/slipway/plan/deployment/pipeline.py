@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from slipway.api.artifacts import ArtifactRef, State, store_path
+from slipway.api.artifacts import ArtifactRef, Dataset, DataSource, State, store_path
 from slipway.api.base import MAX_COUNT
-from slipway.api.datasource import Dataset, DataSource
 from slipway.api.errors import SpecError
 from slipway.api.modeldeployment import MAX_STEPS, Evaluation, GateResult, ModelDeploymentSpec, Revision
 from slipway.api.reports import SATURATION

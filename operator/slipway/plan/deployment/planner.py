@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
 from slipway.api.kinds import DEPLOYMENT, POD, SERVICE, STEP, Object
-from slipway.api.lenient import EPOCH, NO_DIGEST, read_status
 from slipway.api.modeldeployment import (
     MAX_REPLICAS,
     MAX_REVISIONS,
@@ -21,6 +20,7 @@ from slipway.api.modeldeployment import (
     Revision,
     Serving,
 )
+from slipway.api.reading import EPOCH, NO_DIGEST, read_status
 from slipway.plan.deployment.pipeline import Pipeline, settled
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.datasource import DataSource
+from slipway.api.artifacts import ArtifactRef, DataSource, State
 from slipway.api.errors import SpecError
 from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from slipway.api.artifacts import URI_PREFIX
 from slipway.api.kinds import JOB, Object
-from slipway.api.podtemplate import PodSettings, Resources
+from slipway.api.podtemplate import PodSettings
 from slipway.api.reports import Report
+from slipway.api.scheduling import Resources
 from slipway.api.status import Failure, JobRecord
 from slipway.api.tasks import RecoverTask
 from slipway.plan.jobs.lifecycle import JobPhase, Observed, Record, observe_job

@@ -11,7 +11,8 @@ from slipway.api.base import timedelta_of
 from slipway.api.errors import SpecError
 from slipway.api.kinds import OWNERS, TRAINING_JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.api.podtemplate import PodSettings, Resources, StepPods
+from slipway.api.podtemplate import PodSettings, StepPods
+from slipway.api.scheduling import Resources
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.owner import Owner
 from slipway.plan.pods import Placement

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, STEP, Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.step import Step, StepSpec, StepStatus
 from slipway.api.tasks import Task

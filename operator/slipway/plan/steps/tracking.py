@@ -9,7 +9,7 @@ from datetime import datetime
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, STEP, Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.api.reports import shorten
 from slipway.api.status import Condition, TaskRun, TaskState
 from slipway.api.step import StepStatus

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from slipway.api.artifacts import ArtifactRef, State
+from slipway.api.artifacts import ArtifactRef, NamedDataSource, State
 from slipway.api.base import Model
-from slipway.api.datasource import NamedDataSource
 from slipway.api.errors import SpecError
 from slipway.api.status import TaskRun
 from slipway.api.tasks import PrepareTask, SealTask

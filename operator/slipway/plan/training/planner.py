@@ -24,7 +24,7 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.base import timedelta_of
 from slipway.api.errors import SpecError
 from slipway.api.kinds import ARTIFACT_STORE, Object
-from slipway.api.lenient import read_status
+from slipway.api.reading import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import Verdict, with_verdicts
 from slipway.plan.jobs.retry import Cause, why_never

@@ -9,8 +9,8 @@ import pytest
 
 from slipway.api.kinds import JOB, Object
 from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.reading import read_written
 from slipway.api.trainingjob import TrainingJob
-from slipway.api.written import read_written
 from slipway.plan.pods import CONTAINER
 from support.builders import bucket_store, model_deployment, store, training_job
 from support.deployments import DIGITS, world_with

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from slipway.api.base import MAX_DEPTH
 from slipway.api.modeldeployment import ModelDeployment
+from slipway.api.reading import read_written
 from slipway.api.trainingjob import TrainingJob
-from slipway.api.written import read_written
 from support.mutants import nested
 
 MODULE = {"module": {"name": "team.train"}}

@@ -1,32 +1,40 @@
-"""Statuses as another version of Slipway left them: what this one understands is kept, value by value.
+"""Reading of what others wrote: statuses of other versions leniently, and what a user writes as strictly as the server.
 
 A rollback of the chart leaves CRDs and statuses as the newer version wrote them: enum values, formats and longer lists
-that this version does not know. Reading must not stop at them, and must not lose what says that work was done.
-"""
+that this version does not know. `read_status` keeps what it understands, value by value.
+
+`read_written` reads a text as the API server does under strict field validation. The server's decoder and its
+defaulting go before every rule (apiextensions v1): a null where a field or a value of a map takes none counts as
+absent, an integral number is an integer however it is written, no field is given twice, and a number is finite."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from decimal import Decimal
+from functools import cache
+from math import isfinite
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
 from slipway.api.base import Model
+from slipway.api.schema import Schema, structural
 
 M = TypeVar("M", bound=Model)
 
 EPOCH = "1970-01-01T00:00:00Z"
 NO_DIGEST = "sha256:" + "0" * 64
-"""Of no content that could be."""
-_ROUNDS = 100
+"""A digest that no content has."""
+_MAX_PASSES = 100
 _TEXTS = frozenset({"message", "reason", "exception"})
-"""Fields whose beginning says enough; of any other text a beginning would be another value."""
+"""Fields whose text may be shortened; any other shortened text would be another value."""
 _ITEM_FIELD = 3
-"""Parts of the path of a field of a list's item."""
+"""Number of parts in the path of a field of a list's item."""
 _ABSENT = object()
 
-# What stands for a required field of an item that is missing or cannot be read. The digest of no revision that a spec
-# can want: what serves is kept by its name. An artifact without a digest is none.
+# Values for required fields of an item that are missing or cannot be read. NO_DIGEST is the digest of no revision that
+# a spec can ask for: the serving revision is kept by its name. An artifact without a digest is dropped.
 _STAND_INS: Mapping[str, Mapping[str, object]] = {
     "attempts": {"startedAt": EPOCH, "nodes": 1, "processesPerNode": 1},
     "revisions": {"createdAt": EPOCH, "digest": NO_DIGEST},
@@ -35,10 +43,10 @@ _STAND_INS: Mapping[str, Mapping[str, object]] = {
 
 
 def read_status(model: type[M], raw: object) -> M:
-    """The status as far as this version can read it; all of it where it is of this version.
+    """Return the status as far as this version can read it; all of it if this version wrote it.
 
-    What is unreadable is left out: a field, then the item or object that cannot be without it. A task or an attempt
-    whose state is unknown is told by what it holds: a result or a failure ended it, else its Job says how it ended.
+    An unreadable field is left out, and so is the item or object that requires it. The state of a task or an attempt
+    that is unknown follows from its other fields: a result or a failure means that it ended; otherwise its Job tells.
     """
     try:
         return model.model_validate(raw)
@@ -46,10 +54,10 @@ def read_status(model: type[M], raw: object) -> M:
         if not isinstance(raw, dict):
             return model()
         status, problems = _copied(raw), error.errors(include_url=False, include_input=False)
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_PASSES):
         # The last ones first: what is taken out of a list moves what comes after it.
         for problem in sorted(problems, key=lambda one: [_order(part) for part in one["loc"]], reverse=True):
-            _mend(status, problem)
+            _repair(status, problem)
         try:
             return model.model_validate(status)
         except ValidationError as error:
@@ -57,8 +65,8 @@ def read_status(model: type[M], raw: object) -> M:
     return model()
 
 
-def _mend(status: dict[str, Any], problem: Mapping[str, Any]) -> None:
-    """Change as little as lets one field be read."""
+def _repair(status: dict[str, Any], problem: Mapping[str, Any]) -> None:
+    """Change the status as little as needed, so that one field can be read."""
     path: tuple[Any, ...] = problem["loc"]
     if not path:
         status.clear()
@@ -90,7 +98,7 @@ def _mend(status: dict[str, Any], problem: Mapping[str, Any]) -> None:
 
 
 def _state_of(task: Mapping[str, Any], _last: bool) -> str:
-    """Of a task whose state is unknown. Where its record says nothing, its Job and the store do."""
+    """Return the state of a task whose state is unknown. If its record does not tell, its Job and the store do."""
     if isinstance(task.get("artifact"), dict) or isinstance(task.get("counts"), dict):
         return "Succeeded"
     if isinstance(task.get("failure"), dict):
@@ -99,9 +107,8 @@ def _state_of(task: Mapping[str, Any], _last: bool) -> str:
 
 
 def _outcome_of(attempt: Mapping[str, Any], last: bool) -> str | None:
-    """Of an attempt whose outcome is unknown. None opens the newest one again: its Job and the store say how it ended.
-
-    An older one was followed by another, whatever it came to.
+    """Return the outcome of an attempt whose outcome is unknown. None opens the newest one again: its Job and the store
+    tell how it ended. An older one was followed by another, whatever its outcome.
     """
     if isinstance(attempt.get("failure"), dict) and attempt.get("endedAt"):
         return "Failed"
@@ -112,7 +119,7 @@ _DERIVED: Mapping[str, Callable[[Mapping[str, Any], bool], str | None]] = {"stat
 
 
 def _needed(parent: Mapping[str, Any], name: str, limit: int) -> list[Any]:
-    """The newest items, which come last; of revisions the ones that have, get or still hold the traffic before all."""
+    """Return the newest items, which come last; revisions that have, get or still drain the traffic go first."""
     items: Sequence[Any] = parent[name]
     named = {parent.get("serving"), parent.get("candidate")} if name == "revisions" else set()
 
@@ -163,3 +170,65 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copied(item) for name, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+_LARGEST = 2**63 - 1
+
+
+def read_written(model: type[M], text: str) -> M:
+    """Return the JSON text as the model. Raises ValueError; pydantic's ValidationError if a field is wrong."""
+    try:
+        value = json.loads(
+            text, parse_int=_integer, parse_float=_number, parse_constant=_refused, object_pairs_hook=_unrepeated
+        )
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deep") from error
+    plain = json.dumps(_without_nulls(value, _schema(model)))
+    return model.model_validate_json(plain, strict=True, extra="forbid")
+
+
+@cache
+def _schema(model: type[Model]) -> Schema:
+    return structural(model)
+
+
+def _without_nulls(value: Any, schema: Schema) -> Any:
+    """Remove nulls. Fields without a schema keep theirs: to a plugin a null may mean something."""
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        kept = {name: item for name, item in value.items() if item is not None or (name not in known and not others)}
+        return {name: _without_nulls(item, known.get(name) or others or {}) for name, item in kept.items()}
+    if isinstance(value, list) and "items" in schema:
+        return [_without_nulls(item, schema["items"]) for item in value]
+    return value
+
+
+def _integer(text: str) -> int | float:
+    # 2**63 has 19 digits; int() of a very long text is refused by Python itself.
+    return value if len(text) <= 20 and abs(value := int(text)) <= _LARGEST else _inexact(text)
+
+
+def _number(text: str) -> int | float:
+    value = _inexact(text)
+    # The server writes a float's shortest digits and then zeros, so above 2**53 that is what it comes back as.
+    return int(Decimal(repr(value))) if value.is_integer() and abs(value) < _LARGEST else value
+
+
+def _inexact(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
+
+
+def _refused(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"field {name!r} is given twice; keep one")
+        found[name] = value
+    return found
