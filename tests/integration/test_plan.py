@@ -20,8 +20,8 @@ from slipway.cluster.connection import Connection
 from slipway.cluster.twin import Change
 from slipway.manifests import read_manifests
 from slipway.preview.changes import manifest_of
-from slipway.preview.outlook import Outlook, look_ahead
 from slipway.preview.placeholders import named, unknown
+from slipway.preview.plan_preview import PlanPreview, preview_plan
 from slipway.reconcile.drift import covers
 from slipway.reconcile.planners import PLANNERS
 from support.accounts import Account
@@ -98,10 +98,10 @@ def without_results(obj: Object) -> Object:
     return dict(json.loads(re.sub(r'"memory": "\d+[MG]i"', '"memory": "by size"', text)))
 
 
-def said(outlook: Outlook) -> dict[str, Object]:
+def said(preview: PlanPreview) -> dict[str, Object]:
     """What a plan would make or change, by kind and name."""
-    objects = [manifest_of(change.after) for change in outlook.changes if change.after is not None]
-    return by_name(objects, outlook.names)
+    objects = [manifest_of(change.after) for change in preview.changes if change.after is not None]
+    return by_name(objects, preview.names)
 
 
 def by_name(objects: Sequence[Object], names: dict[str, str]) -> dict[str, Object]:
@@ -113,10 +113,10 @@ def by_name(objects: Sequence[Object], names: dict[str, str]) -> dict[str, Objec
 async def test_from_files_alone_it_says_what_the_cluster_then_holds(cluster: Cluster, files: Sequence[str]) -> None:
     objects = [*plugins(), *example(files, cluster.namespace)]
     await cluster.apply("from files", objects)
-    outlook = await look_ahead([*await cluster.offered(), *objects[3:]], (), PLANNERS, SETTINGS, T0)
+    preview = await preview_plan([*await cluster.offered(), *objects[3:]], (), PLANNERS, SETTINGS, T0)
     held = by_name([manifest_of(obj) for obj in cluster.made.values()], unknown(await cluster.parents()))
-    planned = said(outlook)
-    assert outlook.good
+    planned = said(preview)
+    assert preview.good
     assert sorted(planned) == sorted(held)
     assert [name for name, obj in planned.items() if not covers(held[name], obj)] == []
 
@@ -126,16 +126,16 @@ async def test_from_a_cluster_it_says_what_an_edit_then_makes_changes_and_delete
     await cluster.apply("before", [*plugins(), *objects])
     wanted = [edited(obj, compression=OTHER) for obj in objects]
     before, past = set(cluster.made), await cluster.parents()
-    outlook = await look_ahead(wanted, await cluster.present(), PLANNERS, SETTINGS, cluster.stage.clock.now())
-    assert [(edit.verb, edit.key.name) for edit in outlook.edits] == [("change", "digits")]
+    preview = await preview_plan(wanted, await cluster.present(), PLANNERS, SETTINGS, cluster.stage.clock.now())
+    assert [(edit.verb, edit.key.name) for edit in preview.edits] == [("change", "digits")]
     cluster.made.clear()
     edit = edits(MODEL_DEPLOYMENT, "digits", compression=OTHER)
     await cluster.apply("edit", (), Step("it is edited", at_once, edit))
     names = unknown(await cluster.parents(), past)
     held = by_name([manifest_of(obj) for obj in cluster.made.values()], names)
-    planned = said(outlook)
-    new = {f"{change.key.kind} {change.key.name}" for change in outlook.changes if change.verb == "create"}
-    assert {str(named(name, outlook.names)) for name in new} == {
+    planned = said(preview)
+    new = {f"{change.key.kind} {change.key.name}" for change in preview.changes if change.verb == "create"}
+    assert {str(named(name, preview.names)) for name in new} == {
         str(named(f"{key.kind} {key.name}", names)) for key in cluster.made if key not in before
     }
     assert [name for name, obj in planned.items() if name not in held or not covers(held[name], obj)] == []
@@ -145,13 +145,13 @@ async def test_an_unchanged_spec_changes_nothing_and_a_revert_goes_back_without_
     objects = example(RECIPE, cluster.namespace)
     await cluster.apply("before", [*plugins(), *objects])
     now = cluster.stage.clock.now
-    outlook = await look_ahead(objects, await cluster.present(), PLANNERS, SETTINGS, now())
-    assert (outlook.good, outlook.differs) == (True, False)
+    preview = await preview_plan(objects, await cluster.present(), PLANNERS, SETTINGS, now())
+    assert (preview.good, preview.differs) == (True, False)
     edit = edits(MODEL_DEPLOYMENT, "digits", compression=OTHER)
     await cluster.apply("edit", (), Step("it is edited", at_once, edit))
-    outlook = await look_ahead(objects, await cluster.present(), PLANNERS, SETTINGS, now())
-    assert {change.key.kind.kind for change in outlook.changes} == {"Deployment", "Service"}
-    assert {change.verb for change in outlook.changes} == {"change"}
+    preview = await preview_plan(objects, await cluster.present(), PLANNERS, SETTINGS, now())
+    assert {change.key.kind.kind for change in preview.changes} == {"Deployment", "Service"}
+    assert {change.verb for change in preview.changes} == {"change"}
 
 
 def edited(obj: Object, **fields: object) -> Object:

@@ -18,7 +18,7 @@ from slipway.cluster.wire import encode
 from slipway.plan.deployment.manifests import is_selected
 from slipway.plan.owner import Owner
 from slipway.plan.view import controller_uid
-from slipway.reconcile.references import stands_apart
+from slipway.reconcile.references import is_foreign
 
 MOST_STATUS_BYTES = 100_000
 
@@ -103,7 +103,7 @@ async def untrue(twin: Twin, settled: Mapping[Key, bool], looked_at: Collection[
     """
     said = []
     deployments = await twin.list(DEPLOYMENT)
-    apart = {obj["metadata"]["name"]: obj["metadata"]["uid"] for obj in deployments if stands_apart(obj)}
+    apart = {obj["metadata"]["name"]: obj["metadata"]["uid"] for obj in deployments if is_foreign(obj)}
     unseen = {name for name, uid in apart.items() if uid not in looked_at}
     for kind in RECONCILED:
         for obj in await twin.list(kind):

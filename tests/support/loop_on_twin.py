@@ -138,7 +138,7 @@ class OperatorOnTwin:
 
     async def looks_again(self) -> None:
         """What the operator does from time to time: it looks at what stands in its way and no watch shows."""
-        strangers = self.cache.strangers
+        strangers = self.cache.unmanaged
         for stranger in strangers:
             try:
                 self.feed.seen(await self.twin.get(key_of(stranger)), deleted=False)

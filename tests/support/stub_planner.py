@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway.api.kinds import JOB, SERVICE, TRAINING_JOB, Object
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
-from slipway.plan.plan import Happening, Plan, Settings
+from slipway.plan.plan import EventRecord, Plan, Settings
 
 
 def plan_stub(obj: Object, observation: Observation) -> Plan:
@@ -16,7 +16,7 @@ def plan_stub(obj: Object, observation: Observation) -> Plan:
     observed = {"observedGeneration": owner.generation}
     if status.get("phase") is None:
         pending = {**observed, "phase": "Pending", "attempts": [_attempt(name)]}
-        return Plan(status=pending, events=(Happening("Normal", "Started", f"attempt 1 of {owner.name}"),))
+        return Plan(status=pending, events=(EventRecord("Normal", "Started", f"attempt 1 of {owner.name}"),))
     if status["phase"] in ("Succeeded", "Failed"):
         return Plan()
     job = owner.own(observation.view, JOB, name)

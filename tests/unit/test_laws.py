@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slipway.api.kinds import JOB, Key
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.deployment import status
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Deletion, Plan
@@ -16,7 +16,7 @@ from support.builders import NAMESPACE
 from support.hostile import DIGITS, HostileWorld
 from support.laws import LawBroken
 
-FINE = Verdict(True, "RevisionServes", "it serves")
+FINE = ConditionValue(True, "RevisionServes", "it serves")
 told = status.told
 
 

@@ -19,11 +19,11 @@ SAYING = {
     "ready",
     "at_rest",
     "waiting",
-    "stuck",
-    "Verdict",
+    "blocked",
+    "ConditionValue",
     "NotYet",
     "TerminalError",
-    "Standing",
+    "RevisionProgress",
 }
 """Functions of the planners whose arguments hold a reason; the other words among these are phases and stages."""
 
@@ -48,7 +48,7 @@ def said() -> set[str]:
             reasons |= {
                 word for argument in node.args if isinstance(argument, ast.Constant) for word in words(argument)
             }
-        if name == "Happening":
+        if name == "EventRecord":
             reasons |= words(node.args[1])
         reasons |= {word for keyword in node.keywords if keyword.arg == "reason" for word in words(keyword.value)}
     return reasons - {"Pending", "Ready"}

@@ -86,7 +86,7 @@ class Lists:
         """Look again, for ever, at objects that stand in our way and that no watch shows: they lack our label."""
         while True:
             await asyncio.sleep(every_seconds)
-            for obj in self._cache.strangers:
+            for obj in self._cache.unmanaged:
                 try:
                     self._feed.seen(await self._api.get(key_of(obj)), deleted=False)
                 except NotFound:

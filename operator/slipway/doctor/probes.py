@@ -16,7 +16,7 @@ from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
 from slipway.doctor.installation import operator_settings
 from slipway.doctor.queries import ClusterQueries
 from slipway.plan.jobs.outcomes import conditions_of, is_over
-from slipway.plan.jobs.pending import trouble
+from slipway.plan.jobs.pending import pending_reason
 from slipway.plan.pods import container, pod_template
 from slipway.plan.storemount import StoreMount
 from slipway.plan.view import controller_uid
@@ -96,7 +96,7 @@ async def _result(
             while not is_over(live := await queries.cluster.get(key_of(job))):
                 await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError:
-        why = trouble(await _pods(queries, job), 1)
+        why = pending_reason(await _pods(queries, job), 1)
         what = f"store {store}: no pod has ended within {timeout_seconds:g} s: {why}"
         return [Finding("a pod", "fail", what, "fix that, or give it more time: --timeout")]
     reports = [_termination_message(pod) for pod in await _pods(queries, job)]

@@ -14,7 +14,7 @@ from slipway.doctor.queries import ClusterQueries
 from slipway.plan.references import NotYet, known_store
 from slipway.plan.store import SHARED_MODE
 from slipway.plan.view import ClusterView, Snapshot
-from slipway.preview.outlook import verdict_of
+from slipway.preview.plan_preview import expected_state
 from slipway.reconcile.references import MANAGED, stores_of
 
 _WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -39,7 +39,7 @@ async def stores(queries: ClusterQueries) -> list[Finding]:
 
 def _misnamed(user: Object, view: ClusterView) -> Iterator[Finding]:
     """Report stores that a resource names, but that do not exist or have another use."""
-    if verdict_of(user).state == "ready":
+    if expected_state(user).state == "ready":
         return
     for use, name in stores_of(user):
         what = f"{user['kind']} {user['metadata']['name']}: {use.field}"
@@ -54,7 +54,7 @@ def _misnamed(user: Object, view: ClusterView) -> Iterator[Finding]:
 def _bucket(store: Object) -> Finding:
     """As the operator's own pod has found it."""
     name, bucket = store["metadata"]["name"], store["spec"]["s3"]["bucket"]
-    verdict = verdict_of(store)
+    verdict = expected_state(store)
     if verdict.good:
         return Finding("stores", "ok", f"{name}: {verdict.message or f'bucket {bucket} has answered'}")
     what = f"{name}: bucket {bucket}: {verdict.reason}: {verdict.message}"

@@ -29,7 +29,7 @@ from slipway.reconcile.feed import Feed
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.references import asked_for_by, stands_apart
+from slipway.reconcile.references import asked_for_by, is_foreign
 
 WORKERS = 4
 LOOK_AGAIN_SECONDS = 5.0
@@ -218,7 +218,7 @@ class TwinWatches:
         vanished = 0
         for kind in WATCHED:
             since = self._cache.mark()
-            objects = [obj for obj in await listed(kind) if not stands_apart(obj)]
+            objects = [obj for obj in await listed(kind) if not is_foreign(obj)]
             for obj in objects:
                 self._shown.add(obj["metadata"]["uid"])
                 self._feed.seen(obj, deleted=False)
@@ -231,7 +231,7 @@ class TwinWatches:
         for change in changes:
             if kind_of(change.object) not in WATCHED:
                 continue
-            uid, apart = change.object["metadata"]["uid"], stands_apart(change.object)
+            uid, apart = change.object["metadata"]["uid"], is_foreign(change.object)
             if apart and uid not in self._shown:
                 continue
             leaves = apart or change.type == "DELETED"

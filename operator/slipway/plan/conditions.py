@@ -11,7 +11,7 @@ from slipway.api.status import MAX_CONDITIONS, Condition
 Truth = Literal["True", "False", "Unknown"]
 
 
-class Verdict(NamedTuple):
+class ConditionValue(NamedTuple):
     """What a condition should say now."""
 
     status: bool
@@ -19,8 +19,8 @@ class Verdict(NamedTuple):
     message: str = ""
 
 
-def with_verdicts(
-    present: Iterable[Condition], verdicts: Mapping[str, Verdict], generation: int, now: datetime
+def with_conditions(
+    present: Iterable[Condition], values: Mapping[str, ConditionValue], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
     """The conditions by type, in the order of the verdicts; lastTransitionTime moves only where the status flips.
 
@@ -28,48 +28,52 @@ def with_verdicts(
     is room for: another version or another controller says them.
     """
     before = {condition.type: condition for condition in present}
-    ours = tuple(_condition(before.get(kind), kind, verdict, generation, now) for kind, verdict in verdicts.items())
-    others = tuple(condition for kind, condition in before.items() if kind not in verdicts)
+    ours = tuple(_condition(before.get(kind), kind, value, generation, now) for kind, value in values.items())
+    others = tuple(condition for kind, condition in before.items() if kind not in values)
     return (*ours, *others)[:MAX_CONDITIONS]
 
 
-def _condition(before: Condition | None, kind: str, verdict: Verdict, generation: int, now: datetime) -> Condition:
-    status: Truth = "True" if verdict.status else "False"
+def _condition(before: Condition | None, kind: str, value: ConditionValue, generation: int, now: datetime) -> Condition:
+    status: Truth = "True" if value.status else "False"
     same = before is not None and before.status == status
     return Condition(
         type=kind,
         status=status,
-        reason=verdict.reason,
-        message=verdict.message[:2048],
+        reason=value.reason,
+        message=value.message[:2048],
         observed_generation=generation,
         last_transition_time=before.last_transition_time if same and before else now.replace(microsecond=0),
     )
 
 
-def ready(reason: str, message: str = "") -> dict[str, Verdict]:
+def ready(reason: str, message: str = "") -> dict[str, ConditionValue]:
     """Done: kstatus reads Current."""
-    return _three(Verdict(True, reason, message), reconciling=None, stalled=None)
+    return _three(ConditionValue(True, reason, message), reconciling=None, stalled=None)
 
 
-def under_way(reason: str, message: str = "") -> dict[str, Verdict]:
+def under_way(reason: str, message: str = "") -> dict[str, ConditionValue]:
     """Work goes on, or waits for something that may come: kstatus reads InProgress."""
-    verdict = Verdict(True, reason, message)
-    return _three(Verdict(False, reason, message), reconciling=verdict, stalled=None)
+    value = ConditionValue(True, reason, message)
+    return _three(ConditionValue(False, reason, message), reconciling=value, stalled=None)
 
 
-def stalled(reason: str, message: str) -> dict[str, Verdict]:
+def stalled(reason: str, message: str) -> dict[str, ConditionValue]:
     """Nothing will move until somebody acts: kstatus reads Failed."""
-    return _three(Verdict(False, reason, message), reconciling=None, stalled=Verdict(True, reason, message))
+    return _three(
+        ConditionValue(False, reason, message), reconciling=None, stalled=ConditionValue(True, reason, message)
+    )
 
 
-def at_rest(reason: str, message: str = "") -> dict[str, Verdict]:
+def at_rest(reason: str, message: str = "") -> dict[str, ConditionValue]:
     """Neither done nor working nor stuck: suspended."""
-    return _three(Verdict(False, reason, message), reconciling=None, stalled=None)
+    return _three(ConditionValue(False, reason, message), reconciling=None, stalled=None)
 
 
-def _three(ready: Verdict, *, reconciling: Verdict | None, stalled: Verdict | None) -> dict[str, Verdict]:
+def _three(
+    ready: ConditionValue, *, reconciling: ConditionValue | None, stalled: ConditionValue | None
+) -> dict[str, ConditionValue]:
     return {
         "Ready": ready,
-        "Reconciling": reconciling or Verdict(False, ready.reason),
-        "Stalled": stalled or Verdict(False, ready.reason),
+        "Reconciling": reconciling or ConditionValue(False, ready.reason),
+        "Stalled": stalled or ConditionValue(False, ready.reason),
     }

@@ -64,7 +64,7 @@ def keep_policy(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> Pl
     policy = tasks_policy(owner, store)
     if policy is None or owner.conflict(view, NETWORK_POLICY, policy_name(owner)):
         return Plan()
-    return Plan(apply=(policy,)).apart()
+    return Plan(apply=(policy,)).as_own_part()
 
 
 def may_start(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> bool:

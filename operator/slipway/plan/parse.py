@@ -17,7 +17,7 @@ M = TypeVar("M", bound=Model)
 S = TypeVar("S", bound=Model)
 
 
-def parsed(model: type[M], obj: Object) -> M:
+def parse(model: type[M], obj: Object) -> M:
     """The object as `model`, which has a spec and may have a status; of a status as much as this version can read.
 
     Raises SpecError for a spec that cannot be read: an older or a newer CRD let it in.
@@ -29,11 +29,11 @@ def parsed(model: type[M], obj: Object) -> M:
         first = error.errors(include_url=False, include_input=False)[0]
     if first["loc"] and first["loc"][0] == "status":
         status = read_status(model.model_fields["status"].annotation, obj["status"])  # type: ignore[arg-type]
-        return parsed(model, {"spec": obj.get("spec"), "status": status.to_wire()})
+        return parse(model, {"spec": obj.get("spec"), "status": status.to_wire()})
     raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), _CURE)
 
 
-def legible(model: type[M], written: object, stand_in: Mapping[str, object]) -> tuple[M, frozenset[str]]:
+def parse_leniently(model: type[M], written: object, stand_in: Mapping[str, object]) -> tuple[M, frozenset[str]]:
     """As much of a spec as can be read, and the names of its fields that were left out.
 
     stand_in: values in wire form for the fields that the model requires, where those cannot be read.
@@ -56,10 +56,10 @@ def value_at(value: object, *fields: str) -> object:
     return value
 
 
-def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:
+def parse_referenced(model: type[M], obj: Object, field: str, reason: str) -> M:
     """An object that another one names. field: which of its fields does. Raises SpecError, which names both."""
     try:
-        return parsed(model, obj)
+        return parse(model, obj)
     except SpecError as error:
         named = f"{obj['kind']} {obj['metadata']['name']}"
         problem = f"{named} cannot be used: {error.field}: {error.problem}"
@@ -67,14 +67,14 @@ def read_by(model: type[M], obj: Object, field: str, reason: str) -> M:
         raise SpecError(field, problem, cure, reason=reason) from error
 
 
-def whole_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] = ()) -> Object:
+def merged_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] = ()) -> Object:
     """The new status of an object in wire form. before: the present one, as it was read.
 
     What this version does not know, and what it changes nothing of, stays as another version wrote it. Only fields
     that this version does not have stay where the API server refused that: its CRD may know no more than we do.
     """
     present: Object = obj.get("status") or {}
-    strict = any(refusal.verb == STATUS and not refusal.passing for refusal in refusals)
+    strict = any(refusal.verb == STATUS and not refusal.transient for refusal in refusals)
     if after == before and not strict:
         return present
     wire = after.to_wire()

@@ -45,11 +45,11 @@ class Refusal(NamedTuple):
     key: Key
     message: str
     since: datetime
-    passing: bool = False
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventRecord:
     """A transition worth an Event on the parent."""
 
     type: Literal["Normal", "Warning"]
@@ -80,14 +80,14 @@ class Plan:
     create: tuple[Object, ...] = ()
     apply: tuple[Object, ...] = ()
     delete: tuple[Deletion, ...] = ()
-    events: tuple[Happening, ...] = ()
+    events: tuple[EventRecord, ...] = ()
     wake_at: datetime | None = None
     gone: tuple[Key, ...] = ()
     parts: tuple[frozenset[Key], ...] = ()
     at_once: bool = False
     defect: Exception | None = None
 
-    def apart(self) -> Self:
+    def as_own_part(self) -> Self:
         """The same plan, whose writes of children are a part of their own in every plan that it is added to."""
         written = [*(key_of(obj) for obj in (*self.apply, *self.create)), *(one.key for one in self.delete)]
         return replace(self, parts=(*self.parts, frozenset(written))) if written else self

@@ -10,11 +10,11 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
 from slipway.api.scheduling import GPUPool, GPUPoolSpec
 from slipway.api.status import Condition
-from slipway.plan.parse import read_by
+from slipway.plan.parse import parse_referenced
 from slipway.plan.pods import Placement
 from slipway.plan.view import ClusterView
 
-LOOK_AGAIN_AFTER = timedelta(seconds=60)
+RESYNC_INTERVAL = timedelta(seconds=60)
 """What another object's change sets right is looked for so often, even where no event on it reaches this resource."""
 
 
@@ -58,7 +58,7 @@ def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
     obj = view.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
         raise NotYet("StoreNotFound", f'{field}: there is no ArtifactStore "{name}" in this namespace; create it')
-    store = read_by(ArtifactStore, obj, field, "StoreInvalid")
+    store = parse_referenced(ArtifactStore, obj, field, "StoreInvalid")
     verdict = condition(store.status.conditions, "Ready")
     stalled = condition(store.status.conditions, "Stalled")
     _refuse_other_use(store.spec, name, use)
@@ -80,7 +80,7 @@ def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
     if obj is None:
         gone = f'ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
         raise NotYet("StoreNotFound", f"{use.field}: {gone}")
-    store = read_by(ArtifactStore, obj, use.field, "StoreInvalid").spec
+    store = parse_referenced(ArtifactStore, obj, use.field, "StoreInvalid").spec
     _refuse_other_use(store, name, use)
     return store
 
@@ -100,7 +100,7 @@ def known_pool(view: ClusterView, name: str) -> GPUPoolSpec:
     obj = view.get(GPU_POOL, "", name)
     if obj is None:
         raise NotYet("PoolNotFound", f'there is no GPUPool "{name}"; create it')
-    return read_by(GPUPool, obj, "spec.pools", "PoolInvalid").spec
+    return parse_referenced(GPUPool, obj, "spec.pools", "PoolInvalid").spec
 
 
 def placement_of(pool: GPUPoolSpec) -> Placement:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from slipway.api.status import Condition
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.plan import STATUS, Refusal
 
 CHILD_REFUSED = "ChildRefused"
 """Type of the condition, and the reason of Ready and Reconciling where it keeps a resource from going on."""
-PASSING_AFTER = timedelta(seconds=60)
+TRANSIENT_AFTER = timedelta(seconds=60)
 """An API server that is away, or fails, is worth a write of the status only when that lasts."""
 
 _CALL = re.compile(r"^(?:create|apply|delete) \S+ \S+: ")  # what cluster/ puts before the server's words
@@ -24,8 +24,8 @@ _NUMBER = 24
 
 
 def refused(
-    refusals: Sequence[Refusal], present: Iterable[Condition], now: datetime, below: Verdict | None = None
-) -> Verdict | None:
+    refusals: Sequence[Refusal], present: Iterable[Condition], now: datetime, below: ConditionValue | None = None
+) -> ConditionValue | None:
     """The condition ChildRefused for what is refused now; None where nothing is or ever was.
 
     below: what is refused of the children of a child, told if there is nothing else. present: the conditions as they
@@ -36,37 +36,37 @@ def refused(
     before = known if known is not None and known.status == "True" else None
     told = sorted(
         (one for one in refusals if one.verb != STATUS and (_lasts(one, now) or _tells_of(before, one))),
-        key=lambda one: (one.passing, one.key.kind.kind, one.key.name, one.verb),
+        key=lambda one: (one.transient, one.key.kind.kind, one.key.name, one.verb),
     )
     if not told and below is not None:
         return below
     if not told:
-        return Verdict(False, "NothingRefused") if known else None
+        return ConditionValue(False, "NothingRefused") if known else None
     head, words, tail = _parts(told)
     same = re.compile(re.escape(head) + _any_numbers(words) + re.escape(tail))
     if before is not None and same.fullmatch(before.message):
-        return Verdict(True, before.reason, before.message)
-    return Verdict(True, "ApiServerFails" if told[0].passing else "Refused", head + words + tail)
+        return ConditionValue(True, before.reason, before.message)
+    return ConditionValue(True, "ApiServerFails" if told[0].transient else "Refused", head + words + tail)
 
 
 def blocked(
-    verdicts: Mapping[str, Verdict], refused: Verdict | None, *, unless: Iterable[str] = ()
-) -> dict[str, Verdict]:
+    values: Mapping[str, ConditionValue], refused: ConditionValue | None, *, unless: Iterable[str] = ()
+) -> dict[str, ConditionValue]:
     """The verdicts with ChildRefused, which is also why the resource does not go on where it is under way.
 
     unless: reasons of Reconciling that say something else which is waited for.
     """
     if refused is None:
-        return dict(verdicts)
-    reconciling = verdicts["Reconciling"]
-    because: dict[str, Verdict] = {}
+        return dict(values)
+    reconciling = values["Reconciling"]
+    because: dict[str, ConditionValue] = {}
     if refused.status and reconciling.status and reconciling.reason not in unless:
         because = {
-            "Ready": Verdict(False, CHILD_REFUSED, refused.message),
-            "Reconciling": Verdict(True, CHILD_REFUSED, refused.message),
-            "Stalled": Verdict(False, CHILD_REFUSED),
+            "Ready": ConditionValue(False, CHILD_REFUSED, refused.message),
+            "Reconciling": ConditionValue(True, CHILD_REFUSED, refused.message),
+            "Stalled": ConditionValue(False, CHILD_REFUSED),
         }
-    return {**verdicts, **because, CHILD_REFUSED: refused}
+    return {**values, **because, CHILD_REFUSED: refused}
 
 
 def _parts(told: Sequence[Refusal]) -> tuple[str, str, str]:
@@ -82,7 +82,7 @@ def _named(one: Refusal) -> str:
 
 
 def _lasts(one: Refusal, now: datetime) -> bool:
-    return not one.passing or now >= one.since + PASSING_AFTER
+    return not one.transient or now >= one.since + TRANSIENT_AFTER
 
 
 def _tells_of(before: Condition | None, one: Refusal) -> bool:

@@ -10,12 +10,12 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import PVC, Object
 from slipway.api.reading import read_status
 from slipway.plan import conditions
-from slipway.plan.conditions import with_verdicts
+from slipway.plan.conditions import with_conditions
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
-from slipway.plan.parse import parsed, whole_status
-from slipway.plan.plan import Happening, Plan
-from slipway.plan.references import LOOK_AGAIN_AFTER, condition
+from slipway.plan.parse import merged_status, parse
+from slipway.plan.plan import EventRecord, Plan
+from slipway.plan.references import RESYNC_INTERVAL, condition
 from slipway.plan.refused import blocked, refused
 from slipway.plan.storecheck import Found, try_bucket
 from slipway.plan.view import ClusterView
@@ -31,18 +31,18 @@ def plan_store(obj: Object, observation: Observation) -> Plan:
         return Plan()
     present = read_status(ArtifactStoreStatus, obj.get("status") or {})
     try:
-        found = _look(parsed(ArtifactStore, obj), present, owner, observation)
+        found = _look(parse(ArtifactStore, obj), present, owner, observation)
     except SpecError as error:
-        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        again = Plan(wake_at=now + RESYNC_INTERVAL)
         found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
-    verdicts = blocked(found.verdicts, refused(refusals, present.conditions, now))
+    values = blocked(found.values, refused(refusals, present.conditions, now))
     status = ArtifactStoreStatus(
         observed_generation=owner.generation,
         phase=found.phase,
-        conditions=with_verdicts(present.conditions, verdicts, owner.generation, now),
+        conditions=with_conditions(present.conditions, values, owner.generation, now),
         check=found.check,
     )
-    whole = whole_status(obj, present, status, refusals)
+    whole = merged_status(obj, present, status, refusals)
     return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
 
 
@@ -58,7 +58,7 @@ def _claim(named: ClaimStore, owner: Owner, view: ClusterView, now: datetime) ->
     if claim is None:
         message = f"there is no PersistentVolumeClaim {name} in this namespace; create it"
         return Found(
-            "Pending", conditions.under_way("ClaimNotFound", message), plan=Plan(wake_at=now + LOOK_AGAIN_AFTER)
+            "Pending", conditions.under_way("ClaimNotFound", message), plan=Plan(wake_at=now + RESYNC_INTERVAL)
         )
     modes = claim.get("spec", {}).get("accessModes", [])
     if SHARED_MODE not in modes:
@@ -71,9 +71,9 @@ def _claim(named: ClaimStore, owner: Owner, view: ClusterView, now: datetime) ->
     return Found("Ready", conditions.ready("ClaimFound", f"claim {name} can be shared"))
 
 
-def _events(present: ArtifactStoreStatus, found: Found) -> tuple[Happening, ...]:
-    verdict = found.verdicts["Stalled"]
+def _events(present: ArtifactStoreStatus, found: Found) -> tuple[EventRecord, ...]:
+    verdict = found.values["Stalled"]
     before = condition(present.conditions, "Stalled")
     if not verdict.status or (before and before.status == "True" and before.reason == verdict.reason):
         return ()
-    return (Happening("Warning", verdict.reason, verdict.message),)
+    return (EventRecord("Warning", verdict.reason, verdict.message),)

@@ -17,7 +17,7 @@ from slipway.api.scheduling import Resources
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CheckTask
 from slipway.plan import conditions
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.egress import OPEN_EGRESS, egress_rules
 from slipway.plan.jobs.pending import missing_secret
 from slipway.plan.observation import Observation
@@ -48,7 +48,7 @@ class Found:
     """What is known of a store in one round. check: of a bucket, the newest try; plan: the writes that bring it on."""
 
     phase: Phase
-    verdicts: Mapping[str, Verdict]
+    values: Mapping[str, ConditionValue]
     check: TaskRun | None = None
     plan: Plan = field(default_factory=Plan)
 
@@ -110,7 +110,7 @@ def _found(
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return Found("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
-        said = {one.type: Verdict(one.status == "True", one.reason, one.message) for one in present.conditions}
+        said = {one.type: ConditionValue(one.status == "True", one.reason, one.message) for one in present.conditions}
         return Found(present.phase, said)
     why, wake_at = why_waiting(owner, record, observation, secret)
     message = f"job/{record.job}: {why}" if why else f"job/{record.job} tries bucket {bucket}"

@@ -94,7 +94,7 @@ class StoreMount:
         return StoreMount(mount.held_out) if mount.held_out is not None and mount.out_held_out else self
 
     @property
-    def apart(self) -> Object | None:
+    def held_out_identity(self) -> Object | None:
         """Where the store for evaluation data is, if the pod is given one: other data may lie in another one."""
         store = self.held_out or (self.spec if self.spec.held_out else None)
         return None if store is None else identity_of(store)
@@ -170,7 +170,7 @@ def readable_by_plugins(store: ArtifactStoreSpec, held_out: ArtifactStoreSpec | 
 
 def egress_labels(store: StoreMount) -> dict[str, str]:
     """What the policy of an owner's tasks selects. It knows one store: pods of ours with another one go without."""
-    return {} if store.apart is not None else {EGRESS_LABEL: RESTRICTED}
+    return {} if store.held_out_identity is not None else {EGRESS_LABEL: RESTRICTED}
 
 
 def secret_of(spec: ArtifactStoreSpec) -> str | None:

@@ -28,7 +28,7 @@ from slipway.plan.observation import Observation
 from slipway.plan.owner import ROLE_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
-from slipway.plan.references import LOOK_AGAIN_AFTER
+from slipway.plan.references import RESYNC_INTERVAL
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 from slipway.plan.view import ClusterView
@@ -50,11 +50,11 @@ POLICY = RetryPolicy(
     limits={
         "failures": Limit(0, RETRY_AFTER, LONGEST_WAIT),  # the same inputs fail the same way
         "disruptions": Limit(None, RETRY_AFTER, LONGEST_WAIT),
-        "refusals": Limit(None, LOOK_AGAIN_AFTER, LONGEST_WAIT),
-        "inputs": Limit(None, LOOK_AGAIN_AFTER, LONGEST_WAIT),
+        "refusals": Limit(None, RESYNC_INTERVAL, LONGEST_WAIT),
+        "inputs": Limit(None, RESYNC_INTERVAL, LONGEST_WAIT),
     },
     counted_as={
-        Cause.UNTOLD: "disruptions",
+        Cause.UNREPORTED: "disruptions",
         Cause.STORE_AWAY: "disruptions",
         Cause.STORE_REFUSED: "refusals",
         Cause.INPUT_ALTERED: "inputs",
@@ -103,7 +103,7 @@ class TaskSpec:
     @property
     def held_out(self) -> Object | None:
         """Where the store for evaluation data is, if its pod is given one."""
-        return self.store.for_task(self.task).apart
+        return self.store.for_task(self.task).held_out_identity
 
     @property
     def by_others(self) -> bool:

@@ -34,7 +34,7 @@ class Change:
     key: Key
     before: Object | None
     after: Object | None
-    passing: bool = False
+    temporary: bool = False
 
     @property
     def object(self) -> Object:
@@ -48,7 +48,7 @@ class Change:
 
 
 @dataclass
-class Chronicle:
+class ChangeLog:
     """Hears of every write to a twin from now on."""
 
     twin: Twin
@@ -57,7 +57,7 @@ class Chronicle:
     _gone: set[Key] = field(default_factory=set)
 
     @classmethod
-    async def of(cls, twin: Twin) -> Chronicle:
+    async def of(cls, twin: Twin) -> ChangeLog:
         before = {key_of(obj): obj for kind in CHILDREN for obj in await twin.list(kind)}
         made = cls(twin, before)
         twin.subscribe(made._hear)
@@ -87,7 +87,7 @@ class Chronicle:
     def _change(self, key: Key, last: Object) -> Change | None:
         before, gone = self.before.get(key), key in self._gone
         if before is None:
-            return Change("create", key, None, last, passing=gone)
+            return Change("create", key, None, last, temporary=gone)
         if gone:
             return Change("delete", key, before, None)
         change = Change("change", key, before, last)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from slipway.api.kinds import DEPLOYMENT, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
-from slipway.preview.outlook import Outlook
+from slipway.preview.plan_preview import PlanPreview
 
 
-def rollout_of(outlook: Outlook, key: Key, deployment: ModelDeployment) -> tuple[str, list[str]]:
+def rollout_of(preview: PlanPreview, key: Key, deployment: ModelDeployment) -> tuple[str, list[str]]:
     """A headline, and what happens to Deployments and the Service besides."""
-    past = dict(outlook.before.get(key, {}).get("status") or {})
+    past = dict(preview.before.get(key, {}).get("status") or {})
     known = {revision["name"] for revision in past.get("revisions", ())}
     status, was = deployment.status, past.get("serving")
-    notes = list(_scaled(outlook, key))
+    notes = list(_scaled(preview, key))
     if status.serving is None:
         return "no revision serves", notes
     wanted = deployment.spec.serving.replicas
@@ -31,10 +31,10 @@ def deployment_name(key: Key) -> str:
     return key.name
 
 
-def _scaled(outlook: Outlook, key: Key) -> list[str]:
+def _scaled(preview: PlanPreview, key: Key) -> list[str]:
     found = []
-    for change in outlook.changes:
-        if change.key.kind != DEPLOYMENT or not _belongs(change.object, outlook.after[key]):
+    for change in preview.changes:
+        if change.key.kind != DEPLOYMENT or not _belongs(change.object, preview.after[key]):
             continue
         before, after = _replicas(change.before), _replicas(change.after)
         if change.verb == "delete":

@@ -27,7 +27,7 @@ from slipway.plan.owner import REVISION_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.steps.request import SHARE_LABEL
 from slipway.plan.view import carries, controller_uid
-from slipway.reconcile.references import parent_of, referenced, stands_apart
+from slipway.reconcile.references import is_foreign, parent_of, referenced
 from slipway.reconcile.trim import trimmed
 
 _OWNERS = {kind.kind: kind for kind in OWNERS}
@@ -81,7 +81,7 @@ class Cache:
         return (entry.object for entry in self._objects.get(kind, {}).values())
 
     @property
-    def strangers(self) -> Sequence[Object]:
+    def unmanaged(self) -> Sequence[Object]:
         """What was met under a name of ours and is not ours: no watch and no list shows it."""
         return list(self._strangers.values())
 
@@ -90,7 +90,7 @@ class Cache:
         key = key_of(obj)
         owner = parent_of(obj)
         affected = self._referrers.get(key, set()) | ({owner} if owner else set())
-        if stands_apart(obj):  # it may stand under the name of a child, which begins with its parent's
+        if is_foreign(obj):  # it may stand under the name of a child, which begins with its parent's
             affected |= {
                 key_of(other)
                 for kind in RECONCILED
@@ -215,7 +215,7 @@ class Cache:
             self._referrers.setdefault(other, set()).add(key)
 
     def _link_owned(self, key: Key, obj: Object) -> None:
-        if stands_apart(obj):
+        if is_foreign(obj):
             self._strangers[key] = obj
         for mark in _marks(key, obj):
             self._labelled.setdefault(mark, set()).add((key.namespace, key.name))

@@ -6,21 +6,21 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from slipway.api.kinds import EVENT, GROUP, Object
-from slipway.plan.plan import Happening
+from slipway.plan.plan import EventRecord
 
 CONTROLLER = f"{GROUP}/operator"
 NOTE_BYTES = 1024
 """The API server says characters and counts bytes: words of a pod may be in any script."""
 
 
-def event_of(happening: Happening, owner: Object, now: datetime, instance: str) -> Object:
+def event_of(event: EventRecord, owner: Object, now: datetime, instance: str) -> Object:
     """The Event of one transition of its parent.
 
     instance: who reports, as in `slipway-7d9f-abcde`. Its name is made of the parent's UID and of what happened, so a
     repetition is AlreadyExists to the API server: no counter, no memory, no second Event within the Events' TTL.
     """
     meta = owner["metadata"]
-    mark = sha256("\0".join((meta["uid"], happening.type, happening.reason, happening.message)).encode()).hexdigest()
+    mark = sha256("\0".join((meta["uid"], event.type, event.reason, event.message)).encode()).hexdigest()
     return {
         "apiVersion": EVENT.api_version,
         "kind": EVENT.kind,
@@ -29,9 +29,9 @@ def event_of(happening: Happening, owner: Object, now: datetime, instance: str) 
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
         "action": "Reconcile",
-        "type": happening.type,
-        "reason": happening.reason[:128],
-        "note": happening.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
+        "type": event.type,
+        "reason": event.reason[:128],
+        "note": event.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
         "regarding": {
             "apiVersion": owner["apiVersion"],
             "kind": owner["kind"],

@@ -14,7 +14,7 @@ import structlog
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
-from slipway.plan.plan import STATUS, Deletion, Happening, Plan
+from slipway.plan.plan import STATUS, Deletion, EventRecord, Plan
 from slipway.plan.view import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import Covered
@@ -66,14 +66,14 @@ class Executor:
     covered: Covered = field(default_factory=Covered)
 
     async def carry_out(
-        self, plan: Plan, owner: Object, now: datetime, held: Held | None = None, *, look_again: bool = True
+        self, plan: Plan, owner: Object, now: datetime, held: Held | None = None, *, may_retry: bool = True
     ) -> Outcome:
         """Make the writes of one round, each part of the plan by itself.
 
         parent: as the plan was made from. Where a write meets another version than the plan was made from, the object
         is read again and the rest of the plan is dropped: the next round decides on what really is. Where a child is
         refused that was not refused before, the status waits for the next round, which can tell of it.
-        look_again: False takes a child that is never as it was seen for refused, so that the status is written.
+        may_retry: False takes a child that is never as it was seen for refused, so that the status is written.
         Raises ClusterError for a read that fails.
         """
         for key in plan.gone:
@@ -89,7 +89,7 @@ class Executor:
         # Where the status is written at the same time, its version tells an old parent, and costs no read.
         if (drifted or plan.create or plan.delete) and not at_once and not await self._is_as_seen(owner):
             return Outcome(True)
-        tried = _Tried(plan.parts, held or {}, look_again)
+        tried = _Tried(plan.parts, held or {}, may_retry)
         try:
             writes = [
                 self._write(tried, "apply", key_of(rendered), owner, rendered, partial(self._apply, rendered))
@@ -116,19 +116,19 @@ class Executor:
             wrote |= bool(patch)
         except Conflict:
             return Outcome(True, tuple(tried.refused))
-        for happening in plan.events:
-            await self.tell(happening, owner, now)
+        for event in plan.events:
+            await self.tell(event, owner, now)
         return Outcome(wrote, tuple(tried.refused), whole=True, undone=undone)
 
-    async def tell(self, happening: Happening, owner: Object, now: datetime) -> None:
+    async def tell(self, event: EventRecord, owner: Object, now: datetime) -> None:
         """Post an Event on the parent, as well as it goes."""
-        log.info("event", type=happening.type, reason=happening.reason, message=happening.message)
+        log.info("event", type=event.type, reason=event.reason, message=event.message)
         try:
-            await self.cluster.create(event_of(happening, owner, now, self.instance))
+            await self.cluster.create(event_of(event, owner, now, self.instance))
         except AlreadyExists:
             pass
         except ClusterError as error:  # an Event informs; nothing waits for it
-            log.warning("could not post an Event", reason=happening.reason, error=str(error))
+            log.warning("could not post an Event", reason=event.reason, error=str(error))
 
     async def _lives(self, key: Key) -> bool:
         """Whether an object is there although the plan takes it to be gone; the cache then knows it."""
@@ -175,7 +175,7 @@ class Executor:
             log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(owner))):
                 await self._refresh(old)
-            if tried.look_again or verb == STATUS:
+            if tried.may_retry or verb == STATUS:
                 raise
             tried.refuse(Refused(verb, key, body, conflict))
             return False
@@ -243,7 +243,7 @@ class _Tried:
 
     parts: Sequence[frozenset[Key]]
     held: Held
-    look_again: bool = True
+    may_retry: bool = True
     refused: list[Refused] = field(default_factory=list)
     news: bool = False
 

@@ -36,7 +36,7 @@ MAX_ROUNDS = 10
 """Plans that one turn of a worker carries out; a resource that wants more waits behind the others."""
 CONFLICTS = 5
 """Rounds of a turn that look again at once where a child is not as it was seen; after them it is taken for refused."""
-UNDONE_LOOK_AGAIN = timedelta(minutes=5)
+UNDONE_RETRY_INTERVAL = timedelta(minutes=5)
 """How long to wait before applying again what a webhook or a policy changed back at once."""
 SHORTEST_SLEEP_SECONDS = 0.05
 """A planner that asks for a moment that has passed gets the next one, not a busy loop."""
@@ -97,7 +97,7 @@ class Reconciler:
     async def _attempt(self, key: Key) -> Result:
         self._refusals.begin(key, self._queue.now())
         try:
-            settled, wake_at = await self.reconcile(key)
+            converged, wake_at = await self.reconcile(key)
         except ClusterError as error:
             wait = self._queue.retry(key, error.retry_after_seconds or 0.0)
             log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
@@ -106,7 +106,7 @@ class Reconciler:
             wait = self._queue.retry(key)
             log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
             return "error"
-        if not settled:
+        if not converged:
             self._queue.observed(key)  # its own last write, above all: it must wait behind the others
             wait = self._queue.retry(key)
             log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
@@ -151,10 +151,10 @@ class Reconciler:
                 told = self._refusals.told(key, now)
                 with self._watchdog.holding(key):
                     plan = planner(owner, Observation(self._cache, self._settings, now, told))
-                held, look_again = self._refusals.held(key), number < CONFLICTS
+                held, may_retry = self._refusals.held(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 going = [obj for one in plan.delete if (obj := self._cache.get(*one.key)) is not None]
-                outcome = await self._executor.carry_out(plan, owner, now, held, look_again=look_again)
+                outcome = await self._executor.carry_out(plan, owner, now, held, may_retry=may_retry)
                 self._wake_written(key, known, going)
                 for news in self._refusals.learn(key, outcome, now):
                     await self._executor.tell(news, owner, now)
@@ -162,7 +162,7 @@ class Reconciler:
                 if not outcome.changed and not lifted:
                     if plan.defect is not None:
                         raise plan.defect
-                    again_at = now + UNDONE_LOOK_AGAIN if outcome.undone else None  # no watch tells when that ends
+                    again_at = now + UNDONE_RETRY_INTERVAL if outcome.undone else None  # no watch tells when that ends
                     return True, earliest((plan.wake_at, again_at))
             self._wake_referrers(key, owner)
         return False, None

@@ -77,7 +77,7 @@ def selector_of(kind: Kind) -> str:
     return selector_text(MANAGED) if kind in SELECTED else ""
 
 
-def stands_apart(obj: Object) -> bool:
+def is_foreign(obj: Object) -> bool:
     """It is of a kind of which only our own are watched, and not one of them: no watch tells of its changes."""
     return kind_of(obj) in SELECTED and not carries(obj, MANAGED)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
 from slipway.api.kinds import Key
 from slipway.api.reports import shorten
-from slipway.plan.plan import STATUS, Happening, Refusal
+from slipway.plan.plan import STATUS, EventRecord, Refusal
 from slipway.reconcile.execute import Held, Outcome, Refused
 
 LASTING = (AlreadyExists, Forbidden, Invalid, NotFound)
@@ -73,7 +73,7 @@ class Refusals:
             return ()
         return tuple(_told(entry, entry.since if name in known.held else now) for name, entry in known.entries.items())
 
-    def learn(self, key: Key, outcome: Outcome, now: datetime) -> Iterator[Happening]:
+    def learn(self, key: Key, outcome: Outcome, now: datetime) -> Iterator[EventRecord]:
         """Keep what a round was refused. Yields the Events to post: of what only somebody can cure, once."""
         known = self._parents.get(key)
         if known is None:
@@ -95,7 +95,7 @@ class Refusals:
                 known.called.add(call)
                 words = shorten(str(refused.error), _SHOWN)
                 said = f"the API server refused to {words}; it is tried again until it is taken"
-                yield Happening("Warning", "Refused", said)
+                yield EventRecord("Warning", "Refused", said)
         known.held &= known.entries.keys()
 
     def errors(self, key: Key) -> list[ClusterError]:
@@ -120,4 +120,4 @@ class Refusals:
 
 def _told(entry: _Entry, since: datetime) -> Refusal:
     verb, key, _, error = entry.refused
-    return Refusal(verb, key, str(error), since, passing=not isinstance(error, LASTING))
+    return Refusal(verb, key, str(error), since, transient=not isinstance(error, LASTING))

@@ -7,7 +7,7 @@ import pytest
 from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.plan import conditions
-from slipway.plan.conditions import with_verdicts
+from slipway.plan.conditions import with_conditions
 from slipway.plan.references import NotYet, ready_store
 from slipway.plan.view import Snapshot
 from support.builders import NAMESPACE, S3, T0, bucket_store, store
@@ -17,7 +17,7 @@ REFUSED = conditions.stalled("StoreRefused", "spec.s3.bucket of the ArtifactStor
 
 
 def failed_store() -> Object:
-    said = [one.to_wire() for one in with_verdicts((), REFUSED, 1, T0)]
+    said = [one.to_wire() for one in with_conditions((), REFUSED, 1, T0)]
     return bucket_store(status={"observedGeneration": 1, "phase": "Failed", "conditions": said})
 
 

@@ -170,9 +170,9 @@ def test_a_list_by_label_says_nothing_of_what_lacks_the_label() -> None:
     cache.put(make(SERVICE, "ours", uid="1", metadata={"labels": MANAGED}))
     cache.put(make(SERVICE, "theirs", uid="2"))
     assert [obj["metadata"]["name"] for obj in cache.missing(SERVICE, [], cache.mark())] == ["ours"]
-    assert [obj["metadata"]["name"] for obj in cache.strangers] == ["theirs"]
+    assert [obj["metadata"]["name"] for obj in cache.unmanaged] == ["theirs"]
     cache.remove(Key(SERVICE, "default", "theirs"), "2")
-    assert list(cache.strangers) == []
+    assert list(cache.unmanaged) == []
 
 
 def test_a_stranger_wakes_those_of_whom_it_has_the_name_of_a_child() -> None:

@@ -16,7 +16,7 @@ from slipway.cluster.passing import Passing, Write
 from slipway.cluster.port import Cluster
 from slipway.cluster.twin import Twin
 from slipway.plan.owner import Owner, deletion
-from slipway.plan.plan import Happening, Plan
+from slipway.plan.plan import EventRecord, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor, Outcome, status_patch
 from support.calls import Interfered, fail
@@ -81,7 +81,7 @@ async def test_writes_come_in_the_order_that_makes_a_crash_harmless(world: World
         create=(world.child(JOB, "new"),),
         apply=(world.child(SERVICE),),
         delete=(deletion(old),),
-        events=(Happening("Normal", "Started", "it began"),),
+        events=(EventRecord("Normal", "Started", "it began"),),
     )
     assert await world.carry_out(plan)
     assert [(write.verb, write.kind) for write in world.writes] == [
@@ -275,7 +275,7 @@ async def test_a_parent_that_is_gone_is_forgotten(world: World) -> None:
 
 
 async def test_an_event_is_told_once_for_each_transition(world: World) -> None:
-    happening = Happening("Warning", "Failed", "rank 1 raised ValueError")
+    happening = EventRecord("Warning", "Failed", "rank 1 raised ValueError")
     for _ in range(2):
         await world.carry_out(Plan(events=(happening,)))
     events = await world.twin.list(EVENT)
@@ -284,20 +284,20 @@ async def test_an_event_is_told_once_for_each_transition(world: World) -> None:
     ]
     assert events[0]["regarding"]["uid"] == world.owner["metadata"]["uid"]
     assert events[0]["eventTime"] == "2026-01-02T03:04:05.000000Z"
-    await world.carry_out(Plan(events=(Happening("Warning", "Failed", "rank 2 raised ValueError"),)))
+    await world.carry_out(Plan(events=(EventRecord("Warning", "Failed", "rank 2 raised ValueError"),)))
     assert len(await world.twin.list(EVENT)) == 2
 
 
 async def test_an_event_that_cannot_be_posted_stops_nothing(world: World) -> None:
     world.calls.interfere = fail(2, Forbidden("events is forbidden"))
-    plan = Plan(status={"phase": "Running"}, events=(Happening("Normal", "Started", "it began"),))
+    plan = Plan(status={"phase": "Running"}, events=(EventRecord("Normal", "Started", "it began"),))
     assert await world.carry_out(plan)
     assert (await world.live(TRAINING_JOB, "train"))["status"]["phase"] == "Running"
 
 
 @pytest.mark.parametrize(("letter", "kept"), [("x", 1024), ("ж", 512), ("長", 341)])
 async def test_a_long_event_is_cut_to_the_bytes_that_the_api_takes(world: World, letter: str, kept: int) -> None:
-    await world.carry_out(Plan(events=(Happening("Warning", "Failed", letter * 5000),)))
+    await world.carry_out(Plan(events=(EventRecord("Warning", "Failed", letter * 5000),)))
     assert (await world.twin.list(EVENT))[0]["note"] == letter * kept
 
 

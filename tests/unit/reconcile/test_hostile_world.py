@@ -435,7 +435,7 @@ async def test_a_training_waits_for_a_name_that_another_has(kind: Kind) -> None:
     assert (await world.condition("Stalled", TRAIN))[1] == "NameConflict"
     assert f"{kind} {name}" in (await world.condition("Stalled", TRAIN))[2]
     world.twin.remove(Key(kind, NAMESPACE, name))
-    for stranger in world.operator.cache.strangers:  # as the next look at it finds; no watch shows it
+    for stranger in world.operator.cache.unmanaged:  # as the next look at it finds; no watch shows it
         world.operator.feed.vanished(stranger)
     await world.passes(60)
     assert (await world.condition("Stalled", TRAIN))[0] == "False"

@@ -180,7 +180,7 @@ async def test_a_deployment_goes_on_as_soon_as_the_name_of_its_service_is_free()
     )
     await world.begin()
     assert await world.stalled(deployment) == ("True", "NameConflict")
-    (stranger,) = world.operator.cache.strangers
+    (stranger,) = world.operator.cache.unmanaged
     world.twin.remove(Key(SERVICE, NAMESPACE, "digits"))
     world.operator.feed.vanished(stranger)  # as the next look at it finds; no watch shows it
     await world.operator.settle()

@@ -12,7 +12,7 @@ from slipway.cli.rendering.terminal import one_line, say
 
 if TYPE_CHECKING:
     from slipway.manifests import Manifests
-    from slipway.preview.outlook import Outlook
+    from slipway.preview.plan_preview import PlanPreview
 
 
 class Shape(StrEnum):
@@ -75,19 +75,19 @@ def plan(
         raise typer.BadParameter("--exit-code and --context need --live")
     if verbose and output is not Shape.TEXT:
         raise typer.BadParameter("--verbose is for text: YAML and JSON show everything")
-    outlook, manifests = asyncio.run(
+    preview, manifests = asyncio.run(
         _plan(files, recursive, namespace, context, (runtime_image, serving_image), live=live)
     )
     from slipway.cli.rendering.plan import plan_errors, show
 
     for warning in manifests.warnings:
         say(f"warning: {one_line(str(warning))}", err=True)
-    show(outlook, manifests, output, live=live, verbose=verbose)
-    for line in plan_errors(outlook, manifests, live=live):
+    show(preview, manifests, output, live=live, verbose=verbose)
+    for line in plan_errors(preview, manifests, live=live):
         say(f"error: {one_line(line)}", err=True)
-    if not outlook.good:
+    if not preview.good:
         raise typer.Exit(FAILED)
-    raise typer.Exit(CHANGES if exit_code and outlook.differs else 0)
+    raise typer.Exit(CHANGES if exit_code and preview.differs else 0)
 
 
 async def _plan(
@@ -98,20 +98,20 @@ async def _plan(
     images: tuple[str | None, str | None],
     *,
     live: bool,
-) -> tuple[Outlook, Manifests]:
+) -> tuple[PlanPreview, Manifests]:
     from datetime import UTC, datetime
 
     from slipway.manifests import read_manifests
     from slipway.plan.plan import Settings
-    from slipway.preview.outlook import look_ahead
+    from slipway.preview.plan_preview import preview_plan
     from slipway.reconcile.planners import PLANNERS
 
     if not live:
         manifests = read_manifests(files, namespace=namespace, recursive=recursive)
         settings = Settings(images[0] or "<runtime-image>", images[1] or "<serving-image>")
         start = datetime(2000, 1, 1, tzinfo=UTC)  # any: what is planned is the same on every day
-        outlook = await look_ahead(manifests.objects, (), PLANNERS, settings, start, _shipped(manifests))
-        return outlook, manifests
+        preview = await preview_plan(manifests.objects, (), PLANNERS, settings, start, _shipped(manifests))
+        return preview, manifests
     from slipway.cli.connections.cluster import connect_to_cluster
     from slipway.cli.connections.resources import list_planner_inputs, planner_settings
     from slipway.cluster.passing import ReadOnly
@@ -123,7 +123,7 @@ async def _plan(
         namespaces = {obj["metadata"].get("namespace", own) for obj in manifests.objects}
         objects = await list_planner_inputs(cluster, sorted(namespaces))
         settings = await planner_settings(cluster, objects, images, namespaces)
-    return await look_ahead(manifests.objects, objects, PLANNERS, settings, datetime.now(UTC)), manifests
+    return await preview_plan(manifests.objects, objects, PLANNERS, settings, datetime.now(UTC)), manifests
 
 
 def _shipped(manifests: Manifests) -> list[dict[str, object]]:

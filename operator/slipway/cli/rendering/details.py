@@ -133,12 +133,12 @@ def _result(task: TaskRun | None) -> str:
 def _gate(gate: GateResult | None) -> str:
     if gate is None:
         return "-"
-    verdict = "passed" if gate.passed else "refused"
+    expected = "passed" if gate.passed else "refused"
     if gate.same_model:
-        return f"{verdict}: accuracy {gate.accuracy_baseline:.4f}, nothing was compressed"
+        return f"{expected}: accuracy {gate.accuracy_baseline:.4f}, nothing was compressed"
     readable = "; plugins could read the held-out data" if gate.held_out_readable else ""
     return (
-        f"{verdict}: accuracy {gate.accuracy_baseline:.4f} -> {gate.accuracy_candidate:.4f}, "
+        f"{expected}: accuracy {gate.accuracy_baseline:.4f} -> {gate.accuracy_candidate:.4f}, "
         f"drop at most {gate.drop_bound:.4f} ({gate.confidence:.0%} bound), {gate.max_drop:g} allowed{readable}"
     )
 

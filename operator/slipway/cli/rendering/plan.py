@@ -14,9 +14,9 @@ from slipway.cli.rendering.terminal import console, interactive, one_line, say
 from slipway.local.admission import DEFAULT_STORE
 from slipway.manifests import Manifest, Manifests
 from slipway.preview.changes import manifest_of
-from slipway.preview.outlook import Outlook
 from slipway.preview.placeholders import named
-from slipway.preview.story import Node, tell
+from slipway.preview.plan_preview import PlanPreview
+from slipway.preview.tree import Node, tell
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -30,98 +30,98 @@ _VERBS = {"create": "+", "change": "~", "delete": "-"}
 _DONE = {"create": "made", "change": "changed", "delete": "deleted"}
 
 
-def show(outlook: Outlook, manifests: Manifests, shape: str, *, live: bool, verbose: bool = False) -> None:
+def show(preview: PlanPreview, manifests: Manifests, shape: str, *, live: bool, verbose: bool = False) -> None:
     """Print the plan. shape: text, yaml or json. verbose: text as a tree of all steps, with the reason for each."""
     if shape == "text":
-        nodes = named_nodes(outlook)
+        nodes = named_nodes(preview)
         if verbose:
             _print_trees(nodes, coloured=interactive())
         else:
-            _print_entries(entries(outlook, nodes))
+            _print_entries(entries(preview, nodes))
         if live:
-            _print_lines(difference_lines(outlook, created=verbose))
-        _print_lines(totals(outlook, manifests, live=live))
+            _print_lines(difference_lines(preview, created=verbose))
+        _print_lines(totals(preview, manifests, live=live))
     elif shape == "json":
         from slipway.cli.rendering.tables import print_data
 
-        print_data(as_data(outlook), Output.JSON)
+        print_data(as_data(preview), Output.JSON)
     else:
-        _print_documents(outlook)
+        _print_documents(preview)
 
 
-def plan_errors(outlook: Outlook, manifests: Manifests, *, live: bool) -> Iterator[str]:
+def plan_errors(preview: PlanPreview, manifests: Manifests, *, live: bool) -> Iterator[str]:
     """Yield what keeps the plan from ending well, each with its file and line."""
     by_key = {key: item for item in manifests.items if (key := _key(item)) is not None}
-    for refusal in outlook.refusals:
+    for refusal in preview.refusals:
         place = by_key[refusal.key].place_of(refusal.field)
         yield f"{place}: {refusal.field}: the API server would refuse it: {refusal.message}"
-    for key, obj in outlook.after.items():
-        verdict = outlook.verdict(key)
-        if verdict.good:
+    for key, obj in preview.after.items():
+        expected = preview.expected(key)
+        if expected.good:
             continue
         item = by_key.get(key)
-        field = found[1] if (found := _FIELD.match(verdict.message)) else ""
+        field = found[1] if (found := _FIELD.match(expected.message)) else ""
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
-        message = named(verdict.message, outlook.names)
-        cure = "" if live or verdict.reason not in _MISSING else _ELSEWHERE
+        message = named(expected.message, preview.names)
+        cure = "" if live or expected.reason not in _MISSING else _ELSEWHERE
         if cure and field == "spec.store" and obj["spec"].get("store") == DEFAULT_STORE:
             cure = f"; `slipway run` makes this one itself{cure}"
-        yield f"{where}{obj['kind']} {key.name}: {verdict.reason}: {message}{cure}"
+        yield f"{where}{obj['kind']} {key.name}: {expected.reason}: {message}{cure}"
 
 
-def named_nodes(outlook: Outlook) -> list[Node]:
+def named_nodes(preview: PlanPreview) -> list[Node]:
     """Return the story with names for UIDs and digests that are not known yet."""
 
     def rename(node: Node) -> Node:
-        notes = [one_line(str(named(note, outlook.names))) for note in node.notes]
-        text = one_line(str(named(node.text, outlook.names)))
+        notes = [one_line(str(named(note, preview.names))) for note in node.notes]
+        text = one_line(str(named(node.text, preview.names)))
         return Node(text, node.style, notes, [rename(below) for below in node.below])
 
-    return [rename(node) for node in tell(outlook)]
+    return [rename(node) for node in tell(preview)]
 
 
-def totals(outlook: Outlook, manifests: Manifests, *, live: bool) -> list[str]:
+def totals(preview: PlanPreview, manifests: Manifests, *, live: bool) -> list[str]:
     lines = []
     others = [item.name for item in manifests.items if _key(item) is None or item.model is None]
     if others:
         lines.append(f"Not managed by Slipway: {', '.join(others)}.")
     for verb, done in _DONE.items():
-        kinds = Counter(change.key.kind.kind for change in outlook.changes if change.verb == verb)
+        kinds = Counter(change.key.kind.kind for change in preview.changes if change.verb == verb)
         if kinds:
             counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             count = sum(kinds.values())
             lines.append(f"{count} {'object' if count == 1 else 'objects'} would be {done}: {counted}.")
-    if not outlook.differs:
+    if not preview.differs:
         lines.append("Nothing would change." if live else "Nothing would be made.")
     return [*lines, "Nothing was written."] if live else lines
 
 
-def difference_lines(outlook: Outlook, *, created: bool = True) -> list[str]:
+def difference_lines(preview: PlanPreview, *, created: bool = True) -> list[str]:
     """`+ Job digits-1`, and below what is changed the fields. created: with what is new."""
     lines = []
-    for change in outlook.changes:
+    for change in preview.changes:
         if change.verb == "create" and not created:
             continue
-        about = " (and deleted again on the way)" if change.passing else ""
-        lines.append(str(named(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", outlook.names)))
-        for path, before, after in named(change.differences, outlook.names):
+        about = " (and deleted again on the way)" if change.temporary else ""
+        lines.append(str(named(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", preview.names)))
+        for path, before, after in named(change.differences, preview.names):
             lines.append(f"    {path}: {_short(before)} -> {_short(after)}")
     return lines
 
 
-def as_data(outlook: Outlook) -> dict[str, Any]:
+def as_data(preview: PlanPreview) -> dict[str, Any]:
     """For programs: how each resource ends, and each object that would be made, changed or deleted."""
     resources = []
-    for key in outlook.after:
-        verdict = outlook.verdict(key)
+    for key in preview.after:
+        expected = preview.expected(key)
         resources.append(
             {
                 "kind": key.kind.kind,
                 "namespace": key.namespace,
                 "name": key.name,
-                "ends": verdict.state,
-                "reason": verdict.reason,
-                "message": verdict.message,
+                "ends": expected.state,
+                "reason": expected.reason,
+                "message": expected.message,
             }
         )
     changes = [
@@ -130,28 +130,28 @@ def as_data(outlook: Outlook) -> dict[str, Any]:
             "kind": change.key.kind.kind,
             "namespace": change.key.namespace,
             "name": change.key.name,
-            "passing": change.passing,
+            "passing": change.temporary,
             "fields": [difference._asdict() for difference in change.differences],
             "object": None if change.after is None else manifest_of(change.after),
         }
-        for change in (*outlook.edits, *outlook.changes)
+        for change in (*preview.edits, *preview.changes)
     ]
-    answer = {"good": outlook.good, "resources": resources, "changes": changes}
-    return dict(named(answer, outlook.names))
+    answer = {"good": preview.good, "resources": resources, "changes": changes}
+    return dict(named(answer, preview.names))
 
 
-def _print_documents(outlook: Outlook) -> None:
+def _print_documents(preview: PlanPreview) -> None:
     """Print the objects that would be applied or created, in that order, and the deleted ones as comments."""
     from slipway.cli.rendering.tables import print_data
 
-    for change in outlook.changes:
-        name = named(f"{change.key.kind} {change.key.name}", outlook.names)
+    for change in preview.changes:
+        name = named(f"{change.key.kind} {change.key.name}", preview.names)
         if change.after is None:
             say(f"---\n{one_line(f'# {name} is deleted')}")
             continue
-        passing = ", and deleted again on the way" if change.passing else ""
-        say(f"---\n{one_line(f'# {_DONE[change.verb]}{passing}: {name}')}")
-        print_data(named(manifest_of(change.after), outlook.names), Output.YAML)
+        temporary = ", and deleted again on the way" if change.temporary else ""
+        say(f"---\n{one_line(f'# {_DONE[change.verb]}{temporary}: {name}')}")
+        print_data(named(manifest_of(change.after), preview.names), Output.YAML)
 
 
 def _key(item: Manifest) -> Key | None:

@@ -13,9 +13,9 @@ from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.owner import Owner
-from slipway.preview.outlook import Outlook
 from slipway.preview.placeholders import named
-from slipway.preview.story import Node
+from slipway.preview.plan_preview import PlanPreview
+from slipway.preview.tree import Node
 
 WIDTH = 100
 INDENT = "    "
@@ -32,10 +32,10 @@ class Entry(NamedTuple):
     rows: Sequence[tuple[str, str]]
 
 
-def entries(outlook: Outlook, nodes: Sequence[Node]) -> list[Entry]:
+def entries(preview: PlanPreview, nodes: Sequence[Node]) -> list[Entry]:
     """Return an entry for each node of the plan's story: first what is not planned, then the planned resources."""
-    keys = [*[None] * (len(nodes) - len(outlook.after)), *outlook.after]
-    return [_entry(outlook, key, node) for key, node in zip(keys, nodes, strict=True)]
+    keys = [*[None] * (len(nodes) - len(preview.after)), *preview.after]
+    return [_entry(preview, key, node) for key, node in zip(keys, nodes, strict=True)]
 
 
 def aligned(found: Sequence[Entry]) -> Iterator[tuple[str, str]]:
@@ -51,20 +51,20 @@ def aligned(found: Sequence[Entry]) -> Iterator[tuple[str, str]]:
             yield from ((line, "plain") for line in wrapper.wrap(text))
 
 
-def _entry(outlook: Outlook, key: Key | None, node: Node) -> Entry:
+def _entry(preview: PlanPreview, key: Key | None, node: Node) -> Entry:
     name, _, end = node.text.partition(": ")
     if key is None:
         return Entry(name, end, node.style, node.notes, ())
-    if not outlook.verdict(key).good:  # the error with the file and line has the message
+    if not preview.expected(key).good:  # the error with the file and line has the message
         end = ": ".join(end.split(": ")[:2])
-    rows = [(label, str(named(text, outlook.names))) for label, text in _rows(outlook, key) if text]
+    rows = [(label, str(named(text, preview.names))) for label, text in _rows(preview, key) if text]
     return Entry(name, end, node.style, node.notes, rows)
 
 
-def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
-    obj = {part: outlook.after[key][part] for part in ("spec", "status")}
-    past = dict(outlook.before.get(key, {}).get("status") or {})
-    reused, continued, made = _tasks(outlook, key)
+def _rows(preview: PlanPreview, key: Key) -> Iterator[tuple[str, str]]:
+    obj = {part: preview.after[key][part] for part in ("spec", "status")}
+    past = dict(preview.before.get(key, {}).get("status") or {})
+    reused, continued, made = _tasks(preview, key)
     last = ("", "")
     if key.kind == TRAINING_JOB:
         attempts = {one["number"]: one.get("outcome") for one in past.get("attempts", ())}
@@ -73,7 +73,7 @@ def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
         last = ("trains", _training(TrainingJob.model_validate(obj), attempts))
     elif key.kind == MODEL_DEPLOYMENT:
         deployment = ModelDeployment.model_validate(obj)
-        yield "takes", _model(outlook, key, deployment)
+        yield "takes", _model(preview, key, deployment)
         last = ("serves", _serving(deployment, past))
     yield "reuses", ", ".join(reused)
     yield "continues", ", ".join(continued)
@@ -81,12 +81,12 @@ def _rows(outlook: Outlook, key: Key) -> Iterator[tuple[str, str]]:
     yield last
 
 
-def _tasks(outlook: Outlook, key: Key) -> tuple[list[str], list[str], list[str]]:
+def _tasks(preview: PlanPreview, key: Key) -> tuple[list[str], list[str], list[str]]:
     """Names of tasks: whose results new Jobs read or another resource makes, which go on, and which are new."""
-    before, tasks = outlook.tasks_before(key), outlook.tasks(key)
-    owners = {step["metadata"]["name"]: Owner.of(step).controller for step in outlook.steps}
+    before, tasks = preview.tasks_before(key), preview.tasks(key)
+    owners = {step["metadata"]["name"]: Owner.of(step).controller for step in preview.steps}
     shared: dict[str, list[str]] = defaultdict(list)
-    jobs = _new_jobs(outlook, {task.job for task in tasks})
+    jobs = _new_jobs(preview, {task.job for task in tasks})
     reused: list[str] = []
     continued: list[str] = []
     made: list[str] = []
@@ -104,9 +104,9 @@ def _tasks(outlook: Outlook, key: Key) -> tuple[list[str], list[str], list[str]]
     return reused, continued, made
 
 
-def _new_jobs(outlook: Outlook, names: Collection[str]) -> str:
+def _new_jobs(preview: PlanPreview, names: Collection[str]) -> str:
     """The specs of new Jobs of these names as text, in which the digests of their inputs stand."""
-    jobs = [one.object for one in outlook.changes if one.key.kind == JOB and one.verb == "create"]
+    jobs = [one.object for one in preview.changes if one.key.kind == JOB and one.verb == "create"]
     return json.dumps([job["spec"] for job in jobs if job["metadata"]["name"] in names])
 
 
@@ -119,11 +119,11 @@ def _training(job: TrainingJob, known: Collection[int]) -> str:
     )
 
 
-def _model(outlook: Outlook, key: Key, deployment: ModelDeployment) -> str:
+def _model(preview: PlanPreview, key: Key, deployment: ModelDeployment) -> str:
     source = deployment.spec.model
     if source.training_job is None:
         return f"the model {source.stored.uri} of the store" if source.stored else ""
-    job = outlook.before.get(Key(TRAINING_JOB, key.namespace, source.training_job), {}).get("status", {})
+    job = preview.before.get(Key(TRAINING_JOB, key.namespace, source.training_job), {}).get("status", {})
     waits = "" if job.get("phase") == "Succeeded" else ", when it has succeeded"
     return f"the model of TrainingJob {source.training_job}{waits}"
 

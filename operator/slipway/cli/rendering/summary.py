@@ -13,7 +13,7 @@ from slipway.api.trainingjob import TrainingJob
 from slipway.cli.rendering.errors import CommandError
 from slipway.cli.rendering.tables import size
 from slipway.cli.rendering.terminal import one_line
-from slipway.plan.parse import parsed, value_at
+from slipway.plan.parse import parse, value_at
 from slipway.plan.steps.tracking import SEE_STEPS, run_of
 from slipway.plan.view import controller_uid
 
@@ -48,7 +48,7 @@ def steps_of(owner: Object, objects: Iterable[Object]) -> list[StepRow]:
 def typed(obj: Object) -> Resource:
     """The object as its model. Raises CommandError for one that this version cannot read."""
     try:
-        return parsed(_MODELS[obj["kind"]], obj)
+        return parse(_MODELS[obj["kind"]], obj)
     except SpecError as error:
         raise CommandError(
             f"{reference(obj)}: this version of slipway cannot read {error.field}; upgrade it"

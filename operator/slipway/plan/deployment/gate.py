@@ -57,7 +57,7 @@ def _score(n: int, lost: int, gained: int, drop: float) -> float:
     return distance / sqrt(variance) if variance > 0 else (0.0 if distance == 0 else -inf)
 
 
-def judge(
+def decide_gate(
     counts: PairedCounts,
     gate: Gate,
     *,
@@ -93,9 +93,9 @@ def judge(
     )
 
 
-def rejudged(result: GateResult, gate: Gate) -> GateResult:
+def decide_gate_again(result: GateResult, gate: Gate) -> GateResult:
     """The same counts under the gate as the spec has it now."""
-    return judge(
+    return decide_gate(
         result.counts,
         gate,
         same_model=result.same_model,
@@ -106,7 +106,7 @@ def rejudged(result: GateResult, gate: Gate) -> GateResult:
     )
 
 
-def refusal(result: GateResult) -> str:
+def describe_refusal(result: GateResult) -> str:
     """Why the gate refuses, with every figure that it was decided on."""
     counts = result.counts
     cure = "compress less, or evaluate on more samples"

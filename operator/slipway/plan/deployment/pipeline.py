@@ -14,9 +14,9 @@ from slipway.api.errors import SpecError
 from slipway.api.modeldeployment import MAX_STEPS, Evaluation, GateResult, ModelDeploymentSpec, Revision
 from slipway.api.reports import SATURATION
 from slipway.api.tasks import MODEL_BYTES, CompareTask, CompressTask, DataRef, EvaluateTask, PackageTask, PrepareTask
-from slipway.plan.deployment.gate import judge, refusal, rejudged
+from slipway.plan.deployment.gate import decide_gate, decide_gate_again, describe_refusal
+from slipway.plan.deployment.progress import RevisionProgress, Stage
 from slipway.plan.deployment.source import Source, evaluation_digest, overlap, step_data
-from slipway.plan.deployment.standing import Stage, Standing
 from slipway.plan.deployment.steps import Offer, Plugins, Step, conversion, plan_steps
 from slipway.plan.inputs import MAX_INPUTS, folder_of, inputs_of, is_inside
 from slipway.plan.plan import Settings
@@ -26,7 +26,7 @@ from slipway.plan.steps.tracking import StepSet, Tracked
 from slipway.plan.storemount import place_of, readable_by_plugins
 
 
-def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision, Standing | None] | None:
+def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision, RevisionProgress | None] | None:
     """The revision under the gate as it is now, where that needs no task: it is packed, and counted on this data."""
     if revision.repository is None:
         return None
@@ -34,8 +34,8 @@ def settled(revision: Revision, evaluation: Evaluation | None) -> tuple[Revision
         return revision.model_copy(update={"gate": None}), None
     if revision.gate is None or revision.gate.data != evaluation_digest(evaluation):
         return None
-    gate = rejudged(revision.gate, evaluation.gate)
-    refused = None if gate.passed else Standing.stuck("GateRefused", refusal(gate))
+    gate = decide_gate_again(revision.gate, evaluation.gate)
+    refused = None if gate.passed else RevisionProgress.blocked("GateRefused", describe_refusal(gate))
     return revision.model_copy(update={"gate": gate}), refused
 
 
@@ -57,7 +57,7 @@ class Pipeline:
     measured: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
-    def make(self, revision: Revision, plugins: Plugins) -> tuple[Revision, Standing | None]:
+    def make(self, revision: Revision, plugins: Plugins) -> tuple[Revision, RevisionProgress | None]:
         """The revision with what is known of it now; None for its standing once it is packed and may serve.
 
         Raises SpecError, NotYet and TerminalError.
@@ -72,17 +72,17 @@ class Pipeline:
         revision = self._sized(revision.model_copy(update={"gate": gate}))
         if candidate is None or baseline is None:
             return revision, self._moved() or self._under_way("Compressing")
-        if (standing := self._moved() or self._refused(gate)) is not None:
-            return revision, standing
+        if (progress := self._moved() or self._refused(gate)) is not None:
+            return revision, progress
         repository = self._packed(candidate)
         revision = self._sized(revision)
-        if (standing := self._moved()) is not None:
-            return revision, standing
+        if (progress := self._moved()) is not None:
+            return revision, progress
         if repository is not None:
             revision = revision.model_copy(update={"repository": repository, "steps": self._steps(revision)})
         return revision, None if repository else self._under_way("RollingOut")
 
-    def prove(self, revision: Revision) -> tuple[Revision, Standing | None]:
+    def prove(self, revision: Revision) -> tuple[Revision, RevisionProgress | None]:
         """The same for a revision that is packed already: only the evaluation data may be new."""
         gate = self._proven(revision, self.spec.evaluation)
         gate = None if self._moved() else gate
@@ -92,14 +92,14 @@ class Pipeline:
 
     def pack_again(
         self, revision: Revision, repository: ArtifactRef, missed_at: datetime, plugins: Plugins
-    ) -> tuple[Revision, Standing | None]:
+    ) -> tuple[Revision, RevisionProgress | None]:
         """The same for a revision whose repository was not in the store at that time: pods that start need it.
 
         What else is missing is made again by the steps that made it. Raises TerminalError if that comes out
         differently: what serves was proven, and nothing else may take its name.
         """
         self.wanted.lost(repository.digest, missed_at)
-        made, standing = self.make(revision, plugins)
+        made, progress = self.make(revision, plugins)
         if made.repository is not None and made.repository.digest != repository.digest:
             raise TerminalError(
                 "RepositoryChanged",
@@ -107,17 +107,17 @@ class Pipeline:
                 f" {made.repository.digest} when it was packed again: a step or an image does not give the same result"
                 " twice; change spec.compression.seed, so that a new revision is made and proven",
             )
-        return revision, standing
+        return revision, progress
 
     def _steps(self, revision: Revision) -> tuple[str, ...]:
         """The Steps that made the revision, those of this round last."""
         return tuple(dict.fromkeys((*revision.steps, *self.wanted.marks)))[-MAX_STEPS:]
 
-    def _moved(self) -> Standing | None:
+    def _moved(self) -> RevisionProgress | None:
         moved = self.wanted.moved_image()
         if self.wanted.replacing:
             return self._under_way("Compressing")
-        return Standing.stuck("ImageMoved", moved) if moved else None
+        return RevisionProgress.blocked("ImageMoved", moved) if moved else None
 
     def _sized(self, revision: Revision) -> Revision:
         """The revision with the sizes of its models that are measured by now."""
@@ -224,7 +224,7 @@ class Pipeline:
             return None
         digest = evaluation_digest(evaluation)
         if revision.gate is not None and revision.gate.data == digest:
-            return rejudged(revision.gate, evaluation.gate)
+            return decide_gate_again(revision.gate, evaluation.gate)
         data = self._data("evaluation", evaluation.data, held_out=True)
         if data is not None and data.artifact.digest in self.used:  # one content under two names
             raise overlap("has the digest of the data that the steps use")
@@ -243,7 +243,7 @@ class Pipeline:
             raise TerminalError("StepFailed", f"the {label} left no counts; see job/{run.job}")
         same = revision.baseline is not None and revision.baseline == revision.model
         metrics = scored.run.metrics if scored.run else None
-        return judge(
+        return decide_gate(
             run.counts,
             evaluation.gate,
             same_model=same,
@@ -273,13 +273,13 @@ class Pipeline:
             self.measured[model.digest] = int(size)
         return artifact
 
-    def _refused(self, gate: GateResult | None) -> Standing | None:
+    def _refused(self, gate: GateResult | None) -> RevisionProgress | None:
         """None where the candidate may serve."""
         if self.spec.evaluation is None:
             return None
         if gate is None or gate.data != evaluation_digest(self.spec.evaluation):
             return self._under_way("Evaluating")
-        return None if gate.passed else Standing.stuck("GateRefused", refusal(gate))
+        return None if gate.passed else RevisionProgress.blocked("GateRefused", describe_refusal(gate))
 
     def _packed(self, model: ArtifactRef) -> ArtifactRef | None:
         """The repository; its golden requests are made of the held-out data, which the model is known to take."""
@@ -292,8 +292,8 @@ class Pipeline:
         request = self._decide("package", "packing of the repository", task)
         return self._measuring(request, State.REPOSITORY, model)
 
-    def _under_way(self, stage: Stage) -> Standing:
+    def _under_way(self, stage: Stage) -> RevisionProgress:
         if (failure := self.wanted.failure) is not None:
-            return Standing.stuck(*failure)
+            return RevisionProgress.blocked(*failure)
         # What each Step does is told by the Steps: told here, each of their ends would be a write of this status.
-        return Standing(stage, stage, "; ".join(self.wanted.waits)[:1024] or self.wanted.shown)
+        return RevisionProgress(stage, stage, "; ".join(self.wanted.waits)[:1024] or self.wanted.shown)

@@ -22,20 +22,20 @@ from slipway.api.modeldeployment import (
 )
 from slipway.api.reading import EPOCH, NO_DIGEST, read_status
 from slipway.plan.deployment.pipeline import Pipeline, settled
+from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
-from slipway.plan.deployment.standing import Standing
-from slipway.plan.deployment.status import happenings, told
+from slipway.plan.deployment.status import event_records, told
 from slipway.plan.deployment.steps import plugins_in
-from slipway.plan.deployment.trouble import missed_at
+from slipway.plan.deployment.unready import missed_at
 from slipway.plan.observation import Observation
 from slipway.plan.owner import NAME_CONFLICT, REVISION_LABEL, Owner
-from slipway.plan.parse import parsed, whole_status
+from slipway.plan.parse import merged_status, parse
 from slipway.plan.plan import Plan
 from slipway.plan.references import (
     FOR_EVALUATION,
-    LOOK_AGAIN_AFTER,
+    RESYNC_INTERVAL,
     NotYet,
     TerminalError,
     known_store,
@@ -57,36 +57,36 @@ def plan_deployment(obj: Object, observation: Observation) -> Plan:
     view, now, refusals = observation.view, observation.now, observation.refusals
     before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
     wanted = StepSet(owner, view, now, retry=retry_of(obj))
-    status, standing, defect, fleet = before, None, None, _fleet(owner, obj, before, observation)
+    status, progress, defect, fleet = before, None, None, _fleet(owner, obj, before, observation)
     try:
-        spec = parsed(ModelDeployment, {"spec": obj.get("spec")}).spec
+        spec = parse(ModelDeployment, {"spec": obj.get("spec")}).spec
         if before.serving is None and not view.owned(STEP, owner.namespace, owner.uid):
             # Nothing is begun that could not be served; what is under way goes on.
             owner.refuse_foreign(view, SERVICE, owner.name)
-        status, standing = _wanted(owner, spec, before, wanted, observation)
+        status, progress = _wanted(owner, spec, before, wanted, observation)
     except SpecError as error:
-        standing = _standing_of(error)
+        progress = _progress_of(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
         defect = error
         said = f"planning this ModelDeployment failed, which is a defect of Slipway: {type(error).__name__}: {error}"
-        standing = Standing.stuck("InternalError", f"{said}; report it with the operator's log")
+        progress = RevisionProgress.blocked("InternalError", f"{said}; report it with the operator's log")
     traffic = Traffic(status.revisions, status.candidate, status.serving)
-    rollout = fleet.roll_out(traffic, cleared=standing is None)
+    rollout = fleet.roll_out(traffic, cleared=progress is None)
     kept = rollout.traffic.revisions
     marks = (*wanted.marks, *(mark for revision in kept for mark in revision.steps))
     ending = obsolete_steps(owner, view, marks) if wanted.complete and not wanted.remaking else ()
     status = status.model_copy(update={"revisions": kept, "serving": rollout.traffic.serving})
     # The first round records the candidate and makes the Service, whose name may be somebody else's.
     steps = wanted.plan if before.candidate is not None else Plan()
-    plan = steps.plus(rollout.plan).plus(Plan(delete=ending).apart()).plus(Plan(defect=defect))
-    reached = standing or rollout.standing or Standing("RollingOut", "RollingOut", "")
+    plan = steps.plus(rollout.plan).plus(Plan(delete=ending).as_own_part()).plus(Plan(defect=defect))
+    reached = progress or rollout.progress or RevisionProgress("RollingOut", "RollingOut", "")
     if (conflicts := [*wanted.conflicts, *rollout.conflicts]) and not reached.stalled:
         reached = replace(reached, reason=NAME_CONFLICT, message=_all_of(conflicts), stalled=True)
     if conflicts or (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
-        plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
+        plan = plan.plus(Plan(wake_at=now + RESYNC_INTERVAL))
     after = told(owner, status, reached, rollout.ready_replicas, refusals, now, wanted.refused)
-    events = tuple(happenings(before, after))
-    return plan.plus(Plan(status=whole_status(obj, before, after, refusals), events=events))
+    events = tuple(event_records(before, after))
+    return plan.plus(Plan(status=merged_status(obj, before, after, refusals), events=events))
 
 
 def _fleet(owner: Owner, obj: Object, status: ModelDeploymentStatus, observation: Observation) -> Fleet:
@@ -141,7 +141,7 @@ def _wanted(
     status: ModelDeploymentStatus,
     wanted: StepSet,
     observation: Observation,
-) -> tuple[ModelDeploymentStatus, Standing | None]:
+) -> tuple[ModelDeploymentStatus, RevisionProgress | None]:
     """The status with the revision that the spec wants, as far as it is made; None where it may serve.
 
     While it cannot be told which one that is, the last one wanted keeps its place, and is not cleared.
@@ -149,22 +149,22 @@ def _wanted(
     try:
         source = find_source(owner, spec, status, observation.view)
     except (SpecError, NotYet, TerminalError) as error:
-        return status, _standing_of(error)
+        return status, _progress_of(error)
     digest = revision_digest(spec, source.model.digest)
     revision = next((r for r in status.revisions if r.digest == digest), None) or new_revision(
         owner, digest, observation.now
     )
     revision = relocated(revision, source.model)
     wanted.revision = revision.name
-    standing: Standing | None
+    progress: RevisionProgress | None
     try:
-        revision, standing = _made(owner, spec, source, revision, wanted, observation)
+        revision, progress = _made(owner, spec, source, revision, wanted, observation)
         wanted.complete = True
     except (SpecError, NotYet, TerminalError) as error:
-        standing = _standing_of(error)
+        progress = _progress_of(error)
     known = {"model": source.model, "model_from": source.named, "train_data": source.train}
     found = {"revisions": replaced(status.revisions, revision), "candidate": revision.name}
-    return status.model_copy(update={**known, **found}), standing
+    return status.model_copy(update={**known, **found}), progress
 
 
 def _made(
@@ -174,7 +174,7 @@ def _made(
     revision: Revision,
     wanted: StepSet,
     observation: Observation,
-) -> tuple[Revision, Standing | None]:
+) -> tuple[Revision, RevisionProgress | None]:
     view = observation.view
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
     lost_at = _lost_at(revision, owner, view)
@@ -218,7 +218,7 @@ def _store(owner: Owner, name: str, view: ClusterView) -> ArtifactStoreSpec | No
         return None
 
 
-def _standing_of(error: SpecError | NotYet | TerminalError) -> Standing:
+def _progress_of(error: SpecError | NotYet | TerminalError) -> RevisionProgress:
     if isinstance(error, NotYet):
-        return Standing.waiting(error.reason, error.message)
-    return Standing.stuck(error.reason, error.message if isinstance(error, TerminalError) else str(error))
+        return RevisionProgress.waiting(error.reason, error.message)
+    return RevisionProgress.blocked(error.reason, error.message if isinstance(error, TerminalError) else str(error))

@@ -16,9 +16,9 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Kind, Object, kind_of
 from slipway.api.modeldeployment import MAX_REVISIONS, Revision, Serving
 from slipway.plan.deployment import manifests
+from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
-from slipway.plan.deployment.standing import Standing
-from slipway.plan.deployment.trouble import creation_trouble, pod_trouble
+from slipway.plan.deployment.unready import creation_failure, unready_reason
 from slipway.plan.owner import REVISION_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.storemount import StoreMount, secret_of
@@ -46,7 +46,7 @@ class Rollout:
 
     traffic: Traffic
     plan: Plan
-    standing: Standing | None
+    progress: RevisionProgress | None
     ready_replicas: int
     conflicts: tuple[SpecError, ...] = ()
 
@@ -82,7 +82,7 @@ class Fleet:
         stay = kept(after.revisions, after.candidate, after.serving, self.now)
         for revision in traffic.revisions:
             if revision.name in stay:
-                plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)).apart())
+                plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)).as_own_part())
                 conflicts += self._conflicts_of(revision.name)
         if traffic.serving is not None or any(obj["kind"] == DEPLOYMENT.kind for obj in plan.apply):
             budget, taken = self._applied(manifests.disruption_budget(self.owner))
@@ -95,15 +95,15 @@ class Fleet:
             for revision in remaining
             if revision.retired_at is not None and drains(revision, after.serving, self.now)
         )
-        standing = self._standing(traffic, after) if cleared else None
-        return Rollout(after, plan.plus(Plan(wake_at=wake_at)), standing, self._ready(after.serving), conflicts)
+        progress = self._progress(traffic, after) if cleared else None
+        return Rollout(after, plan.plus(Plan(wake_at=wake_at)), progress, self._ready(after.serving), conflicts)
 
     # --- Names ----------------------------------------------------------------------------------------------------
 
     def _applied(self, rendered: Object) -> tuple[Plan, tuple[SpecError, ...]]:
         """A plan to apply the child, or why its name cannot be had."""
         conflict = self.owner.conflict(self.view, kind_of(rendered), rendered["metadata"]["name"])
-        return (Plan(), (conflict,)) if conflict else (Plan(apply=(rendered,)).apart(), ())
+        return (Plan(), (conflict,)) if conflict else (Plan(apply=(rendered,)).as_own_part(), ())
 
     def _conflicts_of(self, revision: str) -> tuple[SpecError, ...]:
         found = (self.owner.conflict(self.view, kind, revision) for kind in (DEPLOYMENT, CONTROLLER_REVISION))
@@ -236,7 +236,7 @@ class Fleet:
                     continue
                 leaving.add(name)
                 if "deletionTimestamp" not in obj["metadata"]:
-                    plan = plan.plus(Plan(delete=(deletion(obj),)).apart())
+                    plan = plan.plus(Plan(delete=(deletion(obj),)).as_own_part())
         held = [r.name for r in traffic.revisions if r.name in leaving and r.name not in stay]
         room = MAX_REVISIONS - sum(revision.name in stay for revision in traffic.revisions)
         shown = stay | frozenset(held[-room:] if room > 0 else ())
@@ -244,32 +244,34 @@ class Fleet:
 
     # --- How far ------------------------------------------------------------------------------------------------
 
-    def _standing(self, before: Traffic, after: Traffic) -> Standing:
+    def _progress(self, before: Traffic, after: Traffic) -> RevisionProgress:
         """Of a wanted revision that is cleared."""
         name = after.candidate or ""
         revision = find(after.revisions, name)
         selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
         replicas = self.serving.replicas
         if replicas == 0:
-            return Standing("Ready" if name == before.serving else "RollingOut", "ScaledToZero", _SCALED_TO_ZERO)
+            return RevisionProgress(
+                "Ready" if name == before.serving else "RollingOut", "ScaledToZero", _SCALED_TO_ZERO
+            )
         if name == before.serving == selected and self._all_ready(name):
             accuracy = f" with accuracy {revision.gate.accuracy_candidate:.4f}" if revision and revision.gate else ""
-            return Standing("Ready", "RevisionServes", f"revision {name} serves{accuracy}")
+            return RevisionProgress("Ready", "RevisionServes", f"revision {name} serves{accuracy}")
         live = self._deployment(name)
         if live is None and self.store is None:
             message = f'spec.store: there is no ArtifactStore "{self.store_name}"; create it'
-            return Standing.waiting("StoreNotFound", message)
+            return RevisionProgress.waiting("StoreNotFound", message)
         progress = f"revision {name}: {self._ready(name)} of {replicas} replicas are ready"
         if live is None or self._all_ready(name):
-            return Standing("RollingOut", "RollingOut", progress)
+            return RevisionProgress("RollingOut", "RollingOut", progress)
         pods = self.view.select(POD, self.owner.namespace, {REVISION_LABEL: name})
         secret = secret_of(self.store) if self.store else None
-        trouble = pod_trouble(pods, secret, self.packed_at) or creation_trouble(live)
-        message = f"{progress}: {trouble.message}" if trouble else progress
-        if (trouble and trouble.final) or _too_slow(live):
-            cure = "" if trouble else f"; see `kubectl describe pods -l {REVISION_LABEL}={name}`"
-            return Standing.stuck("RolloutFailed", message + cure)
-        return Standing("RollingOut", "RollingOut", message)
+        reason = unready_reason(pods, secret, self.packed_at) or creation_failure(live)
+        message = f"{progress}: {reason.message}" if reason else progress
+        if (reason and reason.final) or _too_slow(live):
+            cure = "" if reason else f"; see `kubectl describe pods -l {REVISION_LABEL}={name}`"
+            return RevisionProgress.blocked("RolloutFailed", message + cure)
+        return RevisionProgress("RollingOut", "RollingOut", message)
 
 
 _SCALED_TO_ZERO = "spec.serving.replicas is 0: nothing serves, and a new revision takes over when it is at least 1"

@@ -11,7 +11,7 @@ from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDe
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.digests import digest_of
 from slipway.plan.owner import Owner
-from slipway.plan.parse import read_by
+from slipway.plan.parse import parse_referenced
 from slipway.plan.references import NotYet, TerminalError, condition
 from slipway.plan.view import ClusterView
 
@@ -47,7 +47,7 @@ def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeployment
     obj = view.get(TRAINING_JOB, owner.namespace, name)
     known = Source(status.model, named, status.train_data) if status.model and status.model_from == named else None
     try:
-        job = read_by(TrainingJob, obj, "spec.model.trainingJob", "TrainingJobInvalid") if obj else None
+        job = parse_referenced(TrainingJob, obj, "spec.model.trainingJob", "TrainingJobInvalid") if obj else None
     except SpecError:
         if known is not None:
             return known

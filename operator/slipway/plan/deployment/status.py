@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
-from slipway.plan.conditions import Verdict, at_rest, ready, stalled, under_way, with_verdicts
+from slipway.plan.conditions import ConditionValue, at_rest, ready, stalled, under_way, with_conditions
 from slipway.plan.deployment.manifests import pod_selector, service_url
+from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import find
-from slipway.plan.deployment.standing import Standing
 from slipway.plan.owner import Owner
-from slipway.plan.plan import Happening, Refusal
+from slipway.plan.plan import EventRecord, Refusal
 from slipway.plan.references import condition
 from slipway.plan.refused import blocked, refused
 
@@ -22,11 +22,11 @@ _ELSEWHERE = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound
 def told(
     owner: Owner,
     status: ModelDeploymentStatus,
-    standing: Standing,
+    progress: RevisionProgress,
     ready_replicas: int,
     refusals: Sequence[Refusal],
     now: datetime,
-    below: Verdict | None = None,
+    below: ConditionValue | None = None,
 ) -> ModelDeploymentStatus:
     """The status with everything that is derived: from the revisions in it, from where the wanted one stands, and from
     what the API server does not take. below: what it does not take of the children of Steps.
@@ -36,12 +36,12 @@ def told(
         float_bytes=candidate.baseline.size_bytes if candidate and candidate.baseline else None,
         compressed_bytes=candidate.model.size_bytes if candidate and candidate.model else None,
     )
-    here = {**_verdicts(standing), "Available": _available(status.serving, ready_replicas)}
-    verdicts = blocked(here, refused(refusals, status.conditions, now, below), unless=_ELSEWHERE)
+    here = {**_verdicts(progress), "Available": _available(status.serving, ready_replicas)}
+    values = blocked(here, refused(refusals, status.conditions, now, below), unless=_ELSEWHERE)
     update = {
         "observed_generation": owner.generation,
-        "phase": _phase(standing, status.serving),
-        "conditions": with_verdicts(status.conditions, verdicts, owner.generation, now),
+        "phase": _phase(progress, status.serving),
+        "conditions": with_conditions(status.conditions, values, owner.generation, now),
         "sizes": None if sizes == Sizes() else sizes,
         "accuracy": f"{serving.gate.accuracy_candidate:.4f}" if serving and serving.gate else None,
         "ready_replicas": ready_replicas,
@@ -51,42 +51,44 @@ def told(
     return status.model_copy(update=update)
 
 
-def _phase(standing: Standing, serving: str | None) -> str:
-    if standing.stalled:
+def _phase(progress: RevisionProgress, serving: str | None) -> str:
+    if progress.stalled:
         return "Degraded" if serving else "Failed"
-    return standing.stage
+    return progress.stage
 
 
-def _verdicts(standing: Standing) -> dict[str, Verdict]:
-    if standing.stalled:
-        return stalled(standing.reason, standing.message)
-    if standing.stage == "Ready":
-        return ready(standing.reason, standing.message)
-    if standing.reason == "ScaledToZero":
-        return at_rest(standing.reason, standing.message)
-    return under_way(standing.reason, standing.message)
+def _verdicts(progress: RevisionProgress) -> dict[str, ConditionValue]:
+    if progress.stalled:
+        return stalled(progress.reason, progress.message)
+    if progress.stage == "Ready":
+        return ready(progress.reason, progress.message)
+    if progress.reason == "ScaledToZero":
+        return at_rest(progress.reason, progress.message)
+    return under_way(progress.reason, progress.message)
 
 
-def _available(serving: str | None, ready_replicas: int) -> Verdict:
+def _available(serving: str | None, ready_replicas: int) -> ConditionValue:
     if serving is None:
-        return Verdict(False, "NothingServes", "no revision has the traffic")
+        return ConditionValue(False, "NothingServes", "no revision has the traffic")
     if ready_replicas == 0:
-        return Verdict(False, "NoReplicaReady", f"revision {serving} has the traffic and no replica that is ready")
-    return Verdict(True, "RevisionServes", f"revision {serving}")
+        return ConditionValue(
+            False, "NoReplicaReady", f"revision {serving} has the traffic and no replica that is ready"
+        )
+    return ConditionValue(True, "RevisionServes", f"revision {serving}")
 
 
-def happenings(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Happening]:
+def event_records(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[EventRecord]:
     """The transitions from one status to the next."""
     was, is_ = (condition(status.conditions, "Stalled") for status in (before, after))
     if is_ and is_.status == "True" and not (was and was.status == "True" and was.reason == is_.reason):
-        yield Happening("Warning", is_.reason, is_.message)
+        yield EventRecord("Warning", is_.reason, is_.message)
     new = find(after.revisions, after.candidate)
     if new and new.gate and new.gate.passed:
         old = find(before.revisions, new.name)
         if old is None or old.gate is None or not old.gate.passed:
             figures = f"{new.gate.accuracy_candidate:.4f} against {new.gate.accuracy_baseline:.4f}"
             bound = f"a drop of at most {new.gate.drop_bound:.4f}, where {new.gate.max_drop:g} is allowed"
-            yield Happening("Normal", "GatePassed", f"revision {new.name}: accuracy {figures}, {bound}")
+            yield EventRecord("Normal", "GatePassed", f"revision {new.name}: accuracy {figures}, {bound}")
     if after.serving and after.serving != before.serving:
         instead = f" instead of {before.serving}" if before.serving else ""
-        yield Happening("Normal", "TookOver", f"revision {after.serving} serves{instead}")
+        yield EventRecord("Normal", "TookOver", f"revision {after.serving} serves{instead}")

@@ -38,7 +38,7 @@ from slipway.plan.jobs.outcomes import (
     remaining,
     stuck_at,
     success_report,
-    unheard_until,
+    wait_for_pods_until,
 )
 from slipway.plan.jobs.pending import never_runs
 from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
@@ -109,7 +109,7 @@ def observe_job(
         if cut_short is not None:
             return Observed(JobPhase.ENDED, record, live, pods, cut_short)
         return Observed(JobPhase.RUNNING, record, live, pods, plan=Plan(wake_at=_next_look(live, pods.believed, now)))
-    if (observed_at := unheard_until(live, pods.believed, now)) is not None:
+    if (observed_at := wait_for_pods_until(live, pods.believed, now)) is not None:
         return Observed(JobPhase.LAGGING, record, live, pods, end, Plan(wake_at=observed_at))
     phase = JobPhase.UNREPORTED if reports and not _tells_all(end, live, pods.believed) else JobPhase.ENDED
     return Observed(phase, record, live, pods, end)
@@ -192,4 +192,4 @@ def _tells_all(end: JobEnd, job: Object, pods: Sequence[Object]) -> bool:
     """
     if end.failure is not None and is_consequence(end.failure):
         return len(pods) >= int(job["spec"].get("completions", 1))
-    return not end.silent
+    return not end.report_missing

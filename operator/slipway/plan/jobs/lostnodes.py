@@ -18,7 +18,7 @@ from slipway.plan.jobs.retry import NODE_LOST
 
 TERMINATION_SLACK = timedelta(seconds=20)
 """A kubelet that lives kills a pod at the end of its grace period and says so; by so much it may be late."""
-SILENT_AFTER = timedelta(minutes=5)
+UNREACHABLE_AFTER = timedelta(minutes=5)
 """A pod that tolerates its Node's taints for ever is never deleted: it is given up after as long as Kubernetes itself
 gives a pod without tolerations of its own."""
 _NODE_SAYS = ("", "NodeNotReady", "NodeLost", "NodeStatusUnknown")
@@ -62,7 +62,7 @@ def _lost(pod: Object) -> _Lost | None:
     if status.get("phase") != "Unknown" and not _turned(ready, pod):
         return None
     since = ready.get("lastTransitionTime")
-    at = datetime.fromisoformat(since) + SILENT_AFTER if since else datetime.min.replace(tzinfo=UTC)
+    at = datetime.fromisoformat(since) + UNREACHABLE_AFTER if since else datetime.min.replace(tzinfo=UTC)
     return _Lost(at, "is not reported any more")
 
 

@@ -33,7 +33,7 @@ _BY_KUBELET = "TerminationByKubelet"
 """The DisruptionTarget of a pod that the kubelet ends: node pressure, a shutdown, room for a critical pod."""
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
 """What containerd and dockershim call a container whose process could not be started."""
-HEARD_WITHIN = timedelta(seconds=5)
+WATCH_LAG = timedelta(seconds=5)
 """By so much one watch may lag behind another without anything being wrong."""
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
@@ -51,7 +51,7 @@ class JobEnd:
     failure: Failure | None = None
 
     @property
-    def silent(self) -> bool:
+    def report_missing(self) -> bool:
         """The Job ended, but what its pods had to say is not to be had from the pods."""
         if self.succeeded:
             return self.report is None
@@ -106,17 +106,17 @@ def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
 
 
-def unheard_until(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
+def wait_for_pods_until(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
     """Until when to wait for pods of a Job that has ended of which nothing was heard yet; None where none is missing.
 
     They may be gone, or their watch may lag behind the Job's. Where the clocks do not agree nothing is waited for.
     """
     end = job_end(job, pods)
-    if end is None or not end.silent or len(pods) >= int(job.get("spec", {}).get("completions", 1)):
+    if end is None or not end.report_missing or len(pods) >= int(job.get("spec", {}).get("completions", 1)):
         return None
     conditions = conditions_of(job)
     at = _time(conditions.get("Complete", conditions.get("Failed", {})).get("lastTransitionTime"))
-    return at + HEARD_WITHIN if abs(now - at) < HEARD_WITHIN else None
+    return at + WATCH_LAG if abs(now - at) < WATCH_LAG else None
 
 
 def first_failure(pods: Sequence[Object]) -> Failure | None:
@@ -213,10 +213,10 @@ def main_state(pod: Object) -> Object:
 
 def success_report(pods: Sequence[Object]) -> Report | None:
     """What index 0 has reported on success, whatever became of the others."""
-    return next((report for pod in pods if (report := _last_word(pod))), None)
+    return next((report for pod in pods if (report := _termination_report(pod))), None)
 
 
-def _last_word(pod: Object) -> Report | None:
+def _termination_report(pod: Object) -> Report | None:
     """The report of a pod that exited with 0; None for index > 0, which has nothing to say."""
     ended = _terminated(pod)
     if ended is None or ended.get("exitCode") != 0 or index_of(pod) not in (0, None):

@@ -26,7 +26,7 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff")
 _CREATING = "ContainerCreating: its image, volumes or network are not ready; the pod's events say which"
 
 
-def trouble(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
+def pending_reason(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
     """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by what most pods say.
 
     secret: that of the pods' store, where it has one. refused: why other pods under the Job's UID are not believed.
@@ -49,7 +49,7 @@ def why_pending(
         return None, None
     if now < since + PENDING_GRACE:
         return None, since + PENDING_GRACE
-    return trouble(found.believed, 1, secret, found.refused), None
+    return pending_reason(found.believed, 1, secret, found.refused), None
 
 
 def refresh_at(since: datetime, told_at: datetime) -> datetime:

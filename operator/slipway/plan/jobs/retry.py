@@ -52,7 +52,7 @@ class Cause(StrEnum):
     """An artifact that the pod was given is not in the store."""
     INPUT_ALTERED = "InputAltered"
     """An artifact that the pod was given is not what its digest says: somebody may put the right one back."""
-    UNTOLD = "Untold"
+    UNREPORTED = "Untold"
     """The pods are gone and nothing says why."""
     STORE_AWAY = "StoreAway"
     """The store does not answer."""
@@ -65,8 +65,8 @@ _BY_REASON = {
     NODE_LOST: Cause.NODE_LOST,
     NOT_STARTED: Cause.NOT_STARTED,
     INPUT_MISSING: Cause.INPUT_MISSING,
-    UNKNOWN: Cause.UNTOLD,
-    LOST_PODS: Cause.UNTOLD,
+    UNKNOWN: Cause.UNREPORTED,
+    LOST_PODS: Cause.UNREPORTED,
     INVALID_IMAGE_NAME: Cause.INCURABLE,
     # The kubelet's own, of pods that it would not run or ended for its Node's sake (pkg/kubelet/lifecycle,
     # pkg/kubelet/nodeshutdown). EVICTED is not among them: without a DisruptionTarget it exceeded a limit of its own.
@@ -115,7 +115,7 @@ class Never:
 def cause_of(failure: Failure | None, never: Never = Never()) -> Cause:
     """The cause that decides what follows; a blameless one is never one of the user's exceptions."""
     if failure is None:
-        return Cause.UNTOLD
+        return Cause.UNREPORTED
     if failure.reason == EVICTED and not is_own_eviction(failure.message) and _names_node(failure.message):
         return Cause.DISRUPTED
     if (by_reason := _BY_REASON.get(failure.reason)) is not None:

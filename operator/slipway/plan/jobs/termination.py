@@ -29,7 +29,7 @@ _NO_SCRIPT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class LastWords:
+class TerminationMessage:
     """What could be read. exit_code: of the worker, 128 + N where signal N ended it."""
 
     exception: str | None = None
@@ -38,7 +38,7 @@ class LastWords:
     exit_code: int | None = None
 
 
-def parse_termination_message(text: str) -> LastWords:
+def parse_termination_message(text: str) -> TerminationMessage:
     """Takes anything; what cannot be read is None. The message alone is the text itself where nothing else is known."""
     if (from_file := _error_file(text)) is not None:
         return from_file
@@ -51,7 +51,7 @@ def parse_termination_message(text: str) -> LastWords:
         raised = _last_raised(own) or _worker_raised(text) or _script_not_found(text)
     exception, message = raised or (None, None if summary else text.strip() or None)
     code = _number(_EXIT_CODE, own) if summary else None
-    return LastWords(
+    return TerminationMessage(
         exception=exception,
         message=message,
         rank=_number(_RANK, own) if summary else None,
@@ -59,7 +59,7 @@ def parse_termination_message(text: str) -> LastWords:
     )
 
 
-def _error_file(text: str) -> LastWords | None:
+def _error_file(text: str) -> TerminationMessage | None:
     """`{"message": {"message": "ValueError: ...", "extraInfo": {...}, "errorCode": 1}}`, as torchrun writes it."""
     try:
         body: Any = json.loads(text)
@@ -72,7 +72,7 @@ def _error_file(text: str) -> LastWords | None:
         return None
     said = said.encode(errors="replace").decode()  # JSON can spell half a surrogate pair, which no API server takes
     named = _NAME.match(said)
-    return LastWords(
+    return TerminationMessage(
         exception=named[1] if named else None,
         message=named[2] if named else said,
         exit_code=code if isinstance(code, int) and 0 < code < 2**31 else None,

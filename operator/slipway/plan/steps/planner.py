@@ -20,19 +20,19 @@ from slipway.api.status import TaskRun, TaskState
 from slipway.api.step import Step, StepSpec, StepStatus
 from slipway.api.tasks import Task
 from slipway.plan import conditions
-from slipway.plan.conditions import Verdict, with_verdicts
+from slipway.plan.conditions import ConditionValue, with_conditions
 from slipway.plan.egress import may_start
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
-from slipway.plan.parse import parsed, whole_status
+from slipway.plan.parse import merged_status, parse
 from slipway.plan.plan import Plan
 from slipway.plan.references import (
     FOR_ALL,
     FOR_EVALUATION,
-    LOOK_AGAIN_AFTER,
+    RESYNC_INTERVAL,
     NotYet,
     StoreUse,
     known_store,
@@ -72,7 +72,7 @@ class _Progress:
 
     run: TaskRun | None
     phase: Phase
-    verdicts: Mapping[str, Verdict]
+    values: Mapping[str, ConditionValue]
     plan: Plan = field(default_factory=Plan)
     shared_from: str | None = None
     quiet: bool = False
@@ -87,30 +87,30 @@ def plan_step(obj: Object, observation: Observation) -> Plan:
     present = read_status(StepStatus, obj.get("status") or {})
     runs, retry = present.runs, present.retry
     try:
-        spec = parsed(Step, {"spec": obj.get("spec")}).spec
+        spec = parse(Step, {"spec": obj.get("spec")}).spec
         progress = _progress(obj, step, spec, present, observation)
         runs, retry = spec.runs, spec.retry
     except NotYet as wait:
-        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        again = Plan(wake_at=now + RESYNC_INTERVAL)
         progress = _Progress(present.run, "Pending", conditions.under_way(wait.reason, wait.message), again)
     except SpecError as error:
-        again = Plan(wake_at=now + LOOK_AGAIN_AFTER)
+        again = Plan(wake_at=now + RESYNC_INTERVAL)
         progress = _Progress(present.run, "Pending", conditions.stalled(error.reason, str(error)), again)
-    verdicts = blocked(progress.verdicts, refused(refusals, present.conditions, now))
-    if progress.quiet and len(verdicts) == len(progress.verdicts):
+    values = blocked(progress.values, refused(refusals, present.conditions, now))
+    if progress.quiet and len(values) == len(progress.values):
         return progress.plan
     status = present.model_copy(
         update={
             "observed_generation": step.generation,
             "phase": progress.phase,
-            "conditions": with_verdicts(present.conditions, verdicts, step.generation, now),
+            "conditions": with_conditions(present.conditions, values, step.generation, now),
             "runs": runs,
             "retry": retry,
             "run": progress.run,
             "shared_from": progress.shared_from if progress.run != present.run else present.shared_from,
         }
     )
-    whole = whole_status(obj, present, status, refusals)
+    whole = merged_status(obj, present, status, refusals)
     return progress.plan.plus(Plan(status=None if whole == obj.get("status") else whole))
 
 
@@ -205,7 +205,7 @@ def _seen_as(
         return replace(_failed(run), plan=plan)
     conflict = step.conflict(observation.view, JOB, run.job)
     if conflict is not None:  # the Job is known by its UID, and goes on
-        plan = plan.plus(Plan(wake_at=now + LOOK_AGAIN_AFTER))
+        plan = plan.plus(Plan(wake_at=now + RESYNC_INTERVAL))
         return _Progress(run, "Running", conditions.stalled(conflict.reason, str(conflict)), plan)
     why, wake_at = why_waiting(step, run, observation, secret_of(task.store.spec))
     plan = plan.plus(Plan(wake_at=wake_at))

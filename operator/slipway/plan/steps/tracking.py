@@ -13,7 +13,7 @@ from slipway.api.reading import read_status
 from slipway.api.reports import shorten
 from slipway.api.status import Condition, TaskRun, TaskState
 from slipway.api.step import StepStatus
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.egress import keep_policy
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
 from slipway.plan.owner import NAME_CONFLICT, OWNER_LABELS, Owner, deletion
@@ -154,7 +154,7 @@ class StepSet:
         runs = int((live or {}).get("spec", {}).get("runs", 1)) + 1
         step = render_step(self._owner, tracked.request, Demand(runs, self._retry, self.revision), live)
         self._tracked[tracked.request.digest] = replace(tracked, remaking=True)
-        self.plan = self.plan.plus(Plan(apply=(step,)).apart())
+        self.plan = self.plan.plus(Plan(apply=(step,)).as_own_part())
 
     @property
     def remaking(self) -> bool:
@@ -173,10 +173,10 @@ class StepSet:
         return None
 
     @property
-    def refused(self) -> Verdict | None:
+    def refused(self) -> ConditionValue | None:
         """What the API server does not take of the Jobs of the Steps; None if it takes them."""
         found = (one.refused for one in self._tracked.values() if one.refused is not None)
-        return next((Verdict(True, one.reason, one.message) for one in found), None)
+        return next((ConditionValue(True, one.reason, one.message) for one in found), None)
 
     @property
     def shown(self) -> str:
@@ -218,7 +218,7 @@ class StepSet:
             self._keep_policy(request)
         deleting = live is not None and "deletionTimestamp" in live["metadata"]
         if not deleting and (live is None or not tracked.succeeded or _differs(live, step)):
-            self.plan = self.plan.plus(Plan(apply=(step,)).apart())
+            self.plan = self.plan.plus(Plan(apply=(step,)).as_own_part())
         return tracked
 
     def _runs(self, live: Object | None, run: TaskRun | None) -> bool:

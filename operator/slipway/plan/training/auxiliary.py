@@ -16,7 +16,7 @@ from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet, Tracked, pods_cure
 from slipway.plan.tasks import TRIED_AGAIN, tried_again
 from slipway.plan.training.attempts import folder, newest
-from slipway.plan.training.round import Round
+from slipway.plan.training.context import ReconcileContext
 
 
 class Progress(NamedTuple):
@@ -32,11 +32,11 @@ class Progress(NamedTuple):
     sealed: TaskRun | None = None
 
 
-def prepare(round_: Round, store: Store, status: TrainingJobStatus, wanted: StepSet) -> Progress:
+def prepare(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, wanted: StepSet) -> Progress:
     """Ask for the preparation of all built-in data sets. What is prepared once stays, whatever the image is by now."""
     attempt = newest(status)
     prepared, pending, error = {one.name: one for one in status.data}, [], None
-    for source in round_.spec.data:
+    for source in ctx.spec.data:
         if source.dataset is None:
             continue
         known = prepared.get(source.name)
@@ -45,7 +45,7 @@ def prepare(round_: Round, store: Store, status: TrainingJobStatus, wanted: Step
         if known is not None and attempt is not None and attempt.ended_at is not None:
             wanted.lost(known.artifact.digest, attempt.ended_at)
         task = PrepareTask(dataset=source.dataset, split=source.split)
-        tracked = wanted.follow(_request(round_, f"prepare-{source.name}", task, store))
+        tracked = wanted.follow(_request(ctx, f"prepare-{source.name}", task, store))
         run = tracked.run
         if tracked.succeeded and run is not None and run.artifact is not None:
             prepared[source.name] = PreparedData(name=source.name, artifact=run.artifact)
@@ -57,9 +57,9 @@ def prepare(round_: Round, store: Store, status: TrainingJobStatus, wanted: Step
     return Progress(status.model_copy(update={"data": tuple(prepared.values())}), tuple(pending), error)
 
 
-def seal(round_: Round, store: Store, status: TrainingJobStatus, attempt: Attempt, wanted: StepSet) -> Progress:
+def seal(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, attempt: Attempt, wanted: StepSet) -> Progress:
     """Ask for the sealing of what a user's image left."""
-    request = _request(round_, "seal", SealTask(), store, folder=folder(round_.owner, attempt.number))
+    request = _request(ctx, "seal", SealTask(), store, folder=folder(ctx.owner, attempt.number))
     tracked = wanted.follow(request)
     if tracked.succeeded and tracked.run is not None and tracked.run.artifact is not None:
         return Progress(status, sealed=tracked.run)
@@ -104,5 +104,5 @@ def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | 
     return SpecError(field, f"step {role} failed: {why}", cure, reason=reason)
 
 
-def _request(round_: Round, role: str, task: Model, store: Store, folder: str | None = None) -> StepRequest:
-    return StepRequest(role, role, task, round_.settings.runtime_image, store, folder=folder, pods_field="spec.steps")
+def _request(ctx: ReconcileContext, role: str, task: Model, store: Store, folder: str | None = None) -> StepRequest:
+    return StepRequest(role, role, task, ctx.settings.runtime_image, store, folder=folder, pods_field="spec.steps")

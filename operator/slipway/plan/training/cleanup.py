@@ -17,13 +17,13 @@ from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import Deletion
 from slipway.plan.view import ClusterView
 
-_UNTOLD = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
+_STOPPED = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
 """Outcomes of attempts that were stopped: their Jobs must go, for they may still run."""
 
 
-def superseded(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView) -> tuple[Deletion, ...]:
+def obsolete_jobs(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView) -> tuple[Deletion, ...]:
     """What attempts have left behind. attempts: as the status has them recorded."""
-    logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _UNTOLD}
+    logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _STOPPED}
     logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
     is_open = next((attempt.job for attempt in attempts[-1:] if attempt.outcome is None), None)
     jobs = [
@@ -34,7 +34,7 @@ def superseded(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView) -
     return deletions(jobs)
 
 
-def everything(owner: Owner, view: ClusterView) -> tuple[Deletion, ...]:
+def all_children(owner: Owner, view: ClusterView) -> tuple[Deletion, ...]:
     return deletions(
         obj for kind in (JOB, SERVICE, NETWORK_POLICY, STEP) for obj in view.owned(kind, owner.namespace, owner.uid)
     )

@@ -15,7 +15,7 @@ from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobs.lifecycle import JobPhase, Observed, observe_job, result_of
 from slipway.plan.jobs.outcomes import JobEnd, disruption, has_started
-from slipway.plan.jobs.pending import PENDING_GRACE, is_running, refresh_at, trouble
+from slipway.plan.jobs.pending import PENDING_GRACE, is_running, pending_reason, refresh_at
 from slipway.plan.jobs.pods import JobPods, image_id_of
 from slipway.plan.jobs.recovery import LOST, Output, lost, recover
 from slipway.plan.jobs.retry import EVICTED, NODE_LOST, NOT_STARTED, PREEMPTED, UNKNOWN, Cause, cause_of
@@ -26,13 +26,13 @@ from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.auxiliary import data_refs
+from slipway.plan.training.context import ReconcileContext
 from slipway.plan.training.retry import deadline, pending_deadline
-from slipway.plan.training.round import Round
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The attempt as it is now. report: what it left, once it succeeded; trouble: why that is not read again.
+    """The attempt as it is now. report: what it left, once it succeeded; pending_reason: why that is not read again.
 
     conflict: an object under the name of a child that is none, while the attempt goes on.
     """
@@ -41,148 +41,148 @@ class Followed:
     plan: Plan = field(default_factory=Plan)
     report: Report | None = None
     conflict: SpecError | None = None
-    trouble: str | None = None
+    pending_reason: str | None = None
 
 
-def follow(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
     """Raises SpecError for a name that another owns, NotYet for a store or pool that is needed now and is gone.
 
     What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
     """
-    reports = round_.spec.image is None
+    reports = ctx.spec.image is None
     observed = observe_job(
-        round_.owner,
+        ctx.owner,
         attempt,
-        lambda: _job(round_, status, attempt),
-        round_.observation,
+        lambda: _job(ctx, status, attempt),
+        ctx.observation,
         reports=reports,
     )
     attempt, end = observed.record, observed.end
     if observed.phase is JobPhase.INTENDED:
-        return _carried_out(round_, status, attempt)
+        return _carried_out(ctx, status, attempt)
     if observed.phase is JobPhase.LAGGING:
         return Followed(attempt, observed.plan)
     if observed.phase is JobPhase.ENDED and end is not None:
-        return _closed(round_, observed, end)
+        return _closed(ctx, observed, end)
     if end is not None:
         attempt = _remembering(attempt, end.failure)
         observed = replace(observed, record=attempt)
     completed = end is not None and end.succeeded  # only its report is still to be read
     # A Job that lost its ownerReference cannot be ended by us: closed, it would train on unseen.
-    ours = observed.job is None or round_.owner.conflict(round_.view, JOB, attempt.job) is None
-    if ours and not completed and (unwanted := _unwanted(round_, status, attempt)) is not None:
+    ours = observed.job is None or ctx.owner.conflict(ctx.view, JOB, attempt.job) is None
+    if ours and not completed and (unwanted := _unwanted(ctx, status, attempt)) is not None:
         return Followed(unwanted, observed.plan)
     if observed.phase is JobPhase.UNREPORTED:
-        return _recovered(round_, observed, reports=reports)
-    return _watched(round_, observed)
+        return _recovered(ctx, observed, reports=reports)
+    return _watched(ctx, observed)
 
 
-def _carried_out(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+def _carried_out(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
     """An intent, recorded in an earlier round. It is closed where the spec wants something else by now."""
-    if (unwanted := _unwanted(round_, status, attempt)) is not None:
+    if (unwanted := _unwanted(ctx, status, attempt)) is not None:
         return Followed(unwanted)
-    if attempt.nodes != round_.spec.nodes:
-        return Followed(ended(attempt, AttemptOutcome.CANCELLED, round_.now))
-    plan = network_plan(round_, attempt).plus(Plan(create=(_job(round_, status, attempt),)))
-    return Followed(attempt, plan.apart())
+    if attempt.nodes != ctx.spec.nodes:
+        return Followed(ended(attempt, AttemptOutcome.CANCELLED, ctx.now))
+    plan = network_plan(ctx, attempt).plus(Plan(create=(_job(ctx, status, attempt),)))
+    return Followed(attempt, plan.as_own_part())
 
 
-def network_plan(round_: Round, attempt: Attempt) -> Plan:
+def network_plan(ctx: ReconcileContext, attempt: Attempt) -> Plan:
     """What the pods of the attempt meet by. Raises SpecError (NameConflict) for a name that another owns."""
-    network = _network(round_, attempt)
+    network = _network(ctx, attempt)
     for obj in network:
-        round_.owner.refuse_foreign(round_.view, kind_of(obj), obj["metadata"]["name"])
+        ctx.owner.refuse_foreign(ctx.view, kind_of(obj), obj["metadata"]["name"])
     return Plan(apply=network)
 
 
-def _job(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Object:
-    placement = placement_of(known_pool(round_.view, attempt.pool)) if attempt.pool else Placement()
+def _job(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Object:
+    placement = placement_of(known_pool(ctx.view, attempt.pool)) if attempt.pool else Placement()
     return manifests.training_job(
-        round_.owner,
-        round_.spec,
+        ctx.owner,
+        ctx.spec,
         attempt,
-        store=_store(round_),
+        store=_store(ctx),
         placement=placement,
-        data=data_refs(round_.spec.data, status),
-        settings=round_.settings,
+        data=data_refs(ctx.spec.data, status),
+        settings=ctx.settings,
     )
 
 
-def _watched(round_: Round, observed: Observed[Attempt]) -> Followed:
+def _watched(ctx: ReconcileContext, observed: Observed[Attempt]) -> Followed:
     """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end."""
     attempt, pods, wake_at = observed.record, observed.pods.believed, observed.plan.wake_at
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
-        now_runs = {"running_at": round_.now, "pending_reason": None, "pending_observed_at": None}
+        now_runs = {"running_at": ctx.now, "pending_reason": None, "pending_observed_at": None}
         attempt = attempt.model_copy(update={**now_runs, "image_id": image_id_of(pods)})
     if attempt.running_at is None:
-        attempt, look_at = _pending(round_, attempt, observed.pods)
+        attempt, look_at = _pending(ctx, attempt, observed.pods)
         wake_at = earliest((wake_at, look_at))
-    conflict = round_.owner.conflict(round_.view, JOB, attempt.job)
+    conflict = ctx.owner.conflict(ctx.view, JOB, attempt.job)
     network: list[Object] = []
-    for obj in _known_network(round_, attempt):
-        taken = round_.owner.conflict(round_.view, kind_of(obj), obj["metadata"]["name"])
+    for obj in _known_network(ctx, attempt):
+        taken = ctx.owner.conflict(ctx.view, kind_of(obj), obj["metadata"]["name"])
         network += [] if taken else [obj]
         conflict = conflict or taken
-    plan = Plan(apply=tuple(network)).apart().plus(Plan(wake_at=wake_at))
+    plan = Plan(apply=tuple(network)).as_own_part().plus(Plan(wake_at=wake_at))
     return Followed(attempt, plan, conflict=conflict)
 
 
-def _pending(round_: Round, attempt: Attempt, found: JobPods) -> tuple[Attempt, datetime | None]:
+def _pending(ctx: ReconcileContext, attempt: Attempt, found: JobPods) -> tuple[Attempt, datetime | None]:
     """The attempt with why its pods do not all run, and when to look again though nothing happens.
 
     Written seldom, and not for every pod that comes to run: each change is a write of the status.
     """
-    reason = shorten(trouble(found.believed, attempt.nodes, _secret(round_), found.refused), 256)
+    reason = shorten(pending_reason(found.believed, attempt.nodes, _secret(ctx), found.refused), 256)
     if reason == attempt.pending_reason:
         return attempt, None
     due_at = attempt.started_at + PENDING_GRACE
     if attempt.pending_observed_at is not None:
         due_at = refresh_at(attempt.started_at, attempt.pending_observed_at)
-    if round_.now < due_at:
+    if ctx.now < due_at:
         return attempt, due_at
-    return attempt.model_copy(update={"pending_reason": reason, "pending_observed_at": round_.now}), None
+    return attempt.model_copy(update={"pending_reason": reason, "pending_observed_at": ctx.now}), None
 
 
-def _network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
+def _network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...]:
     """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open."""
-    restricted = round_.spec.egress == RESTRICTED
-    policy = (manifests.network_policy(round_.owner, _egress(round_) if restricted else None),)
+    restricted = ctx.spec.egress == RESTRICTED
+    policy = (manifests.network_policy(ctx.owner, _egress(ctx) if restricted else None),)
     if attempt.nodes == 1:
         return policy if restricted else ()
-    return manifests.service(round_.owner), *policy
+    return manifests.service(ctx.owner), *policy
 
 
-def _known_network(round_: Round, attempt: Attempt) -> tuple[Object, ...]:
+def _known_network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...]:
     """The same of pods that run: where their store is gone, the policy stays as it is."""
     try:
-        return _network(round_, attempt)
+        return _network(ctx, attempt)
     except (NotYet, SpecError):
         return ()
 
 
-def _egress(round_: Round) -> list[Object]:
+def _egress(ctx: ReconcileContext) -> list[Object]:
     """Raises SpecError where the store's servers are not known."""
-    rules = egress_rules(_store(round_))
+    rules = egress_rules(_store(ctx))
     if rules is None:
-        problem = f"is restricted, and ArtifactStore {round_.spec.store} does not tell where its bucket is"
+        problem = f"is restricted, and ArtifactStore {ctx.spec.store} does not tell where its bucket is"
         raise SpecError("spec.egress", problem, "set spec.networks of the ArtifactStore", reason="EgressUnknown")
     return rules
 
 
-def _unwanted(round_: Round, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:
+def _unwanted(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:
     """The attempt, closed, where the spec wants it no longer."""
-    limit = deadline(round_.spec, status)
-    if limit is not None and round_.now >= limit:
-        return ended(attempt, AttemptOutcome.CANCELLED, round_.now, Failure(reason="DeadlineExceeded"))
-    give_up_at = pending_deadline(round_.spec, status)
-    if attempt.running_at is None and give_up_at is not None and round_.now >= give_up_at:
+    limit = deadline(ctx.spec, status)
+    if limit is not None and ctx.now >= limit:
+        return ended(attempt, AttemptOutcome.CANCELLED, ctx.now, Failure(reason="DeadlineExceeded"))
+    give_up_at = pending_deadline(ctx.spec, status)
+    if attempt.running_at is None and give_up_at is not None and ctx.now >= give_up_at:
         why = attempt.pending_reason or f"its {attempt.nodes} pods did not all run"
-        return failed(attempt, Failure(reason=NOT_STARTED, message=why), round_.now)
-    if round_.spec.suspend:
+        return failed(attempt, Failure(reason=NOT_STARTED, message=why), ctx.now)
+    if ctx.spec.suspend:
         outcome = AttemptOutcome.SUSPENDED if attempt.job_uid else AttemptOutcome.CANCELLED
-        return ended(attempt, outcome, round_.now)
+        return ended(attempt, outcome, ctx.now)
     return None
 
 
@@ -193,29 +193,29 @@ def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
     return attempt.model_copy(update={"failure": failure})
 
 
-def _recovered(round_: Round, observed: Observed[Attempt], *, reports: bool) -> Followed:
+def _recovered(ctx: ReconcileContext, observed: Observed[Attempt], *, reports: bool) -> Followed:
     """The Job, or its pods, are gone before their report was read: the store may have it."""
     if not reports:
-        return _closed(round_, observed, lost(observed.pods.refused))
-    out = folder(round_.owner, observed.record.number)
-    output = Output(out, StoreMount(_store(round_)), round_.spec.pod_template.settings, _secret(round_))
-    observed = recover(round_.owner, observed, output, round_.observation)
+        return _closed(ctx, observed, lost(observed.pods.refused))
+    out = folder(ctx.owner, observed.record.number)
+    output = Output(out, StoreMount(_store(ctx)), ctx.spec.pod_template.settings, _secret(ctx))
+    observed = recover(ctx.owner, observed, output, ctx.observation)
     if observed.phase is JobPhase.ENDED and observed.end is not None:
-        return _closed(round_, observed, observed.end)
-    return Followed(observed.record, observed.plan, trouble=observed.pending)
+        return _closed(ctx, observed, observed.end)
+    return Followed(observed.record, observed.plan, pending_reason=observed.pending)
 
 
-def _closed(round_: Round, observed: Observed[Attempt], end: JobEnd) -> Followed:
+def _closed(ctx: ReconcileContext, observed: Observed[Attempt], end: JobEnd) -> Followed:
     attempt, pods = observed.record, observed.pods.believed
     attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
     # What an image of the user's leaves is sealed by a pod of ours, and until then nothing is known of it.
-    result = result_of(end, folder(round_.owner, attempt.number), reports=round_.spec.image is None)
+    result = result_of(end, folder(ctx.owner, attempt.number), reports=ctx.spec.image is None)
     if result.failure is None:
-        return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, round_.now), observed.plan, report=result.report)
+        return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, ctx.now), observed.plan, report=result.report)
     if end.succeeded:  # what it reports is the failure
-        return Followed(failed(attempt, result.failure, round_.now), observed.plan)
+        return Followed(failed(attempt, result.failure, ctx.now), observed.plan)
     failure = _worst(attempt.failure, result.failure)
-    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), round_.now), observed.plan)
+    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), ctx.now), observed.plan)
 
 
 _MET_NOBODY = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})
@@ -229,14 +229,14 @@ def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Objec
     """
     if attempt.running_at is not None or failure.rank is not None or failure.reason not in ("Error", "Lost", UNKNOWN):
         return failure
-    if cause_of(failure) not in (Cause.OWN, Cause.UNTOLD):
+    if cause_of(failure) not in (Cause.OWN, Cause.UNREPORTED):
         return failure
     waits = any(not has_started(pod) for pod in pods)
     missing = attempt.pending_reason is not None and len(pods) < attempt.nodes
     if not waits and not missing and not (failure.exception in _MET_NOBODY and len(pods) < attempt.nodes):
         return failure
     started = sum(has_started(pod) for pod in pods)
-    why = attempt.pending_reason or trouble(pods, attempt.nodes)
+    why = attempt.pending_reason or pending_reason(pods, attempt.nodes)
     message = why if started < attempt.nodes else f"{started} of {attempt.nodes} pods started"
     return Failure(reason=NOT_STARTED, index=failure.index, message=message)
 
@@ -253,13 +253,13 @@ def _worst(before: Failure | None, failure: Failure | None) -> Failure:
     return failure or LOST
 
 
-def _secret(round_: Round) -> str | None:
+def _secret(ctx: ReconcileContext) -> str | None:
     """None also where the store is gone: pods that are there need it no more to be told of."""
     try:
-        return secret_of(_store(round_))
+        return secret_of(_store(ctx))
     except (NotYet, SpecError):
         return None
 
 
-def _store(round_: Round) -> ArtifactStoreSpec:
-    return known_store(round_.view, round_.owner.namespace, round_.spec.store)
+def _store(ctx: ReconcileContext) -> ArtifactStoreSpec:
+    return known_store(ctx.view, ctx.owner.namespace, ctx.spec.store)

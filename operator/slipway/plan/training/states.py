@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan import conditions
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.training.attempts import cause, outcome_reason
 
 Phase = Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
@@ -23,12 +23,12 @@ class State(NamedTuple):
     """phase is for people; verdicts become the conditions."""
 
     phase: Phase
-    verdicts: Mapping[str, Verdict]
+    values: Mapping[str, ConditionValue]
 
     @property
-    def stalled(self) -> Verdict | None:
+    def stalled(self) -> ConditionValue | None:
         """The verdict by which the job is stuck; None where it is not."""
-        verdict = self.verdicts["Stalled"]
+        verdict = self.values["Stalled"]
         return verdict if verdict.status else None
 
 
@@ -51,20 +51,20 @@ def starting(attempt: Attempt, before: Attempt | None, trouble: str | None) -> S
 
 def running(attempt: Attempt) -> State:
     message = f"attempt {attempt.number} runs on {_pods(attempt.nodes)}"
-    return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
+    return _state("Running", conditions.under_way("Running", message), running=ConditionValue(True, "Running", message))
 
 
 def recovering(attempt: Attempt, trouble: str | None) -> State:
     """Its pods are gone; another one looks in the store for how it ended. trouble: why that one does not run."""
     said = f": {trouble}" if trouble else ""
     message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{said}"
-    return _state("Running", conditions.under_way("Running", message), running=Verdict(True, "Running", message))
+    return _state("Running", conditions.under_way("Running", message), running=ConditionValue(True, "Running", message))
 
 
 def sealing(attempt: Attempt, tasks: Sequence[str]) -> State:
     """Training is over; a pod makes the artifact of what a user's image left. tasks: as they are told of."""
     message = f"attempt {attempt.number} succeeded; its output is being sealed: {', '.join(tasks)}"
-    return _state("Running", conditions.under_way("Sealing", message), running=Verdict(True, "Sealing", message))
+    return _state("Running", conditions.under_way("Sealing", message), running=ConditionValue(True, "Sealing", message))
 
 
 def restarting(before: Attempt, at: datetime) -> State:
@@ -80,33 +80,35 @@ def suspended() -> State:
 
 def succeeded(artifact: ArtifactRef | None) -> State:
     message = f"made {artifact.digest}" if artifact else "ended well, without an artifact"
-    return _state("Succeeded", conditions.ready("Succeeded", message), complete=Verdict(True, "Succeeded", message))
+    return _state(
+        "Succeeded", conditions.ready("Succeeded", message), complete=ConditionValue(True, "Succeeded", message)
+    )
 
 
 def stalled(reason: str, message: str) -> State:
     """Given up, or the spec cannot work."""
-    return _state("Failed", conditions.stalled(reason, message), failed=Verdict(True, reason, message))
+    return _state("Failed", conditions.stalled(reason, message), failed=ConditionValue(True, reason, message))
 
 
 def obstructed(state: State, reason: str, message: str) -> State:
     """The state of a job that goes on as far as it can while somebody must act."""
-    return State(state.phase, {**state.verdicts, **conditions.stalled(reason, message)})
+    return State(state.phase, {**state.values, **conditions.stalled(reason, message)})
 
 
 def _state(
     phase: Phase,
-    three: Mapping[str, Verdict],
+    three: Mapping[str, ConditionValue],
     *,
-    running: Verdict | None = None,
-    complete: Verdict | None = None,
-    failed: Verdict | None = None,
+    running: ConditionValue | None = None,
+    complete: ConditionValue | None = None,
+    failed: ConditionValue | None = None,
 ) -> State:
-    no = Verdict(False, three["Ready"].reason)
+    no = ConditionValue(False, three["Ready"].reason)
     return State(phase, {**three, "Running": running or no, "Complete": complete or no, "Failed": failed or no})
 
 
-def _not_running(before: Attempt) -> Verdict:
-    return Verdict(False, re.sub(r"[^A-Za-z0-9]", "", outcome_reason(before)) or "Unknown", cause(before))
+def _not_running(before: Attempt) -> ConditionValue:
+    return ConditionValue(False, re.sub(r"[^A-Za-z0-9]", "", outcome_reason(before)) or "Unknown", cause(before))
 
 
 def _pods(count: int) -> str:

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from slipway.api.modeldeployment import Gate
 from slipway.api.reports import PairedCounts
-from slipway.plan.deployment.gate import drop_bound, judge, refusal, rejudged
+from slipway.plan.deployment.gate import decide_gate, decide_gate_again, describe_refusal, drop_bound
 from support.builders import DIGEST
 
 
@@ -90,36 +90,38 @@ COUNTS = PairedCounts(n=540, baseline_right=520, lost=5, gained=5)
 )
 def test_the_gate_passes_what_is_shown_to_lose_at_most_max_drop(lost, gained, max_drop, passes):
     counts = PairedCounts(n=540, baseline_right=500, lost=lost, gained=gained)
-    assert judge(counts, Gate(max_drop=max_drop), same_model=False, data=DIGEST).passed is passes
+    assert decide_gate(counts, Gate(max_drop=max_drop), same_model=False, data=DIGEST).passed is passes
 
 
 def test_accuracies_come_from_the_counts():
-    result = judge(PairedCounts(n=540, baseline_right=524, lost=16, gained=0), Gate(), same_model=False, data=DIGEST)
+    result = decide_gate(
+        PairedCounts(n=540, baseline_right=524, lost=16, gained=0), Gate(), same_model=False, data=DIGEST
+    )
     assert (round(result.accuracy_baseline, 4), round(result.accuracy_candidate, 4)) == (0.9704, 0.9407)
 
 
 def test_a_model_that_is_its_own_baseline_passes_even_where_no_drop_is_allowed():
     counts = PairedCounts(n=12, baseline_right=11, lost=0, gained=0)
-    assert judge(counts, Gate(max_drop=0), same_model=True, data=DIGEST).passed
-    assert not judge(counts, Gate(max_drop=0), same_model=False, data=DIGEST).passed
+    assert decide_gate(counts, Gate(max_drop=0), same_model=True, data=DIGEST).passed
+    assert not decide_gate(counts, Gate(max_drop=0), same_model=False, data=DIGEST).passed
 
 
 def test_a_gate_without_samples_refuses_even_where_any_drop_is_allowed():
     nothing = PairedCounts(n=0, baseline_right=0, lost=0, gained=0)
-    assert not judge(nothing, Gate(max_drop=1), same_model=False, data=DIGEST).passed
+    assert not decide_gate(nothing, Gate(max_drop=1), same_model=False, data=DIGEST).passed
 
 
 def test_a_changed_gate_is_recomputed_from_the_counts():
-    strict = judge(COUNTS, Gate(max_drop=0.01), same_model=False, data=DIGEST)
-    mild = rejudged(strict, Gate(max_drop=0.02))
+    strict = decide_gate(COUNTS, Gate(max_drop=0.01), same_model=False, data=DIGEST)
+    mild = decide_gate_again(strict, Gate(max_drop=0.02))
     assert (strict.passed, mild.passed) == (False, True)
-    assert rejudged(mild, Gate(max_drop=0.01)) == strict
+    assert decide_gate_again(mild, Gate(max_drop=0.01)) == strict
 
 
 @pytest.mark.parametrize(("measured", "kept"), [(0.25, 0.25), (-1.0, 0.0), (2.0**70, 1.0), (None, None)])
 def test_the_saturation_that_was_measured_is_kept_in_bounds_and_by_a_changed_gate(measured, kept):
-    result = judge(COUNTS, Gate(), same_model=False, data=DIGEST, saturation=measured)
-    assert (result.saturation, rejudged(result, Gate(max_drop=0.5)).saturation) == (kept, kept)
+    result = decide_gate(COUNTS, Gate(), same_model=False, data=DIGEST, saturation=measured)
+    assert (result.saturation, decide_gate_again(result, Gate(max_drop=0.5)).saturation) == (kept, kept)
 
 
 def test_a_refusal_names_saturation_where_it_was_seen_and_nowhere_else():
@@ -129,15 +131,15 @@ def test_a_refusal_names_saturation_where_it_was_seen_and_nowhere_else():
         " 7-bit weights (params.reduce_range: true of quantize-int8)"
     )
     for measured, told in ((0.354, True), (0.009, False), (0.0, False), (None, False)):
-        message = refusal(judge(counts, Gate(), same_model=False, data=DIGEST, saturation=measured))
+        message = describe_refusal(decide_gate(counts, Gate(), same_model=False, data=DIGEST, saturation=measured))
         assert message.endswith(cause if told else "; compress less, or evaluate on more samples")
 
 
 def test_a_refusal_tells_every_figure_it_was_decided_on():
-    result = judge(
+    result = decide_gate(
         PairedCounts(n=540, baseline_right=524, lost=18, gained=2), Gate(max_drop=0.02), same_model=False, data=DIGEST
     )
-    assert refusal(result) == (
+    assert describe_refusal(result) == (
         "accuracy 0.9407 against 0.9704 of the uncompressed model on n=540 held-out samples (18 lost, 2 gained): with"
         " confidence 0.95 the drop may be as large as 0.0453, and spec.evaluation.gate.maxDrop is 0.02; compress less,"
         " or evaluate on more samples"

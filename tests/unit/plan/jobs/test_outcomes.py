@@ -46,7 +46,7 @@ def test_success_carries_the_report_of_index_0() -> None:
 def test_success_without_its_pod_is_silent() -> None:
     end = job_end(job(ended="Complete"), [])
     assert end is not None
-    assert end.silent
+    assert end.report_missing
 
 
 def test_of_two_ranks_the_one_that_failed_first_is_told() -> None:
@@ -112,7 +112,7 @@ def test_a_failed_job_whose_pods_are_gone_is_silent() -> None:
     assert end is not None
     assert end.failure is not None
     assert end.failure.reason == UNKNOWN
-    assert end.silent
+    assert end.report_missing
 
 
 def test_the_jobs_own_policy_tells_of_preemption() -> None:

@@ -13,7 +13,7 @@ from support.builders import T0
 MINUTE = timedelta(minutes=1)
 POLICY = RetryPolicy(
     {"failures": Limit(2, MINUTE, 5 * MINUTE), "disruptions": Limit(None, MINUTE, 5 * MINUTE)},
-    counted_as={Cause.UNTOLD: "disruptions"},
+    counted_as={Cause.UNREPORTED: "disruptions"},
     reset_after=10 * MINUTE,
     never=Never(frozenset({42}), frozenset({"BadConfig"}), "spec.restarts.never"),
 )
@@ -22,7 +22,7 @@ POLICY = RetryPolicy(
 @pytest.mark.parametrize(
     ("failure", "cause"),
     [
-        (None, Cause.UNTOLD),
+        (None, Cause.UNREPORTED),
         (Failure(reason="Error", exception="ValueError"), Cause.OWN),
         (Failure(reason="a word of the next version"), Cause.OWN),
         (Failure(reason="OOMKilled", exit_code=137), Cause.OWN),
@@ -63,7 +63,7 @@ def test_failures_are_counted_for_good_and_disruptions_until_a_try_ran_for_long(
     for _ in range(3):
         tally = POLICY.counted(tally, Cause.NODE_LOST, timedelta(0))
     assert (tally.failures, tally.disruptions) == (1, 3)
-    assert POLICY.counted(tally, Cause.UNTOLD, 10 * MINUTE) == Tally(failures=1, disruptions=1)
+    assert POLICY.counted(tally, Cause.UNREPORTED, 10 * MINUTE) == Tally(failures=1, disruptions=1)
     assert POLICY.counted(tally, Cause.OWN, 10 * MINUTE).failures == 2
 
 

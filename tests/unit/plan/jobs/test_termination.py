@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slipway.plan.jobs.termination import LastWords, parse_termination_message
+from slipway.plan.jobs.termination import TerminationMessage, parse_termination_message
 
 LAUNCHER = """  File "/env/torch/distributed/launcher/api.py", line 386, in launch_agent
     raise ChildFailedError(
@@ -61,17 +61,17 @@ FILE = {"message": {"message": "ValueError: boom", "extraInfo": {"py_callstack":
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (LAUNCHER + RECORDED + END, LastWords("ValueError", "boom", rank=1, exit_code=1)),
-        (LAUNCHER + KILLED + END, LastWords("SIGKILL", "killed by SIGKILL", rank=1, exit_code=137)),
-        (WORKER + LAUNCHER + UNRECORDED + END, LastWords("KeyError", "'pixels'", rank=3, exit_code=1)),
-        (LAUNCHER + UNRECORDED + END, LastWords(rank=3, exit_code=1)),
-        (json.dumps(FILE), LastWords("ValueError", "boom", exit_code=2)),
-        (json.dumps({"message": "no name"}), LastWords(message="no name")),
-        ("killed", LastWords(message="killed")),
-        ("", LastWords()),
-        ("{", LastWords(message="{")),
-        ("[" * 4000, LastWords(message="[" * 4000)),
-        ('{"message": 7}', LastWords(message='{"message": 7}')),
+        (LAUNCHER + RECORDED + END, TerminationMessage("ValueError", "boom", rank=1, exit_code=1)),
+        (LAUNCHER + KILLED + END, TerminationMessage("SIGKILL", "killed by SIGKILL", rank=1, exit_code=137)),
+        (WORKER + LAUNCHER + UNRECORDED + END, TerminationMessage("KeyError", "'pixels'", rank=3, exit_code=1)),
+        (LAUNCHER + UNRECORDED + END, TerminationMessage(rank=3, exit_code=1)),
+        (json.dumps(FILE), TerminationMessage("ValueError", "boom", exit_code=2)),
+        (json.dumps({"message": "no name"}), TerminationMessage(message="no name")),
+        ("killed", TerminationMessage(message="killed")),
+        ("", TerminationMessage()),
+        ("{", TerminationMessage(message="{")),
+        ("[" * 4000, TerminationMessage(message="[" * 4000)),
+        ('{"message": 7}', TerminationMessage(message='{"message": 7}')),
     ],
     ids=[
         "a script with @record",
@@ -87,14 +87,14 @@ FILE = {"message": {"message": "ValueError: boom", "extraInfo": {"py_callstack":
         "JSON of another shape",
     ],
 )
-def test_last_words_are_read_from(text: str, words: LastWords) -> None:
+def test_last_words_are_read_from(text: str, words: TerminationMessage) -> None:
     assert parse_termination_message(text) == words
 
 
 def test_a_traceback_of_which_only_the_end_is_left_still_names_the_exception() -> None:
     cut = (LAUNCHER + RECORDED.replace("      deep()\n", "      deep()\n" * 2000) + END)[-400:]
     assert "rank" not in cut
-    assert parse_termination_message(cut) == LastWords("ValueError", "boom")
+    assert parse_termination_message(cut) == TerminationMessage("ValueError", "boom")
 
 
 def test_a_message_of_several_lines_is_kept_whole() -> None:
@@ -112,7 +112,9 @@ def test_a_launcher_that_fails_itself_is_named_by_its_own_exception() -> None:
         "    sys.exit(main())\n"
         "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection has failed.\n"
     )
-    assert parse_termination_message(text) == LastWords("RendezvousConnectionError", "The connection has failed.")
+    assert parse_termination_message(text) == TerminationMessage(
+        "RendezvousConnectionError", "The connection has failed."
+    )
 
 
 def test_half_a_surrogate_pair_in_an_error_file_is_replaced():
@@ -122,4 +124,4 @@ def test_half_a_surrogate_pair_in_an_error_file_is_replaced():
 @pytest.mark.parametrize("digits", ["9" * 10, "9" * 23, "9" * 2000])
 def test_numbers_that_no_process_has_are_left_out(digits: str) -> None:
     told = f"  rank      : {digits} (local_rank: 0)\n  exitcode  : -{digits} ()\n"
-    assert parse_termination_message(f"Root Cause (first observed failure):\n[0]:\n{told}") == LastWords()
+    assert parse_termination_message(f"Root Cause (first observed failure):\n[0]:\n{told}") == TerminationMessage()

@@ -290,11 +290,11 @@ def test_a_pod_that_ends_within_its_grace_period_was_preempted() -> None:
 )
 def test_a_pod_that_tolerates_its_dead_node_for_ever_is_given_up_too(status: Object, patience: int) -> None:
     world = TrainingWorld(restarts={"max": 0}).plan().pods_run()
-    silent = pod(world.job())
-    silent["status"] |= status
-    for condition in silent["status"]["conditions"]:
+    report_missing = pod(world.job())
+    report_missing["status"] |= status
+    for condition in report_missing["status"]["conditions"]:
         condition["lastTransitionTime"] = wire_time(world.now)
-    world.put(silent)
+    world.put(report_missing)
     world.plan()
     if patience:
         assert world.phase == "Running"

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.plan.jobs.pending import PENDING_GRACE, trouble
+from slipway.plan.jobs.pending import PENDING_GRACE, pending_reason
 from support.builders import bucket_store, job, pod
 from support.training import TrainingWorld, row
 
@@ -76,7 +76,7 @@ def unscheduled(message: str) -> Object:
     ],
 )
 def test_why(pods: list[Object], said: str) -> None:
-    assert trouble(pods, 2) == said
+    assert pending_reason(pods, 2) == said
 
 
 def test_the_stores_own_secret_is_named_by_its_field() -> None:

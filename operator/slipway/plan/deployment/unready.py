@@ -21,20 +21,22 @@ _FINAL = frozenset({ArtifactError.__name__, InputMissing.__name__})
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class UnreadyReason:
     """final: waiting will not help; the repository in the store is not what was packed."""
 
     message: str
     final: bool = False
 
 
-def pod_trouble(pods: Sequence[Object], secret: str | None = None, packed_at: datetime | None = None) -> Trouble | None:
+def unready_reason(
+    pods: Sequence[Object], secret: str | None = None, packed_at: datetime | None = None
+) -> UnreadyReason | None:
     """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting.
 
     packed_at: when the repository was packed, if that is known: a pod that missed it before may find it now.
     """
-    found = [trouble for pod in _staying(pods) for trouble in _troubles(pod, secret, packed_at)]
-    return next((trouble for trouble in found if trouble.final), found[0] if found else None)
+    found = [reason for pod in _staying(pods) for reason in _unready_reasons(pod, secret, packed_at)]
+    return next((reason for reason in found if reason.final), found[0] if found else None)
 
 
 def missed_at(pods: Sequence[Object], digest: str) -> datetime | None:
@@ -66,18 +68,18 @@ def _end(container: Object) -> Object:
     return found or {}
 
 
-def creation_trouble(deployment: Object) -> Trouble | None:
+def creation_failure(deployment: Object) -> UnreadyReason | None:
     """Why its pods are not created (a quota, a policy, a webhook); None where they are."""
     refused = conditions_of(deployment).get("ReplicaFailure")
     if refused is None:
         return None
-    return Trouble(f"{refused.get('reason', 'FailedCreate')}: {shorten(str(refused.get('message', '')), 300)}")
+    return UnreadyReason(f"{refused.get('reason', 'FailedCreate')}: {shorten(str(refused.get('message', '')), 300)}")
 
 
-def _troubles(pod: Object, secret: str | None, packed_at: datetime | None) -> Iterator[Trouble]:
+def _unready_reasons(pod: Object, secret: str | None, packed_at: datetime | None) -> Iterator[UnreadyReason]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if (missing := missing_secret(pod, secret)) is not None:
-        yield Trouble(missing)
+        yield UnreadyReason(missing)
     for one in status.get("initContainerStatuses", ()):
         yield from _of_container(name, one, packed_at)
     for one in status.get("containerStatuses", ()):
@@ -85,10 +87,10 @@ def _troubles(pod: Object, secret: str | None, packed_at: datetime | None) -> It
             yield from _of_container(name, one, packed_at)
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield Trouble(f"pod {name} is not scheduled: {shorten(str(condition.get('message', '')), 300)}")
+            yield UnreadyReason(f"pod {name} is not scheduled: {shorten(str(condition.get('message', '')), 300)}")
 
 
-def _of_container(pod: str, container: Object, packed_at: datetime | None) -> Iterator[Trouble]:
+def _of_container(pod: str, container: Object, packed_at: datetime | None) -> Iterator[UnreadyReason]:
     ended, waiting = _end(container), container.get("state", {}).get("waiting", {})
     if ended.get("exitCode"):
         report = parse_report(ended.get("message"))
@@ -96,13 +98,15 @@ def _of_container(pod: str, container: Object, packed_at: datetime | None) -> It
             error = f"{report.error.exception}: {report.error.message}"
             at = _missed_at(ended)
             if at is not None and packed_at is not None and at < packed_at:
-                yield Trouble(f"pod {pod} did not find the repository, which was packed again since: {error}")
+                yield UnreadyReason(f"pod {pod} did not find the repository, which was packed again since: {error}")
             else:
-                yield Trouble(f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL)
+                yield UnreadyReason(
+                    f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL
+                )
         else:
             said = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
-            yield Trouble(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")
+            yield UnreadyReason(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")
     elif waiting.get("reason") and waiting["reason"] not in _STARTING:
         said = shorten(str(waiting.get("message", "")), 300)
         final = waiting["reason"] == INVALID_IMAGE_NAME
-        yield Trouble(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}", final=final)
+        yield UnreadyReason(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}", final=final)

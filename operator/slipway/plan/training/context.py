@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from slipway.api.trainingjob import TrainingJobSpec, TrainingJobStatus
-from slipway.plan.conditions import Verdict
+from slipway.plan.conditions import ConditionValue
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
-from slipway.plan.plan import Happening, Plan, Settings
+from slipway.plan.plan import EventRecord, Plan, Settings
 from slipway.plan.training.states import State
 from slipway.plan.view import ClusterView
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class ReconcileContext:
     """One moment, to the second, as it is recorded.
 
     retry: the nonce by which the user has failed Steps run again.
@@ -49,5 +49,5 @@ class Decision:
     status: TrainingJobStatus
     state: State
     plan: Plan = field(default_factory=Plan)
-    events: tuple[Happening, ...] = ()
-    refused: Verdict | None = None
+    events: tuple[EventRecord, ...] = ()
+    refused: ConditionValue | None = None

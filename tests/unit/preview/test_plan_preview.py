@@ -27,9 +27,9 @@ from slipway.cluster.twin import Twin
 from slipway.manifests import Manifests, read_manifests
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Settings
-from slipway.preview.outlook import ORDER, Outlook, look_ahead
-from slipway.preview.rehearsal import Clock, Rehearsal
-from slipway.preview.story import tell
+from slipway.preview.dry_run import Clock, DryRun
+from slipway.preview.plan_preview import ORDER, PlanPreview, preview_plan
+from slipway.preview.tree import tell
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.planners import PLANNERS
 from support.builders import SETTINGS, T0, plugins
@@ -50,7 +50,7 @@ async def present(manifests: Manifests) -> list[Object]:
     twin = Twin(clock)
     made = [key_of(twin.add(obj)) for obj in (*plugins(), *manifests.objects)]
     keys = sorted((key for key in made if key.kind in PLANNERS), key=lambda key: ORDER.index(key.kind))
-    await Rehearsal(twin, clock, PLANNERS, SETTINGS, tuple(keys)).run()
+    await DryRun(twin, clock, PLANNERS, SETTINGS, tuple(keys)).run()
     return [obj for kind in WATCHED for obj in await twin.list(kind)]
 
 
@@ -81,35 +81,35 @@ async def begun(objects: list[Object], *planned: Kind) -> list[Object]:
 
 async def after(
     manifests: Manifests, present: list[Object], kind: str, edit: Edit, settings: Settings = SETTINGS
-) -> Outlook:
+) -> PlanPreview:
     for obj in manifests.objects:
         if obj["kind"] == kind:
             edit(obj["spec"])
-    return await look_ahead(manifests.objects, present, PLANNERS, settings, T0)
+    return await preview_plan(manifests.objects, present, PLANNERS, settings, T0)
 
 
-def last(outlook: Outlook) -> list[str]:
+def last(preview: PlanPreview) -> list[str]:
     """What becomes of the revisions."""
-    node = tell(outlook)[-1].below[-1]
+    node = tell(preview)[-1].below[-1]
     return [node.text, *node.notes]
 
 
 async def test_an_unchanged_file_changes_nothing(manifests: Manifests, present: list[Object]) -> None:
-    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
-    assert (outlook.good, outlook.differs, outlook.names) == (True, False, {})
-    assert totals(outlook, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
-    assert last(outlook)[0].endswith("goes on serving: nothing rolls")
+    preview = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
+    assert (preview.good, preview.differs, preview.names) == (True, False, {})
+    assert totals(preview, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
+    assert last(preview)[0].endswith("goes on serving: nothing rolls")
 
 
-def short(outlook: Outlook) -> list[str]:
+def short(preview: PlanPreview) -> list[str]:
     """The lines of `slipway plan`, with the hashes of names left out."""
-    lines = [line for line, _ in aligned(entries(outlook, named_nodes(outlook)))]
+    lines = [line for line, _ in aligned(entries(preview, named_nodes(preview)))]
     return [re.sub(r"digits-[0-9a-f]{6}(-[0-9a-f]{10})?", "digits-HASH", line) for line in lines]
 
 
 async def test_a_plan_of_what_is_there_says_in_short_that_it_stays(manifests: Manifests, present: list[Object]) -> None:
-    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
-    assert short(outlook) == [
+    preview = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
+    assert short(preview) == [
         "ArtifactStore default    will be Ready",
         "TrainingJob digits       will be Ready",
         "    reuses   the model that it has left",
@@ -125,8 +125,8 @@ async def test_a_plan_of_other_steps_says_in_short_what_is_made_again_and_what_s
     def quantize_alone(spec: Object) -> None:
         del spec["compression"]["steps"][0]
 
-    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, quantize_alone)
-    assert short(outlook)[-5:] == [
+    preview = await after(manifests, present, MODEL_DEPLOYMENT.kind, quantize_alone)
+    assert short(preview)[-5:] == [
         "    takes    the model of TrainingJob digits",
         "    reuses   convert-baseline, evaluate-baseline, prepare-evaluation, prepare-train",
         "    makes    step-0-quantize-int8, evaluate-candidate, compare, package",
@@ -138,8 +138,8 @@ async def test_a_plan_of_other_steps_says_in_short_what_is_made_again_and_what_s
 async def test_a_plan_of_a_training_under_way_says_in_short_that_it_goes_on(manifests: Manifests) -> None:
     others = [obj for obj in manifests.objects if obj["kind"] != MODEL_DEPLOYMENT.kind]
     present = await begun(others, ARTIFACT_STORE, TRAINING_JOB)
-    outlook = await look_ahead(others, present, PLANNERS, SETTINGS, T0)
-    assert short(outlook)[1:] == [
+    preview = await preview_plan(others, present, PLANNERS, SETTINGS, T0)
+    assert short(preview)[1:] == [
         "TrainingJob digits      will be Ready",
         "    continues   prepare-test, prepare-train",
         "    trains      2 nodes of pool gpu x 1 process",
@@ -147,12 +147,12 @@ async def test_a_plan_of_a_training_under_way_says_in_short_that_it_goes_on(mani
 
 
 async def test_other_replicas_only_scale(manifests: Manifests, present: list[Object]) -> None:
-    outlook = await after(
+    preview = await after(
         manifests, present, MODEL_DEPLOYMENT.kind, lambda spec: spec["serving"].update({"replicas": 3})
     )
-    lines = difference_lines(outlook)
+    lines = difference_lines(preview)
     assert (len(lines), lines[0][:20], lines[1]) == (2, "~ Deployment digits-", "    spec.replicas: 1 -> 3")
-    assert last(outlook)[1].endswith("is only scaled: 1 -> 3 replicas")
+    assert last(preview)[1].endswith("is only scaled: 1 -> 3 replicas")
 
 
 async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
@@ -161,12 +161,12 @@ async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
     def prune_less(spec: Object) -> None:
         spec["compression"]["steps"][0]["params"]["ratio"] = 0.25
 
-    outlook = await after(manifests, present, MODEL_DEPLOYMENT.kind, prune_less)
-    made = Counter(change.key.kind for change in outlook.changes if change.verb == "create")
-    assert (outlook.good, made[STEP], made[JOB]) == (True, 6, 6)
-    assert last(outlook)[0].startswith("rolls out revision digits-")
-    assert "traffic moves from revision" in last(outlook)[1]
-    jobs = [line for line in difference_lines(outlook) if line.startswith("+ Job")]
+    preview = await after(manifests, present, MODEL_DEPLOYMENT.kind, prune_less)
+    made = Counter(change.key.kind for change in preview.changes if change.verb == "create")
+    assert (preview.good, made[STEP], made[JOB]) == (True, 6, 6)
+    assert last(preview)[0].startswith("rolls out revision digits-")
+    assert "traffic moves from revision" in last(preview)[1]
+    jobs = [line for line in difference_lines(preview) if line.startswith("+ Job")]
     assert [line.partition("<")[2].partition(">")[0] for line in jobs] == [
         "md step-0-prune-structured", "md convert", "md step-1-quantize-int8", "md evaluate-candidate", "md compare",
         "md package",
@@ -176,9 +176,9 @@ async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
 async def test_an_edit_that_the_api_server_would_refuse_is_told_where_it_is_written(
     manifests: Manifests, present: list[Object]
 ) -> None:
-    outlook = await after(manifests, present, TRAINING_JOB.kind, lambda spec: spec.update(processesPerNode=4))
-    assert not outlook.good
-    assert list(plan_errors(outlook, manifests, live=True)) == [
+    preview = await after(manifests, present, TRAINING_JOB.kind, lambda spec: spec.update(processesPerNode=4))
+    assert not preview.good
+    assert list(plan_errors(preview, manifests, live=True)) == [
         f"{DIGITS / 'training.yaml'}:5:1: spec.processesPerNode: the API server would refuse it: processesPerNode is"
         " immutable: delete the resource and create it again to change it"
     ]
@@ -189,10 +189,10 @@ async def test_a_plugin_that_the_files_change_is_planned_for_whom_it_serves(
 ) -> None:
     quantize = next(obj for obj in present if obj["metadata"]["name"] == "quantize-int8")
     newer = {**quantize, "spec": {**quantize["spec"], "version": "2.0.0"}}
-    outlook = await look_ahead([newer], present, PLANNERS, SETTINGS, T0)
-    assert [(edit.verb, edit.key.name) for edit in outlook.edits] == [("change", "quantize-int8")]
-    assert [key.name for key in outlook.after] == ["digits"]
-    assert outlook.changes == ()  # neither an operator's upgrade nor a refreshed plugin rolls anybody's model
+    preview = await preview_plan([newer], present, PLANNERS, SETTINGS, T0)
+    assert [(edit.verb, edit.key.name) for edit in preview.edits] == [("change", "quantize-int8")]
+    assert [key.name for key in preview.after] == ["digits"]
+    assert preview.changes == ()  # neither an operator's upgrade nor a refreshed plugin rolls anybody's model
 
 
 async def test_a_store_that_no_operator_has_looked_at_yet_is_looked_at(manifests: Manifests) -> None:
@@ -200,9 +200,9 @@ async def test_a_store_that_no_operator_has_looked_at_yet_is_looked_at(manifests
         read_manifests([str(DIGITS / f"{name}.yaml")]).objects for name in ("store", "training", "deployment")
     )
     present = await begun(store)
-    outlook = await look_ahead([*training, *deployment], present, PLANNERS, SETTINGS, T0)
-    assert list(plan_errors(outlook, manifests, live=True)) == []
-    assert outlook.verdict(Key(ARTIFACT_STORE, "default", "default")).state == "ready"
+    preview = await preview_plan([*training, *deployment], present, PLANNERS, SETTINGS, T0)
+    assert list(plan_errors(preview, manifests, live=True)) == []
+    assert preview.expected(Key(ARTIFACT_STORE, "default", "default")).state == "ready"
 
 
 async def test_a_training_that_is_under_way_is_taken_to_its_end(manifests: Manifests) -> None:
@@ -210,15 +210,15 @@ async def test_a_training_that_is_under_way_is_taken_to_its_end(manifests: Manif
     others = [obj for obj in manifests.objects if obj["kind"] != MODEL_DEPLOYMENT.kind]
     present = await begun(others, ARTIFACT_STORE, TRAINING_JOB)
     assert [obj["metadata"]["name"] for obj in present if obj["kind"] == JOB.kind] != []
-    outlook = await look_ahead(deployment.objects, present, PLANNERS, SETTINGS, T0)
-    assert list(plan_errors(outlook, deployment, live=True)) == []
-    assert [key.kind for key in outlook.after] == [TRAINING_JOB, MODEL_DEPLOYMENT]
+    preview = await preview_plan(deployment.objects, present, PLANNERS, SETTINGS, T0)
+    assert list(plan_errors(preview, deployment, live=True)) == []
+    assert [key.kind for key in preview.after] == [TRAINING_JOB, MODEL_DEPLOYMENT]
 
 
 async def test_what_is_missing_in_the_cluster_itself_is_not_looked_for_there_again(manifests: Manifests) -> None:
     training = read_manifests([str(DIGITS / "training.yaml")])
-    outlook = await look_ahead(training.objects, [], PLANNERS, SETTINGS, T0)
-    [said] = plan_errors(outlook, training, live=True)
+    preview = await preview_plan(training.objects, [], PLANNERS, SETTINGS, T0)
+    [said] = plan_errors(preview, training, live=True)
     assert said.endswith('there is no ArtifactStore "default" in this namespace; create it')
-    [said] = plan_errors(outlook, training, live=False)
+    [said] = plan_errors(preview, training, live=False)
     assert said.endswith("name its file too, or plan with --live")

@@ -11,7 +11,7 @@ from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.deployment.steps import Step
 from slipway.preview.changes import Change
-from slipway.preview.outlook import Outlook, Verdict
+from slipway.preview.plan_preview import ExpectedState, PlanPreview
 from slipway.preview.reasons import conversions_of, gate_of, placed_on, shape_of, what_is_done
 from slipway.preview.rollouts import rollout_of
 from slipway.preview.tasks import PlannedTask
@@ -31,31 +31,31 @@ class Node:
     below: list[Node] = field(default_factory=list)
 
 
-def tell(outlook: Outlook) -> list[Node]:
+def tell(preview: PlanPreview) -> list[Node]:
     """A tree for each planned resource, and a leaf for each other one that the files change."""
-    edits = {edit.key: edit for edit in outlook.edits}
-    others = [_edited(edit) for key, edit in edits.items() if key not in outlook.after]
-    return others + [_resource(outlook, key, edits.get(key)) for key in outlook.after]
+    edits = {edit.key: edit for edit in preview.edits}
+    others = [_edited(edit) for key, edit in edits.items() if key not in preview.after]
+    return others + [_resource(preview, key, edits.get(key)) for key in preview.after]
 
 
-def _resource(outlook: Outlook, key: Key, edit: Change | None) -> Node:
-    verdict = outlook.verdict(key)
-    root = Node(f"{_mark(edit)}{key.kind} {key.name}: {_said(verdict)}", "good" if verdict.good else "bad")
+def _resource(preview: PlanPreview, key: Key, edit: Change | None) -> Node:
+    expected = preview.expected(key)
+    root = Node(f"{_mark(edit)}{key.kind} {key.name}: {_said(expected)}", "good" if expected.good else "bad")
     root.notes += _field_lines(edit)
     if key.kind == TRAINING_JOB:
-        root.below = list(_training(outlook, key))
+        root.below = list(_training(preview, key))
     elif key.kind == MODEL_DEPLOYMENT:
-        root.below = list(_deployment(outlook, key))
+        root.below = list(_deployment(preview, key))
     elif key.kind == ARTIFACT_STORE:
-        root.below = list(_store(outlook, key))
+        root.below = list(_store(preview, key))
     return root
 
 
-def _said(verdict: Verdict) -> str:
-    word = _WORDS[verdict.state]
-    if verdict.state == "ready":
+def _said(expected: ExpectedState) -> str:
+    word = _WORDS[expected.state]
+    if expected.state == "ready":
         return word
-    return f"{word}: {verdict.reason}: {verdict.message}" if verdict.message else f"{word}: {verdict.reason}"
+    return f"{word}: {expected.reason}: {expected.message}" if expected.message else f"{word}: {expected.reason}"
 
 
 def _edited(edit: Change) -> Node:
@@ -75,24 +75,24 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _store(outlook: Outlook, key: Key) -> Iterator[Node]:
-    store = ArtifactStore.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+def _store(preview: PlanPreview, key: Key) -> Iterator[Node]:
+    store = ArtifactStore.model_validate({part: preview.after[key][part] for part in ("spec", "status")})
     kept = "; kept for evaluation data" if store.spec.held_out else ""
     if (claim := store.spec.persistent_volume_claim) is not None:
         yield Node(f"on claim {claim.claim_name}{kept}")
     elif store.spec.s3 is not None:
         yield Node(f"in bucket {store.spec.s3.bucket}{kept}")
-    yield from _tasks(outlook, key, {})
+    yield from _tasks(preview, key, {})
 
 
 # --- TrainingJob -------------------------------------------------------------------------------------------------
 
 
-def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
-    job = TrainingJob.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
-    known = {attempt["number"]: attempt.get("outcome") for attempt in _past(outlook, key).get("attempts", ())}
-    tasks = _tasks(outlook, key, {})
-    prepared = [one.role for one in outlook.tasks(key) if one.role.startswith("prepare-")]
+def _training(preview: PlanPreview, key: Key) -> Iterator[Node]:
+    job = TrainingJob.model_validate({part: preview.after[key][part] for part in ("spec", "status")})
+    known = {attempt["number"]: attempt.get("outcome") for attempt in _past(preview, key).get("attempts", ())}
+    tasks = _tasks(preview, key, {})
+    prepared = [one.role for one in preview.tasks(key) if one.role.startswith("prepare-")]
     yield from (node for node in tasks if not node.text.startswith("seal"))
     for attempt in job.status.attempts:
         if known.get(attempt.number):
@@ -100,44 +100,44 @@ def _training(outlook: Outlook, key: Key) -> Iterator[Node]:
             continue
         node = Node(f"attempt {attempt.number}: {'goes on' if attempt.number in known else f'Job {attempt.job}'}")
         if attempt.number not in known:
-            node.notes += [placed_on(job.spec, attempt, outlook.cache), shape_of(job.spec, attempt)]
+            node.notes += [placed_on(job.spec, attempt, preview.cache), shape_of(job.spec, attempt)]
             node.notes += [f"after {', '.join(prepared)}"] if prepared else []
             if attempt.nodes > 1:
                 node.notes.append("with a Service and a NetworkPolicy of the TrainingJob, until it has ended")
         yield node
     yield from (node for node in tasks if node.text.startswith("seal"))
-    if job.status.artifact and (_past(outlook, key).get("artifact") is None):
+    if job.status.artifact and (_past(preview, key).get("artifact") is None):
         yield Node("leaves a model, taken to be a torch module; a script may also leave ONNX", "quiet")
 
 
 # --- ModelDeployment ---------------------------------------------------------------------------------------------
 
 
-def _deployment(outlook: Outlook, key: Key) -> Iterator[Node]:
-    deployment = ModelDeployment.model_validate({part: outlook.after[key][part] for part in ("spec", "status")})
+def _deployment(preview: PlanPreview, key: Key) -> Iterator[Node]:
+    deployment = ModelDeployment.model_validate({part: preview.after[key][part] for part in ("spec", "status")})
     source = deployment.spec.model
     if source.training_job:
-        before = outlook.before.get(Key(TRAINING_JOB, key.namespace, source.training_job), {}).get("status", {})
+        before = preview.before.get(Key(TRAINING_JOB, key.namespace, source.training_job), {}).get("status", {})
         waits = "" if before.get("phase") == "Succeeded" else ", when it has succeeded"
         yield Node(f"takes the model of TrainingJob {source.training_job}{waits}")
     elif source.stored:
         yield Node(f"takes the model {source.stored.uri} from the store")
-    conversions = conversions_of(deployment, outlook.cache, outlook.settings.runtime_image)
-    tasks = _tasks(outlook, key, conversions)
+    conversions = conversions_of(deployment, preview.cache, preview.settings.runtime_image)
+    tasks = _tasks(preview, key, conversions)
     yield from tasks
     compared = any(node.text.startswith("compare:") for node in tasks)
     if compared and (gate := gate_of(deployment.spec)):
         yield Node(f"gate: {gate}")
-    text, notes = rollout_of(outlook, key, deployment)
+    text, notes = rollout_of(preview, key, deployment)
     yield Node(text, notes=notes)
 
 
 # --- Tasks -------------------------------------------------------------------------------------------------------
 
 
-def _tasks(outlook: Outlook, key: Key, conversions: Mapping[str, tuple[Step, str]]) -> list[Node]:
-    past, tasks = outlook.tasks_before(key), outlook.tasks(key)
-    jobs = _jobs(outlook, key.namespace)
+def _tasks(preview: PlanPreview, key: Key, conversions: Mapping[str, tuple[Step, str]]) -> list[Node]:
+    past, tasks = preview.tasks_before(key), preview.tasks(key)
+    jobs = _jobs(preview, key.namespace)
     done_before = [task for task in tasks if task.digest in past and past[task.digest].succeeded]
     names = ", ".join(dict.fromkeys(task.role for task in done_before))
     nodes = [Node(f"done before, and used again: {names}", "quiet")] if done_before else []
@@ -152,29 +152,29 @@ def _tasks(outlook: Outlook, key: Key, conversions: Mapping[str, tuple[Step, str
         if job is not None:
             done = what_is_done(task_of(job), conversions.get(task.role))
             node.notes += [done] if done else []
-        if job is not None and (after := _inputs(outlook, key, task, task_of(job))):
+        if job is not None and (after := _inputs(preview, key, task, task_of(job))):
             node.notes.append(f"after {', '.join(after)}")
         nodes.append(node)
     return nodes
 
 
-def _jobs(outlook: Outlook, namespace: str) -> Mapping[str, Object]:
+def _jobs(preview: PlanPreview, namespace: str) -> Mapping[str, Object]:
     return {
         change.key.name: change.object
-        for change in outlook.changes
+        for change in preview.changes
         if change.key.kind == JOB and change.key.namespace == namespace
     }
 
 
-def _inputs(outlook: Outlook, key: Key, task: PlannedTask, asked: Object) -> list[str]:
+def _inputs(preview: PlanPreview, key: Key, task: PlannedTask, asked: Object) -> list[str]:
     """Whose results it takes: tasks of the same resource by name, others with their resource's."""
     wanted = set(_digests(asked))
     found = []
-    for other, obj in outlook.after.items():
+    for other, obj in preview.after.items():
         if other.kind == TRAINING_JOB and ((obj.get("status") or {}).get("artifact") or {}).get("digest") in wanted:
             found.append(f"TrainingJob {other.name}")
         if other == key:
-            makers = [one for one in outlook.tasks(key) if one.made in wanted]
+            makers = [one for one in preview.tasks(key) if one.made in wanted]
             found += [one.role for one in makers if one.role != task.role]
     return list(dict.fromkeys(found))
 
@@ -191,5 +191,5 @@ def _digests(value: object) -> Iterator[str]:
             yield from _digests(item)
 
 
-def _past(outlook: Outlook, key: Key) -> Object:
-    return dict(outlook.before.get(key, {}).get("status") or {})
+def _past(preview: PlanPreview, key: Key) -> Object:
+    return dict(preview.before.get(key, {}).get("status") or {})

@@ -9,7 +9,7 @@ Stage = Literal["Pending", "Compressing", "Evaluating", "RollingOut", "Ready"]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RevisionProgress:
     """stage: how far it is. stalled: nothing moves until somebody acts; `reason` and `message` then say on what."""
 
     stage: Stage
@@ -23,5 +23,5 @@ class Standing:
         return cls("Pending", reason, message)
 
     @classmethod
-    def stuck(cls, reason: str, message: str) -> Self:
+    def blocked(cls, reason: str, message: str) -> Self:
         return cls("Pending", reason, message, stalled=True)

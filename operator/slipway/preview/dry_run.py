@@ -35,14 +35,14 @@ class Clock:
         return self.now
 
 
-def has_owner_in(step: Object, keys: Collection[Key]) -> bool:
+def is_owned_by_any(step: Object, keys: Collection[Key]) -> bool:
     kind, name = Owner.of(step).controller or ("", "")
     namespace = step["metadata"]["namespace"]
     return any((key.kind.kind, key.namespace, key.name) == (kind, namespace, name) for key in keys)
 
 
 @dataclass
-class Rehearsal:
+class DryRun:
     """Plans the given resources and carries the plans out on the twin, with the world that `world.move` lets be.
 
     keys: what is planned, with the Steps that belong to it. Everything else stands still.
@@ -76,7 +76,7 @@ class Rehearsal:
     async def _round(self) -> tuple[bool, datetime | None]:
         """Each resource once. Returns whether anything was written, and when the first wants to be planned again."""
         wrote, wishes = False, []
-        steps = [key_of(step) for step in self.cache.objects(STEP) if has_owner_in(step, self.keys)]
+        steps = [key_of(step) for step in self.cache.objects(STEP) if is_owned_by_any(step, self.keys)]
         for key in (*self.keys, *steps):
             owner = self.cache.get(*key)
             if owner is None or "deletionTimestamp" in owner["metadata"]:

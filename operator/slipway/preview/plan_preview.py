@@ -28,9 +28,9 @@ from slipway.cluster.port import look_up
 from slipway.cluster.twin import Twin
 from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.plan import Settings
-from slipway.preview.changes import Change, Chronicle, manifest_of
+from slipway.preview.changes import Change, ChangeLog, manifest_of
+from slipway.preview.dry_run import Clock, DryRun
 from slipway.preview.placeholders import Known, unknown, unknown_tasks
-from slipway.preview.rehearsal import Clock, Rehearsal
 from slipway.preview.tasks import PlannedTask, tasks_of
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.references import referenced
@@ -45,7 +45,7 @@ _MODELS: Mapping[Kind, type[Model]] = {resource.kind: resource.model for resourc
 State = Literal["ready", "rests", "waits", "stalled"]
 
 
-class Verdict(NamedTuple):
+class ExpectedState(NamedTuple):
     """How a resource ends where all goes well. rests: suspended, or scaled to zero. reason, message: as its status."""
 
     state: State
@@ -66,7 +66,7 @@ class Refusal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class PlanPreview:
     """edits: what the files themselves change, of our kinds. changes: what the operator then does.
 
     before, after: the planned resources with their statuses. steps_before, steps: all Steps, in the order in which they
@@ -94,13 +94,13 @@ class Outlook:
             return {}
         return {task.digest: task for task in tasks_of(self.before[key], self.steps_before)}
 
-    def verdict(self, key: Key) -> Verdict:
-        return verdict_of(self.after[key])
+    def expected(self, key: Key) -> ExpectedState:
+        return expected_state(self.after[key])
 
     @property
     def good(self) -> bool:
         """Whether all that was planned ends well."""
-        return not self.refusals and all(verdict_of(obj).good for obj in self.after.values())
+        return not self.refusals and all(expected_state(obj).good for obj in self.after.values())
 
     @property
     def differs(self) -> bool:
@@ -108,14 +108,14 @@ class Outlook:
         return bool(self.edits or self.changes)
 
 
-async def look_ahead(
+async def preview_plan(
     wanted: Sequence[Object],
     present: Iterable[Object],
     planners: Mapping[Kind, Planner],
     settings: Settings,
     now: datetime,
     assumed: Iterable[Object] = (),
-) -> Outlook:
+) -> PlanPreview:
     """What would come to be if the wanted objects were applied where those present are.
 
     Kinds that the planners know nothing of are left out. present: with UIDs, versions and statuses. assumed: taken to
@@ -129,21 +129,21 @@ async def look_ahead(
     steps_before = tuple(await twin.list(STEP))
     edits, refusals = await _applied(twin, wanted)
     keys = await _planned(twin, wanted, edits)
-    chronicle = await Chronicle.of(twin)
-    rehearsal = Rehearsal(twin, clock, planners, settings, keys)
-    await rehearsal.run()
-    after = {key: ended for key in keys if (ended := rehearsal.cache.get(*key)) is not None}
+    change_log = await ChangeLog.of(twin)
+    dry_run = DryRun(twin, clock, planners, settings, keys)
+    await dry_run.run()
+    after = {key: ended for key in keys if (ended := dry_run.cache.get(*key)) is not None}
     past = {key: before[key] for key in keys if key in before}
-    changes = tuple(chronicle.changes())
-    steps = tuple(sorted(rehearsal.cache.objects(STEP), key=lambda step: (chronicle.order(step), *_age(step))))
+    changes = tuple(change_log.changes())
+    steps = tuple(sorted(dry_run.cache.objects(STEP), key=lambda step: (change_log.order(step), *_age(step))))
     names = unknown((*after.values(), *steps), (*past.values(), *steps_before))
-    return Outlook(
+    return PlanPreview(
         tuple(edits),
         changes,
         past,
         after,
         names | unknown_tasks((change.object for change in changes if change.key.kind == JOB), names),
-        rehearsal.cache,
+        dry_run.cache,
         steps_before,
         steps,
         tuple(refusals),
@@ -165,7 +165,7 @@ def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
     return twin
 
 
-def verdict_of(obj: Object) -> Verdict:
+def expected_state(obj: Object) -> ExpectedState:
     true = conditions_of(obj)
     ready: Object = next((one for one in obj.get("status", {}).get("conditions", ()) if one["type"] == "Ready"), {})
     state: State = "rests"
@@ -174,8 +174,8 @@ def verdict_of(obj: Object) -> Verdict:
             state, ready = meaning, true[kind]
             break
     if not ready:
-        return Verdict("waits", "NotObserved", "no operator has looked at it yet")
-    return Verdict(state, ready.get("reason", ""), ready.get("message", ""))
+        return ExpectedState("waits", "NotObserved", "no operator has looked at it yet")
+    return ExpectedState(state, ready.get("reason", ""), ready.get("message", ""))
 
 
 _MEANS: Mapping[str, State] = {"Stalled": "stalled", "Ready": "ready", "Reconciling": "waits"}
@@ -262,7 +262,7 @@ def _waited_for(cache: Cache, keys: Iterable[Key]) -> set[Key]:
 def _under_way(obj: Object) -> bool:
     meta, status = obj["metadata"], obj.get("status", {})
     behind = meta["generation"] != status.get("observedGeneration")
-    return "deletionTimestamp" not in meta and (behind or verdict_of(obj).state == "waits")
+    return "deletionTimestamp" not in meta and (behind or expected_state(obj).state == "waits")
 
 
 _OWNERS = {kind.kind for kind in OWNERS}
