@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from slipway.manifests.yamltree import documents
+from slipway.manifests.documents import documents
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 WORDS = (

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slipway.manifests.files import MAX_BYTES, UnreadableError, read_bytes, read_text
-from slipway.manifests.problems import Place, Problem
-from slipway.manifests.yamltree import Document, Spot, Step, documents
+from slipway.manifests.documents import documents
+from slipway.manifests.files import MAX_BYTES, Place, Problem, UnreadableError, read_bytes, read_text
+from slipway.manifests.nodes import Document, Spot, Step
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 SECONDS = 30

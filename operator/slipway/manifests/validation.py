@@ -17,9 +17,9 @@ from slipway.api.crds import NAME_RULE, RESOURCES, Resource
 from slipway.api.kinds import API_VERSION, GROUP, STEP, Object
 from slipway.api.reading import read_written
 from slipway.api.schema import Schema, structural
-from slipway.manifests.problems import Place, Problem
+from slipway.manifests.files import Place, Problem
+from slipway.manifests.nodes import Document, Spot, Step, octal
 from slipway.manifests.validation_messages import field_errors, format_value, nearest, path_text
-from slipway.manifests.yamltree import Document, Spot, Step, octal
 
 OURS: Mapping[str, Resource] = {one.kind.kind: one for one in RESOURCES if one.kind != STEP}
 """What users write, by its kind."""

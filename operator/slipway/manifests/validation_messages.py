@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from slipway.api import artifacts, base, entrypoint, podtemplate, scheduling
 from slipway.api.schema import Schema, walk
-from slipway.manifests.yamltree import Spot, Step
+from slipway.manifests.nodes import Spot, Step
 
 SHOWN = 60
 """Characters of a value in a message."""

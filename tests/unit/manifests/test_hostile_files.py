@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from slipway import manifests
 from slipway.cli.main import app
-from slipway.manifests import BadManifests, read_manifests, sources
-from slipway.manifests.yamltree import documents
+from slipway.manifests import BadManifests, read_manifests
+from slipway.manifests.documents import documents
 
 SECONDS = 20
 """Alone it takes a tenth of that at most; a busy machine may be slow."""
@@ -227,7 +228,7 @@ def test_a_folder_of_a_hundred_thousand_files_is_no_list_of_manifests(tmp_path: 
 
 
 def test_files_that_are_small_each_are_too_much_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_TOTAL_BYTES", 1_000_000)
+    monkeypatch.setattr(manifests, "MAX_TOTAL_BYTES", 1_000_000)
     for number in range(20):
         (tmp_path / f"{number}.yaml").write_text("#" * 100_000)
     assert "1 MB that one command reads" in wrong(tmp_path)

@@ -71,8 +71,8 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa
     import os
     from pathlib import Path
 
+    from slipway.manifests.documents import documents
     from slipway.manifests.files import MAX_BYTES, UnreadableError, decoded, read_bytes
-    from slipway.manifests.yamltree import documents
 
     found: list[str] = []
     for path in os.environ.get("KUBECONFIG", str(Path.home() / ".kube" / "config")).split(os.pathsep):

@@ -93,7 +93,7 @@ def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
     """Raises CommandError for what is no NAME=VALUE, and for what the plugin refuses."""
     from slipway.api.errors import PluginError
     from slipway.cli.rendering.errors import USAGE, CommandError
-    from slipway.manifests.yamltree import documents
+    from slipway.manifests.documents import documents
     from slipway.sdk.plugin import parameters
 
     params: dict[str, Any] = {}

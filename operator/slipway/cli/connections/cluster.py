@@ -18,9 +18,8 @@ from slipway.cli.rendering.errors import USAGE, CommandError
 from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
-from slipway.manifests.files import MAX_BYTES, UnreadableError, decoded, read_bytes, unreadable_problem
-from slipway.manifests.problems import Place, Problem
-from slipway.manifests.yamltree import documents
+from slipway.manifests.documents import documents
+from slipway.manifests.files import MAX_BYTES, Place, Problem, UnreadableError, decoded, read_bytes, unreadable_problem
 
 if TYPE_CHECKING:
     from slipway.cli.connections.endpoints import Endpoint

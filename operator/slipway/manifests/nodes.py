@@ -1,26 +1,26 @@
-"""Text of YAML or JSON as values, with the place of each: what an error in a field points to."""
+"""Values of YAML as Kubernetes reads them, with the place of each: an error in a field points to it.
+
+Plain scalars are read as sigs.k8s.io/yaml reads them, which kubectl and the API server use. That is neither YAML 1.1 as
+PyYAML has it (`1e-3` is a number, `1:30` none, dates are text) nor 1.2 (`on` is true, and `010` is eight).
+Source: goyaml.v2/resolve.go of that library; a test compares the result with that of kubectl.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, NamedTuple
 
 import yaml
 
-from slipway.manifests.scalars import LONGEST, OCTAL, number, plain_value
-
-MAX_DEPTH, MAX_DOCUMENTS, MAX_FAULTS = 100, 10_000, 100
+MAX_DEPTH, MAX_FAULTS = 100, 100
 MAX_VALUES, MAX_CHARACTERS = 200_000, 20_000_000
 """In one file, aliases followed: a few lines of them can stand for more than any memory holds."""
-_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; write it flatter"
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; write it flatter"
 _PLAIN = "plain"
 _LONG = "tag:yaml.org,2002:"
-_MARKER = re.compile(r"^---[ \t\r]*(#.*)?$", re.MULTILINE)
 
 Step = str | int
 
@@ -64,51 +64,13 @@ class Document(NamedTuple):
     spot: Spot
 
 
-def documents(text: str) -> tuple[list[Document], list[Fault]]:
-    """All documents of a file that can be read, and what is wrong with the others."""
-    found: list[Document] = []
-    faults: list[Fault] = []
-    if text.startswith("{", _after_blanks(text, 0)):
-        try:
-            return _read_json(text), []
-        except _Unreadable as error:
-            return [], [error.fault]
-    budget = Budget()
-    for above, part in _parts(text):
-        reading = _Reading(above, budget)
-        try:
-            found += _read_yaml(part, reading)
-            if len(found) > MAX_DOCUMENTS:
-                raise _Unreadable(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))  # noqa: TRY301
-        except _TooMuch as error:
-            return found, [*faults, *reading.faults, error.fault]
-        except _Unreadable as error:
-            faults.append(error.fault)
-        faults += reading.faults
-        if len(faults) > MAX_FAULTS:
-            break
-    return found, faults
-
-
-def _parts(text: str) -> Iterator[tuple[int, str]]:
-    """The text between lines of `---`, as kubectl splits it, each with the number of lines above."""
-    start = above = 0
-    for marker in _MARKER.finditer(text):
-        part = text[start : marker.start()]
-        if not part.isspace():
-            yield above, part
-        above += part.count("\n")
-        start = marker.end()
-    yield above, text[start:]
-
-
-class _Unreadable(Exception):
+class UnreadableDocument(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.what)
         self.fault = fault
 
 
-class _TooMuch(_Unreadable):
+class TooLarge(UnreadableDocument):
     """The file holds more than is read: nothing of what follows is looked at."""
 
 
@@ -119,16 +81,16 @@ class Budget:
     values: int = MAX_VALUES
     characters: int = MAX_CHARACTERS
 
-    def spend(self, node: Any, reading: _Reading) -> None:
-        """Raises _TooMuch if nothing is left."""
+    def spend(self, node: Any, reading: NodeReader) -> None:
+        """Raises TooLarge if nothing is left."""
         self.values -= 1
         if self.values < 0:
-            raise _TooMuch(reading.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
+            raise TooLarge(reading.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
         if isinstance(node, yaml.ScalarNode):
             self.characters -= len(node.value)
             if self.characters < 0:
                 what = f"more than {MAX_CHARACTERS:,} characters, aliases followed; write them out"
-                raise _TooMuch(reading.fault(node, what))
+                raise TooLarge(reading.fault(node, what))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -140,7 +102,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return super().resolve(kind, value, implicit)
 
 
-def _read_yaml(text: str, reading: _Reading) -> list[Document]:
+def read_yaml(text: str, reading: NodeReader) -> list[Document]:
     try:
         _check_events(text, reading)
         loader = _Loader(text)
@@ -149,32 +111,32 @@ def _read_yaml(text: str, reading: _Reading) -> list[Document]:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise _Unreadable(_fault_of(error, text, reading.above)) from error
+        raise UnreadableDocument(_fault_of(error, text, reading.above)) from error
     except RecursionError as error:
-        raise _Unreadable(Fault(reading.above + 1, 1, "the YAML is nested too deep")) from error
+        raise UnreadableDocument(Fault(reading.above + 1, 1, "the YAML is nested too deep")) from error
     if node is None:
         return []
     try:
         return [Document(*reading.read(node))]
     except RecursionError as error:
-        raise _Unreadable(reading.fault(node, "the YAML is nested too deep")) from error
+        raise UnreadableDocument(reading.fault(node, "the YAML is nested too deep")) from error
 
 
-def _check_events(text: str, reading: _Reading) -> None:
+def _check_events(text: str, reading: NodeReader) -> None:
     """libyaml composes nodes by recursion in C, which no bound of Python's stops: what is too deep is found before."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise _Unreadable(reading.fault(event, f"the YAML {_TOO_DEEP}"))
+                raise UnreadableDocument(reading.fault(event, f"the YAML {TOO_DEEP}"))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if count > 2 * MAX_VALUES:
-            raise _TooMuch(reading.fault(event, f"more than {MAX_VALUES:,} values; split the file"))
+            raise TooLarge(reading.fault(event, f"more than {MAX_VALUES:,} values; split the file"))
 
 
-class _Reading:
+class NodeReader:
     """Turns nodes into values. faults: what is wrong with single values, all of it."""
 
     def __init__(self, above: int, budget: Budget) -> None:
@@ -190,9 +152,9 @@ class _Reading:
         """key: the node of the key that it stands under."""
         self._budget.spend(node, self)
         if len(self.faults) > MAX_FAULTS:
-            raise _TooMuch(self.fault(node, f"more than {MAX_FAULTS} things are wrong before it; correct these first"))
+            raise TooLarge(self.fault(node, f"more than {MAX_FAULTS} things are wrong before it; correct these first"))
         if id(node) in self._open:
-            raise _Unreadable(self.fault(node, "an alias stands inside of what it stands for; write it out"))
+            raise UnreadableDocument(self.fault(node, "an alias stands inside of what it stands for; write it out"))
         shown, own = (key or node).start_mark, node.start_mark
         spot = Spot(self.above + shown.line + 1, shown.column + 1, self.above + own.line + 1, own.column + 1)
         if isinstance(node, yaml.ScalarNode):
@@ -311,93 +273,40 @@ def _shown(tag: str) -> str:
     return tag.replace(_LONG, "!!")
 
 
-# --- JSON --------------------------------------------------------------------------------------------------------
+# --- Plain scalars -------------------------------------------------------------------------------------------------
 
-_BLANKS = re.compile(r"[ \t\r\n]*")
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
+FALSE = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})
+NULL = frozenset({"", "~", "null", "Null", "NULL"})
+INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+OCTAL = re.compile(r"[-+]?0[0-7]+")
 
-
-def _after_blanks(text: str, start: int) -> int:
-    found = _BLANKS.match(text, start)
-    return found.end() if found else start
-
-
-def _read_json(text: str) -> list[Document]:
-    """One value after another, as kubectl takes them. Places are found by reading the same text as YAML."""
-    repeated: list[str] = []
-
-    def unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs) and not repeated:
-            names = Counter(name for name, _ in pairs)
-            repeated.extend(name for name, count in names.items() if count > 1)
-        return found
-
-    _check_nesting(text)
-    decoder = json.JSONDecoder(
-        object_pairs_hook=unrepeated, parse_float=_finite, parse_int=_integer, parse_constant=_refused
-    )
-    found: list[Document] = []
-    budget, end, above = Budget(), 0, 0
-    while (start := _after_blanks(text, end)) < len(text):
-        above += text.count("\n", end, start)
-        try:
-            value, stop = decoder.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            what = f"this is no JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-            raise _Unreadable(Fault(error.lineno, error.colno, what)) from error
-        except ValueError as error:
-            raise _Unreadable(Fault(above + 1, 1, str(error))) from error
-        reading = _Reading(above, budget)
-        spot = _spots(text[start:stop], reading)
-        if repeated:
-            twice = (fault for fault in reading.faults if "stands twice" in fault.what)
-            what = f"the field {repeated[0]!r:.80} stands twice; keep one"
-            raise _Unreadable(next(twice, Fault(above + 1, 1, what)))
-        found.append(Document(value, spot))
-        if len(found) > MAX_DOCUMENTS:
-            raise _Unreadable(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))
-        above += text.count("\n", start, stop)
-        end = stop
-    return found
+_WORDS: Mapping[str, Any] = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False), **dict.fromkeys(NULL)}
+_DIGITS = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|([1-9][0-9]*|0))")
+_BASES = (16, 2, 8, 10)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+LONGEST = 300
+"""Digits of a whole number that is kept as one; int() of a very long text is refused by Python itself."""
 
 
-def _check_nesting(text: str) -> None:
-    """Raises _Unreadable for what is too deep, or too much, before anything is made of it."""
-    depth = 0
-    for count, token in enumerate(_NESTING.finditer(text)):
-        if token[0] in "[{":
-            depth += 1
-        elif token[0] in "]}":
-            depth -= 1
-        if depth > MAX_DEPTH or count > 2 * MAX_VALUES:
-            line = text.count("\n", 0, token.start()) + 1
-            column = token.start() - text.rfind("\n", 0, token.start())
-            what = f"the JSON {_TOO_DEEP}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values; split the file"
-            raise _Unreadable(Fault(line, column, what))
+def plain_value(text: str) -> Any:
+    """None, a bool, an int, a float (infinite or NaN for one that JSON does not know) or the text itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if INFINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    if text[0] not in "+-.0123456789":
+        return text
+    digits = text if text[0] == "." else text.replace("_", "")
+    if len(digits) <= LONGEST and (whole := _DIGITS.fullmatch(digits)):
+        sign, *groups = whole.groups()
+        value = next(int(group, base) for group, base in zip(groups, _BASES, strict=True) if group)
+        value = -value if sign == "-" else value
+        return value if -(2**63) <= value < 2**63 else float(value)
+    return number(digits) if _FLOAT.fullmatch(digits) else text
 
 
-def _spots(text: str, reading: _Reading) -> Spot:
-    """Return the places of the values of a JSON text; for one that is not YAML, its beginning."""
-    try:
-        (document,) = _read_yaml(text.replace("\t", " "), reading)
-    except _TooMuch:
-        raise
-    except (_Unreadable, ValueError):
-        return Spot(reading.above + 1, 1, reading.above + 1, 1)
-    return document.spot
-
-
-def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= LONGEST else _finite(text)
-
-
-def _finite(text: str) -> int | float:
-    value = number(text)
-    if not isfinite(value):
-        raise ValueError(f"{text[:40]} is no number that JSON knows; write a finite one")
-    return value
-
-
-def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number; write a finite one")
+def number(text: str) -> int | float:
+    """A decimal number; a whole one that a float holds exactly is an int, as in JSON."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
