@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from support.faults.late import seen_late
 from support.faults.scenario import Scenario
 from support.faults.scenarios import SCENARIOS

@@ -10,7 +10,7 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, STEP, Key, Object
 from slipway.api.tasks import CompressTask
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan

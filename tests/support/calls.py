@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from slipway.api.kinds import Key, Object
-from slipway.cluster.passing import Passing, Write
-from slipway.cluster.port import Cluster
+from slipway.cluster.port import Cluster, Passing, Write
 
 T = TypeVar("T")
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Self, TypeVar
 
-from slipway.cluster.passing import Passing, Write
-from slipway.cluster.port import Cluster
+from slipway.cluster.port import Cluster, Passing, Write
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from slipway.cluster.twin import Twin
 from slipway.plan.jobs.outcomes import is_over
 from slipway.reconcile.planners import PLANNERS

@@ -18,7 +18,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cluster.passing import Passing, Write
+from slipway.cluster.port import Passing, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import is_selected, selected_revision
 from slipway.plan.jobs.outcomes import is_over

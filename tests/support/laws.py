@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from slipway.api.errors import ClusterError, NotFound
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, STEP, Key, Object, key_of
-from slipway.cluster.passing import Passing
-from slipway.cluster.port import Cluster
+from slipway.cluster.port import Cluster, Passing
 from slipway.cluster.statusschema import check_status
 from slipway.cluster.twin import Twin
 from slipway.cluster.wire import encode

@@ -23,8 +23,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME
 
 from slipway.api.errors import ClusterError
-from slipway.cluster.answers import error_of
-from slipway.cluster.wire import encode
+from slipway.cluster.wire import encode, error_of
 
 Told = Callable[[str, int], None]
 """Hears of every answer: HTTP method, and status code (0 where none came)."""

@@ -1,4 +1,4 @@
-"""Leader election by a Lease, after client-go's: whoever renews it leads, whoever does not has lost it.
+"""Leader election by a Lease, after client-go's: the process that renews the Lease leads, and only it may write.
 
 No clock of another machine is trusted: a Lease is expired when it was seen unchanged for its whole duration, by our own
 monotonic clock. Every write carries the resourceVersion that was seen.
@@ -7,15 +7,16 @@ monotonic clock. Every write carries the resourceVersion that was seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 
 from slipway.api.errors import ClusterError, Conflict, NotFound
 from slipway.api.kinds import LEASE, Key, Object
-from slipway.cluster.port import ABSENT, Cluster
+from slipway.cluster.port import ABSENT, Cluster, Passing, Write
 
 log = structlog.get_logger(__name__)
 
@@ -156,3 +157,19 @@ class Election:
                 },
             }
         )
+
+
+T = TypeVar("T")
+
+
+class Fenced(Passing):
+    """A Cluster that refuses every write once the Lease may be somebody else's: after a stop (SIGSTOP), say."""
+
+    def __init__(self, cluster: Cluster, may_write: Callable[[], bool]) -> None:
+        super().__init__(cluster)
+        self._may_write = may_write
+
+    async def write(self, _write: Write, call: Callable[[], Awaitable[T]], /) -> T:
+        if not self._may_write():
+            raise ClusterError("the Lease was not renewed in time: this process leads no longer, and writes nothing")
+        return await call()

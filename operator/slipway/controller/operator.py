@@ -29,13 +29,10 @@ from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
 from slipway.controller import watches
 from slipway.controller.defaults import keep_applied, read_defaults
-from slipway.controller.fence import Fenced
-from slipway.controller.lease import Election
-from slipway.controller.lists import Lists, Scope
-from slipway.controller.logs import configure_logs
+from slipway.controller.lease import Election, Fenced
 from slipway.controller.options import Options
-from slipway.controller.probes import served
-from slipway.controller.telemetry import Telemetry
+from slipway.controller.telemetry import Telemetry, configure_logs, served
+from slipway.controller.watches import Lists, Scope
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed

@@ -1,7 +1,18 @@
-"""Prometheus metrics by controller-runtime's names, so that dashboards made for it fit."""
+"""Metrics, logs and health endpoints of the operator process.
+
+Metrics have controller-runtime's names, so that dashboards made for it fit.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal
+
+import structlog
+from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -104,3 +115,68 @@ class Telemetry:
 
 def _name(key: Key) -> str:
     return key.kind.kind.lower()
+
+
+def configure_logs(format_: Literal["json", "console"], level: str) -> None:
+    """Send all logs of the process to standard error. level: debug, info, warning or error."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format_ == "json":
+        shown: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback  # the default one shows local variables, tokens among them
+        shown = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    structlog.configure(
+        processors=[*shared[:2], shared[3], *shown],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=number, force=True)
+    # kopf tells every event at INFO, and every lost connection, which it mends itself, at ERROR.
+    logging.getLogger("kopf").setLevel(max(number, logging.WARNING))
+    logging.getLogger("asyncio").setLevel(max(number, logging.WARNING))
+
+
+@asynccontextmanager
+async def served(
+    telemetry: Telemetry, ready: Callable[[], bool], *, host: str | None, metrics_port: int, health_port: int
+) -> AsyncIterator[None]:
+    """Serve until the block ends. ready: whether the caches are filled; a standby is ready too. host: None for all.
+
+    An answer to /healthz comes from the event loop that does all the work, so a stuck one gives none.
+    """
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok") if ready() else web.Response(text="the caches are not filled yet", status=503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=telemetry.exposed(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    routes = {
+        health_port: [web.get("/healthz", healthz), web.get("/readyz", readyz)],
+        metrics_port: [web.get("/metrics", metrics)],
+    }
+    async with AsyncExitStack() as stack:
+        for port, shown in routes.items():
+            app = web.Application()
+            app.add_routes(shown)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, host, port).start()
+        yield

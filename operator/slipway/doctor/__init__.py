@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slipway.api.errors import Finding, Forbidden
 from slipway.doctor import installation, permissions, probes, resources
-from slipway.doctor.queries import ClusterQueries
+from slipway.doctor.installation import ClusterQueries
 
 
 async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -> list[Finding]:

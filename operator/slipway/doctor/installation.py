@@ -1,16 +1,18 @@
-"""Checks of the installation: kinds, operator and plugins are there, and of one version."""
+"""Checks of the installation (kinds, operator and plugins exist and have one version), and the queries they make."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from slipway.api.crds import RESOURCES, Resource, root_schema
-from slipway.api.errors import Finding, Forbidden
-from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Object
+from slipway.api.errors import Finding, Forbidden, NotFound
+from slipway.api.kinds import API_VERSION, COMPRESSION_PLUGIN, DEPLOYMENT, GROUP, VERSION, Kind, Object
 from slipway.api.schema import Schema, walk
+from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
-from slipway.doctor.queries import ClusterQueries
 from slipway.plan.plan import Settings
 
 OPERATOR = {"app.kubernetes.io/part-of": "slipway"}
@@ -196,3 +198,31 @@ async def operator_settings(cluster: Cluster, namespaces: Collection[str]) -> Se
                 mirrors = (env.get("SLIPWAY_IMAGE_MIRRORS") or "").split()
                 return Settings(env[_IMAGES[0]], env[_IMAGES[1]], policy, tuple(mirrors))
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterQueries:
+    """One cluster as checks query it. namespace: the one that is examined."""
+
+    cluster: Cluster
+    connection: Connection
+    namespace: str
+
+    async def get(self, path: str, **query: str) -> Object | None:
+        """Return None for an object that does not exist. Raises Forbidden and other ClusterErrors."""
+        try:
+            return dict(await self.connection.call(f"get {path}", "GET", path, query=query))
+        except NotFound:
+            return None
+
+    async def items(self, path: str, **query: str) -> Sequence[Object]:
+        return (await self.get(path, **query) or {}).get("items") or ()
+
+    async def list(
+        self, kind: Kind, *, all_namespaces: bool = False, labels: dict[str, str] | None = None
+    ) -> list[Object]:
+        namespace = self.namespace if kind.namespaced and not all_namespaces else None
+        return list(await self.cluster.list(kind, namespace, labels))
+
+    async def post(self, path: str, body: Any) -> Object:
+        return dict(await self.connection.call(f"post {path}", "POST", path, body=body))

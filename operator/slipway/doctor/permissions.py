@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from slipway.api.errors import Finding, Forbidden, pluralize
 from slipway.api.kinds import DEPLOYMENT, GROUP
 from slipway.cluster.port import gather_calls
-from slipway.doctor.installation import OPERATOR, serves
-from slipway.doctor.queries import ClusterQueries
+from slipway.doctor.installation import OPERATOR, ClusterQueries, serves
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 

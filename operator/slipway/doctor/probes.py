@@ -13,8 +13,7 @@ from slipway.api.errors import ClusterError, Finding, Forbidden
 from slipway.api.kinds import ARTIFACT_STORE, JOB, POD, Object, key_of
 from slipway.api.scheduling import Resources
 from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
-from slipway.doctor.installation import operator_settings
-from slipway.doctor.queries import ClusterQueries
+from slipway.doctor.installation import ClusterQueries, operator_settings
 from slipway.plan.jobs.outcomes import conditions_of, is_over
 from slipway.plan.jobs.pending import pending_reason
 from slipway.plan.pods import container, pod_template

@@ -9,8 +9,7 @@ from slipway.api.errors import Finding, Forbidden, SpecError, pluralize
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, PVC, TRAINING_JOB, Object
 from slipway.api.scheduling import GPUPool
 from slipway.cluster.port import gather_calls
-from slipway.doctor.installation import operator_settings
-from slipway.doctor.queries import ClusterQueries
+from slipway.doctor.installation import ClusterQueries, operator_settings
 from slipway.plan.references import NotYet, known_store
 from slipway.plan.store import SHARED_MODE
 from slipway.plan.view import ClusterView, Snapshot

@@ -9,8 +9,8 @@ from random import Random
 from typing import TypeVar
 
 from slipway.api.errors import ClusterError
-from slipway.cluster.answers import error_of
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
+from slipway.cluster.wire import error_of
 from support.calls import Interference
 
 T = TypeVar("T")

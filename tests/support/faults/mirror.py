@@ -18,7 +18,7 @@ import aiohttp
 from slipway.api.kinds import WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.apiserver import ApiServer, collection_path
 from slipway.cluster.connection import Connection
-from slipway.cluster.passing import Passing, Write
+from slipway.cluster.port import Passing, Write
 from slipway.cluster.twin import Change
 
 T = TypeVar("T")

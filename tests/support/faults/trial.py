@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from structlog.testing import capture_logs
 
 from slipway.api.kinds import Object
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from support.calls import Interference
 from support.faults.end_state import difference, end_state, told
 from support.faults.loop_stage import LoopStage

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, Forbidden, Invalid, NotFound
-from slipway.cluster.answers import SHOWN, error_of
+from slipway.cluster.wire import SHOWN, error_of
 
 
 def status(reason: str, message: str = "why") -> bytes:

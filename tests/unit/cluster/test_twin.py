@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.errors import Forbidden, Invalid, NotFound
 from slipway.api.kinds import JOB, POD, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
-from slipway.cluster.passing import ReadOnly
+from slipway.cluster.port import ReadOnly
 from slipway.cluster.twin import Change, Twin, Unsupported
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

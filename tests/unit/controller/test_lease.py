@@ -10,8 +10,7 @@ import pytest
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import JOB, LEASE, Key, Object
 from slipway.cluster.twin import Twin
-from slipway.controller.fence import Fenced
-from slipway.controller.lease import Election, Terms
+from slipway.controller.lease import Election, Fenced, Terms
 from support.calls import Interfered, fail
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -13,7 +13,7 @@ from slipway.api.errors import ClusterError
 from slipway.api.kinds import SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
 from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.twin import Twin
-from slipway.controller.lists import Lists, Scope
+from slipway.controller.watches import Lists, Scope
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.feed import Feed
 from slipway.reconcile.queue import WorkQueue
@@ -97,7 +97,7 @@ async def test_the_caches_are_filled_when_every_scope_was_listed_once(world: Wor
 
 
 async def test_a_list_that_fails_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slipway.controller.lists.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("slipway.controller.watches.RETRY_SECONDS", 0.0)
     world.add("a")
     world.pages.errors = [ClusterError("503"), ClusterError("no answer")]
     running = asyncio.create_task(world.lists.run())

@@ -8,8 +8,7 @@ import aiohttp
 import pytest
 
 from slipway.controller.options import Options
-from slipway.controller.probes import served
-from slipway.controller.telemetry import Telemetry
+from slipway.controller.telemetry import Telemetry, served
 from support.builders import SETTINGS
 from support.servers import free_ports
 

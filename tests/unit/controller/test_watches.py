@@ -6,8 +6,7 @@ import pytest
 
 from slipway.api.kinds import GPU_POOL, POD, TRAINING_JOB, WATCHED, Kind
 from slipway.cluster.apiserver import collection_path
-from slipway.controller.lists import Scope
-from slipway.controller.watches import _scope_of
+from slipway.controller.watches import Scope, _scope_of
 
 
 @pytest.mark.parametrize("kind", WATCHED, ids=str)

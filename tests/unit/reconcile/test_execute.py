@@ -12,8 +12,7 @@ import pytest
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
 from slipway.api.status import not_yet_observed
-from slipway.cluster.passing import Passing, Write
-from slipway.cluster.port import Cluster
+from slipway.cluster.port import Cluster, Passing, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import EventRecord, Plan

@@ -19,7 +19,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, PRUNE, claim, model_deployment, plugins, store, trained, training_job
 from support.histories import Mutating

@@ -9,7 +9,7 @@ import pytest
 
 from slipway.api.errors import ClusterError, Forbidden, Invalid
 from slipway.api.kinds import EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key, Kind, Object
-from slipway.cluster.passing import Write
+from slipway.cluster.port import Write
 from slipway.cluster.twin import Twin
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE, claim, model_deployment, plugins, resource, store, training_job

@@ -49,7 +49,7 @@ def doctor(
 async def _examine(namespace: str | None, context: str | None, probe_seconds: float | None) -> list[Finding]:
     from slipway.cli.connections.cluster import connect_to_cluster
     from slipway.doctor import examine
-    from slipway.doctor.queries import ClusterQueries
+    from slipway.doctor.installation import ClusterQueries
 
     async with connect_to_cluster(context, namespace) as connection:
         return await examine(ClusterQueries(connection.cluster, connection.http, connection.namespace), probe_seconds)

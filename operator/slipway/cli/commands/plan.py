@@ -114,7 +114,7 @@ async def _plan(
         return preview, manifests
     from slipway.cli.connections.cluster import connect_to_cluster
     from slipway.cli.connections.resources import list_planner_inputs, planner_settings
-    from slipway.cluster.passing import ReadOnly
+    from slipway.cluster.port import ReadOnly
 
     async with connect_to_cluster(context, namespace) as connection:
         own = connection.namespace

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import aiohttp
 
 from slipway.api.errors import ClusterError
-from slipway.cluster.answers import error_of
+from slipway.cluster.wire import error_of
 
 LONGEST_PIECE = 1 << 16
 """Bytes of a line that are held at once."""
