@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.server import OPERATOR, Server
-from slipway.controller.options import Options
+from slipway.controller.operator import Options
 from slipway.plan.plan import Settings
 from support.operator_process import OperatorProcess, running_operator
 

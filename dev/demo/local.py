@@ -19,7 +19,7 @@ from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
 from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key, Object
-from slipway.cli.rendering.watching import TransitionLog, readiness_exit_code, watch_until_settled
+from slipway.cli.rendering.details import TransitionLog, readiness_exit_code, watch_until_settled
 from slipway.local.admission import DEFAULT_CLAIM
 from slipway.local.cluster import LocalCluster
 from slipway.local.session import session

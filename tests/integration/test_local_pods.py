@@ -14,11 +14,10 @@ from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import container as containers
 from slipway.local.container import Node
 from slipway.local.controllers import is_ready
-from slipway.local.environment import Seat
+from slipway.local.environment import Seat, Sources
 from slipway.local.images import Images
 from slipway.local.pod import RunningPod
 from slipway.local.state import State
-from slipway.local.volumes import Sources
 from support.local import a_pod
 from support.local_runs import processes_of
 

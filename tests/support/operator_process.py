@@ -20,8 +20,7 @@ READY_SECONDS = 60
 
 
 def main() -> int:
-    from slipway.controller.operator import run_operator
-    from slipway.controller.options import Options
+    from slipway.controller.operator import Options, run_operator
     from slipway.plan.plan import Settings
     from support.crashes import Crashing, CrashPoint
     from support.stub_planner import PLANNERS

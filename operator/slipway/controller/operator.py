@@ -11,12 +11,16 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import kopf
 import structlog
@@ -30,9 +34,9 @@ from slipway.cluster.port import Cluster
 from slipway.controller import watches
 from slipway.controller.defaults import keep_applied, read_defaults
 from slipway.controller.lease import Election, Fenced
-from slipway.controller.options import Options
 from slipway.controller.telemetry import Telemetry, configure_logs, served
 from slipway.controller.watches import Lists, Scope
+from slipway.plan.plan import Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
@@ -215,3 +219,46 @@ def _scopes(namespaces: tuple[str, ...]) -> list[Scope]:
 
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - here the clock comes in
+
+
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def own_namespace() -> str:
+    """The namespace that this process runs in; `default` outside a cluster."""
+    if namespace := os.environ.get("POD_NAMESPACE"):
+        return namespace
+    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
+
+
+def own_identity() -> str:
+    """Who holds the Lease: the pod or host, and which start of it (a restarted pod keeps its name)."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One operator process.
+
+    namespaces: to serve; none means all. workers: resources that are reconciled at the same time.
+    host: the address that probes and metrics are answered at; None for all of the pod, of IPv6 as well.
+    defaults: a folder of manifests (*.yaml) that the leader applies (see defaults.py); None for none.
+    resync_seconds: how often what is known is compared with what the API server lists.
+    revisit_seconds: how often objects are read that stand in our way or lost our label, which no watch shows.
+    """
+
+    settings: Settings
+    namespaces: tuple[str, ...] = ()
+    workers: int = 8
+    elect: bool = True
+    lease_namespace: str = field(default_factory=own_namespace)
+    lease_name: str = "slipway-operator"
+    identity: str = field(default_factory=own_identity)
+    host: str | None = None
+    metrics_port: int = 9090
+    health_port: int = 8080
+    log_format: Literal["json", "console"] = "json"
+    log_level: str = "info"
+    defaults: Path | None = None
+    resync_seconds: float = 600.0
+    revisit_seconds: float = 30.0

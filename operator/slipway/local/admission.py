@@ -1,4 +1,7 @@
-"""How objects of files come into the twin: as `kubectl apply` would bring them into a cluster."""
+"""Objects of files as they enter the twin: created or changed as `kubectl apply` would do it.
+
+Adds what a cluster would have besides the files: the plugins that are installed here, and a default store.
+"""
 
 from __future__ import annotations
 

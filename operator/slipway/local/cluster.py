@@ -1,4 +1,4 @@
-"""Slipway's loop and the stand-ins for Kubernetes, over one twin, in real time."""
+"""The operator's loop and the stand-ins for Kubernetes, over one twin, in real time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from time import monotonic
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, WATCHED, Key, Kind, Object, key_of, kind_of
 from slipway.cluster.twin import Change, Twin
 from slipway.local import controllers, snapshot
+from slipway.local.environment import Sources
 from slipway.local.images import Images
 from slipway.local.kubelet import Devices, Kubelet, present_devices
 from slipway.local.network import HOST, Proxy, Target, endpoints, is_headless
 from slipway.local.snapshot import announce
 from slipway.local.state import State
-from slipway.local.volumes import Sources
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan

@@ -1,4 +1,4 @@
-"""One container of a pod: started as often as its pod's restartPolicy says, probed, ended."""
+"""One container of a pod: starts it as its pod's restartPolicy says, probes it, ends it, and keeps its termination message."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from pathlib import Path
 from slipway.api.base import wire_time
 from slipway.api.kinds import Object, key_of
 from slipway.api.tasks import SCRATCH_DIR
-from slipway.local import probes
-from slipway.local.environment import Seat, environment_of, expanded, with_task_in_file
+from slipway.local import processes
+from slipway.local.environment import (
+    CannotStart,
+    Seat,
+    Sources,
+    environment_of,
+    expanded,
+    folder_of,
+    mounts_of,
+    port_of,
+    scratch_of,
+    translated,
+    with_task_in_file,
+)
 from slipway.local.images import Images
 from slipway.local.processes import Held, start
 from slipway.local.state import State
-from slipway.local.volumes import CannotStart, Sources, folder_of, mounts_of, scratch_of, translated
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
 """Between two starts of a container that ends; it doubles (the kubelet's)."""
@@ -162,7 +173,7 @@ class Container:
     async def _probed(self, held: Held) -> None:
         """Startup first; only then readiness and liveness. Without a readiness probe a started container is ready."""
         startup = self.spec.get("startupProbe")
-        if startup is not None and not await probes.until_success(startup, self._ask):
+        if startup is not None and not await processes.until_success(startup, self._ask):
             await held.end(_grace(self.pod))
             return
         self.started = True
@@ -170,9 +181,9 @@ class Container:
         self._readied(readiness is None)
         async with asyncio.TaskGroup() as group:
             if readiness is not None:
-                group.create_task(probes.follow(readiness, self._ask, self._readied))
+                group.create_task(processes.follow(readiness, self._ask, self._readied))
             if liveness is not None:
-                group.create_task(probes.follow(liveness, self._ask, lambda alive: self._lives(held, alive)))
+                group.create_task(processes.follow(liveness, self._ask, lambda alive: self._lives(held, alive)))
 
     def _readied(self, ready: bool) -> None:
         self.ready = ready and not self.ending
@@ -185,8 +196,8 @@ class Container:
 
     async def _ask(self, probe: Object) -> bool:
         if (get := probe.get("httpGet")) is not None:
-            port = probes.port_of(self.spec, get["port"])
-            return await probes.http_get(self.pod["status"]["podIP"], port, get.get("path", "/"))
+            port = port_of(self.spec, get["port"])
+            return await processes.http_get(self.pod["status"]["podIP"], port, get.get("path", "/"))
         if (run := probe.get("exec")) is not None:
             command, environment = self._command(run["command"])
             asked = await start(command, environment, self.words)

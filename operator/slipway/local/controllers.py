@@ -1,4 +1,9 @@
-"""Pods as the controllers of Kubernetes make them from a template, and what all of them share."""
+"""The Job and the Deployment controller, as far as Slipway uses them, and how both make pods from a template.
+
+Jobs: Indexed or not, no retries, podFailurePolicy by conditions. Sources: Job API (batch/v1), KEP-2214 (Indexed),
+KEP-3329 (podFailurePolicy), KEP-3939 (podReplacementPolicy Failed), KEP-3998 (FailureTarget, SuccessCriteriaMet).
+Deployments own their pods directly: no ReplicaSets are made, which only keep older templates.
+"""
 
 from __future__ import annotations
 

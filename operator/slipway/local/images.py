@@ -1,4 +1,7 @@
-"""What stands for the images: this Python environment for the runtime's, the wheel's tritonserver for the other."""
+"""Stand-ins for the two images: this Python environment as the runtime, and the wheel's tritonserver for serving.
+
+nvidia-pytriton brings tritonserver; its python backend needs a stub for this Python version.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from slipway.api.errors import SlipwayError
-from slipway.local.volumes import CannotStart
+from slipway.local.environment import CannotStart
 from slipway.plan.plan import Settings
 
 _PYTHONS = ("python", "python3")

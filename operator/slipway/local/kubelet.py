@@ -1,4 +1,4 @@
-"""The kubelet: pods of the twin and the processes that run for them."""
+"""The kubelet: runs processes for the pods of the twin, and assigns the devices of this machine to them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local.container import Node
 from slipway.local.controllers import is_going, phase
-from slipway.local.environment import Meeting, Seat
+from slipway.local.environment import Meeting, Seat, Sources, discard
 from slipway.local.images import Images
 from slipway.local.network import free_port, next_address
 from slipway.local.pod import RunningPod
 from slipway.local.state import State
-from slipway.local.volumes import Sources, discard
 from slipway.plan.jobs.pods import index_of
 from slipway.plan.view import controller_uid
 

@@ -1,4 +1,8 @@
-"""Addresses of pods: every address of 127.0.0.0/8 can be bound on Linux, so each pod has one, with all its ports."""
+"""Addresses of pods and ports of Services on this machine.
+
+Linux can bind every address of 127.0.0.0/8, so each pod has an address of its own with all its ports. Each port of a
+Service is a port of 127.0.0.1 that passes connections on to the ready pods, one after another.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from dataclasses import dataclass, field
 from slipway.api.errors import SlipwayError
 from slipway.api.kinds import Object
 from slipway.local.controllers import is_ready
-from slipway.local.probes import port_of
+from slipway.local.environment import port_of
 from slipway.plan.view import carries
 
 _GUARD_PORT = 29399

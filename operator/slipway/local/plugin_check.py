@@ -1,4 +1,4 @@
-"""A plugin tried on this machine, in processes of its own; none of them outlives the trial."""
+"""Runs of a compression plugin on this machine, in processes of its own; none of them outlives the check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One pod: init containers in order, then its containers together, until they end or are ended."""
+"""One pod: init containers in order, then its containers together, until they end or are stopped.
+
+A pod whose run has ended gets its last status from the files that its shims and processes left in the state folder.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from slipway.api.kinds import DEPLOYMENT, POD, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local.container import Container, Node, terminated, termination_message
 from slipway.local.controllers import is_going, phase
+from slipway.local.environment import discard, folder_of, give_back_scratch
 from slipway.local.state import State
-from slipway.local.volumes import discard, folder_of, give_back_scratch
 
 Report = Callable[[Object], None]
 """Takes the status of the pod as it is now."""

@@ -1,4 +1,4 @@
-"""From the objects of files to a running local cluster."""
+"""A local cluster that runs the objects of files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from slipway.api.kinds import (
 from slipway.cluster.twin import Twin
 from slipway.local import admission, network, snapshot
 from slipway.local.cluster import LocalCluster, now, running
+from slipway.local.environment import Sources
 from slipway.local.images import find_triton, local_images, sweep
 from slipway.local.kubelet import present_devices
 from slipway.local.pod import settle_pods
 from slipway.local.state import opened
 from slipway.local.validation import IGNORED, SOURCES, Offer, Refusal, foreign, refusals, unfit
-from slipway.local.volumes import Sources
 from slipway.plan.deployment.manifests import GRPC_PORT, HTTP_PORT, METRICS_PORT
 
 

@@ -1,4 +1,4 @@
-"""Holds one container: a process and all that descend from it, none of which outlives the shim or `slipway run`.
+"""Runs one container: a process and all its descendants, none of which outlives the shim or `slipway run`.
 
     shim.py EXIT_FILE PROGRAM ARGUMENT...
 

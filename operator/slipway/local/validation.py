@@ -1,4 +1,4 @@
-"""What cannot be done without a cluster, by the field that asks for it: refused before anything starts."""
+"""Validation of files for a run without a cluster: each unsupported field is reported before anything starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from slipway.api.kinds import (
     Kind,
     Object,
 )
-from slipway.local.volumes import Sources
+from slipway.local.environment import Sources
 from slipway.reconcile.references import stores_of
 from slipway.sdk.plugin import BrokenPlugin
 

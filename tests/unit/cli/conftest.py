@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from slipway.cli.commands import pod_logs
+from slipway.cli.connections import logs as connection_logs
 from slipway.cli.main import app
-from slipway.cli.rendering import watching
+from slipway.cli.rendering import details
 from support.kubehttp import KubeHttp
 
 
 @pytest.fixture
 def slipway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
     """`slipway(server, "status", ...)`; None for no server and no kubeconfig."""
-    for module in (watching, pod_logs):
+    for module in (details, connection_logs):
         monkeypatch.setattr(module, "EVERY_SECONDS", 0.01)
     with ExitStack() as stack:
 

@@ -22,15 +22,14 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from slipway.api.kinds import COMPRESSION_PLUGIN, EVENT, Object
+from slipway.cli.commands.local_run import ContainerFailures, event_lines, view
 from slipway.cli.commands.logs import writer
-from slipway.cli.commands.pod_logs import print_merged
 from slipway.cli.commands.predict import score_tables
 from slipway.cli.commands.predict import scores as scored
-from slipway.cli.connections.logs import Line, Source
+from slipway.cli.connections.logs import Line, Source, print_merged
 from slipway.cli.connections.triton import Answers
 from slipway.cli.main import app
 from slipway.cli.rendering import terminal
-from slipway.cli.rendering.run import ContainerFailures, event_lines, view
 from slipway.cli.rendering.tables import print_tables
 from slipway.cli.rendering.terminal import say, visible
 from slipway.cluster.twin import Change
@@ -169,7 +168,7 @@ def file(tmp_path: Path) -> Path:
 def test_nothing_of_a_hostile_cluster_acts_upon_the_terminal(
     words: str, where: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_terminal: Any
 ) -> None:
-    monkeypatch.setattr("slipway.cli.rendering.watching.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.cli.rendering.details.EVERY_SECONDS", 0.01)
     monkeypatch.setenv("TERM", "xterm-256color")
     command = words.replace("{file}", str(file)).split(" ")
     with KubeHttp([hostile_objects()], LOGS).serving(tmp_path) as kubeconfig:

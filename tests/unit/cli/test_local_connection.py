@@ -13,16 +13,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slipway.api.kinds import SERVICE, Key, Object, key_of
-from slipway.cli.commands.local_run import state_option
-from slipway.cli.commands.pod_logs import Selection, started_containers
+from slipway.cli.commands.local_run import ContainerFailures, address_lines, state_option
 from slipway.cli.commands.status import active_only
 from slipway.cli.connections import connect
 from slipway.cli.connections import local as local_connection
-from slipway.cli.connections.logs import Source
+from slipway.cli.connections.logs import Selection, Source, started_containers
 from slipway.cli.connections.resources import find_resources
 from slipway.cli.main import app, complete
 from slipway.cli.rendering.errors import CommandError
-from slipway.cli.rendering.run import ContainerFailures, address_lines
 from slipway.cluster.twin import Change
 from slipway.local.pod import disruption
 from slipway.local.snapshot import announce

@@ -11,8 +11,7 @@ import pytest
 
 from slipway.api.kinds import SERVICE, Key, Object, key_of
 from slipway.cli.commands import local_run
-from slipway.cli.commands.local_run import RunOptions
-from slipway.cli.rendering.run import View
+from slipway.cli.commands.local_run import RunOptions, View
 from slipway.cluster.twin import Twin
 from slipway.local.state import State
 from support import statuses
@@ -68,7 +67,7 @@ async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **options: ob
 
     monkeypatch.setattr(local_run, "view", Screen)
     monkeypatch.setattr(local_run, "EVERY_SECONDS", 0.01)
-    monkeypatch.setattr("slipway.cli.rendering.watching.EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("slipway.cli.rendering.details.EVERY_SECONDS", 0.01)
     stop = asyncio.Event()
     given = RunOptions(Path("/nonexistent"), **options)  # type: ignore[arg-type]
     running = asyncio.create_task(local_run._show_until_ended(cluster, given, stop))

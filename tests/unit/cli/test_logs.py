@@ -10,8 +10,7 @@ from typer.testing import Result
 
 from slipway.api.errors import Forbidden
 from slipway.api.kinds import Object
-from slipway.cli.commands.pod_logs import Selection, print_merged, started_containers
-from slipway.cli.connections.logs import Line, Source
+from slipway.cli.connections.logs import Line, Selection, Source, print_merged, started_containers
 from support import statuses
 from support.kubehttp import KubeHttp
 from support.statuses import rank_pod, step_pod

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from slipway.cli.commands import plugin_check
+from slipway.cli.commands import plugin
 from slipway.cli.main import app
 from slipway.local.plugin_check import run_python, run_twice
 from slipway.sdk.manifest import ONNX_FILE
@@ -152,7 +152,7 @@ def test_parameters_may_be_longer_than_an_argument_of_a_process(model: Path) -> 
 
 @pytest.mark.usefixtures("installed")
 def test_without_torch_the_class_is_checked_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_check, "NEEDED", ("onnx", "no_such_torch"))
+    monkeypatch.setattr(plugin, "NEEDED", ("onnx", "no_such_torch"))
     result = check("noisy")
     assert result.exit_code == 1
     assert "bounds               fail" in result.stdout

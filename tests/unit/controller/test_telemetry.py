@@ -7,7 +7,7 @@ import socket
 import aiohttp
 import pytest
 
-from slipway.controller.options import Options
+from slipway.controller.operator import Options
 from slipway.controller.telemetry import Telemetry, served
 from support.builders import SETTINGS
 from support.servers import free_ports

@@ -10,9 +10,9 @@ from slipway.api.status import not_yet_observed
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
 from slipway.local.cluster import running
+from slipway.local.environment import Sources
 from slipway.local.images import Images
 from slipway.local.state import State
-from slipway.local.volumes import Sources
 from support.builders import training_job
 
 IMAGES = Images("runtime", "serving")

@@ -10,9 +10,20 @@ import pytest
 
 from slipway.api.kinds import Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR, TrainTask
-from slipway.local.environment import Seat, environment_of, expanded, with_task_in_file
+from slipway.local.environment import (
+    CannotStart,
+    Seat,
+    Sources,
+    discard,
+    environment_of,
+    expanded,
+    folder_of,
+    mounts_of,
+    scratch_of,
+    translated,
+    with_task_in_file,
+)
 from slipway.local.state import State
-from slipway.local.volumes import CannotStart, Sources, discard, folder_of, mounts_of, scratch_of, translated
 from slipway.plan.taskinput import TaskInput
 from slipway.runtime.taskinput import read_task
 from support.local import a_pod

@@ -10,9 +10,9 @@ import pytest
 from slipway.api.kinds import POD, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
+from slipway.local.environment import folder_of
 from slipway.local.pod import settle_pods
 from slipway.local.state import State, StateError, opened
-from slipway.local.volumes import folder_of
 from support.builders import training_job
 from support.local import a_pod
 

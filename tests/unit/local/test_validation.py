@@ -9,8 +9,8 @@ import pytest
 
 from slipway.api.kinds import Object, key_of
 from slipway.local.admission import default_stores, on_processors
+from slipway.local.environment import Sources
 from slipway.local.validation import Offer, foreign, refusals, unfit
-from slipway.local.volumes import Sources
 
 NOTHING = Offer({}, Sources({}), {}, {}, {})
 

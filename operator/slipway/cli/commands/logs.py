@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from slipway.api.kinds import Object
-    from slipway.cli.commands.pod_logs import Selection, Write
     from slipway.cli.connections.connection import Connection
+    from slipway.cli.connections.logs import Selection, Write
     from slipway.cli.connections.resources import Target
 
 
@@ -63,8 +63,8 @@ def logs(
     """
     import asyncio
 
-    from slipway.cli.commands.pod_logs import Selection
     from slipway.cli.connections import connect
+    from slipway.cli.connections.logs import Selection
     from slipway.cli.connections.resources import parse_target
 
     folder = state_folder(local=local, state=state, context=context)
@@ -83,9 +83,8 @@ async def _logs(
     follow: bool,
     timestamps: bool,
 ) -> None:
-    from slipway.cli.commands.pod_logs import follow as follow_logs
-    from slipway.cli.commands.pod_logs import print_merged, started_containers
-    from slipway.cli.connections.logs import Source
+    from slipway.cli.connections.logs import Source, print_merged, started_containers
+    from slipway.cli.connections.logs import follow as follow_logs
     from slipway.cli.connections.resources import find_resources
     from slipway.cli.rendering.errors import NOT_FOUND, CommandError
     from slipway.cli.rendering.summary import settled

@@ -67,8 +67,7 @@ def operator(
       slipway operator --runtime-image registry.example/runtime:1 --serving-image registry.example/serving:1
       slipway operator -n team-a -n team-b --no-leader-election --log-format console      the images by environment
     """
-    from slipway.controller.operator import run_operator
-    from slipway.controller.options import Options, own_identity, own_namespace
+    from slipway.controller.operator import Options, own_identity, own_namespace, run_operator
     from slipway.plan.plan import Settings
 
     raise typer.Exit(

@@ -1,20 +1,30 @@
-"""`slipway plugin`: what makes models smaller, in the cluster and on this machine."""
+"""`slipway plugin`: list compression plugins, print their manifests, and check their contract."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slipway.cli.commands.options import Context, Format, complete_plugins
-from slipway.cli.commands.plugin_check import check
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import one_line, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from slipway.api.errors import Finding
+    from slipway.local.plugin_check import CheckOptions
+    from slipway.sdk.artifact import Artifact
     from slipway.sdk.plugin import BrokenPlugin, Compression
+
+NEEDED = ("torch", "onnx", "onnxruntime", "numpy", "safetensors", "sklearn", "tritonclient")
+TIMEOUT_SECONDS = 600.0
+SHOWN = 80
+"""Characters of a parameter in a message."""
+DIGIT = (28, 28)
+"""Shape of a sample of the built-in data."""
 
 plugin = typer.Typer(
     name="plugin",
@@ -22,7 +32,133 @@ plugin = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-plugin.command()(check)
+
+
+@plugin.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=complete_plugins)
+    ],
+    *,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A parameter, as energy=0.8 or recover.epochs=1."),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="DIR", help="Try it on this artifact, instead of small models of digits."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="With --model: an artifact of data that fits it. Default: digits."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each process.")
+    ] = TIMEOUT_SECONDS,
+    output: Format = Output.TABLE,
+) -> None:
+    """Check that a plugin that is installed here keeps its contract: a line for each thing, ok, warn or fail.
+
+    Its class first: manifest, parameters, and what importing it costs. Then it is run on small models, twice, in
+    processes with other hash seeds and folders: the same seed must leave the same artifact, and the result must
+    answer as a served model does. Needs `pip install 'slipway-operator[runtime]'`. Exit code 1 where anything fails.
+
+    \b
+    Examples:
+      slipway plugin check svd-linear
+      slipway plugin check svd-linear --param energy=0.8
+      slipway plugin check my-plugin --model artifact/ --data data/ -o json
+    """
+    import asyncio
+
+    from slipway.cli.rendering.tables import print_findings
+    from slipway.local.plugin_check import CheckOptions
+
+    plugin = select_plugin(name, *load_installed_plugins())
+    options = CheckOptions(_params(plugin, param or ()), *_given(plugin, model, data), timeout_seconds=timeout)
+    raise typer.Exit(print_findings(asyncio.run(_checked(plugin, options)), output))
+
+
+async def _checked(plugin: Compression[Any], options: CheckOptions) -> list[Finding]:
+    from importlib.util import find_spec
+    from tempfile import TemporaryDirectory
+
+    from slipway.api.errors import Finding
+    from slipway.local.plugin_check import check_imports, check_runs
+    from slipway.sdk.contract import class_findings
+
+    with TemporaryDirectory(prefix="slipway-") as folder:
+        found = class_findings(plugin)
+        found.append(await check_imports(plugin.name, Path(folder), options.timeout_seconds))
+        if missing := [library for library in NEEDED if find_spec(library) is None]:
+            what = f"not tried: {', '.join(missing)} cannot be imported"
+            return [*found, Finding("run", "fail", what, "pip install 'slipway-operator[runtime]'")]
+        say(f"running {plugin.name} twice on each model, which takes a while", err=True)
+        return found + await check_runs(plugin, Path(folder), options)
+
+
+def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
+    """Raises CommandError for what is no NAME=VALUE, and for what the plugin refuses."""
+    from slipway.api.errors import PluginError
+    from slipway.cli.rendering.errors import USAGE, CommandError
+    from slipway.manifests.documents import documents
+    from slipway.sdk.plugin import parameters
+
+    params: dict[str, Any] = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        *outer, last = path.split(".")
+        if not equals or not path:
+            raise typer.BadParameter(f"--param {word}: write NAME=VALUE")
+        inner = params
+        for part in outer:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise typer.BadParameter(f"--param {word}: {part} has a value of its own already")
+        read, faults = documents(text)
+        if faults or len(read) > 1:
+            why = f"{text[:SHOWN]!r} is no YAML: {faults[0].what}" if faults else "write one value"
+            raise typer.BadParameter(f"--param {word[:SHOWN]}: {why}")
+        inner[last] = read[0].value if read else None
+    try:
+        parameters(plugin, params)
+    except PluginError as error:
+        raise CommandError(f"--param: {error}", USAGE) from error
+    return params
+
+
+def _given(plugin: Compression[Any], model: Path | None, data: Path | None) -> tuple[Artifact | None, Artifact | None]:
+    """The artifacts of the command line. Raises CommandError where they do not fit the plugin or each other."""
+    from slipway.api.artifacts import State
+    from slipway.cli.rendering.errors import USAGE, CommandError
+
+    if model is None:
+        if data is not None:
+            raise typer.BadParameter("--data goes with --model: the models that are made here are of digits")
+        return None, None
+    own, arrays = _read(model, "--model"), _read(data, "--data") if data else None
+    if own.state is not plugin.consumes:
+        raise CommandError(f"--model {model} is of state {own.state}, and {plugin.name} takes {plugin.consumes}", USAGE)
+    if arrays is not None and arrays.state is not State.DATASET:
+        raise CommandError(f"--data {data} is of state {arrays.state}, not a data set", USAGE)
+    shapes = [spec.shape for spec in own.content.inputs]
+    if arrays is None and plugin.needs_data and shapes != [DIGIT]:
+        raise CommandError(
+            f"{plugin.name} needs data, and --model {model} takes {shapes}, not digits of {list(DIGIT)}: give --data",
+            USAGE,
+        )
+    return own, arrays
+
+
+def _read(folder: Path, option: str) -> Artifact:
+    from slipway.api.errors import ArtifactError
+    from slipway.cli.rendering.errors import NOT_FOUND, CommandError
+    from slipway.sdk.artifact import read_artifact
+
+    try:
+        return read_artifact(folder.absolute())
+    except ArtifactError as error:
+        raise CommandError(f"{option}: {error}; give the folder that holds manifest.json", NOT_FOUND) from error
 
 
 @plugin.command("list")
@@ -44,7 +180,6 @@ def list_plugins(
     import asyncio
     import sys
 
-    from slipway.cli.commands.plugin_check import load_installed_plugins
     from slipway.cli.rendering.summary import as_list
     from slipway.cli.rendering.tables import print_data, print_tables
 
@@ -82,7 +217,6 @@ def manifest(
       slipway plugin manifest my-plugin --image registry.example/my-plugin@sha256:... | kubectl apply -f -
     """
     from slipway.api.errors import PluginError
-    from slipway.cli.commands.plugin_check import load_installed_plugins, select_plugin
     from slipway.cli.rendering.summary import as_list
     from slipway.cli.rendering.tables import print_data
 
@@ -132,3 +266,29 @@ def _table(manifests: list[dict[str, Any]], broken: list[BrokenPlugin], title: s
     ]
     rows += [(found.name, "broken", "-", "-", found.value, found.error) for found in broken]
     return Table(("NAME", "VERSION", "STATE", "DATA", "IMAGE", "DESCRIPTION"), tuple(rows), title)
+
+
+# --- Installed plugins -------------------------------------------------------------------------------------------
+
+
+def load_installed_plugins() -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
+    """Return the plugins of this Python environment by name, and those that cannot be loaded."""
+    from importlib.metadata import entry_points
+
+    from slipway.sdk.plugin import GROUP, load_plugins
+
+    return load_plugins(list(entry_points(group=GROUP)))
+
+
+def select_plugin(
+    name: str, loaded: Mapping[str, Compression[Any]], broken: Sequence[BrokenPlugin]
+) -> Compression[Any]:
+    """Return the plugin. Raises PluginError for a broken one, and CommandError that names those that there are."""
+    from slipway.api.errors import PluginError
+    from slipway.cli.rendering.errors import NOT_FOUND, CommandError
+
+    if failed := [found for found in broken if found.name == name]:
+        raise PluginError("; ".join(f"plugin {name} ({found.value}): {found.error}" for found in failed))
+    if name not in loaded:
+        raise CommandError(f"no plugin {name!r} is installed; there is {', '.join(loaded) or 'none'}", NOT_FOUND)
+    return loaded[name]

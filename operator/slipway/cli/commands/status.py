@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from slipway.api.kinds import Key, Object
     from slipway.cli.connections.connection import Connection
-    from slipway.cli.rendering.watching import Look
+    from slipway.cli.rendering.details import Look
 
 
 def status(
@@ -78,9 +78,9 @@ async def _status(
     everywhere: bool,
 ) -> int:
     from slipway.cli.connections.resources import find_resources, parse_target, with_steps
+    from slipway.cli.rendering.details import readiness_exit_code, status_tables
     from slipway.cli.rendering.summary import as_list, owners_in
     from slipway.cli.rendering.tables import print_data, print_tables
-    from slipway.cli.rendering.watching import readiness_exit_code, status_tables
 
     target = parse_target(name) if name else None
     async with opened as connection:
@@ -142,7 +142,7 @@ async def _followed(
     """Follow the resources. Lines go to standard output, or to standard error if data follow on standard output."""
     from datetime import UTC, datetime
 
-    from slipway.cli.rendering.watching import TransitionLog, live_view, watch_until_settled
+    from slipway.cli.rendering.details import TransitionLog, live_view, watch_until_settled
 
     if output is Output.TABLE and interactive():
         with live_view(single=single, all_namespaces=everywhere) as show:
