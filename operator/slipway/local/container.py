@@ -1,4 +1,4 @@
-"""One container of a pod: starts it as its pod's restartPolicy says, probes it, ends it, and keeps its termination message."""
+"""One container of a pod: starts by its pod's restartPolicy, probes, end, and termination message."""
 
 from __future__ import annotations
 

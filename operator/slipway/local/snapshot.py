@@ -1,9 +1,9 @@
 """Files that a run leaves for the next run and for other processes.
 
 objects.json holds all objects. It is written as a whole and renamed, after each batch of changes. The newest changes
-that a crash loses are decided again: every effect outside is a process, which is gone with the run, or lies in the store
-under its digest. run.json names the resources that the run works on and the addresses of its Services. It is valid while
-the run holds the lock of the state folder: a run that is killed leaves the file and loses the lock.
+that a crash loses are decided again: every effect outside is a process, which ends with the run, or lies in the store
+under its digest. run.json names the resources that the run works on and the addresses of its Services. It is valid
+while the run holds the lock of the state folder: a run that is killed leaves the file and loses the lock.
 """
 
 from __future__ import annotations
