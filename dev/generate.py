@@ -18,8 +18,7 @@ from generators.metrics import metrics_page
 from generators.plugins import plugins_page
 from generators.reference import rules_page
 from slipway.api.crds import RESOURCES, crd
-from slipway.sdk.describe import plugin_manifest
-from slipway.sdk.plugin import GROUP, load_plugins
+from slipway.sdk.plugin import GROUP, load_plugins, plugin_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = tuple(f"docs/reference/{name}.md" for name in ("cli", "fields", "metrics", "plugins", "rules"))

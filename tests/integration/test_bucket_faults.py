@@ -19,7 +19,7 @@ from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError, StoreAway, StoreError
 from slipway.api.reports import Report, parse_report
 from slipway.api.tasks import CheckTask
-from slipway.runtime import check
+from slipway.runtime import storetasks
 from slipway.sdk.manifest import Content
 from support.seaweed import ADMIN, READER, Seaweed
 from support.seaweed import seaweed as seaweed_service
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_named_with_its_cure(
 ):
     store = seaweed.store(tmp_path, **change) if keys is None else seaweed.store(tmp_path, keys, **change)
     with pytest.raises(StoreError, match=said) as found:
-        check.run(CheckTask(), pod_in(store, "check"))
+        storetasks.check_bucket(CheckTask(), pod_in(store, "check"))
     assert type(found.value) is kind
 
 
@@ -149,21 +149,24 @@ def test_a_certificate_of_ones_own_authority_is_trusted_where_the_secret_has_it(
         assert service.ca is not None
         untrusted = pod_in(service.store(tmp_path), "check")
         with pytest.raises(StoreError, match=r"spec\.s3\.endpoint .*certificate .* is not trusted.*AWS_CA_BUNDLE"):
-            check.run(CheckTask(), untrusted)
+            storetasks.check_bucket(CheckTask(), untrusted)
         trusted = {**ADMIN, "AWS_CA_BUNDLE": service.ca.read_text()}
-        assert check.run(CheckTask(), pod_in(service.store(tmp_path, trusted), "check")).outcome == "succeeded"
+        assert (
+            storetasks.check_bucket(CheckTask(), pod_in(service.store(tmp_path, trusted), "check")).outcome
+            == "succeeded"
+        )
 
 
 def test_a_service_that_speaks_no_tls_is_named(seaweed: Seaweed, tmp_path: Path):
     store = seaweed.store(tmp_path, endpoint=seaweed.endpoint.replace("http:", "https:"))
-    with pytest.raises(StoreError, match=r"spec\.s3\.endpoint .*does not speak TLS.*; write http://"):
-        check.run(CheckTask(), pod_in(store, "check"))
+    with pytest.raises(StoreError, match=r"spec\.s3\.endpoint .*does not complete the TLS handshake.*; use http://"):
+        storetasks.check_bucket(CheckTask(), pod_in(store, "check"))
 
 
 def test_a_good_store_passes_its_check_again_and_again(seaweed: Seaweed, tmp_path: Path, prefix: str):
     store = seaweed.store(tmp_path, prefix=prefix)
     for _ in range(2):
-        assert check.run(CheckTask(), pod_in(store, "check")).outcome == "succeeded"
+        assert storetasks.check_bucket(CheckTask(), pod_in(store, "check")).outcome == "succeeded"
     assert [key.split(f"{prefix}/")[1] for key in seaweed.files.find(f"artifacts/{prefix}")] == ["check/written"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from slipway.api.artifacts import ArtifactRef
 from slipway.api.tasks import CompareTask, CompressTask, DataRef, EvaluateTask, FetchTask, PackageTask
-from slipway.runtime import fetch
+from slipway.runtime import storetasks
 from slipway.runtime.compress import find_plugin
 from slipway.sdk.artifact import read_artifact
 from support.stores import AnyStore, RemoteStore, do, made, pod_in
@@ -45,7 +45,7 @@ def run(
     package = PackageTask(model=left["int8"], name="digits", max_batch_size=64, data=held_out)
     left["repository"] = made(do(store, "package", package, apart))
     serving = pod_in(store, "serving")
-    fetch.run(FetchTask(artifact=left["repository"]), serving)
+    storetasks.fetch_repository(FetchTask(artifact=left["repository"]), serving)
     (serving.repository / "frontend.py").unlink()  # of the image, beside what is packed
     digests = {name: ref.digest for name, ref in left.items()}
     return {"digests": digests, "fetched": read_artifact(serving.repository).digest, "counts": counts.to_wire()}

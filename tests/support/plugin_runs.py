@@ -19,7 +19,7 @@ from slipway.api.tasks import CompressTask, DataRef, PrepareTask
 from slipway.runtime import modules
 from slipway.runtime.compress import find_plugin
 from slipway.runtime.datasets import read_arrays
-from slipway.runtime.trialresult import result_findings
+from slipway.runtime.resultcheck import result_findings
 from slipway.sdk.artifact import read_artifact
 from slipway.sdk.manifest import MODEL_FILE, ONNX_FILE, Content, ModuleSource, TensorSpec
 from support.graphs import content_of, random_features

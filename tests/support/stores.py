@@ -18,9 +18,8 @@ from slipway.api.tasks import S3_SECRET_ENV, STORE_ENV
 from slipway.plan.storemount import StoreMount
 from slipway.runtime.__main__ import TASKS
 from slipway.runtime.pod import Pod
-from slipway.sdk.artifact import Artifact
+from slipway.sdk.artifact import Artifact, write_artifact
 from slipway.sdk.manifest import Content
-from slipway.sdk.write import write_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,8 @@ def do(store: AnyStore, folder: str, task: Any, held_out: RemoteStore | None = N
     if held_out is not None:
         assert isinstance(store, RemoteStore)
         environment |= variables_of(store, held_out, task, folder)
-    report: Report = import_module(TASKS[task.task]).run(task, Pod.from_environment(environment))
+    module, _, function = TASKS[task.task].partition(":")
+    report: Report = getattr(import_module(module), function)(task, Pod.from_environment(environment))
     return report
 
 

@@ -5,7 +5,8 @@ that this version does not know. `read_status` keeps what it understands, value 
 
 `read_written` reads a text as the API server does under strict field validation. The server's decoder and its
 defaulting go before every rule (apiextensions v1): a null where a field or a value of a map takes none counts as
-absent, an integral number is an integer however it is written, no field is given twice, and a number is finite."""
+absent, an integral number is an integer however it is written, no field is given twice, and a number is finite.
+"""
 
 from __future__ import annotations
 

@@ -27,8 +27,7 @@ from slipway.api.trainingjob import TrainingJobSpec
 from slipway.cluster.port import look_up
 from slipway.cluster.twin import Twin
 from slipway.local.validation import Refusal
-from slipway.sdk.describe import plugin_manifest
-from slipway.sdk.plugin import GROUP, BrokenPlugin, load_plugins
+from slipway.sdk.plugin import GROUP, BrokenPlugin, load_plugins, plugin_manifest
 
 _FROZEN: dict[str, type[Model]] = {TRAINING_JOB.kind: TrainingJobSpec, ARTIFACT_STORE.kind: ArtifactStoreSpec}
 

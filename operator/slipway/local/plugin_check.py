@@ -14,11 +14,10 @@ from typing import Any, TypeVar
 from slipway.api.errors import Finding, SlipwayError
 from slipway.api.reports import shorten
 from slipway.local.processes import start
-from slipway.sdk.artifact import Artifact
+from slipway.sdk.artifact import Artifact, write_artifact
 from slipway.sdk.contract import import_finding
 from slipway.sdk.plugin import Compression
-from slipway.sdk.trials import DATA, MODELS, Run, Trial, TrialOrder, trial_findings
-from slipway.sdk.write import write_artifact
+from slipway.sdk.plugincheck import DATA, MODELS, CheckOrder, CheckRun, ModelResult, run_findings
 
 OWN_MODEL = "model"
 LOG_LINES, SHOWN = 20, 1024
@@ -80,7 +79,7 @@ async def run_twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], fo
 async def check_imports(plugin: str, folder: Path, timeout_seconds: float | None = None) -> Finding:
     """What importing the plugin's module brings in."""
     result = folder / "imported"
-    arguments = ["-m", "slipway.sdk.imported", plugin, str(result)]
+    arguments = ["-m", "slipway.sdk.imports", plugin, str(result)]
     if why := await run_python(arguments, folder / "imports", timeout_seconds=timeout_seconds):
         return Finding("import", "fail", why, "import nothing but slipway.sdk, pydantic and the like at its top")
     return import_finding(result.read_text().split())
@@ -94,20 +93,20 @@ async def check_runs(plugin: Compression[Any], folder: Path, options: CheckOptio
     store, data = folder / "store", plugin.needs_data or options.data is not None
     await _write_artifacts(plugin, store, options, data=data)
     models = (OWN_MODEL,) if options.model else tuple(MODELS)
-    order = TrialOrder(plugin=plugin.name, params=options.params, store=str(store), models=models, data=data)
+    order = CheckOrder(plugin=plugin.name, params=options.params, store=str(store), models=models, data=data)
     told = folder / "order.json"
     told.write_text(order.model_dump_json(), encoding="utf-8")  # an argument has at most 128 KiB
 
-    async def run(number: int, place: Path) -> Run:
+    async def run(number: int, place: Path) -> CheckRun:
         result = folder / f"result-{number}"
-        arguments = ["-m", "slipway.runtime.trial", str(told), str(result)]
+        arguments = ["-m", "slipway.runtime.plugincheck", "run", str(told), str(result)]
         why = await run_python(arguments, place, hash_seed=number, timeout_seconds=options.timeout_seconds)
         lines = result.read_text().splitlines() if result.exists() else []
-        found = [Trial.model_validate_json(line) for line in lines]
-        return Run({trial.model: trial for trial in found}, why)
+        found = [ModelResult.model_validate_json(line) for line in lines]
+        return CheckRun({one.model: one for one in found}, why)
 
     first, second = await run_twice(run, folder)
-    return trial_findings(plugin, models, first, second)
+    return run_findings(plugin, models, first, second)
 
 
 async def _write_artifacts(plugin: Compression[Any], store: Path, options: CheckOptions, *, data: bool) -> None:
@@ -119,9 +118,9 @@ async def _write_artifacts(plugin: Compression[Any], store: Path, options: Check
     if options.model is not None and (options.data is not None or not data):
         return
     state = "none" if options.model is not None else str(plugin.consumes)
-    arguments = ["-m", "slipway.runtime.trialmodels", str(store), state]
+    arguments = ["-m", "slipway.runtime.plugincheck", "models", str(store), state]
     if why := await run_python(arguments, store.parent / "models", timeout_seconds=options.timeout_seconds):
-        raise SlipwayError(f"the trial models cannot be made: {why}")
+        raise SlipwayError(f"the models of the check cannot be made: {why}")
 
 
 def _ended(code: int) -> str:

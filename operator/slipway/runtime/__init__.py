@@ -1,4 +1,4 @@
-"""What runs inside the pods. A training script of one's own needs three functions of it:
+"""Code that runs inside the pods. A training script of your own needs three functions of it:
 
     inputs = slipway.runtime.data("train").inputs     # the data source of that name, as numpy arrays
     device = slipway.runtime.device()                 # this rank's
@@ -21,9 +21,10 @@ __all__ = ["data", "device", "save"]
 
 
 def data(name: str = "train") -> Arrays:
-    """The data source of the TrainingJob with this name: float32 inputs [N, ...], int64 targets [N], class count.
+    """Return the data source of the TrainingJob with this name: float32 inputs [N, ...], int64 targets [N], class
+    count.
 
-    Raises KeyError naming the sources that there are.
+    Raises KeyError with the names that exist.
     """
     import os
 
@@ -33,10 +34,10 @@ def data(name: str = "train") -> Arrays:
 
 
 def device() -> torch.device:
-    """The device of this rank: the GPU of its LOCAL_RANK, or the CPU."""
+    """Return the device of this rank: the GPU of its LOCAL_RANK, or the CPU."""
     import os
 
-    from slipway.runtime.distributed import local_device
+    from slipway.runtime.training import local_device
 
     return local_device(os.environ)
 
@@ -49,18 +50,18 @@ def save(
     factory: str | None = None,
     args: Mapping[str, Any] | None = None,
 ) -> None:
-    """Leave the trained model; Slipway makes an artifact of it when the training has ended well.
+    """Save the trained model; Slipway makes an artifact of it when the training has succeeded.
 
-    model: float32; what DistributedDataParallel and torch.compile put around it is taken off.
-    example_inputs: one tensor, or one for each argument of forward, each [N, ...] with N of 2 or more.
+    model: float32; wrappers of DistributedDataParallel and torch.compile are removed.
+    example_inputs: one tensor, or one for each argument of forward, each [N, ...] with N >= 2.
     metrics: at most 12 finite numbers for the TrainingJob's status.
     factory: `module:callable` that builds the model before its weights are loaded. Absent: the model's own class,
-    whose code travels with the model (the script and what it imported from beside itself).
-    args: keyword arguments of factory or class, as JSON; not needed where all have defaults.
+    whose code is saved with the model (the script, and the files that it imported from its folder).
+    args: keyword arguments of factory or class, as JSON; not needed if all have defaults.
 
-    Call it on every rank: only rank 0 writes. A model that cannot be built anew that way is exported to ONNX instead,
-    and a line in the log says why. Raises ArtifactError where factory or args were given and do not build the model,
-    and for weights that are sharded, not float32, or hold NaN.
+    Call it on every rank: only rank 0 writes. A model that cannot be built again in this way is exported to ONNX
+    instead, and the log has the reason. Raises ArtifactError if factory or args are given and do not build the model,
+    and for weights that are sharded, not float32, or have NaN.
     """
     import os
 

@@ -1,6 +1,6 @@
-"""`python -m slipway.runtime`: do the task that SLIPWAY_TASK names, report how it went, exit 0 or not.
+"""`python -m slipway.runtime`: run the task in SLIPWAY_TASK, report its result, and exit with 0 or an error code.
 
-One module a task, imported when it is asked for: only those that need torch pay for it.
+The module of a task is imported when the task runs, so only tasks that need torch import it.
 """
 
 from __future__ import annotations
@@ -17,34 +17,32 @@ from slipway.api.errors import ArtifactError
 from slipway.api.reports import Report
 from slipway.api.tasks import Task
 from slipway.runtime.failures import Terminated, failed, print_failure
-from slipway.runtime.pod import ARTIFACT, Pod
-from slipway.runtime.reporting import publish
-from slipway.runtime.taskinput import read_task
+from slipway.runtime.pod import ARTIFACT, Pod, publish, read_task
 
 TASKS = {
-    "prepare": "slipway.runtime.prepare",
-    "train": "slipway.runtime.train",
-    "seal": "slipway.runtime.seal",
-    "compress": "slipway.runtime.compress",
-    "evaluate": "slipway.runtime.evaluate",
-    "compare": "slipway.runtime.compare",
-    "package": "slipway.runtime.package",
-    "fetch": "slipway.runtime.fetch",
-    "recover": "slipway.runtime.recover",
-    "check": "slipway.runtime.check",
+    "prepare": "slipway.runtime.datasets:prepare",
+    "train": "slipway.runtime.train:run",
+    "seal": "slipway.runtime.seal:run",
+    "compress": "slipway.runtime.compress:run",
+    "evaluate": "slipway.runtime.evaluation:evaluate",
+    "compare": "slipway.runtime.evaluation:compare",
+    "package": "slipway.runtime.package:run",
+    "fetch": "slipway.runtime.storetasks:fetch_repository",
+    "recover": "slipway.runtime.storetasks:recover_report",
+    "check": "slipway.runtime.storetasks:check_bucket",
 }
-"""The module of each task; it has `run(task, pod) -> Report`."""
+"""The function of each task, as `module:function`; it takes the task and the pod, and returns a Report."""
 
 SHARED = frozenset({"prepare", "train", "seal", "compress"})
-"""Tasks whose result is taken from the store where it is whole, whoever left it. What decides is always done anew."""
+"""Tasks that use an artifact which is already complete in the store. Deciding tasks always run."""
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Returns the exit code: 0, 1, or 143 after SIGTERM."""
+    """Run the task and report it. Returns the exit code: 0, 1, or 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, _terminate)
     pod = Pod.from_environment(environment)
     report: Report
-    exit_code = 0  # also if the report tells of the failure of another Job (recover): this task did its work
+    exit_code = 0  # also if the report is on the failure of another Job (recover): this task succeeded
     try:
         task = read_task(environment)
         report = finished(task, pod) or _perform(task, pod)
@@ -59,13 +57,13 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 def finished(task: Task, pod: Pod) -> Report | None:
-    """The report of a task whose artifact is already whole; None where there is work to do."""
+    """Return the report of a task whose artifact is already complete; None if the task must run."""
     if task.task not in SHARED:
         return None
     try:
         artifact = pod.results.find(ARTIFACT)
     except ArtifactError as error:
-        print(f"doing the work again: {error}", flush=True)
+        print(f"running the task again: {error}", flush=True)
         return None
     if artifact is None:
         return None
@@ -74,11 +72,12 @@ def finished(task: Task, pod: Pod) -> Report | None:
 
 
 def _perform(task: Task, pod: Pod) -> Report:
-    run = import_module(TASKS[task.task]).run
+    module, _, function = TASKS[task.task].partition(":")
+    run = getattr(import_module(module), function)
     try:
         report: Report = run(task, pod)
     except ArtifactError:
-        # Another pod may have left the result of this very task meanwhile: then that is the result.
+        # Another pod may have written the result of the same task meanwhile, which is then used.
         if (report_of_another := finished(task, pod)) is not None:
             return report_of_another
         raise

@@ -1,6 +1,6 @@
-"""The user's own code: which files define a class, and how they are imported again, far from where they were written.
+"""The user's own code: the files that define a class, and their import from an artifact.
 
-Imported only in pods that train or compress: an artifact's `code/` is a program of its user.
+Only pods that train or compress import this module: an artifact's `code/` is a program of its user.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a class or function of the user's is defined. files: by path below `code/`; the module is one of them."""
+    """The source files of a class or function of the user. files: by path below `code/`, with the module's own file."""
 
     module: str
     files: Mapping[str, Path]
 
 
 class NotPortable(ArtifactError):
-    """The code cannot travel with the model; the message says why."""
+    """The code cannot be saved with the model; the message has the reason."""
 
 
-def source_of(thing: type | Callable[..., Any]) -> Source | None:
-    """The files that define a class or function; None where it is installed with a package, as torch is.
+def source_of(definition: type | Callable[..., Any]) -> Source | None:
+    """Return the files that define a class or function; None if an installed package, such as torch, defines it.
 
-    Raises NotPortable where it is defined inside a function, in no file, or in a script that would train when imported.
+    Raises NotPortable for a definition inside a function, outside a file, or in a script that trains when imported.
     """
-    name = thing.__qualname__
+    name = definition.__qualname__
     if "." in name:
         raise NotPortable(f"{name} is defined inside a function or class; move it to the top of its file")
-    module = sys.modules.get(thing.__module__)
+    module = sys.modules.get(definition.__module__)
     origin = getattr(module, "__file__", None)
     if module is None or origin is None:
-        raise NotPortable(f"{name} is defined in no file")
+        raise NotPortable(f"{name} is not defined in a file; move it to one")
     path = Path(origin).resolve()
     if _is_installed(path):
         return None
     if module.__name__ == "__main__" and not has_main_guard(path.read_text()):
-        raise NotPortable(f"{path.name} has no `if __name__ == '__main__':`, so importing it would run it")
+        raise NotPortable(f"{path.name} has no `if __name__ == '__main__':`, so an import would run it; add it")
     dotted = _dotted(module, path)
     root = path.parents[dotted.count(".") + (path.name == "__init__.py")]
     files = {path.relative_to(root).as_posix(): path, **_loaded_below(root)}
@@ -63,7 +63,7 @@ def source_of(thing: type | Callable[..., Any]) -> Source | None:
 
 
 def has_main_guard(text: str) -> bool:
-    """Whether a script keeps what it does under `if __name__ == "__main__":`."""
+    """Return True if a script has `if __name__ == "__main__":`."""
     return any(
         isinstance(node, ast.If) and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
         for node in ast.parse(text).body
@@ -71,8 +71,8 @@ def has_main_guard(text: str) -> bool:
 
 
 def import_code(root: Path, module: str) -> ModuleType:
-    """Import a module of an artifact's `code/`, before any other of that name, and leave no bytecode beside it."""
-    sys.dont_write_bytecode = True  # a file more would make it another artifact
+    """Import a module of an artifact's `code/`, before any other of that name, and write no bytecode."""
+    sys.dont_write_bytecode = True  # another file would make it another artifact
     for top in {entry.stem for entry in root.iterdir()}:
         _forget(top, root)
     importlib.invalidate_caches()
@@ -83,12 +83,12 @@ def import_code(root: Path, module: str) -> ModuleType:
         raise ArtifactError(f"the artifact's code cannot be imported: {error}") from error
     finally:
         sys.path.remove(str(root))
-        sys.path.append(str(root))  # for what it imports when it is called
+        sys.path.append(str(root))  # for imports inside its functions
 
 
 @contextmanager
 def modules_restored() -> Iterator[None]:
-    """Undo afterwards what importing an artifact's code did to this process."""
+    """Restore imported modules and sys.path after an import of an artifact's code."""
     modules, path, bytecode = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
     try:
         yield
@@ -98,7 +98,7 @@ def modules_restored() -> Iterator[None]:
 
 
 def _forget(top: str, root: Path) -> None:
-    """Drop modules of this name that were imported from somewhere else."""
+    """Drop modules of this name that were imported from another folder."""
     for name in [n for n in sys.modules if n == top or n.startswith(f"{top}.")]:
         origin = getattr(sys.modules[name], "__file__", None)
         if origin is not None and not Path(origin).is_relative_to(root):
@@ -113,14 +113,14 @@ def _dotted(module: ModuleType, path: Path) -> str:
 
 
 def _loaded_below(root: Path) -> dict[str, Path]:
-    """Files of all imported modules below the folder, but installed ones and Slipway's own."""
+    """Return the files of all imported modules below the folder, except installed ones and those of Slipway."""
     found = {}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
         if not isinstance(origin, str) or not origin.endswith(".py") or module.__name__.split(".")[0] == "slipway":
             continue
         path = Path(origin).resolve()
-        # torch.ops calls itself _ops.py: a relative name that no file of the current folder has.
+        # torch.ops has the file name _ops.py, relative, which does not exist in the current folder.
         if path.is_relative_to(root) and not _is_installed(path) and path.is_file():
             found[path.relative_to(root).as_posix()] = path
     return found

@@ -1,8 +1,8 @@
-"""What a failure is called: exceptions of this process, and those of torchrun's workers.
+"""Failures as reports: exceptions of this process, and those of torchrun's workers.
 
 A worker writes its exception to the file that torchrun names in TORCHELASTIC_ERROR_FILE, in torchrun's own format
 (torch.distributed.elastic.multiprocessing.errors) with one more key, `slipway`: torchrun's time is in whole seconds,
-too coarse to tell which of two ranks failed first.
+too coarse to find which of two ranks failed first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_MESSAGE = 1024
 
 
 class Terminated(BaseException):
-    """A signal asked the process to end. Not an Exception: nothing but the end of the process may catch it."""
+    """The process got a signal to end. It is not an Exception, so that only the end of the process catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -39,7 +39,7 @@ class Terminated(BaseException):
 
 
 class WorkerFailed(SlipwayError):
-    """A worker of this pod failed; of several, the first."""
+    """A worker of this pod failed; if several did, the first."""
 
     def __init__(self, error: ErrorReport, at: datetime) -> None:
         super().__init__(f"rank {error.rank}: {error.exception}: {error.message}")
@@ -49,7 +49,7 @@ class WorkerFailed(SlipwayError):
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnd:
-    """How one worker ended. exit_code: negative for a signal; data: its error file, None where it left none."""
+    """The end of one worker. exit_code: negative for a signal. data: its error file, None without one."""
 
     rank: int
     exit_code: int
@@ -58,12 +58,12 @@ class WorkerEnd:
 
 
 def failed(error: BaseException) -> Report:
-    """The report of a task that ended by this exception, now."""
+    """Return the report of a task that ends now by this exception."""
     if isinstance(error, WorkerFailed):
         return Report(outcome="failed", at=error.at, error=error.error)
     if isinstance(error, Terminated):
         name = signal.Signals(error.number).name
-        message = "the pod was asked to end: preemption, eviction, deletion, suspension or a deadline"
+        message = "the pod received SIGTERM: preemption, eviction, deletion, suspension or a deadline"
         what = ErrorReport(exception=name, message=message, exit_code=128 + error.number)
     else:
         lacks = error.digest if isinstance(error, InputMissing) else None
@@ -72,7 +72,7 @@ def failed(error: BaseException) -> Report:
 
 
 def print_failure(error: BaseException) -> None:
-    """The whole of the error for the log; a worker has printed its own."""
+    """Print the error with its traceback to the log; a worker has printed its own."""
     if isinstance(error, WorkerFailed | Terminated):
         print(f"failed: {error}", flush=True)
     else:
@@ -80,7 +80,7 @@ def print_failure(error: BaseException) -> None:
 
 
 def record(error: BaseException, path: Path) -> None:
-    """Called in a worker: leave the exception for torchrun and for `first_failure`."""
+    """Write a worker's exception to its error file, for torchrun and for `first_failure`."""
     name, message, now = type(error).__name__, _text(error), datetime.now(UTC)
     if isinstance(error, Exception) and is_lost_connection(name, str(error)):
         name, message = PEER_LOST, f"another rank ended or cannot be reached ({name}: {message})"
@@ -97,20 +97,21 @@ def record(error: BaseException, path: Path) -> None:
 
 
 def is_lost_connection(name: str, message: str) -> bool:
-    """Whether a collective failed because a peer was gone (gloo: RuntimeError; NCCL: DistBackendError)."""
+    """Return True if a collective failed because a peer was gone (gloo: RuntimeError; NCCL: DistBackendError)."""
     return name in ("RuntimeError", "DistBackendError", "DistNetworkError") and any(
         sign in message for sign in _LOST_CONNECTION
     )
 
 
 def first_failure(ends: Iterable[WorkerEnd]) -> WorkerFailed:
-    """The failure to report of a pod's workers: causes before consequences, then the earliest."""
+    """Return the failure of a pod's workers to report: causes before consequences, then the earliest."""
     failures = [_failure(end) for end in ends if end.exit_code != 0]
     return min(failures, key=lambda f: (is_consequence(f.error), f.at))
 
 
 def is_consequence(error: ErrorReport) -> int:
-    """How far from the cause: 0 for a failure of its own, 1 for a lost peer, 2 for a worker ended by its agent."""
+    """Return the distance from the cause: 0 for a worker's own failure, 1 for a lost peer, 2 for the agent's
+    SIGTERM."""
     if error.exception == "SIGTERM":  # the agent ends the others when one has failed
         return 2
     return 1 if error.exception == PEER_LOST else 0
@@ -129,20 +130,20 @@ def _failure(end: WorkerEnd) -> WorkerFailed:
         return WorkerFailed(error, datetime.fromisoformat(own["at"]))
     if end.exit_code < 0:
         name = _signal_name(-end.exit_code)
-        cause = " (the kernel does so when the container is over its memory limit)" if name == "SIGKILL" else ""
+        cause = " (the kernel sends it if the container exceeds its memory limit)" if name == "SIGKILL" else ""
         error = ErrorReport(exception=name, message=f"killed by {name}{cause}", rank=end.rank, exit_code=code)
         return WorkerFailed(error, end.at)
-    message = f"the worker exited with code {code} and left no exception; its log says why"
+    message = f"the worker exited with code {code} and recorded no exception; see its log"
     return WorkerFailed(ErrorReport(exception="SystemExit", message=message, rank=end.rank, exit_code=code), end.at)
 
 
 def _recorded(end: WorkerEnd) -> Mapping[str, str] | None:
-    """What the worker wrote itself, or torch's own @record in the script did; None where neither did."""
+    """Return the error that the worker, or torch's @record in the script, wrote; None without one."""
     data = end.data or {}
     if own := data.get("slipway"):
         return dict(own)
-    if isinstance(told := data.get("message"), dict):
-        name, _, message = str(told.get("message", "")).partition(": ")
+    if isinstance(recorded := data.get("message"), dict):
+        name, _, message = str(recorded.get("message", "")).partition(": ")
         return {"exception": name, "message": message, "at": end.at.isoformat()}
     return None
 
@@ -161,5 +162,5 @@ def _text(error: BaseException) -> str:
 
 
 def _plain(text: str) -> str:
-    """What no encoding of text holds (names of files that are not UTF-8) as escapes, so that a report can hold it."""
+    """Return the text with escapes for characters that UTF-8 cannot encode (surrogates in file names)."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""Stores of torch that listen on this machine alone, where all that meets is on it.
+"""A rendezvous backend whose stores listen only on the loopback address, for agents of one machine.
 
-torch's TCPStore listens on all addresses, and takes a pickle from whoever reaches it. On a network of pods a
-NetworkPolicy keeps others away; without a cluster, and for a node that needs no others, nothing does.
+torch's TCPStore listens on all addresses and unpickles messages of every client. On a network of pods a NetworkPolicy
+keeps other clients away; without a cluster, and for a node that trains alone, nothing does.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRende
 from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
 BACKEND = "slipway"
-"""c10d, but for where its stores listen."""
+"""Name of the backend: c10d with another address of its stores."""
 READ_TIMEOUT = timedelta(seconds=60)
 
 
 def register() -> str:
-    """Make the backend known to torch; returns its name."""
-    with suppress(ValueError):  # it is known already
+    """Register the backend with torch; returns its name."""
+    with suppress(ValueError):  # already registered
         rendezvous_handler_registry.register(BACKEND, _handler)
     return BACKEND
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether it is an address of 127.0.0.0/8 or ::1, by its number."""
+    """Return True for an address in 127.0.0.0/8 and for ::1; False for names."""
     try:
         return host is not None and ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -39,7 +39,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def listening_store(host: str, port: int) -> TCPStore:
-    """A store that listens at that address alone; port 0 is any that is free."""
+    """Return a store that listens only at that address; port 0 takes a free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def listening_store(host: str, port: int) -> TCPStore:
             timeout=READ_TIMEOUT,
             master_listen_fd=bound.fileno(),
         )
-        bound.detach()  # the store's from now on
+        bound.detach()  # now owned by the store
     return store
 
 
@@ -61,7 +61,7 @@ class _Handler(DynamicRendezvousHandler):
         return BACKEND
 
     def _create_tcp_store_server(self, master_addr: str, master_port: int) -> TCPStore:
-        """The store of the workers, which their ranks connect to (env://)."""
+        """Return the store that the ranks of the workers connect to (env://)."""
         if is_loopback(master_addr):
             return listening_store(master_addr, master_port)
         store: TCPStore = super()._create_tcp_store_server(master_addr, master_port)

@@ -1,4 +1,4 @@
-"""Small models that a recipe may name by factory. Their arguments are what JSON can say."""
+"""Small models for recipes. Their factories take arguments as JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import nn
 
 
 def mlp(layers: Sequence[int], dropout: float = 0.0) -> nn.Module:
-    """Linear layers of these widths, input and classes included, with ReLU between; inputs are flattened.
+    """Return linear layers of these widths, input and classes included, with ReLU between; inputs are flattened.
 
     Initial weights by He et al. 2015 (Delving Deep into Rectifiers): torch's own are smaller and learn slower.
-    Takes [N, ...] of layers[0] values each, gives scores [N, layers[-1]]. Raises ValueError below two widths.
+    The module takes [N, ...] of layers[0] values each and returns scores [N, layers[-1]]. Raises ValueError below two
+    widths.
     """
     if len(layers) < 2 or min(layers) < 1:
         raise ValueError(f"layers: {list(layers)} needs at least an input and an output width, each 1 or more")
@@ -33,7 +34,7 @@ def mlp(layers: Sequence[int], dropout: float = 0.0) -> nn.Module:
 class ConvNet(nn.Module):
     """3x3 convolutions with batch normalisation, ReLU and 2x2 pooling, then one linear layer over the mean.
 
-    Takes images [N, H, W] or [N, channels_in, H, W], gives scores [N, classes].
+    It takes images [N, H, W] or [N, channels_in, H, W] and returns scores [N, classes].
     """
 
     def __init__(self, classes: int, widths: Sequence[int], channels_in: int) -> None:
@@ -45,7 +46,7 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Scores."""
+        """Return scores."""
         if images.dim() == 3:
             images = images.unsqueeze(1)
         scores: torch.Tensor = self.head(self.features(images).mean(dim=(2, 3)))
@@ -53,5 +54,5 @@ class ConvNet(nn.Module):
 
 
 def convnet(classes: int = 10, widths: Sequence[int] = (16, 32, 64), channels_in: int = 1) -> nn.Module:
-    """A ConvNet; images must be at least 2 ** len(widths) pixels wide."""
+    """Return a ConvNet; images must be at least 2 ** len(widths) pixels wide."""
     return ConvNet(classes, tuple(widths), channels_in)

@@ -1,4 +1,4 @@
-"""torch modules of artifacts: built by their factory, given their weights, and written again."""
+"""torch modules of artifacts: built by their factory, loaded with weights, written again, and exported to ONNX."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _BATCH_NORMS = (
 
 
 def load_module(artifact: Artifact) -> nn.Module:
-    """The module in evaluation mode on the CPU. Its own code is imported where it travels with it: pods that train
-    or compress may call this, pods that decide may not.
+    """Return the module in evaluation mode on the CPU. It imports code in the artifact, so pods that train or compress
+    may call it, and pods that decide may not.
 
-    Raises ArtifactError where the artifact is no module, or its factory does not give what the weights fit.
+    Raises ArtifactError if the artifact is not a module, or the weights do not match the module of its factory.
     """
     source = artifact.content.module
     if artifact.state is not State.MODULE:
         raise ArtifactError(f"{artifact.path} is of state {artifact.state}, not a module")
     if source is None:
-        raise ArtifactError(f"the manifest of {artifact.path} names no factory that builds the module")
+        raise ArtifactError(f"the manifest of {artifact.path} has no factory for the module")
     try:
         weights = load_file(artifact.file(MODEL_FILE))
     except SafetensorError as error:
@@ -44,7 +44,7 @@ def load_module(artifact: Artifact) -> nn.Module:
 
 
 def rebuild(source: ModuleSource, weights: Mapping[str, torch.Tensor], code: Path) -> nn.Module:
-    """Build by factory, resize where that is said, load the weights, set evaluation mode."""
+    """Build the module by its factory, resize it if the source says so, load the weights, set evaluation mode."""
     module = build(source.factory, source.args, code if source.code else None)
     if source.resized:
         resize(module, weights)
@@ -56,7 +56,7 @@ def rebuild(source: ModuleSource, weights: Mapping[str, torch.Tensor], code: Pat
 
 
 def build(factory: str, args: Mapping[str, Any], code: Path | None = None, field: str = "model") -> nn.Module:
-    """Call the factory. Raises SpecError naming the field where it is missing, or does not take the arguments."""
+    """Call the factory. Raises SpecError with the field if it does not exist, or does not take the arguments."""
     name, _, attribute = factory.partition(":")
     try:
         module = import_code(code, name) if code else import_module(name)
@@ -75,7 +75,7 @@ def build(factory: str, args: Mapping[str, Any], code: Path | None = None, field
 
 
 def check_arguments(call: Callable[..., Any], args: Mapping[str, Any], field: str, name: str, given: int = 0) -> None:
-    """Raises SpecError where the callable does not take these keyword arguments. given: positional ones before them."""
+    """Raise SpecError if the callable does not take these keyword arguments. given: positional ones before them."""
     try:
         signature = inspect.signature(call)
     except (TypeError, ValueError):
@@ -88,17 +88,17 @@ def check_arguments(call: Callable[..., Any], args: Mapping[str, Any], field: st
 
 
 def weights_of(module: nn.Module) -> bytes:
-    """The state as safetensors: equal weights give equal bytes. Tensors that share memory are written each."""
+    """Return the state as safetensors: equal weights give equal bytes. Tensors that share memory are written each."""
     return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()})
 
 
 def read_weights(data: bytes) -> dict[str, torch.Tensor]:
-    """The inverse of weights_of."""
+    """Return the weights of the safetensors: the inverse of weights_of."""
     return load(data)
 
 
 def resize(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give linear, convolution, normalisation and PReLU layers the widths of the weights, as pruning left them.
+    """Give linear, convolution, normalisation and PReLU layers the widths of the pruned weights.
 
     Raises ArtifactError for a layer of another kind whose shape differs.
     """
@@ -118,9 +118,9 @@ def resize(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def specs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Names, shapes and types of inputs and outputs, found by running the module on example inputs [N, ...].
+    """Return names, shapes and types of inputs and outputs, by a run of the module on example inputs [N, ...].
 
-    Raises ArtifactError where an output is no tensor with the batch in front.
+    Raises ArtifactError if an output is not a tensor whose first dimension is the batch.
     """
     outputs = run(module, inputs)
     if any(not isinstance(tensor, torch.Tensor) or tensor.shape[:1] != inputs[0].shape[:1] for tensor in outputs):
@@ -129,7 +129,7 @@ def specs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[tuple[Tens
 
 
 def run(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Outputs in evaluation mode, always as a tuple."""
+    """Return the outputs in evaluation mode, always as a tuple."""
     training = module.training
     module.eval()
     try:
@@ -141,13 +141,13 @@ def run(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor
 
 
 def same_outputs(one: nn.Module, other: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
-    """Whether two modules answer alike, up to rounding."""
+    """Return True if two modules give the same outputs, up to rounding."""
     pairs = zip(run(one, inputs), run(other, inputs), strict=False)
     return all(a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5) for a, b in pairs)
 
 
 def example(inputs: Sequence[TensorSpec], batch: int = 2) -> tuple[torch.Tensor, ...]:
-    """Inputs of the right shapes, from a seed of their own; whole numbers where the type is one (0 and 1)."""
+    """Return inputs of these shapes, from a seed of their own; integers are 0 and 1."""
     generator = torch.Generator().manual_seed(0)
     made = []
     for spec in inputs:
@@ -173,7 +173,7 @@ def _named(name: str, tensors: Sequence[torch.Tensor]) -> tuple[TensorSpec, ...]
 
 
 def _set_widths(layer: nn.Module, weights: Mapping[str, torch.Tensor], name: str) -> None:
-    """The sizes that a layer keeps besides its tensors."""
+    """Set the sizes that a layer has besides its tensors."""
     weight = weights.get("weight")
     if isinstance(layer, nn.Linear) and weight is not None:
         layer.out_features, layer.in_features = weight.shape
@@ -197,3 +197,22 @@ def _set_widths(layer: nn.Module, weights: Mapping[str, torch.Tensor], name: str
         layer.num_embeddings, layer.embedding_dim = weight.shape
     else:
         raise ArtifactError(f"a layer of type {type(layer).__name__} ({name}) cannot be built in another width")
+
+
+def export(module: torch.nn.Module, example_inputs: Sequence[torch.Tensor], target: Path) -> None:
+    """Write the module as an ONNX file whose first dimension may be any batch size."""
+    names = ["input", *(f"input_{place}" for place in range(1, len(example_inputs)))]
+    batch = torch.export.Dim("batch")
+    program = torch.onnx.export(
+        module,
+        tuple(example_inputs),
+        dynamo=True,
+        dynamic_shapes=tuple({0: batch} for _ in example_inputs),
+        input_names=names,
+        output_names=["output"],
+        external_data=False,
+        verbose=False,
+    )
+    if program is None:
+        raise ArtifactError("torch.onnx.export made no program")
+    program.save(target)

@@ -1,4 +1,4 @@
-"""What a task knows of the pod it runs in: its store and folders, its Job, and how to report success."""
+"""The pod that a task runs in: its task, its store and folders, its Job, and where its report goes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from pydantic import ValidationError
+
 from slipway.api.artifacts import URI_PREFIX, ArtifactRef, State, store_path
 from slipway.api.artifactstore import ArtifactStoreSpec, S3Store
-from slipway.api.errors import ArtifactError, InputMissing
-from slipway.api.reports import PairedCounts, Report
+from slipway.api.errors import ArtifactError, InputMissing, StoreAway, StoreError
+from slipway.api.reports import PairedCounts, Report, encode_report
 from slipway.api.tasks import (
     FOLDER_ENV,
     HELD_OUT,
@@ -29,7 +31,14 @@ from slipway.api.tasks import (
     SCRATCH_DIR,
     STORE_DIR,
     STORE_ENV,
+    TASK_DIR,
+    TASK_ENV,
+    TASK_FILE,
     TERMINATION_LOG,
+    Task,
+    is_task_digest,
+    parse_task,
+    task_digest,
 )
 from slipway.runtime.store import FolderStore, Store
 from slipway.sdk.artifact import Artifact
@@ -40,31 +49,33 @@ ARTIFACT = "artifact"
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """Every folder can be moved by its variable (FOLDER_ENV): a process is then as good as a pod."""
+    """The stores, folders and identity of the pod. Each folder can be moved by its variable (FOLDER_ENV), for a
+    process.
+    """
 
     store: Store
-    """Where artifacts lie."""
+    """Store of the artifacts."""
     held_out: Store
-    """Where evaluation data lies: the same store unless another one is kept for it."""
+    """Store of the evaluation data: the same one unless another is reserved for it."""
     results: Store
-    """That of the two in which the task's own folder is."""
+    """Store, of the two, that has the task's own folder."""
     out: Path
-    """The task's own folder; of a claim, or of this pod until it is uploaded."""
+    """The task's own folder: on the claim, or in this pod until it is uploaded."""
     output: Path
-    """Where a user's script writes."""
+    """Folder for the output of a user's script."""
     scratch: Path
     repository: Path
-    """Where Triton looks for models."""
+    """Folder that Triton reads models from."""
     termination_log: Path
     out_uri: str
-    """`out` as the store knows it."""
+    """URI of `out` in the store."""
     job_uid: str
     index: int
     """Completion index of the pod in its Job."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises KeyError for a missing SLIPWAY_OUT_URI and ValueError for an index that is no number."""
+        """Return the pod that the variables describe. Raises ValueError for an index that is not a number."""
 
         def folder(path: str) -> Path:
             return Path(environment.get(FOLDER_ENV[path], path))
@@ -88,19 +99,18 @@ class Pod:
 
     @property
     def own_artifact(self) -> str:
-        """The name of what is made anew by every Job: another processor may give other bits."""
+        """The name of an artifact that every Job makes again: another processor may give other bits."""
         return f"{ARTIFACT}-{self.job_uid}"
 
     def read(self, ref: ArtifactRef, state: State | None = None) -> Artifact:
-        """The artifact that the reference names, verified byte by byte where it lies.
+        """Return the artifact that the reference names, verified byte by byte in its place.
 
-        Raises InputMissing with its digest, ArtifactError where it differs or is not of the state asked for, and
-        StoreError.
+        Raises InputMissing with its digest, ArtifactError if it differs or has another state, and StoreError.
         """
-        return _of_state(ref, _found(ref, lambda path: self.store.read(path, ref.digest)), state)
+        return _checked_state(ref, _get(ref, lambda path: self.store.read(path, ref.digest)), state)
 
     def copy(self, ref: ArtifactRef, state: State, *, held_out: bool = False) -> Artifact:
-        """A verified copy that is this pod's own: what decides uses nothing that another pod may change meanwhile.
+        """Return a verified copy of this pod's own: deciding tasks use no file that another pod may change meanwhile.
 
         Raises as `read` does.
         """
@@ -109,9 +119,9 @@ class Pod:
         return self.copy_to(target, ref, state, store)
 
     def copy_to(self, target: Path, ref: ArtifactRef, state: State, store: Store | None = None) -> Artifact:
-        """The same in a folder of the caller's choice; in another one where the store gives private copies anyway."""
-        copied = _found(ref, lambda path: (store or self.store).copy(path, ref.digest, target))
-        return _of_state(ref, copied, state)
+        """Return the same in the target folder, or in another one if the store makes private copies anyway."""
+        copied = _get(ref, lambda path: (store or self.store).copy(path, ref.digest, target))
+        return _checked_state(ref, copied, state)
 
     def succeeded(
         self,
@@ -119,7 +129,7 @@ class Pod:
         metrics: Mapping[str, float] | None = None,
         counts: PairedCounts | None = None,
     ) -> Report:
-        """The report of work that is done. artifact: one that `self.results` has written or found."""
+        """Return the report of a task that succeeded. artifact: one that `self.results` has written or found."""
         ref = None
         if artifact is not None:
             ref = ArtifactRef(
@@ -137,8 +147,8 @@ class Pod:
         )
 
 
-def _found(ref: ArtifactRef, get: Callable[[str], Artifact]) -> Artifact:
-    """What lies at the reference. get: by the path below the store's root."""
+def _get(ref: ArtifactRef, get: Callable[[str], Artifact]) -> Artifact:
+    """Return the artifact at the reference. get: takes the path below the store's root."""
     try:
         path = store_path(ref.uri)
     except ValueError as error:
@@ -150,21 +160,21 @@ def _found(ref: ArtifactRef, get: Callable[[str], Artifact]) -> Artifact:
         raise
 
 
-def _of_state(ref: ArtifactRef, artifact: Artifact, state: State | None) -> Artifact:
+def _checked_state(ref: ArtifactRef, artifact: Artifact, state: State | None) -> Artifact:
     if state is not None and artifact.state is not state:
         raise ArtifactError(f"{ref.uri} is of state {artifact.state}, and {state} is needed")
     return artifact
 
 
 def _store(environment: Mapping[str, str], root: Path, out: Path, scratch: Path) -> Store:
-    """The bucket that SLIPWAY_STORE names, else the folder that is mounted."""
+    """Return the bucket that SLIPWAY_STORE names, or the mounted folder."""
     if not (text := environment.get(STORE_ENV)):
         return FolderStore(root, out)
     return _bucket_store(S3Store.model_validate_json(text), S3_SECRET_ENV, environment, (root, out, scratch))
 
 
 def _held_out(environment: Mapping[str, str], root: Path, out: Path, scratch: Path) -> Store | None:
-    """The store that SLIPWAY_HELD_OUT_STORE names; None without one."""
+    """Return the store that SLIPWAY_HELD_OUT_STORE names; None without one."""
     if not (text := environment.get(HELD_OUT_STORE_ENV)):
         return None
     s3 = ArtifactStoreSpec.model_validate_json(text).s3
@@ -177,8 +187,55 @@ def _bucket_store(
     s3: S3Store, names: Mapping[str, str], environment: Mapping[str, str], folders: tuple[Path, Path, Path]
 ) -> Store:
     from slipway.runtime.bucket import Bucket
-    from slipway.runtime.bucketstore import BucketStore
+    from slipway.runtime.store import BucketStore
 
     root, out, scratch = folders
     own = environment.get(OUT_URI_ENV, "").removeprefix(URI_PREFIX)
-    return BucketStore(Bucket.of(s3, environment, scratch, names), root, out, own)
+    return BucketStore(Bucket.from_environment(s3, environment, scratch, names), root, out, own)
+
+
+def read_task(environment: Mapping[str, str]) -> Task:
+    """Return the task of the pod. Raises ValueError if it is missing, invalid, or in a file with another digest."""
+    if not (text := environment.get(TASK_ENV)):
+        raise ValueError(f"{TASK_ENV} is not set; the operator sets it to a task as JSON")
+    if is_task_digest(text):
+        text = _read_file(Path(environment.get(FOLDER_ENV[TASK_DIR], TASK_DIR)) / TASK_FILE, text)
+    try:
+        return parse_task(text)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ValueError(
+            f"{TASK_ENV} is not a task that this image knows ({wrong}); use the same version of operator and image"
+        ) from error
+
+
+def _read_file(path: Path, digest: str) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{TASK_ENV} has the digest of a task that cannot be read: {error}") from error
+    if task_digest(content) != digest:
+        problem = f"has another digest than the one in {TASK_ENV}"
+        raise ValueError(f"the task in {path} {problem}; do not edit the annotations of the pod")
+    return content.decode()
+
+
+_STORE_ERRORS = frozenset({StoreError.__name__, StoreAway.__name__})
+
+
+def publish(report: Report, pod: Pod) -> None:
+    """Write the report to the termination message and to the task's folder in the store; log a failure and go on.
+
+    A store that has just refused or not answered gets no other request: some services create a missing bucket on write.
+    """
+    data = encode_report(report)
+    try:
+        pod.termination_log.write_bytes(data)
+    except OSError as error:
+        print(f"the termination message could not be written: {error}", flush=True)
+    if not pod.out_uri or (report.error is not None and report.error.exception in _STORE_ERRORS):
+        return
+    try:
+        pod.results.write_report(f"{pod.job_uid}-{pod.index}", data)
+    except (OSError, StoreError) as error:
+        print(f"the report could not be written to the store: {error}", flush=True)

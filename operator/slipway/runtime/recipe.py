@@ -18,22 +18,31 @@ from slipway.api.errors import SpecError
 from slipway.api.tasks import DATA_ENV
 from slipway.runtime.datasets import source_path
 from slipway.runtime.determinism import make_deterministic
-from slipway.runtime.distributed import Ranks, local_device, process_group
 from slipway.runtime.modules import build, run
 from slipway.runtime.saving import save_model
-from slipway.runtime.training import Epoch, Loss, Samples, accuracy, make_optimizer, train_epoch
+from slipway.runtime.training import (
+    Epoch,
+    Loss,
+    Ranks,
+    Samples,
+    accuracy,
+    local_device,
+    make_optimizer,
+    process_group,
+    train_epoch,
+)
 
 FIELD = "spec.entrypoint.recipe"
 
 
 def train(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
-    """Train on the data source `train` and leave the model in the output folder, with its metrics.
+    """Train on the data source `train` and save the model in the output folder, with its metrics.
 
-    metrics: loss and train_accuracy of the last epoch; accuracy on the data source `test` where there is one.
-    Raises SpecError for what the recipe gets wrong.
+    metrics: loss and train_accuracy of the last epoch; accuracy on the data source `test` if there is one.
+    Raises SpecError for errors in the recipe.
     """
     make_deterministic(recipe.seed, strict=False)
-    ranks, device = Ranks.of(environment), local_device(environment)
+    ranks, device = Ranks.from_environment(environment), local_device(environment)
     samples = Samples.read(source_path("train", environment))
     module = build(recipe.model.factory, recipe.model.args, field=f"{FIELD}.model").to(device)
     example, _ = samples.batch(torch.arange(2), device)
@@ -48,7 +57,7 @@ def train(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
         )
     with process_group(device):
         parallel = DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
-        torch.manual_seed(recipe.seed + 1 + ranks.rank)  # dropout differs between ranks, initial weights did not
+        torch.manual_seed(recipe.seed + 1 + ranks.rank)  # dropout differs between ranks, initial weights do not
         shuffling = torch.Generator().manual_seed(recipe.seed)
         epoch = Epoch(0.0, 0.0)
         for number in range(1, recipe.epochs + 1):
@@ -66,12 +75,12 @@ def train(recipe: Recipe, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def progress(number: int, epochs: int, epoch: Epoch, seconds: float) -> str:
-    """A line of the log: `epoch 3/10  loss 0.2134  accuracy 0.9548  1.2 s`."""
+    """Return a line of the log: `epoch 3/10  loss 0.2134  accuracy 0.9548  1.2 s`."""
     return f"epoch {number}/{epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}  {seconds:.1f} s"
 
 
 def loss_of(name: str) -> Loss:
-    """A function of torch.nn.functional on (outputs, class indices)."""
+    """Return the loss function of that name in torch.nn.functional, summed over samples."""
     function: Any = getattr(functional, name)
 
     def summed(_inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -82,18 +91,16 @@ def loss_of(name: str) -> Loss:
 
 
 def check_scores(module: nn.Module, example: torch.Tensor, classes: int) -> None:
-    """Raises SpecError where the model does not take the data, or has not one score a class."""
+    """Raise SpecError if the model does not take the data, or has not one score for each class."""
     field = f"{FIELD}.model.args"
     try:
         scores = run(module, (example,))[0]
     except (RuntimeError, ValueError, TypeError) as error:
         shape = ", ".join(str(size) for size in example.shape[1:])
-        raise SpecError(
-            field, f"the model does not take samples of shape [{shape}]: {error}", "fit it to them"
-        ) from error
+        raise SpecError(field, f"the model does not take samples of shape [{shape}]: {error}", "change them") from error
     if scores.dim() != 2 or scores.shape[1] != classes:
         raise SpecError(
             field,
-            f"the model gives outputs of shape {list(scores.shape[1:])}, the data has {classes} classes",
+            f"the model returns outputs of shape {list(scores.shape[1:])}, the data has {classes} classes",
             f"give the last layer {classes} outputs",
         )

@@ -1,4 +1,4 @@
-"""What `slipway.runtime.save` does: leave a model in the output folder so that `seal` can make an artifact of it."""
+"""Saving of a trained model (`slipway.runtime.save`) to the output folder, from which `seal` makes an artifact."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError, SlipwayError
 from slipway.api.tasks import OUTPUT_ENV
 from slipway.runtime.codefiles import NotPortable, Source, modules_restored, source_of
-from slipway.runtime.modules import read_weights, rebuild, same_outputs, specs, weights_of
-from slipway.runtime.onnxexport import export
+from slipway.runtime.modules import export, read_weights, rebuild, same_outputs, specs, weights_of
 from slipway.sdk.manifest import (
     CODE_DIR,
     MANIFEST,
@@ -52,57 +51,55 @@ def save_model(
     if int(environment.get("RANK", "0")) != 0:
         return
     if OUTPUT_ENV not in environment:
-        raise ArtifactError(f"{OUTPUT_ENV} is not set: it names the output folder, and a TrainingJob sets it")
+        raise ArtifactError(f"{OUTPUT_ENV} is not set; a TrainingJob sets it to the output folder")
     output = Path(environment[OUTPUT_ENV])
-    module = _bare(model)
+    module = _unwrap(model)
     examples = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     if any(len(tensor) < 2 for tensor in examples):
-        raise ArtifactError("example_inputs: give 2 samples or more, so that the batch is seen to be free")
+        raise ArtifactError("example_inputs: give 2 samples or more, so that the batch dimension is dynamic")
     _check_types(module, examples)
     _check_numbers(module)
     inputs, outputs = specs(module, examples)
     _clear(output)
     try:
-        source = _leave_module(module, examples, output, factory, args)
+        source = _save_module(module, examples, output, factory, args)
     except SlipwayError as error:
         if factory is not None or args is not None:
-            raise ArtifactError(
-                f"the model cannot be built by the factory and args that were given: {error}"
-            ) from error
-        print(f"saving the model as ONNX, because it cannot be built anew: {error}", flush=True)
+            raise ArtifactError(f"the given factory and args do not build the model: {error}") from error
+        print(f"saving the model as ONNX, because it cannot be built again: {error}", flush=True)
         _clear(output)
-        frozen = copy.deepcopy(module).eval().cpu()  # the caller may train on
+        frozen = copy.deepcopy(module).eval().cpu()  # the caller may continue to train
         export(frozen, [tensor.cpu() for tensor in examples], output / ONNX_FILE)
         content = Content(state=State.ONNX)
     else:
         content = _content(source, inputs, outputs)
     manifest = Manifest(content=content, provenance=Provenance(metrics=checked))
-    (output / MANIFEST).write_text(json.dumps(manifest.to_wire(), indent=1))  # last: it marks the rest as whole
+    (output / MANIFEST).write_text(json.dumps(manifest.to_wire(), indent=1))  # last: it marks the rest as complete
 
 
 def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics as plain numbers. Raises ValueError naming one that is not."""
+    """Return the metrics as plain numbers. Raises ValueError with the name of one that is not finite."""
     if len(metrics) > MAX_METRICS:
         raise ValueError(f"metrics: {len(metrics)} are more than {MAX_METRICS}")
     plain = {str(name): float(value) for name, value in metrics.items()}
     if bad := [name for name, value in plain.items() if not math.isfinite(value) or len(name) > 48]:
-        raise ValueError(f"metrics[{bad[0]!r}] is no finite number under a name of at most 48 letters")
+        raise ValueError(f"metrics[{bad[0]!r}] is not a finite number with a name of at most 48 characters")
     return plain
 
 
 def _refuse_sharded(model: nn.Module) -> None:
-    """On every rank: rank 0 alone would wait for the others' shards until its collective times out."""
+    """Raise ArtifactError for a sharded model, on every rank: rank 0 alone would wait for shards until it times out."""
     wrapped = any(type(part).__name__ == "FullyShardedDataParallel" for part in model.modules())
     if wrapped or any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
         raise ArtifactError(
-            "the model is sharded over the ranks: gather its weights on all of them"
+            "the model is sharded over the ranks; gather its weights on all of them"
             " (torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict), load them into a"
-            " model that is not, and save that"
+            " model that is not sharded, and save that"
         )
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel and torch.compile, in whatever order."""
+def _unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside DistributedDataParallel and torch.compile, in any order."""
     while True:
         if isinstance(model, DistributedDataParallel):
             model = model.module
@@ -125,34 +122,34 @@ def _check_types(module: nn.Module, examples: Sequence[torch.Tensor]) -> None:
 def _check_numbers(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if not parameter.isfinite().all():
-            raise ArtifactError(f"{name} holds NaN or infinity: the training diverged; lower the learning rate")
+            raise ArtifactError(f"{name} has NaN or infinity: the training diverged; lower the learning rate")
 
 
-def _leave_module(
+def _save_module(
     module: nn.Module,
     examples: Sequence[torch.Tensor],
     output: Path,
     factory: str | None,
     args: Mapping[str, Any] | None,
 ) -> ModuleSource:
-    """Write weights and code, and prove that they make the same model again. Raises SlipwayError where they do not."""
-    thing = type(module) if factory is None else _named(factory)
-    code = source_of(thing)
-    name = code.module if code else thing.__module__
-    source = ModuleSource(factory=f"{name}:{thing.__qualname__}", args=_plain(args or {}), code=code is not None)
+    """Write weights and code, and check that they build the same model. Raises SlipwayError if they do not."""
+    builder = type(module) if factory is None else _import_factory(factory)
+    code = source_of(builder)
+    name = code.module if code else builder.__module__
+    source = ModuleSource(factory=f"{name}:{builder.__qualname__}", args=_plain(args or {}), code=code is not None)
     data = weights_of(module)
     (output / MODEL_FILE).write_bytes(data)
     _copy(code, output / CODE_DIR)
     try:
         with modules_restored():
             again = rebuild(source, read_weights(data), output / CODE_DIR).to(examples[0].device)
-            alike = same_outputs(module, again, examples)
+            same = same_outputs(module, again, examples)
     except SlipwayError:
         raise
     except Exception as error:
         raise NotPortable(f"{source.factory} fails with {type(error).__name__}: {error}") from error
-    if not alike:
-        raise NotPortable(f"{source.factory} builds a model that answers otherwise; pass args or factory")
+    if not same:
+        raise NotPortable(f"{source.factory} builds a model with other outputs; pass args or factory")
     return source
 
 
@@ -160,11 +157,11 @@ def _plain(args: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(args), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise NotPortable(f"args: JSON cannot hold them ({error}); give numbers, words, lists and maps") from error
+        raise NotPortable(f"args: not JSON ({error}); use numbers, strings, lists and maps") from error
     return plain
 
 
-def _named(factory: str) -> Any:
+def _import_factory(factory: str) -> Any:
     module, _, attribute = factory.partition(":")
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
@@ -187,7 +184,7 @@ def _copy(code: Source | None, target: Path) -> None:
 
 
 def _clear(output: Path) -> None:
-    """Take away what an earlier call left; other files are the user's."""
+    """Remove the files of an earlier call; other files are the user's."""
     output.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, MODEL_FILE, ONNX_FILE):
         (output / name).unlink(missing_ok=True)

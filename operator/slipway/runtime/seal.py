@@ -1,4 +1,4 @@
-"""The task `seal`: an artifact of what a script left in its output folder. Nothing is unpickled and no code run."""
+"""The task `seal`: make an artifact of the output folder of a script. Nothing is unpickled, and no code runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError, OutputError
 from slipway.api.reports import Report
 from slipway.api.tasks import SealTask
-from slipway.runtime.onnxfile import stripped
+from slipway.runtime.graphs import strip_graph
 from slipway.runtime.pod import ARTIFACT, Pod
 from slipway.sdk.manifest import CODE_DIR, MANIFEST, MODEL_FILE, ONNX_FILE, Content, Manifest, Provenance
 
 PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"})
 _CURE = (
     "call slipway.runtime.save(model, example_inputs) on rank 0, or write one .onnx file, "
-    f"or {MODEL_FILE} with a {MANIFEST} that names its factory"
+    f"or {MODEL_FILE} with a {MANIFEST} that has its factory"
 )
 
 
 def run(_task: SealTask, pod: Pod) -> Report:
-    """Seal the output folder of a training whose image was the user's."""
+    """Seal the output folder of a training in the user's own image."""
     return seal_output(pod, Provenance(task="seal"))
 
 
 def seal_output(pod: Pod, origin: Provenance) -> Report:
-    """Write the artifact and report it. Raises OutputError that says what to write instead."""
+    """Write the artifact and report it. Raises OutputError with what to write instead."""
     content, files, metrics = model_of(pod.output)
     merged = {**metrics, **origin.metrics}
     provenance = origin.model_copy(update={"metrics": merged, "versions": versions()})
@@ -40,7 +40,7 @@ def seal_output(pod: Pod, origin: Provenance) -> Report:
 
 
 def model_of(output: Path) -> tuple[Content, dict[str, Path | bytes], Mapping[str, float]]:
-    """What the folder holds: content, files by their name in the artifact, and metrics."""
+    """Return the model in the folder: content, files by their name in the artifact, and metrics."""
     names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if MANIFEST in names:
         return _by_manifest(output)
@@ -49,40 +49,39 @@ def model_of(output: Path) -> tuple[Content, dict[str, Path | bytes], Mapping[st
         content, files = _onnx(_plain(output / graphs[0]))
         return content, files, {}
     if graphs:
-        raise OutputError(f"the output folder holds {len(graphs)} models ({', '.join(graphs)}); leave one")
+        raise OutputError(f"the output folder has {len(graphs)} models ({', '.join(graphs)}); keep one")
     if pickles := [name for name in names if Path(name).suffix in PICKLES]:
         raise OutputError(
-            f"the output folder holds {', '.join(pickles[:5])}: pickles run code when they are read and are not taken; "
-            + _CURE
+            f"the output folder has {', '.join(pickles[:5])}: pickles are refused, as they run code when read; " + _CURE
         )
     if not names:
-        raise OutputError(f"the output folder is empty: {_CURE}")
-    raise OutputError(f"the output folder holds no model, only {', '.join(names[:5])}: {_CURE}")
+        raise OutputError(f"the output folder is empty; {_CURE}")
+    raise OutputError(f"the output folder has no model, only {', '.join(names[:5])}; {_CURE}")
 
 
 def _by_manifest(output: Path) -> tuple[Content, dict[str, Path | bytes], Mapping[str, float]]:
     try:
         manifest = Manifest.model_validate(json.loads(_plain(output / MANIFEST).read_bytes()))
     except (ValueError, ValidationError) as error:
-        raise OutputError(f"{MANIFEST} in the output folder cannot be used: {error}") from error
+        raise OutputError(f"{MANIFEST} in the output folder is invalid: {error}") from error
     content, metrics = manifest.content, manifest.provenance.metrics
     if content.state is State.ONNX:
         content, files = _onnx(_plain(output / ONNX_FILE))
         return content, files, metrics
     if content.state is not State.MODULE or content.module is None:
-        raise OutputError(f"{MANIFEST} in the output folder names state {content.state}: {_CURE}")
+        raise OutputError(f"{MANIFEST} in the output folder has state {content.state}; {_CURE}")
     files = {MODEL_FILE: _safetensors(_plain(output / MODEL_FILE))}
     if content.module.code:
         code = sorted(path for path in (output / CODE_DIR).rglob("*.py"))
         if not code:
-            raise OutputError(f"{MANIFEST} says that {CODE_DIR}/ defines the factory, and there is none")
+            raise OutputError(f"{MANIFEST} refers to {CODE_DIR}/ for the factory, and that has no Python file")
         files |= {path.relative_to(output).as_posix(): _plain(path) for path in code}
     return content.model_copy(update={"files": {}}), files, metrics
 
 
 def _onnx(path: Path) -> tuple[Content, dict[str, Path | bytes]]:
     try:
-        graph, inputs, outputs = stripped(path)
+        graph, inputs, outputs = strip_graph(path)
     except ArtifactError as error:
         raise OutputError(str(error)) from error
     return Content(state=State.ONNX, inputs=inputs, outputs=outputs), {ONNX_FILE: graph}
@@ -101,14 +100,14 @@ def _safetensors(path: Path) -> Path:
         with safe_open(path, framework="numpy") as tensors:
             names = list(tensors.keys())
     except SafetensorError as error:
-        raise OutputError(f"{path.name} in the output folder is no safetensors file: {error}") from error
+        raise OutputError(f"{path.name} in the output folder is not a safetensors file: {error}") from error
     if not names:
-        raise OutputError(f"{path.name} in the output folder holds no tensor")
+        raise OutputError(f"{path.name} in the output folder has no tensor")
     return path
 
 
 def versions() -> dict[str, str]:
-    """Versions of what makes artifacts, where installed."""
+    """Return the versions of the libraries that make artifacts, if they are installed."""
     found = {}
     for name in ("slipway-operator", "torch", "onnx", "onnxruntime", "numpy"):
         try:

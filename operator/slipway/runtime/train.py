@@ -1,7 +1,7 @@
-"""The task `train`: torchrun in this very process, so that its signals, errors and end are the pod's own.
+"""The task `train`: torchrun in this process, so that its signals, errors and end are the pod's own.
 
-Agents meet by c10d at the pod of index 0. When all have ended well, index 0 seals what rank 0 left in the output
-folder. A failed worker ends the attempt (max_restarts 0): restarting is the planner's.
+The rendezvous is c10d at the pod of index 0. When all agents have succeeded, index 0 seals the output of rank 0. A
+failed worker ends the attempt (max_restarts 0): the planner decides about restarts.
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ from slipway.sdk.manifest import Provenance
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
-# A pod has 30 s from SIGTERM to SIGKILL: workers get most of it to save, and the report is written after them.
+# A pod has 30 s from SIGTERM to SIGKILL: workers get most of it for a checkpoint, and the report is written after them.
 WORKER_GRACE_SECONDS = 20
-# The agents meet in the process of index 0 and end with it. Where its workers were not the first to fail, it stays
-# for so long that the others can tell what befell theirs.
-LAST_WORDS_SECONDS = 5
+# The process of index 0 hosts the rendezvous, and the other agents end with it. If its workers were not the first to
+# fail, it waits this long, so that the others can report their failure.
+REPORT_GRACE_SECONDS = 5
 LOCAL_ADDRESS_ENV = "PET_LOCAL_ADDR"
-"""torchrun's own variable: the address of this node where it is not the pod's name. Agents are ranked by it."""
+"""torchrun's own variable: the address of this node if it is not the pod's name. Agents are ranked by it."""
 
 
 class RendezvousTimeout(SlipwayError):
-    """The agents of an attempt did not meet in time: not all of its pods run, or they do not reach each other."""
+    """The rendezvous of an attempt timed out: not all of its pods run, or they cannot connect to each other."""
 
 
 def run(task: TrainTask, pod: Pod) -> Report:
-    """Raises WorkerFailed, Terminated, SpecError for a recipe that cannot work, ArtifactError for data and output."""
+    """Train, and seal the output in the pod of index 0.
+
+    Raises WorkerFailed, Terminated, SpecError for a recipe that cannot work, ArtifactError for data and output.
+    """
     check(task)
     data = {ref.name: pod.read(ref.artifact, State.DATASET).path for ref in task.data}
     if pod.index == 0:
@@ -67,7 +70,7 @@ def run(task: TrainTask, pod: Pod) -> Report:
 
 
 def check(task: TrainTask) -> None:
-    """Refuse before anything is started what cannot work. Raises SpecError."""
+    """Raise SpecError for a task that cannot work, before anything starts."""
     world_size = task.nodes * task.processes_per_node
     recipe = task.entrypoint.recipe
     if recipe is not None and recipe.batch_size < world_size:
@@ -79,9 +82,9 @@ def check(task: TrainTask) -> None:
 
 
 def worker_environment(data: dict[str, Path], output: Path, threads: str | None) -> dict[str, str]:
-    """What workers find in their environment besides torchrun's own variables.
+    """Return the variables of workers besides torchrun's own.
 
-    One thread a worker unless the user says otherwise: OpenMP sees the node's cores, not the container's share.
+    Each worker has one thread unless the user sets another number: OpenMP sees the node's cores, not the container's.
     """
     return {
         DATA_ENV: json.dumps({name: str(path) for name, path in data.items()}),
@@ -92,12 +95,12 @@ def worker_environment(data: dict[str, Path], output: Path, threads: str | None)
 
 
 def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
-    """Wait until the pod of index 0 listens, so that a signal is heard meanwhile (torch's own connect is deaf to it).
+    """Wait until the pod of index 0 listens, and handle signals meanwhile (torch's own connect does not).
 
-    Raises RendezvousTimeout when it does not within the rendezvous' time-out.
+    Raises RendezvousTimeout after the timeout of the rendezvous.
     """
     host, deadline = rendezvous.host, time.monotonic() + rendezvous.timeout_seconds
-    print(f"meeting at {host}:{rendezvous.port}", flush=True)
+    print(f"waiting for the rendezvous at {host}:{rendezvous.port}", flush=True)
     while True:
         try:
             socket.create_connection((host, rendezvous.port), timeout=5).close()
@@ -106,13 +109,14 @@ def await_host(rendezvous: Rendezvous, pause_seconds: float = 0.5) -> None:
             if time.monotonic() > deadline:
                 raise RendezvousTimeout(
                     f"the pod of index 0 did not listen at {host}:{rendezvous.port} within "
-                    f"{rendezvous.timeout_seconds} s ({error}); is it scheduled, and does its image start?"
+                    f"{rendezvous.timeout_seconds} s ({error}); check that it is scheduled and that its image starts"
                 ) from error
         time.sleep(pause_seconds)
 
 
 def own_address(host: str, index: int) -> str:
-    """This pod's name, by that of index 0: `job-0.service` -> `job-2.service`. A plain host is everybody's.
+    """Return this pod's name, by that of index 0: `job-0.service` -> `job-2.service`. A plain host is returned as it
+    is.
 
     Agents are ranked by it, so the pod of index 0 gets rank 0: its name sorts first.
     """
@@ -120,28 +124,28 @@ def own_address(host: str, index: int) -> str:
 
 
 def launch_config(task: TrainTask, pod: Pod) -> LaunchConfig:
-    """What `torchrun --rdzv-backend=c10d --max-restarts=0 ...` would be told."""
+    """Return the configuration of `torchrun --rdzv-backend=c10d --max-restarts=0 ...`."""
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
     from slipway.runtime import loopback
 
-    meet = task.rendezvous
-    if meet.host is None:
-        endpoint, address = str(pod.scratch / f"rendezvous-{meet.id}"), LOOPBACK
-        met: dict[str, Any] = {"store_type": "file"}
+    rendezvous = task.rendezvous
+    if rendezvous.host is None:
+        endpoint, address = str(pod.scratch / f"rendezvous-{rendezvous.id}"), LOOPBACK
+        options: dict[str, Any] = {"store_type": "file"}
     else:
-        endpoint, address = f"{meet.host}:{meet.port}", own_address(meet.host, pod.index)
-        met = {"is_host": pod.index == 0, "read_timeout": 60}
+        endpoint, address = f"{rendezvous.host}:{rendezvous.port}", own_address(rendezvous.host, pod.index)
+        options = {"is_host": pod.index == 0, "read_timeout": 60}
     return LaunchConfig(
         min_nodes=task.nodes,
         max_nodes=task.nodes,
         nproc_per_node=task.processes_per_node,
-        run_id=meet.id,
+        run_id=rendezvous.id,
         role="worker",
         rdzv_backend=loopback.register(),
         rdzv_endpoint=endpoint,
-        rdzv_configs={"timeout": meet.timeout_seconds, **met},
+        rdzv_configs={"timeout": rendezvous.timeout_seconds, **options},
         max_restarts=0,
         local_addr=os.environ.get(LOCAL_ADDRESS_ENV) or address,
         logs_specs=DefaultLogsSpecs(log_dir=str(pod.scratch / "torchrun")),
@@ -162,19 +166,19 @@ def launch(task: TrainTask, pod: Pod) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "slipway.runtime.worker")
         finally:
-            signal.signal(signal.SIGTERM, ours)  # torch leaves its own, which would hide that SIGTERM ended the rest
+            signal.signal(signal.SIGTERM, ours)  # torch leaves its own handler, which would hide a later SIGTERM
     except ChildFailedError as error:
         failure = first_failure(worker_end(rank, found) for rank, found in error.failures.items())
         if is_consequence(failure.error) and pod.index == 0 and task.nodes > 1:
-            with contextlib.suppress(Terminated):  # what failed is what there is to tell
-                time.sleep(LAST_WORDS_SECONDS)
+            with contextlib.suppress(Terminated):  # the failure is reported in any case
+                time.sleep(REPORT_GRACE_SECONDS)
         raise failure from None
     except SignalException as error:
         raise Terminated(error.sigval) from None
     except RendezvousTimeoutError as error:
         raise RendezvousTimeout(
-            f"{task.nodes} pods did not meet within {task.rendezvous.timeout_seconds} s; "
-            "are all of them scheduled, and may they reach each other?"
+            f"the rendezvous of {task.nodes} pods timed out after {task.rendezvous.timeout_seconds} s; "
+            "check that all of them are scheduled and can connect to each other"
         ) from error
     except RendezvousError as error:
         message = f"the pod of index 0 ended or cannot be reached ({error})"
@@ -182,7 +186,7 @@ def launch(task: TrainTask, pod: Pod) -> None:
 
 
 def worker_end(rank: int, failure: Any) -> WorkerEnd:
-    """A torchrun ProcessFailure as data."""
+    """Return a torchrun ProcessFailure as data."""
     return WorkerEnd(
         rank=rank,
         exit_code=failure.exitcode,

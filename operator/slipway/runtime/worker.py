@@ -1,7 +1,7 @@
-"""What torchrun starts on every rank: the entry point of the task, with its exception recorded.
+"""The process that torchrun starts on every rank: it runs the entry point of the task and records its exception.
 
-A user's script needs no `@record` of torch's: it runs as `__main__`, with its own arguments and folder on sys.path, as
-`python script.py` would run it.
+A user's script needs no `@record` of torch. It runs as `__main__`, with its own arguments and its folder on sys.path,
+as `python script.py` runs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.api.entrypoint import Entrypoint
 from slipway.api.errors import SpecError
 from slipway.api.tasks import TrainTask
 from slipway.runtime.failures import record
-from slipway.runtime.taskinput import read_task
+from slipway.runtime.pod import read_task
 
 
 def main(environment: Mapping[str, str]) -> None:
@@ -36,13 +36,13 @@ ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 
 def run_entrypoint(entrypoint: Entrypoint) -> None:
-    """Raises whatever the code raises; SpecError for a script that is not in the image."""
+    """Run the entry point, and raise what it raises; SpecError for a script that is not in the image."""
     if (script := entrypoint.script) is not None:
         if not Path(script.path).is_file():
             raise SpecError(
                 "spec.entrypoint.script.path",
                 f"{script.path} is not in the image",
-                "build it in, or mount it by podTemplate",
+                "add it to the image, or mount it by podTemplate",
             )
         sys.argv = [script.path, *script.args]
         sys.path[0] = str(Path(script.path).parent)

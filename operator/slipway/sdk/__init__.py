@@ -2,10 +2,9 @@
 
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError, PluginError
-from slipway.sdk.artifact import Artifact, read_artifact
+from slipway.sdk.artifact import Artifact, read_artifact, write_artifact
 from slipway.sdk.manifest import Content, DatasetInfo, Manifest, ModuleSource, Provenance, TensorSpec
 from slipway.sdk.plugin import Arrays, BrokenPlugin, Compression, Context, load_plugins
-from slipway.sdk.write import write_artifact
 
 __all__ = [
     "Arrays",

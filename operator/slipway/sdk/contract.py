@@ -12,8 +12,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 
 from slipway.api.compressionplugin import CompressionPlugin
 from slipway.api.errors import Finding, finding_of
-from slipway.sdk.describe import plugin_manifest
-from slipway.sdk.plugin import Compression
+from slipway.sdk.plugin import Compression, plugin_manifest
 
 Schema = Mapping[str, Any]
 

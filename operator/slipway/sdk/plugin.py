@@ -1,7 +1,8 @@
-"""The contract of a compression plugin: what an author implements, and what the runtime hands to it.
+"""The contract of a compression plugin: the interface that an author implements, and the context that the runtime
+passes.
 
-A plugin is a class named by an entry point of the group `slipway.plugins`. It is imported in the pods that run it
-and by the CLI that describes it, so its module imports torch and the like inside `run` alone.
+A plugin is a class that an entry point of the group `slipway.plugins` names. It is imported in the pods that run it and
+by the CLI that describes it, so its module imports torch and the like only inside `run`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from slipway.api.artifacts import State
+from slipway.api.compressionplugin import CompressionPluginSpec, PluginNeeds
 from slipway.api.errors import PluginError
+from slipway.api.kinds import COMPRESSION_PLUGIN
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import TensorSpec
 
@@ -241,3 +244,29 @@ _FIELDS: dict[str, type] = {
     "conversion": bool,
     "needs_data": bool,
 }
+
+
+def plugin_manifest(plugin: Compression[Any], image: str | None = None) -> dict[str, Any]:
+    """The object to apply to a cluster. image: the one that holds the plugin; None for the operator's runtime image.
+
+    Raises pydantic.ValidationError where the plugin says something that a CompressionPlugin cannot hold.
+    """
+    spec = CompressionPluginSpec.model_validate(
+        {
+            "version": plugin.version,
+            "description": plugin.description,
+            "entryPoint": plugin.name,
+            "image": image,
+            "consumes": plugin.consumes.value,
+            "produces": plugin.produces.value,
+            "conversion": plugin.conversion,
+            "needs": PluginNeeds(data=plugin.needs_data),
+            "parameters": plugin.params.model_json_schema(),
+        }
+    )
+    return {
+        "apiVersion": COMPRESSION_PLUGIN.api_version,
+        "kind": COMPRESSION_PLUGIN.kind,
+        "metadata": {"name": plugin.name},
+        "spec": spec.to_wire(),
+    }

@@ -25,7 +25,7 @@ from slipway.local.environment import (
 )
 from slipway.local.state import State
 from slipway.plan.taskinput import TaskInput
-from slipway.runtime.taskinput import read_task
+from slipway.runtime.pod import read_task
 from support.local import a_pod
 
 SOURCES = Sources(

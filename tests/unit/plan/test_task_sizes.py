@@ -10,7 +10,7 @@ import pytest
 from slipway.api.kinds import JOB, Object
 from slipway.api.tasks import TrainTask
 from slipway.plan.taskinput import MAX_INPUT_BYTES, TASK_ANNOTATION, json_bytes
-from slipway.runtime.taskinput import read_task
+from slipway.runtime.pod import read_task
 from support.deployments import DIGITS, with_params
 from support.kubelet import handed_over
 from support.training import TrainingWorld

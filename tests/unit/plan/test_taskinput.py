@@ -19,7 +19,7 @@ from slipway.api.tasks import CompressTask, TrainTask
 from slipway.plan.pods import container, pod_template, task_env
 from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import MAX_INPUT_BYTES, MAX_VARIABLE_BYTES, TASK_ANNOTATION, TaskInput, json_bytes
-from slipway.runtime.taskinput import read_task
+from slipway.runtime.pod import read_task
 from support.builders import DIGEST, store
 from support.deployments import DIGITS, with_params
 from support.kubelet import handed_over

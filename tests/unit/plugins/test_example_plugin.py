@@ -19,9 +19,8 @@ from typer.testing import CliRunner
 from slipway.api.errors import PluginError
 from slipway.api.tasks import CompressTask
 from slipway.cli.main import app
-from slipway.sdk.describe import plugin_manifest
 from slipway.sdk.manifest import ONNX_FILE
-from slipway.sdk.plugin import GROUP, load_plugins
+from slipway.sdk.plugin import GROUP, load_plugins, plugin_manifest
 from support.examples import PLUGIN, example_plugin_installed
 from support.graphs import content_of
 from support.stores import do, made, put

@@ -15,9 +15,9 @@ from safetensors.numpy import save
 
 from slipway.api.artifacts import State
 from slipway.api.tasks import CompressTask, DataRef
-from slipway.runtime import kernels
+from slipway.runtime import graphs
 from slipway.runtime.compress import compress
-from slipway.runtime.session import open_session, run_session
+from slipway.runtime.graphs import open_session, run_session
 from slipway.sdk.artifact import Artifact, read_artifact
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from slipway_plugins.quantize_int8 import (
@@ -148,7 +148,7 @@ def test_an_activation_that_makes_the_output_is_kept(tmp_path: Path, activation:
 def test_the_range_is_reduced_where_sums_saturate_and_what_was_chosen_is_recorded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any], saturates: bool, bits: int
 ):
-    monkeypatch.setattr(kernels, "int8_saturates", lambda: saturates)
+    monkeypatch.setattr(graphs, "int8_saturates", lambda: saturates)
     left = step(tmp_path, asked)
     weights = [t for t in onnx.load(str(left.file(ONNX_FILE))).graph.initializer if len(t.dims) > 1]
     largest = max(int(np.abs(onnx.numpy_helper.to_array(each).astype(int)).max()) for each in weights)
@@ -164,7 +164,7 @@ def test_the_same_kind_of_processor_gives_the_same_artifact_and_another_another(
 ):
     digests = []
     for number, saturates in enumerate((True, True, False)):
-        monkeypatch.setattr(kernels, "int8_saturates", lambda found=saturates: found)
+        monkeypatch.setattr(graphs, "int8_saturates", lambda found=saturates: found)
         digests.append(step(tmp_path / str(number), {}).digest)
     assert digests[0] == digests[1] != digests[2]
 
@@ -179,8 +179,8 @@ def test_the_same_kind_of_processor_gives_the_same_artifact_and_another_another(
 def test_kernels_that_disagree_are_reported_with_the_cause(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], saturates: bool, cause: str
 ):
-    monkeypatch.setattr(kernels, "int8_saturates", lambda: saturates)
-    monkeypatch.setattr(kernels, "kernel_error", lambda *_: 0.354)
+    monkeypatch.setattr(graphs, "int8_saturates", lambda: saturates)
+    monkeypatch.setattr(graphs, "kernel_error", lambda *_: 0.354)
     left = step(tmp_path, {"reduce_range": False})
     said = "warning: outputs differ by 35.4% from those of exact arithmetic on 32 calibration samples: "
     assert said + cause in capsys.readouterr().out

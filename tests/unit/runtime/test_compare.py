@@ -11,9 +11,8 @@ import pytest
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import PairedCounts
 from slipway.api.tasks import CompareTask
-from slipway.runtime.compare import count
+from slipway.runtime.evaluation import Predictions, count, read_predictions, write_predictions
 from slipway.runtime.pod import ARTIFACT
-from slipway.runtime.predictions import Predictions, read_predictions, write_predictions
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import Provenance
 from support.stores import do, pod_in, ref

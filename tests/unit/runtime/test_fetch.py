@@ -84,6 +84,8 @@ def test_an_artifact_of_another_state_is_refused(tmp_path: Path):
 
 def test_a_serving_pod_waits_for_no_heavy_import(tmp_path: Path):
     heavy = "{'numpy', 'torch', 'onnx', 'onnxruntime', 'safetensors'}"
-    code = f"import sys, slipway.runtime.__main__, slipway.runtime.fetch; sys.exit(str({heavy} & set(sys.modules)))"
+    code = (
+        f"import sys, slipway.runtime.__main__, slipway.runtime.storetasks; sys.exit(str({heavy} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr.strip() == "set()"

@@ -61,7 +61,7 @@ def test_a_failure_is_reported_and_the_exit_code_says_so(tmp_path: Path):
     assert code == 1
     assert report.error is not None
     assert report.error.exception == "OutputError"
-    assert "the output folder is empty: call slipway.runtime.save" in report.error.message
+    assert "the output folder is empty; call slipway.runtime.save" in report.error.message
 
 
 def test_a_task_of_another_release_is_refused_by_the_name_of_its_field(tmp_path: Path):
@@ -94,12 +94,12 @@ def test_a_task_that_somebody_edits_in_the_annotation_of_its_pod_is_not_done(tmp
     code, report = run(tmp_path, "", **in_file(tmp_path, text + " ", task_digest(text.encode())))
     assert code == 1
     assert report.error is not None
-    assert "is not the one that SLIPWAY_TASK names by its digest; do not edit the annotations" in report.error.message
+    assert "has another digest than the one in SLIPWAY_TASK; do not edit the annotations" in report.error.message
     (tmp_path / "given/task.json").unlink()
     code, report = run(tmp_path, task_digest(b"none"), SLIPWAY_TASK_DIR=str(tmp_path / "given"))
     assert code == 1
     assert report.error is not None
-    assert "names the digest of a task that cannot be read" in report.error.message
+    assert "has the digest of a task that cannot be read" in report.error.message
 
 
 def test_sigterm_ends_a_pod_that_waits_for_another_with_a_report(tmp_path: Path):
@@ -114,7 +114,7 @@ def test_sigterm_ends_a_pod_that_waits_for_another_with_a_report(tmp_path: Path)
     pod = start(tmp_path, json.dumps(task.to_wire()), JOB_COMPLETION_INDEX="1")
     try:
         assert pod.stdout is not None
-        assert pod.stdout.readline() == b"meeting at 127.0.0.1:1\n"
+        assert pod.stdout.readline() == b"waiting for the rendezvous at 127.0.0.1:1\n"
         pod.send_signal(signal.SIGTERM)
         pod.communicate(timeout=30)
     finally:

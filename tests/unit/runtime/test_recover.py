@@ -13,7 +13,7 @@ import pytest
 
 from slipway.api.reports import ErrorReport, Report, encode_report
 from slipway.api.tasks import RecoverTask
-from slipway.runtime import recover
+from slipway.runtime import storetasks
 from slipway.runtime.pod import Pod
 from slipway.runtime.store import FolderStore
 
@@ -40,13 +40,13 @@ def failed(seconds: int, message: str) -> Report:
 
 def test_the_success_of_index_0_is_found(pod: Pod):
     leave(pod, "j1-0", Report(outcome="succeeded", at=T0, metrics={"loss": 0.5}))
-    assert recover.run(TASK, pod).metrics == {"loss": 0.5}
+    assert storetasks.recover_report(TASK, pod).metrics == {"loss": 0.5}
 
 
 def test_of_several_failures_the_earliest_is_told(pod: Pod):
     leave(pod, "j1-0", failed(9, "connection reset"))
     leave(pod, "j1-1", failed(3, "out of range"))
-    assert recover.run(TASK, pod).error == ErrorReport(exception="ValueError", message="out of range")
+    assert storetasks.recover_report(TASK, pod).error == ErrorReport(exception="ValueError", message="out of range")
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_of_several_failures_the_earliest_is_told(pod: Pod):
 )
 def test_nothing_else_counts_as_a_success(pod: Pod, name: str, report: Report | bytes):
     leave(pod, name, report)
-    assert recover.run(TASK, pod).outcome == "none"
+    assert storetasks.recover_report(TASK, pod).outcome == "none"
 
 
 def test_a_folder_that_never_was_is_answered_none(pod: Pod):
-    assert recover.run(TASK, pod).outcome == "none"
+    assert storetasks.recover_report(TASK, pod).outcome == "none"
 
 
 def test_the_pod_ends_well_also_when_what_it_found_is_a_failure(pod: Pod, tmp_path: Path):

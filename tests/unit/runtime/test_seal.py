@@ -63,7 +63,7 @@ def test_a_graph_whose_weights_lie_in_another_file_is_refused_wherever_they_are_
     else:
         branch = onnx.helper.make_graph([], "branch", [], [], [elsewhere])
         model.graph.node.append(onnx.helper.make_node("If", ["c"], ["d"], then_branch=branch))
-    with pytest.raises(ArtifactError, match="keeps its weights in other files"):
+    with pytest.raises(ArtifactError, match="has its weights in other files"):
         seal(tmp_path, {"m.onnx": model.SerializeToString()})
 
 
@@ -78,16 +78,16 @@ def test_weights_with_a_manifest_and_code_are_sealed(tmp_path: Path):
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({}, r"is empty: call slipway\.runtime\.save"),
-        ({"model.pt": b""}, r"model\.pt: pickles run code .* slipway\.runtime\.save"),
-        ({"log.txt": b""}, r"no model, only log\.txt: call"),
-        ({"a.onnx": b"", "b.onnx": b""}, r"2 models \(a\.onnx, b\.onnx\); leave one"),
+        ({}, r"is empty; call slipway\.runtime\.save"),
+        ({"model.pt": b""}, r"model\.pt: pickles are refused, .* slipway\.runtime\.save"),
+        ({"log.txt": b""}, r"no model, only log\.txt; call"),
+        ({"a.onnx": b"", "b.onnx": b""}, r"2 models \(a\.onnx, b\.onnx\); keep one"),
         ({"a.onnx": b"no graph"}, "not an ONNX file"),
-        ({"manifest.json": "{"}, r"manifest\.json in the output folder cannot be used"),
+        ({"manifest.json": "{"}, r"manifest\.json in the output folder is invalid"),
         ({"manifest.json": json.dumps(MODULE)}, r"model\.safetensors in the output folder is missing"),
-        ({"manifest.json": json.dumps(MODULE), "model.safetensors": b"pickle"}, "is no safetensors file"),
-        ({"manifest.json": json.dumps(MODULE), "model.safetensors": WEIGHTS}, "code/ defines the factory"),
-        ({"manifest.json": '{"content": {"state": "dataset"}}'}, "names state dataset"),
+        ({"manifest.json": json.dumps(MODULE), "model.safetensors": b"pickle"}, "is not a safetensors file"),
+        ({"manifest.json": json.dumps(MODULE), "model.safetensors": WEIGHTS}, "refers to code/ for the factory"),
+        ({"manifest.json": '{"content": {"state": "dataset"}}'}, "has state dataset"),
     ],
     ids=[
         "empty",

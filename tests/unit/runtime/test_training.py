@@ -10,10 +10,20 @@ from torch import nn
 
 from slipway.api.errors import SlipwayError, SpecError
 from slipway.runtime.determinism import make_deterministic
-from slipway.runtime.distributed import Ranks
-from slipway.runtime.fit import cross_entropy, distillation, fit
 from slipway.runtime.models import convnet, mlp
-from slipway.runtime.training import Epoch, Samples, accuracy, make_optimizer, shares, step, train_epoch
+from slipway.runtime.training import (
+    Epoch,
+    Ranks,
+    Samples,
+    accuracy,
+    cross_entropy,
+    distillation,
+    fit,
+    make_optimizer,
+    rank_batches,
+    step,
+    train_epoch,
+)
 
 CPU = torch.device("cpu")
 
@@ -30,15 +40,15 @@ def blobs(count: int = 90, classes: int = 3) -> Samples:
 @given(st.integers(1, 70), st.integers(1, 20), st.integers(1, 6))
 def test_every_sample_counts_once_an_epoch_whatever_the_ranks(samples: int, batch: int, world: int):
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(0))
-    ranks = [list(shares(order, batch, Ranks(rank, world))) for rank in range(world)]
+    ranks = [list(rank_batches(order, batch, Ranks(rank, world))) for rank in range(world)]
     assert len({len(steps) for steps in ranks}) == 1
-    counted = torch.cat([share.indices[: share.counted] for steps in ranks for share in steps])
+    counted = torch.cat([part.indices[: part.num_valid] for steps in ranks for part in steps])
     assert sorted(counted.tolist()) == list(range(samples))
     for together in zip(*ranks, strict=True):
-        assert all(len(share.indices) for share in together)
-        assert {share.total for share in together} == {sum(share.counted for share in together)}
+        assert all(len(part.indices) for part in together)
+        assert {part.total for part in together} == {sum(part.num_valid for part in together)}
         if samples > 1 and batch >= 2 * world:
-            assert all(len(share.indices) > 1 for share in together)  # batch normalisation needs two
+            assert all(len(part.indices) > 1 for part in together)  # batch normalisation needs two
 
 
 def test_batch_normalisation_trains_on_a_rest_of_one_sample():
@@ -49,12 +59,12 @@ def test_batch_normalisation_trains_on_a_rest_of_one_sample():
     assert 0 < epoch.accuracy < 1
 
 
-def test_what_fills_a_share_up_moves_no_weight():
+def test_padding_of_a_rank_batch_changes_no_weight():
     module, samples = mlp([3, 3]), blobs()
     before = [parameter.detach().clone() for parameter in module.parameters()]
     optimizer = make_optimizer("sgd", {"lr": 0.1}, module)
-    *_, rest = shares(torch.arange(5), 4, Ranks())
-    assert (rest.indices.tolist(), rest.counted) == ([4, 0], 1)
+    *_, rest = rank_batches(torch.arange(5), 4, Ranks())
+    assert (rest.indices.tolist(), rest.num_valid) == ([4, 0], 1)
     train_epoch(module, optimizer, cross_entropy, samples, torch.tensor([4]), 1, CPU, Ranks())
     alone = [parameter.detach().clone() for parameter in module.parameters()]
     for parameter, old in zip(module.parameters(), before, strict=True):

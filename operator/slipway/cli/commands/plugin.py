@@ -236,7 +236,7 @@ def manifest(
 
 
 def _manifests(plugins: Iterable[Compression[Any]], image: str | None) -> list[dict[str, Any]]:
-    from slipway.sdk.describe import plugin_manifest
+    from slipway.sdk.plugin import plugin_manifest
 
     return [plugin_manifest(plugin, image) for plugin in sorted(plugins, key=lambda plugin: plugin.name)]
 

@@ -86,14 +86,13 @@ def built_in(dataset: str, split: str) -> Samples:
         raise CommandError(f"--dataset {dataset} --split {split}: there is {known}, of train and test", USAGE)
     task = PrepareTask(dataset=Dataset(dataset), split="test" if split == "test" else "train")
     try:
-        from slipway.runtime.datasets import read_arrays
+        from slipway.runtime.datasets import prepare, read_arrays
         from slipway.runtime.pod import ARTIFACT, Pod
-        from slipway.runtime.prepare import run
 
         with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
             places = {f"SLIPWAY_{name}_DIR": folder for name in ("OUT", "STORE", "SCRATCH")}
             pod = Pod.from_environment({**places, OUT_URI_ENV: f"store:///{dataset}"})
-            run(task, pod)
+            prepare(task, pod)
             arrays = read_arrays(pod.out / ARTIFACT)
     except ImportError as error:
         raise CommandError(

@@ -14,9 +14,8 @@ from slipway.api.kinds import JOB, NETWORK_POLICY, Object
 from slipway.api.tasks import OUT_DIR, OUT_URI_ENV, STORE_DIR, PrepareTask
 from slipway.plan.egress import EGRESS_LABEL
 from slipway.runtime.datasets import read_arrays
-from slipway.sdk.artifact import read_artifact
+from slipway.sdk.artifact import read_artifact, write_artifact
 from slipway.sdk.manifest import MANIFEST, ONNX_FILE
-from slipway.sdk.write import write_artifact
 from support.builders import DIGEST, bucket_store, store, succeeded
 from support.deployments import DIGITS, world_with
 from support.graphs import content_of, mlp_graph, random_features

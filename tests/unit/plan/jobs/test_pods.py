@@ -93,7 +93,7 @@ FORGED: dict[str, Callable[[Object], Any]] = {
         volumes=[{"name": p["spec"]["volumes"][0]["name"], "hostPath": {"path": "/"}}, *p["spec"]["volumes"][1:]]
     ),
     "other code in the place of ours": lambda p: (
-        main(p)["volumeMounts"].append({"name": "code", "mountPath": "/usr/lib/python3/slipway/runtime/evaluate.py"}),
+        main(p)["volumeMounts"].append({"name": "code", "mountPath": "/usr/lib/python3/slipway/runtime/evaluation.py"}),
         p["spec"]["volumes"].append({"name": "code", "configMap": {"name": "evil"}}),
     ),
     "a sidecar on its volumes": lambda p: p["spec"]["containers"].append(
@@ -263,7 +263,7 @@ def mounted(path: str) -> Callable[[Object], Any]:
 
 FORGED_JOBS: dict[str, Callable[[Object], Any]] = {
     "another image": lambda j: main(j["spec"]["template"]).update(image="evil.example/runtime:1"),
-    "other code in the place of ours": mounted("/usr/lib/python3/slipway/runtime/evaluate.py"),
+    "other code in the place of ours": mounted("/usr/lib/python3/slipway/runtime/evaluation.py"),
     "a module that is found first": mounted("/home/evil"),
     "no label of ours": lambda j: j["metadata"].update(labels={}),
     "pods without a label of ours": lambda j: j["spec"]["template"]["metadata"].update(labels={}),

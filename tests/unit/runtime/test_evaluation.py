@@ -15,8 +15,8 @@ from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.errors import ArtifactError
 from slipway.api.reports import SATURATION
 from slipway.api.tasks import DataRef, EvaluateTask
-from slipway.runtime import evaluate, kernels
-from slipway.runtime.predictions import read_predictions
+from slipway.runtime import evaluation
+from slipway.runtime.evaluation import read_predictions
 from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from support.graphs import content_of, identity_graph, mlp_graph
 from support.stores import do, made, pod_in, put
@@ -35,7 +35,7 @@ def model_in(store: Path, graph: bytes) -> ArtifactRef:
 
 
 def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kernels, "int8_saturates", lambda: False)
+    monkeypatch.setattr(evaluation, "int8_saturates", lambda: False)
     predicted = TARGETS.copy()
     predicted[[0, 64, 149]] = (predicted[[0, 64, 149]] + 1) % 3  # one wrong in each batch of 64
     task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, np.eye(3)[predicted]))
@@ -51,8 +51,8 @@ def test_accuracy_is_the_share_of_right_classes_over_all_batches(tmp_path: Path,
 def test_a_processor_whose_kernels_saturate_reports_how_far_the_scores_are_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kernels, "int8_saturates", lambda: True)
-    monkeypatch.setattr(kernels, "saturation", lambda _graph, samples: len(samples) / 1000)
+    monkeypatch.setattr(evaluation, "int8_saturates", lambda: True)
+    monkeypatch.setattr(evaluation, "saturation", lambda _graph, samples: len(samples) / 1000)
     task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, np.eye(3)[TARGETS]))
     size = len(identity_graph())
     found = do(tmp_path, "evaluate", task).metrics
@@ -68,7 +68,7 @@ def test_data_of_another_shape_is_refused(tmp_path: Path):
 def test_a_graph_with_scores_for_other_classes_is_refused(tmp_path: Path):
     one = mlp_graph([(np.ones((3, 2), np.float32), np.zeros(2, np.float32))], (3,))
     task = EvaluateTask(model=model_in(tmp_path, one), data=data_in(tmp_path, np.ones((6, 3))))
-    with pytest.raises(ArtifactError, match="gives 2 scores a sample, and the data has 3 classes"):
+    with pytest.raises(ArtifactError, match="returns 2 scores for each sample, and the data has 3 classes"):
         do(tmp_path, "evaluate", task)
 
 
@@ -76,7 +76,7 @@ def test_an_answer_of_nan_is_no_class(tmp_path: Path):
     scores = np.eye(3)[TARGETS]
     scores[70] = np.nan
     task = EvaluateTask(model=model_in(tmp_path, identity_graph()), data=data_in(tmp_path, scores))
-    with pytest.raises(ArtifactError, match=r"answers with NaN for 1 of \d+ samples, as sample 70"):
+    with pytest.raises(ArtifactError, match=r"returns NaN for 1 of \d+ samples, such as sample 70"):
         do(tmp_path, "evaluate", task)
 
 
@@ -86,7 +86,7 @@ def test_a_graph_that_takes_no_float32_is_refused_with_the_cure(tmp_path: Path):
     model.graph.node.insert(0, onnx.helper.make_node("Cast", ["input"], ["floats"], to=onnx.TensorProto.FLOAT))
     model.graph.node[1].input[0] = "floats"
     task = EvaluateTask(model=model_in(tmp_path, model.SerializeToString()), data=data_in(tmp_path, np.eye(3)[TARGETS]))
-    complaint = r"'input' of the model is INT64, and a data set gives FP32: cast it inside the graph"
+    complaint = r"'input' of the model is INT64, and a data set has FP32; cast it inside the graph"
     with pytest.raises(ArtifactError, match=complaint):
         do(tmp_path, "evaluate", task)
 
@@ -140,9 +140,9 @@ def test_a_model_that_is_right_in_full_batches_alone_is_refused_or_measured_as_i
     """A batch of 64 is seldom drawn. Without one nothing differs, and the gate refuses the accuracy itself."""
     graph = right_in_batches(64, 64)
     task = EvaluateTask(model=model_in(tmp_path, graph), data=data_in(tmp_path, np.eye(3)[TARGETS]))
-    monkeypatch.setattr(evaluate, "_RANDOM", random.Random(0))
+    monkeypatch.setattr(evaluation, "_RANDOM", random.Random(0))
     assert (do(tmp_path, "evaluate", task).metrics or {})["accuracy"] == pytest.approx(1 / 3)
-    monkeypatch.setattr(evaluate, "_drawn_size", lambda: 64)
+    monkeypatch.setattr(evaluation, "_random_size", lambda: 64)
     with pytest.raises(ArtifactError, match="the model's answers depend on the batch"):
         do(tmp_path, "evaluate", task)
 
@@ -203,7 +203,7 @@ def test_near_ties_that_fall_differently_in_another_batch_are_tolerated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A dynamically quantized graph scales activations over the batch, and this one was never trained."""
-    monkeypatch.setattr(evaluate, "_RANDOM", random.Random(0))
+    monkeypatch.setattr(evaluation, "_RANDOM", random.Random(0))
     drawn = np.random.default_rng(0)
     weights = [drawn.standard_normal(shape).astype(np.float32) / 8 for shape in ((64, 64), (64, 64), (64, 100))]
     graph = mlp_graph([(weight, np.zeros(weight.shape[1], np.float32)) for weight in weights], (64,))

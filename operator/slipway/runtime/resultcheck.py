@@ -1,4 +1,4 @@
-"""What a plugin's result must keep of the model that it was made from: its tensors, and how it answers."""
+"""Checks of a plugin's result against the model that it was made from: tensors, outputs, and paths in the file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from slipway.api.artifacts import State
 from slipway.api.errors import ArtifactError, Finding, SlipwayError, finding_of
-from slipway.runtime.golden import SAMPLES, TOLERANCE, made_up
-from slipway.runtime.onnxfile import stripped
-from slipway.runtime.session import open_session, run_session, tensors
-from slipway.runtime.triton import NUMPY_TYPES, Tensor
+from slipway.runtime.graphs import NUMPY_TYPES, Tensor, open_session, run_session, strip_graph, tensors
+from slipway.runtime.package import SAMPLES, TOLERANCE, example_rows
 from slipway.sdk.artifact import Artifact
 from slipway.sdk.manifest import ONNX_FILE, TensorSpec
 
@@ -26,41 +24,41 @@ Rows = Mapping[str, NDArray[Any]]
 Answer = Callable[[Rows], list[NDArray[Any]]]
 BATCHES = (1, 3, SAMPLES, 64)
 _SOURCE_FILE = re.compile(rb"/[\w./-]{8,}\.py\b")
-_CALL = "leave it by context.write_onnx"
+_USE_WRITE_ONNX = "write it by context.write_onnx"
 
 
-def result_findings(model: Artifact, left: Artifact, places: Sequence[Path]) -> list[Finding]:
-    """A finding for each thing. places: folders of this machine that no file may name."""
-    if left.state is State.ONNX:
-        return _of_graph(model, left, places)
-    if left.state is State.MODULE:
-        return _of_module(model, left)
+def result_findings(model: Artifact, result: Artifact, places: Sequence[Path]) -> list[Finding]:
+    """Return the findings on the result. places: folders of this machine that no file may contain."""
+    if result.state is State.ONNX:
+        return _graph_findings(model, result, places)
+    if result.state is State.MODULE:
+        return _module_findings(model, result)
     return []
 
 
 def tensor_problems(model: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[str]:
-    """Where names, types or shapes are not those of the model."""
+    """Return the names, types or shapes that differ from those of the model."""
     wanted = model.content
     return [
-        f"{kind} are {_told(found)}, and the model's are {_told(old)}"
+        f"{kind} are {_describe(found)}, and the model's are {_describe(old)}"
         for kind, found, old in (("inputs", inputs, wanted.inputs), ("outputs", outputs, wanted.outputs))
         if tuple(found) != tuple(old)
     ]
 
 
 def answer_problems(answer: Answer, rows: Rows) -> list[str]:
-    """Where a batch of some size is refused, or a sample is answered otherwise in company than alone.
+    """Return the batch sizes that are refused, or give a sample another output than alone.
 
-    rows: SAMPLES of each input, [SAMPLES, ...]. Answers may differ by TOLERANCE, as golden requests may.
+    rows: SAMPLES of each input, [SAMPLES, ...]. Outputs may differ by TOLERANCE, as those of golden requests may.
     """
     try:
         alone = _joined([answer({name: array[n : n + 1] for name, array in rows.items()}) for n in range(SAMPLES)])
     except Exception as error:  # noqa: BLE001 - a module may raise anything
         return [f"one sample alone is refused: {error}"]
-    if odd := [place for place, array in enumerate(alone) if len(array) != SAMPLES]:
-        return [f"output {odd[0]} has not one row a sample"]
-    if bad := [place for place, array in enumerate(alone) if not np.isfinite(array.astype(np.float64)).all()]:
-        return [f"output {bad[0]} holds NaN or infinity"]
+    if misshapen := [place for place, array in enumerate(alone) if len(array) != SAMPLES]:
+        return [f"output {misshapen[0]} does not have one row for each sample"]
+    if not_finite := [place for place, array in enumerate(alone) if not np.isfinite(array.astype(np.float64)).all()]:
+        return [f"output {not_finite[0]} has NaN or infinity"]
     problems = []
     for batch in BATCHES[1:]:
         places = np.arange(batch) % SAMPLES
@@ -75,74 +73,74 @@ def answer_problems(answer: Answer, rows: Rows) -> list[str]:
                 problems.append(f"a batch of {batch} gives output {number} the shape {list(array.shape)}")
             elif not np.allclose(array, wanted, rtol=TOLERANCE, atol=TOLERANCE):
                 worst = float(np.abs(array.astype(np.float64) - wanted).max())
-                problems.append(f"a batch of {batch} is answered otherwise than its samples alone, by {worst:.2g}")
+                problems.append(f"a batch of {batch} gives other outputs than its samples alone, by {worst:.2g}")
     return problems
 
 
 def path_problems(data: bytes, places: Sequence[Path]) -> list[str]:
-    """Folders of this machine, and source files, that the bytes name."""
+    """Return the folders of this machine, and source files, that the bytes contain."""
     known = sorted({str(place) for place in places if len(place.parts) > 2})
     found = [place for place in known if place.encode() in data]
     found += sorted({path.decode() for path in _SOURCE_FILE.findall(data)})
-    return [f"the file names {path}" for path in found[:3]]
+    return [f"the file contains the path {path}" for path in found[:3]]
 
 
-def _of_graph(model: Artifact, left: Artifact, places: Sequence[Path]) -> list[Finding]:
+def _graph_findings(model: Artifact, result: Artifact, places: Sequence[Path]) -> list[Finding]:
     import onnx
 
-    path = left.file(ONNX_FILE)
+    path = result.file(ONNX_FILE)
     data = path.read_bytes()
     try:
-        plain, inputs, outputs = stripped(path)
+        plain, inputs, outputs = strip_graph(path)
         onnx.checker.check_model(str(path), full_check=True)
         session = open_session(path)
         taken = tensors(session.get_inputs())
         tensors(session.get_outputs())
     except (ArtifactError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        return [Finding("graph", "fail", str(error), "leave a graph that onnx.checker and onnxruntime take")]
-    named = path_problems(data, places) or ([] if plain == data else ["it holds documentation strings or metadata"])
+        return [Finding("graph", "fail", str(error), "write a graph that onnx.checker and onnxruntime accept")]
+    named = path_problems(data, places) or ([] if plain == data else ["the file has documentation strings or metadata"])
     return [
-        Finding("graph", "ok", "onnx.checker and onnxruntime take it"),
-        _tensors(model, inputs, outputs),
-        _answers(lambda rows: run_session(session, dict(rows)), made_up(taken)),
-        finding_of("paths", named, "it names no path of the machine", _CALL),
+        Finding("graph", "ok", "onnx.checker and onnxruntime accept it"),
+        _tensor_finding(model, inputs, outputs),
+        _batch_finding(lambda rows: run_session(session, dict(rows)), example_rows(taken)),
+        finding_of("paths", named, "the file contains no path of the machine", _USE_WRITE_ONNX),
     ]
 
 
-def _of_module(model: Artifact, left: Artifact) -> list[Finding]:
+def _module_findings(model: Artifact, result: Artifact) -> list[Finding]:
     from slipway.runtime.modules import load_module
 
-    cure = "leave it by context.save_module"
+    cure = "write it by context.save_module"
     try:
-        module = load_module(left)
+        module = load_module(result)
     except SlipwayError as error:
         return [Finding("rebuilt", "fail", str(error), cure)]
-    content = left.content
+    content = result.content
     found = [
-        Finding("rebuilt", "ok", f"{content.module.factory if content.module else ''} builds it anew"),
-        _tensors(model, content.inputs, content.outputs),
+        Finding("rebuilt", "ok", f"{content.module.factory if content.module else ''} builds it again"),
+        _tensor_finding(model, content.inputs, content.outputs),
     ]
     try:
         rows = _rows(model.content.inputs)
     except KeyError as error:
-        return [*found, Finding("batches", "warn", f"not tried: no inputs of {error} are made here")]
-    return [*found, _answers(_answers_of(module), rows)]
+        return [*found, Finding("batches", "warn", f"not checked: there are no example inputs of type {error}")]
+    return [*found, _batch_finding(_answer_of(module), rows)]
 
 
-def _tensors(model: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Finding:
+def _tensor_finding(model: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Finding:
     problems = tensor_problems(model, inputs, outputs)
-    return finding_of("tensors", problems, "names, types and shapes are kept", "clients send and read them: keep them")
+    return finding_of("tensors", problems, "names, types and shapes are kept", "keep them, because clients use them")
 
 
-def _answers(answer: Answer, rows: Rows) -> Finding:
+def _batch_finding(answer: Answer, rows: Rows) -> Finding:
     sizes = ", ".join(map(str, BATCHES))
-    well = f"batches of {sizes} are answered as each sample alone"
+    passed = f"batches of {sizes} give the same outputs as single samples"
     return finding_of(
-        "batches", answer_problems(answer, rows), well, "keep the first dimension free, and samples apart"
+        "batches", answer_problems(answer, rows), passed, "keep the batch dimension dynamic, and samples independent"
     )
 
 
-def _answers_of(module: torch.nn.Module) -> Answer:
+def _answer_of(module: torch.nn.Module) -> Answer:
     import torch
 
     from slipway.runtime.modules import run
@@ -155,10 +153,10 @@ def _answers_of(module: torch.nn.Module) -> Answer:
 
 def _rows(inputs: Sequence[TensorSpec]) -> Rows:
     names = {np.dtype(kind).name: datatype for datatype, kind in NUMPY_TYPES.items()}
-    return made_up([Tensor(spec.name, names[spec.dtype], spec.shape) for spec in inputs])
+    return example_rows([Tensor(spec.name, names[spec.dtype], spec.shape) for spec in inputs])
 
 
-def _told(specs: Sequence[TensorSpec]) -> str:
+def _describe(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs) or "none"
 
 

@@ -1,4 +1,4 @@
-"""A plugin run on a trial model: what is told of its result, and of how it failed."""
+"""Runs of a plugin on a small model: the findings on its result, and on its failure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx import helper, numpy_helper
 
 from slipway.api.artifacts import State
 from slipway.runtime.modules import build, weights_of
-from slipway.runtime.trial import tried
-from slipway.runtime.trialresult import result_findings
+from slipway.runtime.plugincheck import run_on_model
+from slipway.runtime.resultcheck import result_findings
 from slipway.sdk import Artifact, Context, PluginError
+from slipway.sdk.artifact import write_artifact
 from slipway.sdk.manifest import MODEL_FILE, ONNX_FILE, Content, ModuleSource, TensorSpec
-from slipway.sdk.trials import Run, Trial, TrialOrder, trial_findings
-from slipway.sdk.write import write_artifact
+from slipway.sdk.plugincheck import CheckOrder, CheckRun, ModelResult, run_findings
 from support.graphs import content_of, identity_graph, mlp_graph
 from support.plugins import Copying
 from support.stores import put
@@ -27,21 +27,21 @@ from support.stores import put
 WELL = {"run", "same seed", "graph", "tensors", "batches", "paths"}
 
 
-class Tried(Copying):
+class Plugin(Copying):
     """Its code, where errors are looked for, is this file."""
 
 
-def trial(store: Path, does: Callable[..., Any]) -> tuple[Trial, dict[str, tuple[str, str]]]:
+def checked(store: Path, does: Callable[..., Any]) -> tuple[ModelResult, dict[str, tuple[str, str]]]:
     """The run on a classifier of three inputs, and the level and words of each finding by its check."""
     put(store, "model", content_of((3,), 3), {ONNX_FILE: identity_graph()})
-    return trial_of(Tried(does), store)
+    return checked_plugin(Plugin(does), store)
 
 
-def trial_of(plugin: Any, store: Path) -> tuple[Trial, dict[str, tuple[str, str]]]:
-    order = TrialOrder(plugin="copying", store=str(store), models=("model",))
-    one = tried(plugin, "model", order, store / "run")
-    run = Run({"model": Trial.model_validate_json(one.model_dump_json())})
-    found = trial_findings(plugin, ("model",), run, run)
+def checked_plugin(plugin: Any, store: Path) -> tuple[ModelResult, dict[str, tuple[str, str]]]:
+    order = CheckOrder(plugin="copying", store=str(store), models=("model",))
+    one = run_on_model(plugin, "model", order, store / "run")
+    run = CheckRun({"model": ModelResult.model_validate_json(one.model_dump_json())})
+    found = run_findings(plugin, ("model",), run, run)
     return one, {each.check.removeprefix("model: "): (each.level, each.what) for each in found}
 
 
@@ -98,7 +98,7 @@ def infinite(model: onnx.ModelProto) -> None:
 
 
 def test_a_copy_is_well_in_all_but_its_size(tmp_path: Path) -> None:
-    one, found = trial(tmp_path, leaving(identity_graph()))
+    one, found = checked(tmp_path, leaving(identity_graph()))
     assert {check for check, (level, _) in found.items() if level == "ok"} == WELL
     assert found["size"] == ("warn", f"{one.bytes_before:,} bytes before, {one.bytes_before:,} after: not smaller")
 
@@ -112,25 +112,25 @@ def test_a_copy_is_well_in_all_but_its_size(tmp_path: Path) -> None:
             "tensors",
             "outputs are output float32 [2], and the model's are output float32 [3]",
         ),
-        (altered(fixed), "graph", "input has the shape [8, 3], whose first dimension is not a free batch"),
+        (altered(fixed), "graph", "input has the shape [8, 3], whose first dimension is fixed"),
         (
             altered(joined("raw", helper.make_node("Softmax", ["raw"], ["output"], axis=0))),
             "batches",
-            "a batch of 3 is answered otherwise than its samples alone",
+            "a batch of 3 gives other outputs than its samples alone",
         ),
-        (altered(infinite), "batches", "output 0 holds NaN or infinity"),
+        (altered(infinite), "batches", "output 0 has NaN or infinity"),
         (altered(joined("lost")), "graph", "Graph output 'output' is not an output of any node"),
     ],
     ids=["renamed", "classes", "fixed batch", "samples mixed", "infinite", "no graph"],
 )
 def test_a_graph_that_a_client_could_not_use_is_a_failure(tmp_path: Path, graph: bytes, check: str, what: str) -> None:
-    _, found = trial(tmp_path, leaving(graph))
+    _, found = checked(tmp_path, leaving(graph))
     assert {name for name, (level, _) in found.items() if level == "fail"} == {check}
     assert what in found[check][1]
 
 
 def test_a_larger_model_is_a_warning_with_both_sizes(tmp_path: Path) -> None:
-    one, found = trial(tmp_path, leaving(altered(larger)))
+    one, found = checked(tmp_path, leaving(altered(larger)))
     assert one.bytes_after > one.bytes_before + 999
     assert found["size"] == ("warn", f"{one.bytes_before:,} bytes before, {one.bytes_after:,} after: not smaller")
     assert {level for check, (level, _) in found.items() if check != "size"} == {"ok"}
@@ -139,14 +139,14 @@ def test_a_larger_model_is_a_warning_with_both_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (documented, "the file names /home/somebody/models/train.py"),
-        (noted, "it holds documentation strings or metadata"),
+        (documented, "the file contains the path /home/somebody/models/train.py"),
+        (noted, "the file has documentation strings or metadata"),
     ],
 )
 def test_what_is_stripped_from_graphs_must_not_be_in_one(
     tmp_path: Path, change: Callable[[onnx.ModelProto], None], what: str
 ) -> None:
-    _, found = trial(tmp_path, lambda _m, _p, context: kept(context, altered(change)))
+    _, found = checked(tmp_path, lambda _m, _p, context: kept(context, altered(change)))
     assert found["paths"] == ("fail", what)
 
 
@@ -155,8 +155,11 @@ def test_a_path_of_the_machine_in_a_graph_is_named(tmp_path: Path) -> None:
     def scratch(_model: Artifact, _params: Any, context: Context) -> Artifact:
         return context.write_onnx(altered(lambda model: setattr(model.graph.node[0], "name", str(context.scratch))))
 
-    _, found = trial(tmp_path / "other", scratch)
-    assert found["paths"] == ("fail", f"the file names {tmp_path / 'other'}; the file names {tmp_path / 'other/run'}")
+    _, found = checked(tmp_path / "other", scratch)
+    assert found["paths"] == (
+        "fail",
+        f"the file contains the path {tmp_path / 'other'}; the file contains the path {tmp_path / 'other/run'}",
+    )
 
 
 def raises(error: BaseException) -> Callable[..., Artifact]:
@@ -170,29 +173,33 @@ def raises(error: BaseException) -> Callable[..., Artifact]:
     ("does", "outcome", "reason"),
     [
         (raises(PluginError("copying: too small")), "refused", "copying: too small"),
-        (raises(KeyError("w")), "broken", "plugin 'copying' 1.2.3: KeyError: 'w' (test_trial.py, line "),
-        (raises(SystemExit(3)), "broken", "SystemExit: 3 (test_trial.py, line "),
+        (raises(KeyError("w")), "failed", "plugin 'copying' 1.2.3: KeyError: 'w' (test_plugincheck.py, line "),
+        (raises(SystemExit(3)), "failed", "SystemExit: 3 (test_plugincheck.py, line "),
         (
             lambda _m, _p, context: context.write(State.MODULE, {}),
-            "broken",
-            "plugin 'copying' left state module; it declares onnx",
+            "failed",
+            "plugin 'copying' wrote state module, and declares onnx",
         ),
-        (lambda model, *_: model, "broken", "plugin 'copying' 1.2.3 did not return what its context wrote"),
-        (leaving(b"no graph"), "broken", "this is not an ONNX file"),
-        (lambda _m, _p, context: context.data(), "refused", "plugin 'copying' asks for data"),
+        (
+            lambda model, *_: model,
+            "failed",
+            "plugin 'copying' 1.2.3 did not return the artifact that its context wrote",
+        ),
+        (leaving(b"no graph"), "failed", "not an ONNX file"),
+        (lambda _m, _p, context: context.data(), "refused", "plugin 'copying' needs data; set spec.compression.data"),
     ],
     ids=["refuses", "raises", "exits", "other state", "its input", "no graph", "undeclared data"],
 )
 def test_a_refusal_is_told_from_a_broken_contract(
     tmp_path: Path, does: Callable[..., Any], outcome: str, reason: str
 ) -> None:
-    one, found = trial(tmp_path, does)
+    one, found = checked(tmp_path, does)
     assert one.outcome == outcome
     assert one.reason.startswith(reason)
     assert {check: level for check, (level, _) in found.items()} == {"run": "fail"}
 
 
-class TriedModule(Tried):
+class ModulePlugin(Plugin):
     consumes = produces = State.MODULE
 
 
@@ -213,9 +220,11 @@ def linear(factory: str = "torch.nn:Linear", dtype: str = "float32") -> tuple[Co
     return content, {MODEL_FILE: weights_of(build(source.factory, source.args))}
 
 
-def module_trial(store: Path, does: Callable[..., Any], factory: str = "torch.nn:Linear") -> dict[str, tuple[str, str]]:
+def module_findings(
+    store: Path, does: Callable[..., Any], factory: str = "torch.nn:Linear"
+) -> dict[str, tuple[str, str]]:
     put(store, "model", *linear(factory))
-    return trial_of(TriedModule(does), store)[1]
+    return checked_plugin(ModulePlugin(does), store)[1]
 
 
 def saved(model: Artifact, _params: Any, context: Context) -> Artifact:
@@ -223,31 +232,31 @@ def saved(model: Artifact, _params: Any, context: Context) -> Artifact:
 
 
 def test_a_module_that_is_saved_by_the_context_is_well_in_all_but_its_size(tmp_path: Path) -> None:
-    found = module_trial(tmp_path, saved)
+    found = module_findings(tmp_path, saved)
     assert {check: level for check, (level, _) in found.items()} == {
         **dict.fromkeys(("run", "same seed", "rebuilt", "tensors", "batches"), "ok"),
         "size": "warn",
     }
 
 
-def test_a_module_that_nothing_builds_anew_is_a_failure(tmp_path: Path) -> None:
-    found = module_trial(
+def test_a_module_that_nothing_builds_again_is_a_failure(tmp_path: Path) -> None:
+    found = module_findings(
         tmp_path, lambda model, _p, context: context.write(State.MODULE, {MODEL_FILE: model.file(MODEL_FILE)})
     )
     assert found["rebuilt"][0] == "fail"
-    assert found["rebuilt"][1].endswith("names no factory that builds the module")
+    assert found["rebuilt"][1].endswith("has no factory for the module")
 
 
 def test_a_module_that_answers_samples_by_their_company_is_a_failure(tmp_path: Path) -> None:
-    found = module_trial(tmp_path, saved, f"{__name__}:Centred")
+    found = module_findings(tmp_path, saved, f"{__name__}:Centred")
     assert found["batches"][0] == "fail"
-    assert found["batches"][1].startswith("a batch of 3 is refused: three; a batch of 8 is answered otherwise")
+    assert found["batches"][1].startswith("a batch of 3 is refused: three; a batch of 8 gives other outputs")
 
 
-def test_inputs_that_cannot_be_made_up_are_told(tmp_path: Path) -> None:
+def test_inputs_that_cannot_be_made_up_are_reported(tmp_path: Path) -> None:
     artifact = write_artifact(tmp_path / "half", *linear(dtype="bfloat16"))
     found = {one.check: one for one in result_findings(artifact, artifact, [])}
     assert (found["batches"].level, found["batches"].what) == (
         "warn",
-        "not tried: no inputs of 'bfloat16' are made here",
+        "not checked: there are no example inputs of type 'bfloat16'",
     )

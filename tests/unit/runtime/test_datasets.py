@@ -9,8 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from slipway.api.tasks import PrepareTask
-from slipway.runtime.datasets import read_arrays
-from slipway.runtime.prepare import enlarge, held_out, load_digits
+from slipway.runtime.datasets import enlarge, held_out, load_digits, read_arrays
 from slipway.sdk.artifact import read_artifact
 from support.stores import do, made
 

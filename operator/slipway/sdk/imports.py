@@ -1,4 +1,4 @@
-"""`python -m slipway.sdk.imported NAME RESULT`: what of the heavy libraries importing a plugin's module brings in.
+"""`python -m slipway.sdk.imports NAME RESULT`: what of the heavy libraries importing a plugin's module brings in.
 
 A process of its own, as in any other something else may have imported it. RESULT gets the names, a line each.
 """
