@@ -136,7 +136,7 @@ def _branch(field: Field, children: Mapping[str, Sequence[Field]]) -> Iterator[s
     yield f'<h4 id="{field.anchor}">{path}{link}</h4>'
     yield f"<p>{_inline(schema['description'])}</p>"
     if each := schema.get("items", {}).get("description"):
-        yield f"<p>Each item: {_inline(each[:1].lower() + each[1:])}</p>"
+        yield f"<p>Each item: {_inline(each)}</p>"
     if _is_long(schema.get("default")):
         yield f"<p>Default:</p>{_code(schema['default'])}"
     if limits := ", ".join(bounds_of(schema)):

@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 OPSET = 20
 TRACE_BATCH = 2
-"""With one sample torch.export would take the batch size for a constant."""
+"""Batch of the trace: with one sample torch.export takes the batch size for a constant."""
 CHECKED_BATCHES = (1, 2, 64)
 MAX_DIFFERENCE = 1e-4
-"""Of an output's largest value, or of 1. Float32 graphs of three architectures differed from torch by at most 8e-6."""
+"""Largest difference, as a fraction of the output's largest value, or of 1. Float32 graphs of three architectures
+differed from torch by at most 8e-6."""
 MAX_BYTES = 2**31
-"""Of a message of protobuf, which an ONNX file is."""
+"""Limit of a protobuf message, and so of an ONNX file."""
 
 
 class ExportParams(BaseModel):
-    """There is nothing to choose: the graph says what the module says."""
+    """No parameters: the module determines the graph."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ExportOnnx:
-    """torch.export, then torch's ONNX exporter on what it captured; checked against the module it came from."""
+    """Conversion by torch.export and torch's ONNX exporter, checked against the module."""
 
     name = "export-onnx"
     version = "1.0.0"
@@ -42,32 +43,32 @@ class ExportOnnx:
     params = ExportParams
 
     def run(self, model: Artifact, params: ExportParams, context: Context) -> Artifact:  # noqa: ARG002 - the contract
-        """Raises PluginError where torch cannot capture the module, or the graph gives other outputs."""
+        """Convert the module. Raises PluginError if torch cannot capture it, or the graph gives other outputs."""
         module = context.load_module(model).cpu()
         inputs, outputs = model.content.inputs, model.content.outputs
         if not inputs or not outputs:
-            raise PluginError(f"{self.name}: the manifest names no inputs and outputs; save the model with examples")
-        graph = exported(module, inputs, outputs)
+            raise PluginError(f"{self.name}: the manifest has no inputs or outputs; save the model with example_inputs")
+        graph = export_module(module, inputs, outputs)
         found = [differences(module, graph, inputs, batch) for batch in CHECKED_BATCHES]
         if wrong := [relative for _, relative in found if not relative <= MAX_DIFFERENCE]:
             raise PluginError(
                 f"{self.name}: the graph differs from the module by {wrong[0]:.2g} of its largest output, more than"
-                f" {MAX_DIFFERENCE}; does its forward depend on something other than its inputs?"
+                f" {MAX_DIFFERENCE}; let its forward depend on its inputs only"
             )
         return context.write_onnx(graph, {"max_difference": max(absolute for absolute, _ in found)})
 
 
-def exported(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
-    """The module as a serialized ONNX model. Raises PluginError with what torch said."""
+def export_module(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
+    """Return the module as a serialized ONNX model. Raises PluginError with torch's message."""
     import torch
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     if size >= MAX_BYTES:
         raise PluginError(
-            f"export-onnx: the weights take {size / 1e9:.1f} GB, and an ONNX file holds less than"
+            f"export-onnx: the weights take {size / 1e9:.1f} GB, and an ONNX file has less than"
             f" {MAX_BYTES / 1e9:.1f} GB; prune the model first, or train a smaller one"
         )
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's absence
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is missing
     batch = torch.export.Dim("batch")
     try:
         program = torch.onnx.export(
@@ -90,7 +91,7 @@ def exported(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], outputs: t
 
 
 def brief(message: str) -> str:
-    """What torch.export found, and the line of the module's code where; it adds pages about debugging."""
+    """Return the error of torch.export with the line of the module's code, without its pages about debugging."""
     what, *_ = message.strip().split("\n", 1)
     _, _, where = message.partition("The following call raised this error:")
     lines = [line.strip() for line in where.strip().splitlines()[:2]]
@@ -98,7 +99,7 @@ def brief(message: str) -> str:
 
 
 def examples(inputs: tuple[TensorSpec, ...], batch: int) -> tuple[torch.Tensor, ...]:
-    """The same tensors each time: floats from 0 to 1, integers 0 and 1; a dimension that may vary gets 8."""
+    """Return the same tensors each time: floats from 0 to 1, integers 0 and 1; a dimension that may vary has size 8."""
     import torch
 
     generator = torch.Generator().manual_seed(batch)
@@ -113,8 +114,8 @@ def examples(inputs: tuple[TensorSpec, ...], batch: int) -> tuple[torch.Tensor, 
 def differences(
     module: torch.nn.Module, graph: bytes, inputs: tuple[TensorSpec, ...], batch: int
 ) -> tuple[float, float]:
-    """The largest difference between torch and onnxruntime over all outputs: absolute, and as a share of the output's
-    largest value where that is above 1. Infinite for other shapes.
+    """Return the largest difference between torch and onnxruntime over all outputs: absolute, and as a fraction of the
+    output's largest value if that is above 1. Infinite for other shapes.
     """
     import numpy as np
     import onnxruntime
@@ -124,13 +125,13 @@ def differences(
     with torch.no_grad():
         answers = module(*fed)
     answers = [answers] if isinstance(answers, torch.Tensor) else answers
-    wanted = [tensor.numpy().astype(np.float64) for tensor in answers]
+    expected = [tensor.numpy().astype(np.float64) for tensor in answers]
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [tensor.name for tensor in session.get_inputs()]
     given = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, fed, strict=True)})
-    if [array.shape for array in wanted] != [array.shape for array in given]:
+    if [array.shape for array in expected] != [array.shape for array in given]:
         return math.inf, math.inf
-    absolute = [np.abs(one - other).max(initial=0.0) for one, other in zip(wanted, given, strict=True)]
-    largest = [max(1.0, np.abs(one).max(initial=0.0)) for one in wanted]
+    absolute = [np.abs(one - other).max(initial=0.0) for one, other in zip(expected, given, strict=True)]
+    largest = [max(1.0, np.abs(one).max(initial=0.0)) for one in expected]
     relative = [difference / scale for difference, scale in zip(absolute, largest, strict=True)]
-    return float(np.max(absolute)), float(np.max(relative))  # of numpy: NaN is not lost
+    return float(np.max(absolute)), float(np.max(relative))  # numpy's max keeps NaN

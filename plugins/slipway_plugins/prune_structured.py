@@ -1,7 +1,7 @@
-"""prune-structured: whole channels of linear and convolution layers go, so the module itself becomes smaller.
+"""prune-structured: remove whole channels of linear and convolution layers, so the module itself becomes smaller.
 
-Which layers must lose the same channels is found by dependency graph (Fang et al., "DepGraph: Towards Any Structural
-Pruning", CVPR 2023); of each such group the channels of least L2 norm go.
+A dependency graph finds the layers that must lose the same channels (Fang et al., "DepGraph: Towards Any Structural
+Pruning", CVPR 2023); in each such group the channels of least L2 norm are removed.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 class Recovery(BaseModel):
-    """Training that follows the cut."""
+    """Fine-tuning after the pruning."""
 
     model_config = ConfigDict(extra="forbid")
 
-    epochs: int = Field(default=10, ge=0, le=10_000, description="Passes over the training data; 0 for no recovery.")
+    epochs: int = Field(default=10, ge=0, le=10_000, description="Passes over the training data; 0 for no fine-tuning.")
     lr: float = Field(default=1e-3, gt=0, le=10, description="Learning rate of Adam.")
-    batch_size: int = Field(default=32, ge=1, le=100_000, description="Samples a step.")
+    batch_size: int = Field(default=32, ge=1, le=100_000, description="Number of samples in one optimizer step.")
     teacher: bool = Field(
         default=False,
-        description="Also learn from the dense model's outputs. It did not beat labels alone on small classifiers.",
+        description="If true, also learn from the unpruned model's outputs. It did not beat labels alone in tests.",
     )
-    temperature: float = Field(default=2.0, gt=0, le=100, description="Softens the teacher's outputs.")
+    temperature: float = Field(default=2.0, gt=0, le=100, description="Temperature that softens the teacher's outputs.")
 
 
 class PruneParams(BaseModel):
-    """How much goes, and how the rest recovers."""
+    """Amount of pruning, and fine-tuning after it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,16 +42,19 @@ class PruneParams(BaseModel):
         default=0.5,
         gt=0,
         lt=1,
-        description="Share of channels removed from every layer but those that make the output.",
+        description="Fraction of channels that is removed from every layer except those that make the output.",
     )
     round_to: int = Field(
-        default=8, ge=1, le=1024, description="Layers keep a multiple of so many channels, where they have that many."
+        default=8,
+        ge=1,
+        le=1024,
+        description="Layers keep a multiple of this number of channels, if they have that many.",
     )
-    recover: Recovery = Field(default_factory=Recovery, description="How the channels that stay are trained again.")
+    recover: Recovery = Field(default_factory=Recovery, description="Fine-tuning of the channels that stay.")
 
 
 class PruneStructured:
-    """The pruned module is stored as weights alone: its factory builds it, and its layers take the weights' widths."""
+    """Pruning of a module. Only weights are stored: its factory builds it, and its layers take the weights' widths."""
 
     name = "prune-structured"
     version = "1.0.0"
@@ -63,7 +66,8 @@ class PruneStructured:
     params = PruneParams
 
     def run(self, model: Artifact, params: PruneParams, context: Context) -> Artifact:
-        """Raises PluginError for a module that has no channels to lose, or does not run without them."""
+        """Prune and fine-tune. Raises PluginError for a module without removable channels, or that fails without
+        them."""
         module = context.load_module(model)
         before = size(module)
         try:
@@ -91,7 +95,7 @@ class PruneStructured:
 
 
 def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, round_to: int) -> None:
-    """Remove the share of channels in place. Raises PluginError where none can go, or the outputs change shape."""
+    """Remove the fraction of channels in place. Raises PluginError if none can go, or the outputs change shape."""
     import torch_pruning
 
     refuse(module)
@@ -110,11 +114,11 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
         lost = [int(i) for i in scores.argsort(stable=True)[:count]]
         indices = sorted(i + part * len(scores) for part in range(parts) for i in lost)
         if len(together(graph, group, indices)) > len(indices):
-            indices = joined_least(graph, group, importance(group).tolist(), len(indices))
+            indices = least_joined_channels(graph, group, importance(group).tolist(), len(indices))
         if indices:
             cuts.append((group[0].dep.target.module, group[0].dep.handler, indices))
     if not cuts:
-        raise PluginError("prune-structured: no layer has channels to lose; lower round_to or leave this step out")
+        raise PluginError("prune-structured: no layer has channels to remove; lower round_to, or remove this step")
     for layer, cut, indices in cuts:
         graph.get_pruning_group(layer, cut, indices).prune()
     try:
@@ -128,15 +132,16 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
 
 
 def together(graph: Any, group: Any, indices: list[int]) -> list[int]:
-    """These channels of the group's first layer, and those of it that go with them: a gate of a chunk has a partner."""
+    """Return these channels of the group's first layer, and those that go with them: a gate of a chunk has a
+    partner."""
     first = group[0].dep
     whole = graph.get_pruning_group(first.target.module, first.handler, indices)
     same = [found for dep, found in whole if dep.target is first.target and dep.handler == first.handler]
     return sorted({int(i) for found in same for i in found})
 
 
-def joined_least(graph: Any, group: Any, scores: list[float], count: int) -> list[int]:
-    """At most so many channels of least score, counting those that can only go together as such."""
+def least_joined_channels(graph: Any, group: Any, scores: list[float], count: int) -> list[int]:
+    """Return at most `count` channels of least score; channels that can only go together are counted together."""
     joined = {tuple(together(graph, group, [i])) for i in range(len(scores))}
     lost: list[int] = []
     for channels in sorted(joined, key=lambda each: (sum(scores[i] for i in each) / len(each), each)):
@@ -146,29 +151,30 @@ def joined_least(graph: Any, group: Any, scores: list[float], count: int) -> lis
 
 
 def kept(channels: int, ratio: float, round_to: int, parts: int = 1) -> int:
-    """Channels that stay of so many (in each of so many groups): rounded up, at least one and at most all.
+    """Return the number of channels that stay (in each of the groups): rounded up, at least one and at most all.
 
-    The layer as a whole keeps a multiple of round_to where it has that many channels.
+    The layer as a whole keeps a multiple of round_to if it has that many channels.
     """
     unit = math.lcm(round_to, parts) // parts
-    wanted = max(1, math.ceil(channels * (1 - ratio) - 1e-9))
-    return min(channels, math.ceil(wanted / unit) * unit)
+    target = max(1, math.ceil(channels * (1 - ratio) - 1e-9))
+    return min(channels, math.ceil(target / unit) * unit)
 
 
 def refuse(module: nn.Module) -> None:
-    """Raises PluginError for layers whose channels mean more than their number, such as heads and gates."""
+    """Raise PluginError for layers whose channels cannot be removed one by one, such as attention heads and gates."""
     from torch import nn
 
     for name, layer in module.named_modules():
         if isinstance(layer, nn.MultiheadAttention | nn.RNNBase):
             raise PluginError(
-                f"prune-structured: {name or 'the module'} is a {type(layer).__name__}, which cannot lose channels;"
+                f"prune-structured: {name or 'the module'} is a {type(layer).__name__}, whose channels must stay;"
                 " it takes modules of linear, convolution and normalisation layers"
             )
 
 
 def output_layers(graph: Any) -> list[nn.Module]:
-    """The layers whose channels are the module's outputs: the last linear or convolution on every way to them."""
+    """Return the layers whose channels are the module's outputs: the last linear or convolution on every path to
+    them."""
     from torch_pruning.ops import OPTYPE
 
     makers = {OPTYPE.CONV, OPTYPE.LINEAR, OPTYPE.EMBED, OPTYPE.PARAMETER, OPTYPE.LSTM, OPTYPE.MHA}
@@ -186,7 +192,7 @@ def output_layers(graph: Any) -> list[nn.Module]:
 
 
 def channel_groups(group: Any) -> int:
-    """Into how many groups the layers of the group divide their channels: 1, or a common multiple."""
+    """Return the number of groups into which the layers divide their channels: 1, or a common multiple."""
     parts = 1
     for dependency, _ in group:
         layer = dependency.target.module
@@ -197,7 +203,7 @@ def channel_groups(group: Any) -> int:
 
 
 def examples(model: Artifact, context: Context) -> tuple[torch.Tensor, ...]:
-    """Two samples of the training data where the model takes one input, else made up by the manifest."""
+    """Return two samples of the training data if the model has one input, else tensors of ones by the manifest."""
     import torch
 
     inputs = model.content.inputs
@@ -210,7 +216,7 @@ def examples(model: Artifact, context: Context) -> tuple[torch.Tensor, ...]:
 
 
 def output_shapes(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[tuple[int, ...]]:
-    """Shapes of all outputs."""
+    """Return the shapes of all outputs."""
     import torch
 
     with torch.no_grad():
@@ -219,5 +225,5 @@ def output_shapes(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[t
 
 
 def size(module: nn.Module) -> int:
-    """Parameters of the module."""
+    """Return the number of parameters of the module."""
     return sum(parameter.numel() for parameter in module.parameters())

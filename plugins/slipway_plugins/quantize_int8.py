@@ -1,4 +1,4 @@
-"""quantize-int8: weights and activations of an ONNX graph become 8-bit integers, calibrated on data.
+"""quantize-int8: turn weights and activations of an ONNX graph into 8-bit integers, calibrated on data.
 
 Static quantization in QDQ format by onnxruntime.quantization; the arithmetic is that of Jacob et al., "Quantization
 and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (CVPR 2018).
@@ -22,38 +22,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUANTIZABLE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators that hold the weights."""
+"""Operators that have the weights."""
 QUANTIZED = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"})
 REMOVABLE = frozenset({"Relu", "Clip"})
-"""Operators that onnxruntime drops where the zero point of the quantizer behind them clips as they do."""
+"""Operators that onnxruntime drops if the zero point of the quantizer after them clips as they do."""
 X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 BATCH = 32
 KERNEL_ERROR = 0.01
-"""Share of the outputs' size that rounding does not explain: fused kernels round otherwise, by less than a step."""
+"""Fraction of the outputs' size that rounding does not explain: fused kernels round differently, by less than a
+step."""
 
 
 class QuantizeParams(BaseModel):
-    """How the graph is calibrated."""
+    """Calibration of the graph, and types of its integers."""
 
     model_config = ConfigDict(extra="forbid")
 
     activation_type: Literal["auto", "int8", "uint8"] = Field(
         default="auto",
-        description="Type of activations. auto: uint8 on x86, where int8 is slow wherever a tensor is read twice; else "
-        "int8. Set it where the nodes that serve are of another architecture than the one that quantizes.",
+        description="Type of activations. auto: uint8 on x86, where int8 is slow if a tensor is read twice, otherwise "
+        "int8. Set it if the Nodes that serve have another architecture than the one that quantizes.",
     )
     calibration_samples: int = Field(
-        default=256, ge=1, le=100_000, description="Samples, spread evenly over the data, that set the ranges."
+        default=256, ge=1, le=100_000, description="Number of samples, evenly over the data, that set the ranges."
     )
     reduce_range: bool | Literal["auto"] = Field(
         default="auto",
-        description="Weights of 7 bits instead of 8: for x86 processors without VNNI, whose 8-bit sums saturate. auto: "
-        "true where they do on the node of the step. Set true where some nodes that serve have VNNI and some have not.",
+        description="Use weights of 7 bits instead of 8, for x86 processors without VNNI, whose 8-bit sums saturate. "
+        "auto: true if they saturate on the Node of the step. Set it to true if only some Nodes that serve have VNNI.",
     )
 
 
 class QuantizeInt8:
-    """Per channel, symmetric weights; ranges of activations are the extremes seen on the calibration data."""
+    """Quantization with symmetric weights per channel; ranges of activations are the extremes on the calibration
+    data."""
 
     name = "quantize-int8"
     version = "1.1.0"
@@ -65,7 +67,7 @@ class QuantizeInt8:
     params = QuantizeParams
 
     def run(self, model: Artifact, params: QuantizeParams, context: Context) -> Artifact:
-        """Raises PluginError for a graph without weights to quantize, or that is quantized already."""
+        """Quantize the graph. Raises PluginError for one without weights to quantize, or that is quantized already."""
         import onnx
 
         source = model.file(ONNX_FILE)
@@ -98,44 +100,44 @@ class QuantizeInt8:
 
 
 def refusal(graph: onnx.GraphProto) -> str | None:
-    """Why the graph cannot be quantized here; None where it can."""
+    """Return the reason why the graph cannot be quantized; None if it can."""
     weights = {tensor.name for tensor in graph.initializer}
     if any(node.op_type in QUANTIZED for node in graph.node):
         return "the graph is quantized already"
     if not any(node.op_type in QUANTIZABLE and weights.intersection(node.input) for node in graph.node):
-        return f"the graph holds no weights of {', '.join(sorted(QUANTIZABLE))}"
+        return f"the graph has no weights of {', '.join(sorted(QUANTIZABLE))}"
     if len(inputs := inputs_of(graph)) != 1:
-        return f"the graph takes {len(inputs)} inputs ({', '.join(inputs)}), and calibration data has one"
+        return f"the graph has {len(inputs)} inputs ({', '.join(inputs)}), and calibration data has one"
     return None
 
 
 def inputs_of(graph: onnx.GraphProto) -> list[str]:
-    """Names of what must be fed: older exporters list the weights as inputs, too."""
+    """Return the names of the inputs: older exporters list the weights as inputs, too."""
     weights = {tensor.name for tensor in graph.initializer}
     return [tensor.name for tensor in graph.input if tensor.name not in weights]
 
 
 def activation_type(machine: str) -> Literal["int8", "uint8"]:
-    """uint8 on x86, whose kernels take unsigned activations: signed ones are rewritten, but not those read twice.
+    """Return uint8 on x86, whose kernels take unsigned activations: signed ones are rewritten, except those read twice.
 
     A residual network was 1.5 times slower than float32 with int8 and 1.5 times faster with uint8; a small encoder took
-    1,070 us a sample with int8, 240 with uint8, 420 in float32. machine: as platform.machine() names it.
+    1,070 us a sample with int8, 240 with uint8, 420 in float32. machine: the value of platform.machine().
     """
     return "uint8" if machine.lower() in X86 else "int8"
 
 
 def disagreement(off: float, *, saturates: bool) -> str:
-    """Say that the kernels of this processor do not answer as exact arithmetic does, why, and what to do."""
+    """Return a message: the kernels of this processor differ from exact arithmetic, the cause, and what to do."""
     cause = (
         "8-bit sums saturate on this processor; set params.reduce_range to auto or true"
         if saturates
-        else "not saturation: compare the nodes, and report it to onnxruntime"
+        else "not saturation; compare the Nodes, and report it to onnxruntime"
     )
     return f"outputs differ by {off:.1%} from those of exact arithmetic on {BATCH} calibration samples: {cause}"
 
 
 def spread(inputs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """At most so many samples, evenly over the data set: it may be sorted by class."""
+    """Return at most `count` samples, evenly over the data set, which may be sorted by class."""
     import numpy as np
 
     places = np.linspace(0, len(inputs) - 1, min(count, len(inputs))).round().astype(int)
@@ -146,7 +148,7 @@ def spread(inputs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def quantized(
     source: Path, name: str, samples: NDArray[np.float32], kind: str, reduce_range: bool, scratch: Path
 ) -> onnx.ModelProto:
-    """The graph in QDQ format. name: of its input. Raises whatever onnxruntime raises."""
+    """Return the graph in QDQ format. name: that of its input. Raises the errors of onnxruntime."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -178,10 +180,10 @@ def quantized(
 
 
 def keep_last_activations(before: onnx.GraphProto, graph: onnx.GraphProto) -> None:
-    """Put back a Relu or Clip that makes an output: without the quantizer behind it, nothing would clip.
+    """Restore a Relu or Clip that makes an output: without the quantizer after it, nothing would clip.
 
-    All others go, and their quantizers clip: keeping them costs a residual network 9 to 12 % (onnxruntime's own
-    option QDQKeepRemovableActivations).
+    All others are dropped, and their quantizers clip: keeping them costs a residual network 9 to 12 % (onnxruntime's
+    own option QDQKeepRemovableActivations).
     """
     last = {node.output[0]: node for node in before.node if node.op_type in REMOVABLE}
     weights = {tensor.name: tensor for tensor in before.initializer}
@@ -203,7 +205,7 @@ def keep_last_activations(before: onnx.GraphProto, graph: onnx.GraphProto) -> No
 
 
 def tidy(model: onnx.ModelProto) -> None:
-    """Leave outputs in float (rounded scores tie), and drop what onnxruntime adds and nobody reads."""
+    """Keep outputs in float (rounded scores tie), and drop unused values that onnxruntime adds."""
     graph = model.graph
     makers = {output: node for node in graph.node for output in node.output}
     for tensor in graph.output:
@@ -230,7 +232,7 @@ def tidy(model: onnx.ModelProto) -> None:
 
 
 def weight_bytes(graph: onnx.GraphProto) -> tuple[int, int]:
-    """Bytes of 8-bit initializers, and of all."""
+    """Return the bytes of 8-bit initializers, and of all."""
     import onnx
 
     eight_bits = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)

@@ -1,4 +1,4 @@
-"""What every declared plugin keeps, and what the ones that Slipway ships are for."""
+"""The contract of every declared plugin, and the purpose of those that Slipway ships."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INT8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
 class Runs:
-    """What two processes with different hash seeds left; see support.plugin_runs."""
+    """Results of two processes with different hash seeds; see support.plugin_runs."""
 
     def __init__(self, results: Sequence[dict[str, Any]]) -> None:
         self.stores = [result["store"] for result in results]
@@ -95,7 +95,7 @@ def test_a_plugin_that_we_ship_passes_the_check_of_the_command_line(runs: Runs, 
     assert set(found.values()) == {"ok"}
 
 
-def test_the_example_passes_the_check_and_is_told_which_model_it_refuses(monkeypatch: pytest.MonkeyPatch):
+def test_the_example_passes_the_check_with_a_warning_on_the_model_that_it_refuses(monkeypatch: pytest.MonkeyPatch):
     with example_plugin_installed() as folder:
         monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         result = CliRunner().invoke(app, ["plugin", "check", "svd-linear"])
@@ -111,7 +111,7 @@ def test_the_example_passes_the_check_and_is_told_which_model_it_refuses(monkeyp
 def test_a_model_that_it_cannot_handle_is_refused_with_the_reason(runs: Runs, name: str):
     reason = {
         "export-onnx": "return scores if scores.sum() > 0 else -scores",
-        "prune-structured": "no layer has channels to lose",
+        "prune-structured": "no layer has channels to remove",
         "quantize-int8": "the graph is quantized already",
     }[name]
     assert runs.refused[name].startswith(f"PluginError: {name}: ")

@@ -1,4 +1,4 @@
-"""What both sides of the port to the store keep: a folder, and a bucket of a real S3 service."""
+"""The contract of both sides of the port to the store: a folder, and a bucket of a real S3 service."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_files_without_a_manifest_are_no_artifact(side: Side):
 @pytest.mark.parametrize(
     ("name", "data", "complaint"),
     [
-        ("model.safetensors", b"WEIGHTS", r"model\.safetensors has other bytes"),
+        ("model.safetensors", b"WEIGHTS", r"model\.safetensors differs from its sha256"),
         ("model.safetensors", b"weigh", r"model\.safetensors has 5 bytes instead of 7"),
         (MANIFEST, b'{"content": {', "is not a manifest"),
         (MANIFEST, b"", "is not a manifest"),
@@ -138,13 +138,13 @@ def test_a_broken_artifact_is_replaced_by_another(side: Side):
 
 def test_another_digest_than_the_one_asked_for_is_refused(side: Side):
     write(side.pod())
-    with pytest.raises(ArtifactError, match="something else was written there"):
+    with pytest.raises(ArtifactError, match="another artifact was written there"):
         side.pod().read("steps/a/artifact", "sha256:" + "0" * 64)
 
 
 def test_a_whole_artifact_is_not_written_over(side: Side):
     first = write(side.pod())
-    with pytest.raises(ArtifactError, match=f"already holds {first.digest}"):
+    with pytest.raises(ArtifactError, match=f"already has {first.digest}"):
         write(side.pod(), OTHERS)
     assert side.pod().read("steps/a/artifact", first.digest).digest == first.digest
 

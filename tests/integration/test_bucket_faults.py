@@ -175,7 +175,7 @@ def test_a_missing_artifact_is_no_trouble_with_the_store(seaweed: Seaweed, tmp_p
         pod_in(seaweed.store(tmp_path), "steps/a").store.read("none", "sha256:" + "0" * 64)
 
 
-def test_the_report_of_a_pod_tells_it_and_the_exit_code_is_1(seaweed: Seaweed, tmp_path: Path):
+def test_the_pod_reports_the_error_and_exits_with_1(seaweed: Seaweed, tmp_path: Path):
     code, report = task_of({"task": "check"}, seaweed.store(tmp_path, bucket="absent"), tmp_path / "termination-log")
     assert code == 1
     assert report.error is not None

@@ -129,7 +129,7 @@ def test_a_users_own_script_leaves_a_model_with_its_code(launch, data):
         ("killed", "SIGKILL", "memory limit", 137),
     ],
 )
-def test_the_rank_that_failed_first_tells_why(launch, tmp_path, how, exception, message, exit_code):
+def test_the_rank_that_failed_first_is_reported_with_its_cause(launch, tmp_path, how, exception, message, exit_code):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     agents = launch({"script": {"path": str(script), "args": [how]}}, [])

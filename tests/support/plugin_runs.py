@@ -74,7 +74,7 @@ def module_in(store: Path, folder: str, factory: str, **args: Any) -> ArtifactRe
 
 
 def main(store: Path) -> dict[str, Any]:
-    """What was left by each run, what is wrong with it, and why each refusal was one."""
+    """Results of each run, their problems, and the reasons of refusals."""
     train = made(do(store, "train", PrepareTask(dataset="digits", split="train")))
     data = DataRef(name="train", artifact=train)
     wrong = {}

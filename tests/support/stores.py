@@ -41,7 +41,7 @@ _PODS = itertools.count()
 
 
 def environment_in(store: AnyStore, folder: str) -> dict[str, str]:
-    """What a pod finds there whose own folder of the store is that one, as the operator would set it up."""
+    """Return the pod with that folder of the store as its own, as the operator sets it up."""
     environment = {"SLIPWAY_OUT_URI": f"store:///{folder}"}
     if isinstance(store, RemoteStore):
         disk = store.disk / f"pod-{next(_PODS)}"
@@ -74,7 +74,7 @@ def do(store: AnyStore, folder: str, task: Any, held_out: RemoteStore | None = N
 
 
 def variables_of(store: RemoteStore, held_out: RemoteStore, task: Model, folder: str) -> dict[str, str]:
-    """What the operator gives a pod of that task on two buckets; a Secret's keys are looked up as the kubelet does."""
+    """Return the variables of a pod of that task on two buckets; the keys of Secrets are resolved as by the kubelet."""
     specs = [ArtifactStoreSpec.model_validate({"s3": one.s3}) for one in (store, held_out)]
     secrets = {one.s3["secretRef"]["name"]: one.keys for one in (store, held_out)}
     found = {}

@@ -184,7 +184,7 @@ class BucketStore:
                 return
             if found is not None:
                 where = self.bucket.url(path)
-                raise ArtifactError(f"{where} already holds {found.digest}; {artifact.digest} was not written over it")
+                raise ArtifactError(f"{where} already has {found.digest}; {artifact.digest} was not written")
         raise ArtifactError(f"{self.bucket.url(key)} changes faster than it can be replaced")
 
     def _download(self, path: str, digest: str | None) -> Artifact | None:
@@ -198,7 +198,7 @@ class BucketStore:
             manifest, found = read_manifest(draft / MANIFEST)
             if digest is not None and found != digest:
                 where = self.bucket.url(path)
-                raise ArtifactError(f"{where} holds {found}, not {digest}: something else was written there")
+                raise ArtifactError(f"{where} has {found}, not {digest}: another artifact was written there")
             for file in manifest.content.files:
                 self._fetch(path, found, file, draft / file)
             artifact = read_artifact(draft, found)
@@ -213,7 +213,7 @@ class BucketStore:
         """Download a file, also from beside the manifest, for folders that a user copied into the bucket."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if not any(self.bucket.download(key, target) for key in (_key(path, digest, file), f"{path}/{file}")):
-            raise ArtifactError(f"{self.bucket.url(path)} is not what its manifest says: {file} is missing")
+            raise ArtifactError(f"{self.bucket.url(path)} does not match its manifest: {file} is missing")
 
 
 def _key(path: str, digest: str, file: str) -> str:

@@ -20,16 +20,16 @@ from slipway.sdk.manifest import MANIFEST, Content, FileEntry, Manifest, Provena
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 COPY_BYTES = 1024 * 1024
-"""What a copy has in memory."""
+"""Bytes of a copy that are in memory at once."""
 _ANY = "0" * 64
-"""Stands for the hash of a file whose own is not known: the manifest's."""
+"""Placeholder for the hash of the manifest, which is not known in advance."""
 _new_hash = hashlib.sha256
 _MODEL_SUFFIXES = (".safetensors", ".onnx")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A verified folder. Its files are read-only for everybody: a change makes it another artifact."""
+    """A verified folder. Its files are never changed: a change makes it another artifact."""
 
     path: Path
     manifest: Manifest
@@ -37,7 +37,7 @@ class Artifact:
 
     @property
     def state(self) -> State:
-        """What the artifact is made of."""
+        """The format of the artifact."""
         return self.manifest.content.state
 
     @property
@@ -47,7 +47,7 @@ class Artifact:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of weights or graph; without manifest, code and golden requests."""
+        """Bytes of the weights or the graph, without manifest, code and golden requests."""
         return sum(
             entry.size
             for name, entry in self.content.files.items()
@@ -55,73 +55,73 @@ class Artifact:
         )
 
     def file(self, name: str) -> Path:
-        """The path of one of its files. Raises ArtifactError where it has none of that name."""
+        """Return the path of one of its files. Raises ArtifactError if it has no file of that name."""
         if name not in self.content.files:
             raise ArtifactError(f"{self.path} has no file {name!r}; it has {', '.join(sorted(self.content.files))}")
         return self.path / name
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_artifact(path: Path, digest: str | None = None, *, verify_bytes: bool = True) -> Artifact:
-    """Read and verify the artifact in a folder: every file's bytes, no file too many, nothing but plain files.
+    """Read and verify the artifact in a folder: every file's bytes, no additional file, only plain files.
 
-    verify_bytes: False leaves hashing out, for a folder that this pod has verified already.
-    Raises ArtifactError naming every difference, or the digest found where it is not the one asked for.
+    verify_bytes: False skips hashing, for a folder that this pod has verified already.
+    Raises ArtifactError with every difference, or with the digest that was found if it is another one.
     """
     if path.is_symlink() or not path.is_dir():
         raise ArtifactError(f"there is no artifact at {path}")
     manifest, found = read_manifest(path / MANIFEST)
     if digest is not None and found != digest:
-        raise ArtifactError(f"{path} holds {found}, not {digest}: something else was written there")
+        raise ArtifactError(f"{path} has {found}, not {digest}: another artifact was written there")
     if differences := _differences(path, manifest.content.files, verify_bytes):
-        raise ArtifactError(f"{path} is not what its manifest says: {'; '.join(differences)}")
+        raise ArtifactError(f"{path} does not match its manifest: {'; '.join(differences)}")
     return Artifact(path=path, manifest=manifest, digest=found)
 
 
 def copy_artifact(source: Path, target: Path, digest: str) -> Artifact:
-    """A copy of the artifact in a folder, verified as it is made; the source is read once.
+    """Copy the artifact to a folder, and verify it at the same time; the source is read once.
 
-    The source may change at any moment: what counts is the bytes that were written to the copy. Files that the manifest
-    does not name are left. Raises ArtifactError as `read_artifact` does; target: what lies there is written over.
+    The source may change at any time, so the bytes that were written to the copy are verified. Files in the target that
+    the manifest does not name stay, and others are overwritten. Raises ArtifactError as `read_artifact` does.
     """
     target.mkdir(parents=True, exist_ok=True)
     _copy_file(source, MANIFEST, target, FileEntry(sha256=_ANY, size=MAX_MANIFEST_BYTES))
     manifest, found = read_manifest(target / MANIFEST)
     if found != digest:
-        raise ArtifactError(f"{source} holds {found}, not {digest}: something else was written there")
+        raise ArtifactError(f"{source} has {found}, not {digest}: another artifact was written there")
     problems = [
         problem
         for name, entry in sorted(manifest.content.files.items())
         if (problem := _copy_file(source, name, target, entry))
     ]
     if problems:
-        raise ArtifactError(f"{source} is not what its manifest says: {'; '.join(problems)}")
+        raise ArtifactError(f"{source} does not match its manifest: {'; '.join(problems)}")
     return Artifact(path=target, manifest=manifest, digest=found)
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str]:
-    """A manifest and the digest of the artifact that it speaks of. Raises ArtifactError where it is none."""
+    """Return a manifest and the digest of its artifact. Raises ArtifactError if it is not a manifest."""
     if path.is_symlink() or not path.is_file():
-        raise ArtifactError(f"{path.parent} has no {MANIFEST}: it is not a whole artifact")
+        raise ArtifactError(f"{path.parent} has no {MANIFEST}: it is not a complete artifact")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise ArtifactError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes")
     try:
         raw = json.loads(path.read_bytes())
         manifest = Manifest.model_validate(raw)
-        return manifest, digest_of(raw["content"])  # of what lies there, so that unknown fields count too
+        return manifest, digest_of(raw["content"])  # of the JSON itself, so that it covers unknown fields
     except (ValueError, ValidationError, RecursionError) as error:
         raise ArtifactError(f"{path} is not a manifest: {error}") from error
 
 
 def _copy_file(source: Path, name: str, target: Path, entry: FileEntry) -> str | None:
-    """Copy one file by chunks; returns what differs from its entry, None if nothing does. What differs is removed."""
+    """Copy one file by chunks; returns its difference from the entry, or None. A different file is removed."""
     try:
-        # O_NONBLOCK: a named pipe must not hold the pod up.
+        # O_NONBLOCK: a named pipe must not block the pod.
         handle = os.open(source / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return f"{name} is missing"
@@ -144,7 +144,7 @@ def _copy_file(source: Path, name: str, target: Path, entry: FileEntry) -> str |
         found = size if size < entry.size else "more"
         problem = f"{name} has {found} bytes instead of {entry.size}"
     elif sha.hexdigest() != entry.sha256:
-        problem = f"{name} has other bytes than its sha256 says"
+        problem = f"{name} differs from its sha256"
     if problem is not None:
         path.unlink()
     return problem
@@ -166,7 +166,7 @@ def _differences(root: Path, files: dict[str, FileEntry], verify_bytes: bool) ->
         elif path.stat().st_size != entry.size:
             problems.append(f"{name} has {path.stat().st_size} bytes instead of {entry.size}")
         elif verify_bytes and sha256_of(path) != entry.sha256:
-            problems.append(f"{name} has other bytes than its sha256 says")
+            problems.append(f"{name} differs from its sha256")
     problems.extend(f"{name} is missing" for name in sorted(files.keys() - seen))
     return problems
 
@@ -177,11 +177,11 @@ def write_artifact(
     files: Mapping[str, Path | bytes],
     provenance: Provenance | None = None,
 ) -> Artifact:
-    """Write files and manifest under a temporary sibling, flush them to disk and rename the folder.
+    """Write files and manifest to a temporary folder beside it, flush them to disk and rename the folder.
 
     content: without `files`, which are hashed here. files: by path in the artifact; a Path is copied.
-    A whole artifact of the same digest at the destination is used as it is, and a broken one is replaced.
-    Raises ArtifactError for a whole artifact of another digest there, and for names that leave the folder.
+    A complete artifact of the same digest at the destination is used as it is, and an incomplete one is replaced.
+    Raises ArtifactError for a complete artifact of another digest there, and for names that leave the folder.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     draft = _sibling(destination)
@@ -195,7 +195,7 @@ def write_artifact(
         _write(draft / MANIFEST, json.dumps(manifest.to_wire(), indent=1, sort_keys=True, allow_nan=False).encode())
         for folder in sorted({path.parent for path in draft.rglob("*")} | {draft}, reverse=True):
             _sync(folder)
-        read_artifact(draft, digest)  # what cannot be read back is never published
+        read_artifact(draft, digest)  # an artifact that cannot be read back is never published
         _publish(draft, destination, digest)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -211,11 +211,11 @@ def _publish(draft: Path, destination: Path, digest: str) -> None:
         else:
             if found == digest:
                 return
-            raise ArtifactError(f"{destination} already holds {found}; {digest} was not written over it")
+            raise ArtifactError(f"{destination} already has {found}; {digest} was not written")
     try:
         draft.rename(destination)
     except OSError:
-        read_artifact(destination, digest)  # somebody else was faster: fine where it is the same, an error where not
+        read_artifact(destination, digest)  # another writer was faster, which is an error if its artifact differs
         return
     _sync(destination.parent)
 

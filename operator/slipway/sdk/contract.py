@@ -1,4 +1,4 @@
-"""What a plugin's class must keep before it is run on anything: pure functions, a finding for each thing."""
+"""Checks of a plugin's class before it runs on a model: pure functions, with a finding for each check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Schema = Mapping[str, Any]
 
 
 def class_findings(plugin: Compression[Any]) -> list[Finding]:
-    """Of its manifest, and of its parameters: what they say, their bounds and their defaults."""
+    """Return the findings on its manifest and its parameters: descriptions, bounds and defaults."""
     try:
         schema = plugin.params.model_json_schema()
         jsonschema.Draft202012Validator.check_schema(schema)
@@ -28,7 +28,7 @@ def class_findings(plugin: Compression[Any]) -> list[Finding]:
         PydanticUserError,
         jsonschema.SchemaError,
     ) as error:
-        cure = "use types that JSON can say, and patterns that JSON Schema knows"
+        cure = "use types and patterns that JSON Schema has"
         return [Finding("parameters", "fail", f"they have no JSON Schema: {error}", cure)]
     return [
         _manifest(plugin),
@@ -36,41 +36,41 @@ def class_findings(plugin: Compression[Any]) -> list[Finding]:
             "descriptions",
             [f"{path} has no description" for path, field in fields(schema) if not field.get("description")],
             "each parameter has one",
-            "write Field(description=...): it is all that users are told",
+            "add Field(description=...), which is the documentation for users",
         ),
         finding_of(
             "bounds",
             [f"{path} has no {side} bound" for path, field in fields(schema) for side in _unbounded(field)],
             "each number has both",
-            "write Field(ge=..., le=...), so that nonsense is refused before a pod starts",
+            "add Field(ge=..., le=...), so that wrong values are refused before a pod starts",
         ),
         finding_of(
             "defaults",
             _wrong_defaults(plugin, schema),
             "they are valid",
-            "give each parameter a default that keeps its own bounds",
+            "give each parameter a default within its own bounds",
         ),
         finding_of(
             "unknown parameters",
             [f"{owner} takes them" for owner, body in _models(schema) if body.get("additionalProperties") is not False],
             "they are refused",
-            'set model_config = ConfigDict(extra="forbid"), so that a misspelt name is told',
+            'set model_config = ConfigDict(extra="forbid"), so that misspelt names are refused',
         ),
     ]
 
 
 def import_finding(heavy: Sequence[str]) -> Finding:
-    """heavy: what importing the plugin's module has imported of what the command line goes without."""
+    """Return the finding on imports. heavy: libraries that the plugin's module imports and the command line lacks."""
     return finding_of(
         "import",
         [f"importing its module imports {name}" for name in heavy],
         "its module imports nothing heavy",
-        "import it inside run: the command line describes plugins where it is not installed",
+        "import it inside `run`, because the command line describes plugins without it",
     )
 
 
 def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Each parameter with its schema: `ratio`, and `Recovery.epochs` of a model within."""
+    """Yield each parameter with its schema: `ratio`, and `Recovery.epochs` of a nested model."""
     for owner, body in _models(schema):
         prefix = "" if body is schema else f"{owner}."
         for name, field in body.get("properties", {}).items():
@@ -85,7 +85,7 @@ def _models(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def _unbounded(field: Schema) -> list[str]:
-    """Which bounds are missing: lower, upper. Of a choice, such as a number or null, each number must have both."""
+    """Return the missing bounds: lower, upper. In a union, such as a number or null, each number must have both."""
     if choices := field.get("anyOf"):
         return sorted({side for choice in choices for side in _unbounded(choice)})
     if field.get("type") == "array":
@@ -97,7 +97,7 @@ def _unbounded(field: Schema) -> list[str]:
 
 
 def _wrong_defaults(plugin: Compression[Any], schema: Schema) -> list[str]:
-    """By the model itself, as a pod sees it, and by its schema, as the operator does."""
+    """Return the invalid defaults, by the model itself as in a pod, and by its schema as in the operator."""
     try:
         given = plugin.params().model_dump(mode="json")
         plugin.params.model_validate(given)
@@ -108,7 +108,7 @@ def _wrong_defaults(plugin: Compression[Any], schema: Schema) -> list[str]:
 
 
 def _manifest(plugin: Compression[Any]) -> Finding:
-    cure = "mend it in the class: `slipway plugin manifest` would print it so"
+    cure = "fix the class; `slipway plugin manifest` prints its values"
     try:
         body = plugin_manifest(plugin)
         CompressionPlugin.model_validate_json(json.dumps(body, allow_nan=False))
@@ -116,8 +116,8 @@ def _manifest(plugin: Compression[Any]) -> Finding:
         wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         return finding_of("manifest", wrong, "", cure)
     except ValueError as error:  # NaN or infinity
-        return Finding("manifest", "fail", f"it is no JSON: {error}", cure)
+        return Finding("manifest", "fail", f"it is not JSON: {error}", cure)
     if not plugin.description.strip():
-        return Finding("manifest", "warn", "description is empty", "say in a sentence what it does")
+        return Finding("manifest", "warn", "description is empty", "describe in a sentence what it does")
     takes = f"takes {plugin.consumes}, gives {plugin.produces}"
     return Finding("manifest", "ok", f"{plugin.name} {plugin.version} {takes}")

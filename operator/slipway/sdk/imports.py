@@ -1,6 +1,6 @@
-"""`python -m slipway.sdk.imports NAME RESULT`: what of the heavy libraries importing a plugin's module brings in.
+"""`python -m slipway.sdk.imports NAME RESULT`: find the heavy libraries that a plugin's module imports.
 
-A process of its own, as in any other something else may have imported it. RESULT gets the names, a line each.
+It is a process of its own, because another one may have imported them already. RESULT gets the names, a line each.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 from slipway.sdk.plugin import GROUP
 
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy")
-"""The command line describes plugins where these are not installed."""
+"""Libraries that the command line does not need to describe plugins."""
 
 
 def main(name: str, result: Path) -> None:
-    """Loads every entry point of that name."""
+    """Load every entry point of that name, and write the heavy libraries that were imported."""
     for point in entry_points(group=GROUP, name=name):
         point.load()
     result.write_text("".join(f"{heavy}\n" for heavy in HEAVY if heavy in sys.modules))

@@ -1,4 +1,4 @@
-"""What `manifest.json` says: an artifact's content, which its digest covers, and its provenance, which it does not.
+"""The file `manifest.json`: an artifact's content, which its digest covers, and its provenance, which it does not.
 
     {"content":    {"format": 1, "state": "module", "files": {"model.safetensors": {"sha256": ..., "size": ...}}, ...},
      "provenance": {"parents": ["sha256:..."], "task": "compress", "metrics": {...}, ...}}
@@ -39,7 +39,7 @@ _PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._+-]*$")
 
 
 def relative_path(name: str) -> str:
-    """The name, if it stays inside a folder on any system. Raises ValueError otherwise."""
+    """Return the name if it is inside a folder on any system. Raises ValueError otherwise."""
     parts = PurePosixPath(name).parts
     if not parts or "/".join(parts) != name or not all(_PART.match(part) for part in parts) or len(name) > 255:
         raise ValueError(f"{name!r} is not a plain relative path of letters, digits and ._+-")
@@ -50,9 +50,9 @@ class FileEntry(Model):
     """One file of an artifact."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of its bytes."""
+    """Hexadecimal SHA-256 of its bytes."""
     size: int = Field(ge=0)
-    """In bytes."""
+    """Number of bytes."""
 
 
 class TensorSpec(Model):
@@ -61,48 +61,48 @@ class TensorSpec(Model):
     name: Annotated[str, Field(min_length=1, max_length=128)]
     """The tensor's name in the graph."""
     shape: tuple[int, ...] = Field(max_length=8)
-    """Without the batch dimension; -1 where a dimension may vary."""
+    """Shape without the batch dimension; -1 for a dimension that may vary."""
     dtype: Annotated[str, Field(pattern=r"^[a-z]+[0-9]*$", max_length=16)] = "float32"
     """numpy's name of the element type."""
 
 
 class ModuleSource(Model):
-    """How a torch module is built before its weights are loaded."""
+    """Callable that builds a torch module before its weights are loaded."""
 
     factory: Factory
     """`module:callable` that returns a torch.nn.Module; with `code`, the module is a file of the folder `code/`."""
     args: Open = Field(default_factory=dict)
     """Keyword arguments of the callable, as JSON."""
     code: bool = False
-    """The folder `code/` defines the factory."""
+    """True if the folder `code/` defines the factory."""
     resized: bool = False
-    """Layers take the shapes of the stored weights before these are loaded: channels were pruned."""
+    """True if layers take the shapes of the stored weights before these are loaded, because channels were pruned."""
 
 
 class DatasetInfo(Model):
-    """What a reader must know of a data set besides its arrays."""
+    """Description of a data set, besides its arrays."""
 
     samples: int = Field(ge=1)
-    """How many."""
+    """Number of samples."""
     classes: int = Field(ge=2)
-    """Targets are 0 up to, without, this."""
+    """Number of classes; targets are from 0 to classes - 1."""
     scale: float = Field(gt=0, allow_inf_nan=False)
-    """Stored inputs times this are what a model sees."""
+    """Factor by which stored inputs are multiplied before a model gets them."""
 
 
 class Content(Model):
-    """The part of a manifest that the digest covers: nothing of when, where or how fast."""
+    """The part of a manifest that the digest covers: no times, places or durations."""
 
     format: Literal[1] = 1
     """Version of this schema."""
     state: State
-    """What the artifact is made of."""
+    """Format of the artifact."""
     files: dict[Annotated[str, AfterValidator(relative_path)], FileEntry] = Field(default_factory=dict)
-    """Every file but the manifest, by its path in the folder."""
+    """All files except the manifest, by their path in the folder."""
     inputs: tuple[TensorSpec, ...] = Field(default=(), max_length=64)
-    """What a model takes, in order."""
+    """Inputs of a model, in order."""
     outputs: tuple[TensorSpec, ...] = Field(default=(), max_length=64)
-    """What a model gives, in order; a classifier's first output holds one score a class."""
+    """Outputs of a model, in order; a classifier's first output has one score for each class."""
     module: ModuleSource | None = None
     """Set for state module."""
     dataset: DatasetInfo | None = None
@@ -110,16 +110,16 @@ class Content(Model):
 
 
 class Provenance(Model):
-    """Where an artifact comes from. For people and reports: the digest does not cover it."""
+    """Origin of an artifact, for people and reports: the digest does not cover it."""
 
     task: Annotated[str, Field(max_length=64)] = ""
     """The task that made it: train, compress, ..."""
     parents: tuple[Digest, ...] = Field(default=(), max_length=64)
     """Digests of the artifacts it was made from."""
     parameters: Open = Field(default_factory=dict)
-    """What the task was told."""
+    """Parameters of the task."""
     metrics: dict[str, float] = Field(default_factory=dict, max_length=16)
-    """What the task measured."""
+    """Measurements of the task."""
     versions: dict[str, str] = Field(default_factory=dict, max_length=32)
     """Versions of the libraries and plugins that made it."""
 
@@ -128,20 +128,20 @@ class Manifest(Model):
     """The whole of manifest.json."""
 
     content: Content
-    """What the digest covers."""
+    """The part that the digest covers."""
     provenance: Provenance = Field(default_factory=Provenance)
-    """What it does not."""
+    """The part that the digest does not cover."""
 
 
 def canonical_json(value: object) -> bytes:
-    """Equal values give equal bytes. Raises ArtifactError for NaN and infinities, which JSON does not have."""
+    """Return JSON of which equal values give equal bytes. Raises ArtifactError for NaN and infinities."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except ValueError as error:
-        raise ArtifactError(f"a manifest holds a number that JSON cannot: {error}") from error
+        raise ArtifactError(f"a manifest has a number that JSON cannot represent: {error}") from error
     return text.encode()
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
-    """The digest of an artifact by the content part of its manifest, as read from or written to JSON."""
+    """Return the digest of an artifact by the content part of its manifest, as read from or written to JSON."""
     return f"sha256:{hashlib.sha256(canonical_json(content)).hexdigest()}"

@@ -45,41 +45,45 @@ class Arrays:
     targets: NDArray[np.int64]
     """[N], classes from 0."""
     classes: int
-    """How many classes there are."""
+    """Number of classes."""
 
 
 class Context(Protocol):
-    """What the runtime gives a plugin: data, device, training, and the only way to leave an artifact."""
+    """Interface of the runtime for a plugin: data, device, training, and the only way to write its result."""
 
     @property
     def device(self) -> torch.device:
-        """Where modules are loaded and trained."""
+        """Device on which modules are loaded and trained."""
 
     @property
     def seed(self) -> int:
-        """The same seed gives the same artifact: torch and numpy's global generators start from it."""
+        """Seed of the step: torch's and numpy's global generators start from it, so the same seed gives the same
+        artifact.
+        """
 
     @property
     def scratch(self) -> Path:
-        """A folder that is the plugin's own and goes with the pod."""
+        """Temporary folder of the plugin; it is deleted with the pod."""
 
     @property
     def int8_saturates(self) -> bool:
-        """8-bit sums of onnxruntime saturate on this processor (x86 without VNNI); those of 7-bit weights do not.
+        """True if 8-bit sums of onnxruntime saturate on this processor (x86 without VNNI); those of 7-bit weights do
+        not.
 
-        Found by running one, in a few milliseconds. It describes the node of the step, not the nodes that serve.
+        It is measured in a few milliseconds, on the Node of the step, not on the Nodes that serve.
         """
 
     def data(self) -> Arrays:
-        """The data for calibration and fine-tuning: the same samples in the same order each time.
+        """Return the data for calibration and fine-tuning, never held-out data: the same samples in the same order each
+        time.
 
-        Never the held-out data. Raises PluginError where the step was given none.
+        Raises PluginError if the step has no data.
         """
 
     def kernel_error(self, graph: bytes, samples: NDArray[np.float32]) -> float:
         """Compare an ONNX graph of one input with exact arithmetic, on at most 32 of the samples.
 
-        Returns the mean difference of the outputs as a share of their size: 0 where they agree, at most 1.
+        Returns the mean difference of the outputs as a fraction of their size: 0 if they agree, at most 1.
         """
 
     def load_module(self, model: Artifact) -> torch.nn.Module:
@@ -107,15 +111,15 @@ class Context(Protocol):
     def save_module(
         self, module: torch.nn.Module, like: Artifact, metrics: Mapping[str, float] | None = None
     ) -> Artifact:
-        """Leave the module as the step's result, built as `like` was; its layers may have other widths.
+        """Write the module as the step's result, built as `like` was; its layers may have other widths.
 
-        Checked by building it anew. Raises PluginError where the rebuilt module does not give the same outputs.
+        Raises PluginError if the module, built again, does not give the same outputs.
         """
 
     def write_onnx(self, graph: Path | bytes, metrics: Mapping[str, float] | None = None) -> Artifact:
-        """Leave an ONNX model (one file, first dimension of inputs and outputs the batch) as the step's result.
+        """Write an ONNX model (one file, first dimension of inputs and outputs the batch) as the step's result.
 
-        Documentation strings and metadata are stripped: they hold paths of the machine.
+        Documentation strings and metadata are removed, because they have paths of the machine.
         """
 
     def write(
@@ -127,10 +131,10 @@ class Context(Protocol):
         outputs: Sequence[TensorSpec] = (),
         metrics: Mapping[str, float] | None = None,
     ) -> Artifact:
-        """Leave files as the step's result, in any other state."""
+        """Write files as the step's result, in any other state."""
 
     def progress(self, message: str, done: int = 0, total: int = 0) -> None:
-        """Say how far the work is, once a stage or epoch: a line in the pod's log."""
+        """Print a line on the progress to the pod's log, for instance once per epoch."""
 
 
 class Compression(Protocol[ParamsT]):
@@ -138,52 +142,53 @@ class Compression(Protocol[ParamsT]):
 
     @property
     def name(self) -> str:
-        """The entry point's name."""
+        """Name of the entry point."""
 
     @property
     def version(self) -> str:
-        """Raised with every change of results: it is part of the digest of a step."""
+        """Version of the plugin. Raise it with every change of results: it is part of the digest of a step."""
 
     @property
     def description(self) -> str:
-        """What it does, in a sentence."""
+        """Description for users, in a sentence."""
 
     @property
     def consumes(self) -> State:
-        """The state it takes: module or onnx."""
+        """State of the model that it takes: module or onnx."""
 
     @property
     def produces(self) -> State:
-        """The state it gives: module or onnx."""
+        """State of the model that it returns: module or onnx."""
 
     @property
     def conversion(self) -> bool:
-        """It changes the state and nothing else, so it may be inserted where two steps do not meet."""
+        """True if it changes only the state, so that it may be inserted between two steps whose states differ."""
 
     @property
     def needs_data(self) -> bool:
-        """It cannot run without data to calibrate or fine-tune with."""
+        """True if it needs data for calibration or fine-tuning."""
 
     @property
     def params(self) -> type[ParamsT]:
-        """Its parameters; field descriptions and bounds are shown to users."""
+        """Model of its parameters; users see the field descriptions and bounds."""
 
     def run(self, model: Artifact, params: ParamsT, context: Context) -> Artifact:
-        """Make the smaller model and leave it by the context. Raises PluginError for a model it cannot handle."""
+        """Make the smaller model and write it by the context. Raises PluginError for a model that it cannot handle."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenPlugin:
-    """A plugin that could not be loaded, and why: steps that name it fail, others go on."""
+    """A plugin that could not be loaded, and the reason: only steps that name it fail."""
 
     name: str
     value: str
-    """`package.module:Class`, as the entry point says."""
+    """`package.module:Class` of the entry point."""
     error: str
 
 
 def load_plugins(points: Sequence[EntryPoint]) -> tuple[dict[str, Compression[Any]], list[BrokenPlugin]]:
-    """Load every plugin by itself. Of two plugins of one name, none is loaded: which would depend on the order."""
+    """Load every plugin by itself. If two plugins have one name, none is loaded: the choice would depend on the
+    order."""
     named = Counter(point.name for point in points)
     loaded: dict[str, Compression[Any]] = {}
     broken: list[BrokenPlugin] = []
@@ -191,14 +196,14 @@ def load_plugins(points: Sequence[EntryPoint]) -> tuple[dict[str, Compression[An
         try:
             if named[point.name] > 1:
                 raise PluginError(f"{named[point.name]} plugins are named {point.name!r}; none is loaded")  # noqa: TRY301
-            loaded[point.name] = checked(point.name, point.load())
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; each is kept and shown
+            loaded[point.name] = validate_plugin(point.name, point.load())
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and each error is shown
             broken.append(BrokenPlugin(point.name, point.value, f"{type(error).__name__}: {error}"))
     return loaded, broken
 
 
-def checked(name: str, plugin: object) -> Compression[Any]:
-    """The plugin (a class is called without arguments), if it keeps the contract. Raises PluginError if not."""
+def validate_plugin(name: str, plugin: object) -> Compression[Any]:
+    """Return the plugin (a class is called without arguments). Raises PluginError if it breaks the contract."""
     if isinstance(plugin, type):
         plugin = plugin()
     problems = [
@@ -224,7 +229,7 @@ def checked(name: str, plugin: object) -> Compression[Any]:
 
 
 def parameters(plugin: Compression[Any], given: Mapping[str, Any]) -> BaseModel:
-    """What `run` gets of them. Raises PluginError naming each parameter that is wrong."""
+    """Return the parameters for `run`. Raises PluginError with each parameter that is wrong."""
     try:
         valid: BaseModel = plugin.params.model_validate(dict(given), extra="forbid")
     except ValidationError as error:
@@ -247,9 +252,9 @@ _FIELDS: dict[str, type] = {
 
 
 def plugin_manifest(plugin: Compression[Any], image: str | None = None) -> dict[str, Any]:
-    """The object to apply to a cluster. image: the one that holds the plugin; None for the operator's runtime image.
+    """Return the CompressionPlugin object of a plugin. image: its own image; None for the operator's runtime image.
 
-    Raises pydantic.ValidationError where the plugin says something that a CompressionPlugin cannot hold.
+    Raises pydantic.ValidationError for a value that a CompressionPlugin cannot have.
     """
     spec = CompressionPluginSpec.model_validate(
         {

@@ -1,4 +1,4 @@
-"""What a user writes, read as the API server reads it; tests/integration/test_agreement.py asks the server."""
+"""Input of users, read as the API server reads it; tests/integration/test_agreement.py compares with the server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_a_plugin_defines_holds_finite_numbers_only(text: str) -> None:
         read_written(ModelDeployment, with_params({"ratio": 7}).replace(": 7", f": {text}"))
 
 
-def test_what_somebody_else_defines_is_nested_within_reason() -> None:
+def test_open_values_have_a_limit_of_depth() -> None:
     read_written(ModelDeployment, with_params(nested(MAX_DEPTH)))
     with pytest.raises(ValidationError, match=r"(?s)steps.0.params.*nested more than 32 levels deep"):
         read_written(ModelDeployment, with_params(nested(MAX_DEPTH + 1)))

@@ -21,7 +21,7 @@ def read(report):
 
 
 @pytest.mark.parametrize("number", [-1, 2**31, 2**64, 2**70, -(2**70), 0.5, 1e308, float("nan"), "many", [], {}])
-def test_a_rank_that_cannot_be_is_left_out_and_the_rest_is_told(number):
+def test_an_impossible_rank_is_left_out_and_the_rest_is_reported(number):
     report = read(failed("boom", exception="ValueError", rank=number))
     assert (report.error.message, report.error.rank) == ("boom", None)
 

@@ -75,7 +75,7 @@ def test_a_field_is_described_by_the_text_below_it():
     assert FIELDS["nested"]["properties"]["size"]["description"] == "How large."
 
 
-def test_a_list_says_how_it_is_merged():
+def test_a_list_declares_its_merge_strategy():
     assert FIELDS["numbers"]["x-kubernetes-list-type"] == "atomic"
     assert FIELDS["items"]["x-kubernetes-list-type"] == "map"
     assert FIELDS["items"]["x-kubernetes-list-map-keys"] == ["name"]
@@ -135,7 +135,7 @@ def test_a_status_is_written_by_the_operator_alone(resource: Resource):
     assert defaults in ([], ["status"])
 
 
-def test_an_object_that_nobody_has_looked_at_is_not_taken_for_done():
+def test_an_object_that_no_operator_has_processed_does_not_count_as_done():
     for resource in RESOURCES:
         status = root_schema(resource)["properties"].get("status")
         assert status is None or status["default"] == not_yet_observed()

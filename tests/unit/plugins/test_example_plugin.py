@@ -57,7 +57,7 @@ def linear(rank: int) -> bytes:
 
 
 def run(store: Path, graph: bytes, folder: str = "step", **params: Any) -> Path:
-    """Where the step left its graph."""
+    """Return the path of the step's graph."""
     model = put(store, f"{folder}-model", content_of((64,), 32), {ONNX_FILE: graph})
     task = CompressTask(entry_point="svd-linear", version="1.0.0", params=params, model=model, data=None, seed=0)
     made(do(store, folder, task))

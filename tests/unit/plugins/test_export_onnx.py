@@ -1,4 +1,4 @@
-"""Which differences between module and graph are rounding, and which models cannot become one file."""
+"""Export to ONNX: differences that are rounding, and models that do not fit one file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from slipway.sdk import PluginError, TensorSpec
-from slipway_plugins.export_onnx import differences, exported
+from slipway_plugins.export_onnx import differences, export_module
 
 POINTS = (TensorSpec(name="x", shape=(64,)),)
 SCORES = (TensorSpec(name="scores", shape=(3,)),)
@@ -32,7 +32,7 @@ class Loud(nn.Module):
 
 @pytest.fixture(scope="module")
 def graph() -> bytes:
-    return exported(Loud().eval(), POINTS, (*SCORES, TensorSpec(name="positive", shape=(3,), dtype="bool")))
+    return export_module(Loud().eval(), POINTS, (*SCORES, TensorSpec(name="positive", shape=(3,), dtype="bool")))
 
 
 def test_large_scores_differ_by_rounding_alone(graph: bytes):
@@ -52,5 +52,5 @@ def test_other_answers_are_no_rounding(graph: bytes):
 def test_a_model_that_no_single_file_holds_is_refused_before_it_is_exported():
     with torch.device("meta"):
         huge = nn.Linear(64, 10_000_000)
-    with pytest.raises(PluginError, match=r"weights take 2\.6 GB, and an ONNX file holds less than 2\.1 GB"):
-        exported(huge, POINTS, SCORES)
+    with pytest.raises(PluginError, match=r"weights take 2\.6 GB, and an ONNX file has less than 2\.1 GB"):
+        export_module(huge, POINTS, SCORES)

@@ -1,4 +1,4 @@
-"""How many channels stay, and which go together."""
+"""Pruning: the number of channels that stay, and those that go together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What quantize-int8 decides by looking at a graph."""
+"""Decisions of quantize-int8 on a graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from slipway_plugins.quantize_int8 import (
 from support.graphs import content_of, identity_graph, mlp_graph
 from support.stores import pod_in, put
 
-NO_WEIGHTS = "the graph holds no weights of Conv, ConvTranspose, Gemm, MatMul"
+NO_WEIGHTS = "the graph has no weights of Conv, ConvTranspose, Gemm, MatMul"
 
 
 def graph(*nodes: onnx.NodeProto, inputs: tuple[str, ...] = ("x",), weights: tuple[str, ...] = ()) -> onnx.GraphProto:
@@ -66,7 +66,7 @@ def test_a_graph_with_weights_is_taken():
                 inputs=("x", "z"),
                 weights=("w",),
             ),
-            "the graph takes 2 inputs (x, z), and calibration data has one",
+            "the graph has 2 inputs (x, z), and calibration data has one",
         ),
         (
             graph(
@@ -103,7 +103,7 @@ def test_activations_are_unsigned_on_x86_alone(machine: str, kind: str):
 
 
 def test_a_tensor_that_is_read_twice_leaves_no_convolution_in_float(tmp_path: Path):
-    """As each block of a residual network does; signed activations left it beside pairs of Q and DQ."""
+    """A block of a residual network; signed activations left it beside pairs of Q and DQ."""
     folder = tmp_path / "graphs"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(residual_graph())
@@ -173,7 +173,7 @@ def test_the_same_kind_of_processor_gives_the_same_artifact_and_another_another(
     ("saturates", "cause"),
     [
         (True, "8-bit sums saturate on this processor; set params.reduce_range to auto or true"),
-        (False, "not saturation: compare the nodes, and report it to onnxruntime"),
+        (False, "not saturation; compare the Nodes, and report it to onnxruntime"),
     ],
 )
 def test_kernels_that_disagree_are_reported_with_the_cause(
@@ -188,7 +188,7 @@ def test_kernels_that_disagree_are_reported_with_the_cause(
 
 
 def step(store: Path, params: dict[str, Any]) -> Artifact:
-    """What the plugin leaves of a small classifier."""
+    """The plugin's result for a small classifier."""
     random = np.random.default_rng(0)
     classes = np.arange(96) % 3
     inputs = (np.eye(3)[classes] + random.random((96, 3))).astype(np.float32)

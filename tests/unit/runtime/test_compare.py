@@ -25,7 +25,7 @@ def predictions(predicted: Sequence[int], targets: Sequence[int], data: str = DA
 
 
 def kept(store: Path, name: str, given: Predictions) -> Artifact:
-    """As a task of that folder leaves them."""
+    """Return the predictions as a task of that folder writes them."""
     return write_predictions(pod_in(store, name).store, ARTIFACT, given, Provenance())
 
 
@@ -47,7 +47,7 @@ def test_the_class_that_lost_the_largest_share_comes_first():
     assert [(s.name, s.n, s.lost) for s in counts.slices] == [("class-0", 4, 2), ("class-1", 2, 1), ("class-2", 1, 0)]
 
 
-def test_of_many_classes_the_sixteen_worst_are_told():
+def test_of_many_classes_the_sixteen_worst_are_reported():
     targets = list(range(30))
     counts = count(predictions(targets, targets), predictions([*targets[:-1], 0], targets))
     assert len(counts.slices) == 16

@@ -28,7 +28,7 @@ def run(store: Path, plugin: Any, **task: Any) -> Any:
     return compress(plugin, CompressTask.model_validate(asked), pod_in(store, "step"))
 
 
-def test_a_step_tells_its_parents_parameters_and_time_without_changing_the_digest(tmp_path: Path):
+def test_a_step_records_its_parents_parameters_and_time_without_changing_the_digest(tmp_path: Path):
     report = run(tmp_path, Copying(), params={"share": 0.25}, seed=7)
     left = read_artifact(tmp_path / "step/artifact", report.artifact.digest)
     origin = left.manifest.provenance
@@ -71,6 +71,6 @@ def test_a_model_of_another_state_is_refused_before_the_plugin_runs(tmp_path: Pa
         run(tmp_path, Copying(raises), model=data)
 
 
-def test_an_image_without_the_plugin_says_which_it_has():
+def test_an_image_without_the_plugin_names_those_it_has():
     with pytest.raises(PluginError, match=r"no plugin 'prune'; it has .*prune-structured"):
         find_plugin("prune")

@@ -1,4 +1,4 @@
-"""Of several workers' ends, the cause is told: in few bytes, with rank, exception and message."""
+"""Reports of failed workers: the cause among several, in few bytes, with rank, exception and message."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_lost_connection_is_a_consequence_even_when_it_is_noted_first(tmp_path
     assert "Connection closed by peer" in alone.message
 
 
-def test_the_earliest_of_two_causes_is_told(tmp_path: Path):
+def test_the_earliest_of_two_causes_is_reported(tmp_path: Path):
     first = recorded(tmp_path / "0", ValueError("first"), rank=3)
     second = recorded(tmp_path / "1", ValueError("second"), rank=0)
     assert first_failure([second, first]).error.message == "first"
@@ -69,7 +69,7 @@ def test_workers_that_the_agent_ended_are_not_the_cause():
     assert "memory limit" in error.message
 
 
-def test_a_worker_that_left_no_word_is_told_by_its_exit_code():
+def test_a_worker_without_an_error_file_is_reported_by_its_exit_code():
     error = first_failure([WorkerEnd(rank=2, exit_code=7, at=T0)]).error
     assert (error.exit_code, error.rank) == (7, 2)
     assert "exited with code 7" in error.message

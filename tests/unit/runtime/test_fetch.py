@@ -29,7 +29,7 @@ def fetched(store: Path) -> Path:
 
 
 def digest_of_the_copy(store: Path) -> str:
-    """What lies there besides the front end."""
+    """Return the files besides the front end."""
     (fetched(store) / PurePath(REPOSITORY_FRONTEND).name).unlink()
     return read_artifact(fetched(store)).digest
 
@@ -58,14 +58,14 @@ def test_a_repository_that_was_altered_in_the_store_is_refused(tmp_path: Path, p
     model = tmp_path / "packed/artifact/models/digits/1/model.onnx"
     model.chmod(0o644)
     model.write_bytes(b"grape")
-    with pytest.raises(ArtifactError, match=r"models/digits/1/model.onnx has other bytes"):
+    with pytest.raises(ArtifactError, match=r"models/digits/1/model.onnx differs from its sha256"):
         do(tmp_path, "serving", FetchTask(artifact=packed))
     assert not (fetched(tmp_path) / "models/digits/1/model.onnx").exists()
 
 
 def test_another_digest_is_refused(tmp_path: Path, packed: ArtifactRef):
     other = packed.model_copy(update={"digest": "sha256:" + "0" * 64})
-    with pytest.raises(ArtifactError, match="something else was written there"):
+    with pytest.raises(ArtifactError, match="another artifact was written there"):
         do(tmp_path, "serving", FetchTask(artifact=other))
 
 

@@ -1,4 +1,4 @@
-"""What the front end of a serving pod hands on to Triton, and what it refuses."""
+"""The front end of a serving pod: the bytes that it forwards to Triton, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_triton_listens_for_http_on_this_machine_alone_and_restricts_by_a_key_of
     assert all(key.startswith("shared-memory,model-repository,statistics,trace,logging:") for key in keys)
 
 
-def test_every_busy_connection_has_been_told_to_leave_before_idle_ones_are_closed():
+def test_every_busy_connection_gets_connection_close_before_idle_ones_are_closed():
     assert manifests.DRAIN_SECONDS == frontend.DRAIN_SECONDS
     assert frontend.IDLE_SECONDS > 1.1 * frontend.MAX_CONNECTION_SECONDS  # gRPC's age has a jitter of a tenth
     assert frontend.IDLE_SECONDS < frontend.DRAIN_SECONDS

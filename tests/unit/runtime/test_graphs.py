@@ -1,4 +1,4 @@
-"""How this processor's int8 kernels are compared with exact arithmetic."""
+"""Comparison of this processor's int8 kernels with exact arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _asked_anew() -> Iterator[None]:
     graphs.int8_saturates.cache_clear()
 
 
-def test_the_probe_says_what_the_processor_says_of_itself():
+def test_the_probe_agrees_with_the_flags_of_the_processor():
     flags = Path("/proc/cpuinfo").read_text(errors="replace")
     exact = platform.machine() not in ("x86_64", "AMD64") or any(
         flag in flags for flag in ("avx512_vnni", "avx_vnni", "avx_vnni_int8")

@@ -56,7 +56,7 @@ def test_a_task_that_was_done_is_not_done_again(tmp_path: Path):
     assert read_artifact(tmp_path / "out/artifact").digest == first.artifact.digest
 
 
-def test_a_failure_is_reported_and_the_exit_code_says_so(tmp_path: Path):
+def test_a_failure_is_reported_and_ends_with_its_exit_code(tmp_path: Path):
     code, report = run(tmp_path, SealTask().to_wire())
     assert code == 1
     assert report.error is not None
@@ -89,7 +89,7 @@ def test_a_task_of_200_kb_is_read_from_its_file(tmp_path: Path):
     assert (code, report.outcome, report.metrics) == (0, "succeeded", {"samples": 540.0})
 
 
-def test_a_task_that_somebody_edits_in_the_annotation_of_its_pod_is_not_done(tmp_path: Path):
+def test_a_task_that_was_edited_in_the_annotation_of_its_pod_does_not_run(tmp_path: Path):
     text = json.dumps(SealTask().to_wire())
     code, report = run(tmp_path, "", **in_file(tmp_path, text + " ", task_digest(text.encode())))
     assert code == 1

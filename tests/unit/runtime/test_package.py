@@ -1,4 +1,4 @@
-"""What a packed repository holds, and which graphs are refused."""
+"""Packed repositories: their files, and the graphs that are refused."""
 
 from __future__ import annotations
 

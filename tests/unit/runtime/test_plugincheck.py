@@ -28,11 +28,11 @@ WELL = {"run", "same seed", "graph", "tensors", "batches", "paths"}
 
 
 class Plugin(Copying):
-    """Its code, where errors are looked for, is this file."""
+    """A plugin whose code, and so the place of its errors, is this file."""
 
 
 def checked(store: Path, does: Callable[..., Any]) -> tuple[ModelResult, dict[str, tuple[str, str]]]:
-    """The run on a classifier of three inputs, and the level and words of each finding by its check."""
+    """Run it on a classifier of three inputs; return the result, and level and text of each finding by its check."""
     put(store, "model", content_of((3,), 3), {ONNX_FILE: identity_graph()})
     return checked_plugin(Plugin(does), store)
 
@@ -50,7 +50,7 @@ def leaving(graph: bytes) -> Callable[..., Artifact]:
 
 
 def kept(context: Context, graph: bytes) -> Artifact:
-    """Left as it is: nothing is stripped from it."""
+    """Write the graph as it is, with its metadata."""
     content = content_of((3,), 3)
     return context.write(State.ONNX, {ONNX_FILE: graph}, inputs=content.inputs, outputs=content.outputs)
 
@@ -190,7 +190,7 @@ def raises(error: BaseException) -> Callable[..., Artifact]:
     ],
     ids=["refuses", "raises", "exits", "other state", "its input", "no graph", "undeclared data"],
 )
-def test_a_refusal_is_told_from_a_broken_contract(
+def test_a_refusal_is_distinguished_from_a_broken_contract(
     tmp_path: Path, does: Callable[..., Any], outcome: str, reason: str
 ) -> None:
     one, found = checked(tmp_path, does)
@@ -204,7 +204,7 @@ class ModulePlugin(Plugin):
 
 
 class Centred(torch.nn.Linear):
-    """Answers each sample by what is beside it; refuses batches of three with whatever a module may raise."""
+    """A module whose outputs depend on the batch, and which refuses batches of three with an AssertionError."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if len(inputs) == 3:
@@ -231,7 +231,7 @@ def saved(model: Artifact, _params: Any, context: Context) -> Artifact:
     return context.save_module(context.load_module(model), model)
 
 
-def test_a_module_that_is_saved_by_the_context_is_well_in_all_but_its_size(tmp_path: Path) -> None:
+def test_a_module_that_the_context_saved_passes_all_checks_but_that_of_its_size(tmp_path: Path) -> None:
     found = module_findings(tmp_path, saved)
     assert {check: level for check, (level, _) in found.items()} == {
         **dict.fromkeys(("run", "same seed", "rebuilt", "tensors", "batches"), "ok"),
@@ -247,7 +247,7 @@ def test_a_module_that_nothing_builds_again_is_a_failure(tmp_path: Path) -> None
     assert found["rebuilt"][1].endswith("has no factory for the module")
 
 
-def test_a_module_that_answers_samples_by_their_company_is_a_failure(tmp_path: Path) -> None:
+def test_a_module_whose_outputs_depend_on_the_batch_is_a_failure(tmp_path: Path) -> None:
     found = module_findings(tmp_path, saved, f"{__name__}:Centred")
     assert found["batches"][0] == "fail"
     assert found["batches"][1].startswith("a batch of 3 is refused: three; a batch of 8 gives other outputs")

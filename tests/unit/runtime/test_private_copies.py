@@ -1,4 +1,4 @@
-"""What decides works on copies of its own: nobody who writes in the store can change what was verified."""
+"""Deciding tasks work on copies of their own, so that no writer to the store can change verified files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from support.stores import do, made, pod_in, put
 
 
 def other_graph() -> bytes:
-    """As long as the identity graph, and answering otherwise."""
+    """A graph of the same size as the identity graph, with other outputs."""
     model = onnx.load_model_from_string(identity_graph())
     weights = model.graph.initializer[0]
     weights.CopyFrom(onnx.numpy_helper.from_array(np.roll(onnx.numpy_helper.to_array(weights), 1, 1), weights.name))
@@ -90,7 +90,7 @@ def test_a_file_that_is_written_over_while_it_is_copied_is_refused(
             return self.inner.hexdigest()
 
     monkeypatch.setattr(artifact, "_new_hash", Hash)
-    with pytest.raises(ArtifactError, match="x has other bytes than its sha256 says"):
+    with pytest.raises(ArtifactError, match="x differs from its sha256"):
         copy_artifact(source.parent, tmp_path / "copy", ref.digest)
     assert not (tmp_path / "copy/x").exists()
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_written_over_while_it_is_copied_is_refused(
     [
         (lambda path: path.write_bytes(b"longer than it was"), "x has more bytes instead of 5"),
         (lambda path: path.write_bytes(b"sho"), "x has 3 bytes instead of 5"),
-        (lambda path: path.write_bytes(b"other"), "x has other bytes than its sha256 says"),
+        (lambda path: path.write_bytes(b"other"), "x differs from its sha256"),
         (lambda path: path.unlink(), "x is missing"),
         (lambda path: (path.unlink(), path.symlink_to("/etc/hostname")), "x is not a plain file"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "x is not a plain file"),

@@ -1,4 +1,4 @@
-"""What is found of a Job whose pods are gone."""
+"""Recovery of the report of a Job whose pods are gone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_success_of_index_0_is_found(pod: Pod):
     assert storetasks.recover_report(TASK, pod).metrics == {"loss": 0.5}
 
 
-def test_of_several_failures_the_earliest_is_told(pod: Pod):
+def test_of_several_failures_the_earliest_is_reported(pod: Pod):
     leave(pod, "j1-0", failed(9, "connection reset"))
     leave(pod, "j1-1", failed(3, "out of range"))
     assert storetasks.recover_report(TASK, pod).error == ErrorReport(exception="ValueError", message="out of range")

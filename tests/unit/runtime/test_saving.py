@@ -173,7 +173,7 @@ def test_only_rank_0_writes(output, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:copyreg", "ignore::DeprecationWarning")
-def test_what_cannot_be_built_again_is_saved_as_onnx_and_the_log_says_why(tmp_path, output, capsys):
+def test_a_model_that_cannot_be_built_again_is_saved_as_onnx_and_the_log_has_the_reason(tmp_path, output, capsys):
     class Local(nn.Linear):
         pass
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_built_again_is_saved_as_onnx_and_the_log_says_why(tmp_pa
     assert (
         "as ONNX, because it cannot be built again: Local is defined inside a function"
         in capsys.readouterr().out.replace(
-            "test_what_cannot_be_built_again_is_saved_as_onnx_and_the_log_says_why.<locals>.", ""
+            "test_a_model_that_cannot_be_built_again_is_saved_as_onnx_and_the_log_has_the_reason.<locals>.", ""
         )
     )
     artifact = sealed(tmp_path)

@@ -1,4 +1,4 @@
-"""What a script may leave in its output folder, and what it is told when it left something else."""
+"""Output folders of scripts: models that are sealed, and messages for other content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_onnx_file_is_sealed_with_its_inputs_and_outputs(tmp_path: Path):
     assert len(artifact.content.inputs) == len(artifact.content.outputs) == 1
 
 
-def test_a_graph_has_one_digest_whatever_its_exporter_wrote_beside_it(tmp_path: Path):
+def test_a_graph_has_one_digest_whatever_metadata_its_exporter_wrote(tmp_path: Path):
     import onnx
 
     model = onnx.load_model_from_string(GRAPH)

@@ -1,4 +1,4 @@
-"""What a pod settles before torchrun starts."""
+"""Steps of a pod before torchrun starts."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def test_a_host_that_listens_is_met():
         await_host(Rendezvous(id="one", host="127.0.0.1", port=server.getsockname()[1], timeout_seconds=5))
 
 
-def test_workers_use_one_thread_unless_the_user_says_otherwise(tmp_path):
+def test_workers_use_one_thread_unless_the_user_sets_another_number(tmp_path):
     assert worker_environment({}, tmp_path, None)["OMP_NUM_THREADS"] == "1"
     assert worker_environment({}, tmp_path, "4")["OMP_NUM_THREADS"] == "4"

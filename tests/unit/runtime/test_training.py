@@ -38,7 +38,7 @@ def blobs(count: int = 90, classes: int = 3) -> Samples:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 20), st.integers(1, 6))
-def test_every_sample_counts_once_an_epoch_whatever_the_ranks(samples: int, batch: int, world: int):
+def test_every_sample_counts_once_an_epoch_for_any_number_of_ranks(samples: int, batch: int, world: int):
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(0))
     ranks = [list(rank_batches(order, batch, Ranks(rank, world))) for rank in range(world)]
     assert len({len(steps) for steps in ranks}) == 1
@@ -74,7 +74,7 @@ def test_padding_of_a_rank_batch_changes_no_weight():
         assert torch.allclose(parameter, new)
 
 
-def test_of_several_outputs_the_first_is_trained_and_judged():
+def test_of_several_outputs_the_first_is_trained_and_evaluated():
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -35,7 +35,7 @@ def test_what_was_written_is_read(tmp_path: Path):
     assert found.manifest.provenance.metrics == {"accuracy": 0.5}
 
 
-def test_the_digest_says_nothing_of_where_when_and_how_fast(tmp_path: Path):
+def test_the_digest_does_not_cover_places_times_and_durations(tmp_path: Path):
     here = write(tmp_path / "a", metrics={"seconds": 1.0}, task="train")
     there = write(tmp_path / "deep" / "er", metrics={"seconds": 2.0}, parents=["sha256:" + "0" * 64])
     assert here.digest == there.digest
@@ -82,7 +82,7 @@ def link(path: Path) -> None:
     ("change", "complaint"),
     [
         (lambda root: append(root / "model.safetensors"), "model.safetensors has 8 bytes instead of 7"),
-        (lambda root: swap(root / "model.safetensors"), "model.safetensors has other bytes"),
+        (lambda root: swap(root / "model.safetensors"), "model.safetensors differs from its sha256"),
         (lambda root: (root / "code/nets.py").unlink(), "code/nets.py is missing"),
         (lambda root: (root / "code/more.py").write_text(""), "code/more.py is not in the manifest"),
         (lambda root: link(root / "model.safetensors"), "model.safetensors is not a plain file"),
@@ -99,11 +99,11 @@ def test_a_change_is_seen_and_named(tmp_path: Path, change: Callable[[Path], obj
         read_artifact(tmp_path / "a")
 
 
-def test_every_difference_is_told_at_once(tmp_path: Path):
+def test_every_difference_is_reported_at_once(tmp_path: Path):
     write(tmp_path / "a")
     swap(tmp_path / "a/model.safetensors")
     (tmp_path / "a/code/nets.py").unlink()
-    with pytest.raises(ArtifactError, match=r"model\.safetensors has other bytes.*code/nets\.py is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors differs from its sha256.*code/nets\.py is missing"):
         read_artifact(tmp_path / "a")
 
 
@@ -144,7 +144,7 @@ def test_the_same_artifact_may_be_written_twice(tmp_path: Path):
 
 def test_a_whole_artifact_is_not_written_over(tmp_path: Path):
     first = write(tmp_path / "a")
-    with pytest.raises(ArtifactError, match="already holds"):
+    with pytest.raises(ArtifactError, match="already has"):
         write(tmp_path / "a", files={**FILES, "model.safetensors": b"others"})
     assert read_artifact(tmp_path / "a") == first
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

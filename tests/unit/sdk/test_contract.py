@@ -1,4 +1,4 @@
-"""What is told of a plugin's class before it runs."""
+"""Findings on a plugin's class before it runs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_class_that_keeps_everything_is_well() -> None:
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_what_is_wrong_with_parameters_is_told_by_their_names(params: type[BaseModel], check: str, what: str) -> None:
+def test_wrong_parameters_are_reported_by_their_names(params: type[BaseModel], check: str, what: str) -> None:
     assert wrong(params) == {check: ("fail", what)}
 
 
@@ -125,7 +125,7 @@ def test_parameters_that_json_cannot_say_are_refused() -> None:
     ],
     ids=["version", "name", "description"],
 )
-def test_a_manifest_that_no_cluster_takes_is_told(attributes: dict[str, Any], level: str, what: str) -> None:
+def test_a_manifest_that_no_cluster_accepts_is_reported(attributes: dict[str, Any], level: str, what: str) -> None:
     found = wrong(**attributes)
     assert found["manifest"][0] == level
     assert found["manifest"][1].startswith(what)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from slipway.sdk import Artifact, Context, PluginError, State, load_plugins
-from slipway.sdk.plugin import GROUP, checked
+from slipway.sdk.plugin import GROUP, validate_plugin
 
 
 class Params(BaseModel):
@@ -75,7 +75,7 @@ def test_of_two_plugins_of_one_name_none_is_loaded():
 def test_what_breaks_the_contract_is_named(attribute: str, value: object, complaint: str):
     broken = type("Broken", (Good,), {attribute: value})
     with pytest.raises(PluginError, match=f"plugin 'good' breaks the contract: .*{complaint}"):
-        checked("good", broken)
+        validate_plugin("good", broken)
 
 
 def test_the_contract_costs_neither_torch_nor_numpy():

@@ -39,7 +39,7 @@ def findings(
     return {one.check: one for one in run_findings(plugin, models, first, second)}
 
 
-def test_equal_results_that_are_smaller_are_well_and_their_own_findings_are_told() -> None:
+def test_equal_results_that_are_smaller_pass_and_their_own_findings_are_reported() -> None:
     own = Finding("graph", "fail", "it has no nodes", "add some")
     found = findings(run(succeeded(findings=(own,))), run(succeeded()))
     assert {check: one.level for check, one in found.items()} == {**OK, "mlp: graph": "fail"}
@@ -61,14 +61,14 @@ def test_a_result_in_one_run_and_a_refusal_in_the_other_fail() -> None:
 @pytest.mark.parametrize(
     ("after", "conversion", "level"), [(400, False, "warn"), (500, False, "warn"), (500, True, "ok")]
 )
-def test_a_model_that_did_not_get_smaller_is_a_warning_but_of_a_conversion(
+def test_a_model_that_did_not_get_smaller_is_a_warning_except_for_a_conversion(
     after: int, conversion: bool, level: str
 ) -> None:
     found = findings(run(succeeded(bytes_after=after)), run(succeeded()), conversion=conversion)
     assert found["mlp: size"].level == level
 
 
-def test_a_refusal_is_a_warning_where_another_model_was_taken_and_a_failure_where_none_was() -> None:
+def test_a_refusal_is_a_warning_if_another_model_was_accepted_and_a_failure_if_none_was() -> None:
     taken = run(refused(), succeeded("convnet"))
     some = findings(taken, taken, ("mlp", "convnet"))["mlp: run"]
     assert (some.level, some.what) == ("warn", "refused: too small")
@@ -77,13 +77,13 @@ def test_a_refusal_is_a_warning_where_another_model_was_taken_and_a_failure_wher
     assert "--model" in none.cure
 
 
-def test_whatever_else_a_run_raises_is_a_failure_with_its_place() -> None:
+def test_any_other_error_of_a_run_is_a_failure_with_its_place() -> None:
     found = findings(run(failed()), run(failed()))["mlp: run"]
     assert (found.level, found.what) == ("fail", "KeyError: 'w' (plugin.py, line 7)")
 
 
 @pytest.mark.parametrize("cut_first", [True, False])
-def test_a_process_that_ended_before_is_told_by_how_it_ended(cut_first: bool) -> None:
+def test_a_process_that_ended_early_is_reported_with_its_end(cut_first: bool) -> None:
     whole, cut = run(succeeded(), succeeded("convnet")), run(succeeded(), error="it did not end within 5 s")
     first, second = (cut, whole) if cut_first else (whole, cut)
     found = findings(first, second, ("mlp", "convnet"))
@@ -91,7 +91,7 @@ def test_a_process_that_ended_before_is_told_by_how_it_ended(cut_first: bool) ->
     assert found["convnet: run"].what == "it did not end within 5 s"
 
 
-def test_models_after_the_one_that_ended_the_process_were_not_tried() -> None:
+def test_models_after_the_one_that_ended_the_process_were_not_run() -> None:
     found = findings(run(), run(), ("mlp", "convnet"))
     assert {check: one.level for check, one in found.items()} == {"mlp: run": "fail", "convnet: run": "fail"}
     assert found["mlp: run"].what == "the process ended during the run, without an error"

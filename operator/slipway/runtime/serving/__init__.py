@@ -1,1 +1,1 @@
-"""Files that travel inside a packed repository and run where Slipway is not installed: Triton's pod."""
+"""Files of a packed repository, which run in Triton's pod without Slipway."""

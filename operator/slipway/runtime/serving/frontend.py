@@ -1,20 +1,20 @@
-"""PID 1 of a serving pod: starts Triton behind an HTTP front end, so that a pod that ends costs no request.
+"""PID 1 of a serving pod: it runs Triton behind an HTTP front end, so that no request is lost when the pod ends.
 
     python3 frontend.py tritonserver FLAG...
 
-Triton's own HTTP server never tells a client to leave: a client that keeps its connection stays on a pod that ends, and
+Triton's own HTTP server never closes the connections of clients: a client that keeps its connection to a pod that ends
 loses the request that it sends at that moment. And one request of some 600,000 tiny chunks kills every Triton before
-25.07 (CVE-2025-23310). So the front end listens in Triton's place and hands each connection on to it:
+25.07 (CVE-2025-23310). So the front end listens in Triton's place and forwards each connection:
 
-- responses pass through as they are. `Connection: close` is added while the pod drains, and to connections older than
+- Responses are forwarded as they are. `Connection: close` is added while the pod drains, and to connections older than
   MAX_CONNECTION_SECONDS, so that clients spread over new replicas; `--grpc-max-connection-age` does the same for gRPC.
-- requests pass through with their bodies in large pieces, and chunked ones with a Content-Length. A body above
+- Requests are forwarded with their bodies in large pieces, and chunked ones with a Content-Length. A body above
   MAX_BODY_BYTES, or a head that two readers could understand differently, is refused.
 
 SIGTERM starts the drain: Triton is ended only when no connection to it is left (or time is up), because it unloads its
-models while it still listens. What can be asked of Triton besides inference is restricted by a key that nobody knows.
+models while it still listens. A random key restricts all of Triton's protocols except inference.
 
-Standard library only: it runs in whatever image serves. Exits with Triton's exit code.
+It needs only the standard library, so that it runs in any serving image. It exits with Triton's exit code.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ import time
 from typing import cast
 
 MAX_CONNECTION_SECONDS = 10.0
-"""Age at which a connection is told to end. Triton's `--grpc-max-connection-age` is the same, give or take a tenth."""
+"""Age at which a connection gets `Connection: close`. Triton's `--grpc-max-connection-age` is the same within 10 %."""
 IDLE_SECONDS = 12.0
-"""From SIGTERM to the end of HTTP connections without a request: each busy one has been told to close by then."""
+"""Seconds from SIGTERM until idle HTTP connections are closed: busy ones have had `Connection: close` by then."""
 DRAIN_SECONDS = 60.0
-"""From SIGTERM to Triton's, whatever is open: the longest that a request or a gRPC stream may still take."""
-LOOK_SECONDS = 0.1
+"""Seconds from SIGTERM until Triton is ended in any case: the limit of open requests and gRPC streams."""
+POLL_SECONDS = 0.1
 REFUSAL_SECONDS = 2.0
-"""A refused client may read why before the connection ends: closing at once would reset it while it still sends."""
+"""Time for a refused client to read the answer: closing at once would reset the connection while it still sends."""
 MAX_HEAD_BYTES = 64 << 10
 MAX_BODY_BYTES = 64 << 20
 """Triton's own limit from 2.59 on (`--http-max-input-size`); gRPC has none."""
 PIECE_BYTES = 64 << 10
-"""Bodies are handed on in pieces of at least this size."""
+"""Bodies are forwarded in pieces of at least this size."""
 RESTRICTED = "shared-memory,model-repository,statistics,trace,logging"
-"""Protocols of Triton that serve no client of a model: they write to memory, unload models and write files."""
+"""Protocols of Triton that no client of a model needs: they write to memory, unload models and write files."""
 
 _HEAD = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01](?:\r\n[!#-'*+.0-9A-Z^_`a-z|~-]+:[^\r\n\0]*)*")
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -57,7 +57,7 @@ _ESTABLISHED = "01"
 
 
 class RequestError(Exception):
-    """The request is refused. status: code and reason of the answer."""
+    """A request is refused. status: code and reason of the answer."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -65,17 +65,17 @@ class RequestError(Exception):
 
 
 class Requests:
-    """Reads requests from the bytes of one connection and gives what Triton gets instead.
+    """Reads requests from the bytes of one connection, and returns the bytes for Triton.
 
-    complete: no request has begun and not ended. awaited: the client waits for leave to send a body.
+    complete: no request is incomplete. awaited: the client waits for `100 Continue` before it sends a body.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._held = bytearray()  # read, and not yet handed on
-        self._body = 0  # bytes of the body that are still to come
+        self._held = bytearray()  # read, and not yet forwarded
+        self._body = 0  # remaining bytes of the body
         self._chunked: bytes | None = None  # the head of a chunked request, until its end is known
-        self._in_chunks = 0  # bytes of this chunk that are still to come; 0 between chunks
+        self._in_chunks = 0  # remaining bytes of this chunk; 0 between chunks
         self._trailer = False
         self.awaited = False
 
@@ -84,7 +84,7 @@ class Requests:
         return not (self._buffer or self._body or self._chunked)
 
     def feed(self, data: bytes) -> tuple[bytes, int]:
-        """What to hand on now, and how many requests end with it. Raises RequestError."""
+        """Return the bytes to forward, and the number of requests that end with them. Raises RequestError."""
         if self._body >= len(data) >= PIECE_BYTES and not self._held:
             self._body -= len(data)
             return data, int(not self._body)
@@ -100,7 +100,7 @@ class Requests:
         return bytes(out), ended
 
     def _read_plain(self) -> bool:
-        """A head, or a part of a body; False where there is too little of a head."""
+        """Read a head, or a part of a body; False if the head is incomplete."""
         if not self._body:
             return self._read_head()
         part = self._buffer[: self._body]
@@ -110,7 +110,7 @@ class Requests:
         return True
 
     def _read_head(self) -> bool:
-        """False where there is too little of it. An empty line before a request is passed over (RFC 9112, 2.2)."""
+        """Read a head; False if it is incomplete. An empty line before a request is skipped (RFC 9112, 2.2)."""
         while self._buffer.startswith(b"\r\n"):
             del self._buffer[:2]
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
@@ -135,7 +135,7 @@ class Requests:
         return True
 
     def _read_chunk(self) -> bool:
-        """One more chunk, a part of one, or the end; False where there is too little of it."""
+        """Read a chunk, a part of one, or the end; False if it is incomplete."""
         if self._in_chunks > 2:
             part = self._buffer[: self._in_chunks - 2]
             del self._buffer[: len(part)]
@@ -146,7 +146,7 @@ class Requests:
             if len(self._buffer) < 2:
                 return False
             if self._buffer[:2] != b"\r\n":
-                raise RequestError("400 Bad Request", "a chunk is longer than it says")
+                raise RequestError("400 Bad Request", "a chunk is longer than its size")
             del self._buffer[:2]
             self._in_chunks = 0
             return True
@@ -182,7 +182,7 @@ def _bounded(size: int) -> int:
 
 
 class Drain:
-    """Whether the pod ends, and the connections that are open."""
+    """The state of the drain, and the open connections."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
@@ -190,7 +190,7 @@ class Drain:
         self.clients: set[Client] = set()
 
     def closes(self, opened: float) -> bool:
-        """Whether a connection of that time is told to close with its next answer."""
+        """Return True if a connection of that age gets `Connection: close` with its next answer."""
         return self.began is not None or time.monotonic() - opened > MAX_CONNECTION_SECONDS
 
 
@@ -227,7 +227,7 @@ class Client(asyncio.Protocol):
         self._requests = Requests()
         self._upstream: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._early = b""  # what came before the connection to Triton was there: less than a millisecond's
+        self._early = b""  # received before the connection to Triton: less than a millisecond's
         self._unanswered = 0
         self._refused = False
 
@@ -275,7 +275,7 @@ class Client(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer(self, data: bytes) -> None:
-        """Pass on what Triton says. The first bytes after a request begin with the head of its response."""
+        """Forward Triton's answer. The first bytes after a request begin with the head of its response."""
         if self._refused:
             return
         if self._unanswered and (line := _FINAL_RESPONSE.match(data)):
@@ -307,24 +307,21 @@ class Client(asyncio.Protocol):
 
 
 def established(address: str, port: int) -> int | None:
-    """The connections to that port of this machine (of a pod: its own alone); None where it cannot be told.
-
-    address: of an interface, or 0.0.0.0 for any.
-    """
-    wanted = f":{port:04X}"
+    """Return the number of connections to that port; None if it is unknown. address: 0.0.0.0 for any interface."""
+    local_port = f":{port:04X}"
     count, known = 0, False
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/net/{table}", encoding="ascii") as file:
             known = True
             for line in file:
                 _, local, _, state = line.split()[:4]
-                if state == _ESTABLISHED and local.endswith(wanted) and _is_at(local[: -len(wanted)], address):
+                if state == _ESTABLISHED and local.endswith(local_port) and _is_at(local[: -len(local_port)], address):
                     count += 1
     return count if known else None
 
 
 def _is_at(local: str, address: str) -> bool:
-    """Whether an address of /proc/net/tcp (words in the byte order of the machine) is that one."""
+    """Return True if an address of /proc/net/tcp (words in the byte order of the machine) is that one."""
     if address == "0.0.0.0":  # noqa: S104 - compared, not listened on
         return True
     (word,) = struct.unpack("=I", socket.inet_aton(address))
@@ -332,12 +329,12 @@ def _is_at(local: str, address: str) -> bool:
 
 
 def flag(command: list[str], name: str, default: str) -> str:
-    """The value of a flag of Triton's, the last one given."""
+    """Return the value of a flag of Triton, the last one given."""
     return next((word.partition("=")[2] for word in reversed(command) if word.startswith(f"--{name}=")), default)
 
 
 def behind(command: list[str], address: str, port: int) -> list[str]:
-    """Triton's command as the front end starts it: HTTP where only this machine gets to, restricted by a random key."""
+    """Return Triton's command behind the front end: HTTP on the loopback address, restricted by a random key."""
     own = ("--http-address=", "--http-port=")
     key = f"{RESTRICTED}:slipway-{secrets.token_hex(8)}={secrets.token_urlsafe(32)}"
     metrics = flag(command, "metrics-address", flag(command, "http-address", "0.0.0.0"))  # noqa: S104 - as Triton's
@@ -353,7 +350,8 @@ def behind(command: list[str], address: str, port: int) -> list[str]:
 
 
 async def drained(drain: Drain, grpc: tuple[str, int]) -> None:
-    """Wait until no connection is left, or time is up. From IDLE_SECONDS on idle HTTP connections are closed."""
+    """Wait until no connection is left, or DRAIN_SECONDS are over. After IDLE_SECONDS idle HTTP connections are
+    closed."""
     began = time.monotonic()
     drain.began = began
     while (passed := time.monotonic() - began) < DRAIN_SECONDS:
@@ -363,23 +361,23 @@ async def drained(drain: Drain, grpc: tuple[str, int]) -> None:
         calls = established(*grpc)
         if not drain.clients and (not calls if calls is not None else passed > IDLE_SECONDS):
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def serve(command: list[str]) -> int:
-    """Run Triton until it ends or is told to; returns its exit code."""
+    """Run Triton until it ends or a signal ends it; returns its exit code."""
     address = flag(command, "http-address", "0.0.0.0")  # noqa: S104 - a pod's clients come from outside
     grpc = flag(command, "grpc-address", "0.0.0.0"), int(flag(command, "grpc-port", "8001"))  # noqa: S104
     inner = address if address.startswith("127.") else "127.0.0.1"
     drain = Drain((inner, _free_port(inner)))
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, signalled.set)
     triton = await asyncio.create_subprocess_exec(*behind(command, *drain.target))
     port = int(flag(command, "http-port", "8000"))
     server = await loop.create_server(lambda: Client(drain), address, port, backlog=1024)
-    ended, ending = loop.create_task(triton.wait()), loop.create_task(told.wait())
+    ended, ending = loop.create_task(triton.wait()), loop.create_task(signalled.wait())
     await asyncio.wait((ended, ending), return_when=asyncio.FIRST_COMPLETED)
     if not ended.done():
         waiting = loop.create_task(drained(drain, grpc))

@@ -1,7 +1,7 @@
-"""Triton's python backend for one ONNX graph: runs model.onnx, which lies beside this file, in onnxruntime.
+"""Triton's python backend for one ONNX graph: runs model.onnx beside this file in onnxruntime.
 
-Needs numpy and onnxruntime in the interpreter of the stub. Triton has checked names, types and shapes against
-config.pbtxt before a request comes here, and joins only requests of equal shape.
+The interpreter of the stub needs numpy and onnxruntime. Triton checks names, types and shapes against config.pbtxt
+before it passes a request, and joins only requests of equal shape.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        onnxruntime.disable_telemetry_events()  # a server calls nobody
+        onnxruntime.disable_telemetry_events()  # a server sends no telemetry
         options = onnxruntime.SessionOptions()
-        # Instances and replicas scale; threads of their own would fight over the pod's CPU limit.
+        # Instances and replicas scale; more threads would compete for the pod's CPUs.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         path = os.path.join(args["model_repository"], args["model_version"], "model.onnx")
@@ -27,7 +27,7 @@ class TritonPythonModel:
         self.outputs = [tensor.name for tensor in self.session.get_outputs()]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One run for all requests of the dynamic batch; the answers are cut along the batch axis again."""
+        """Run all requests of the dynamic batch at once, and split the outputs along the batch axis."""
         fed = [[pb_utils.get_input_tensor_by_name(r, name).as_numpy() for name in self.inputs] for r in requests]
         joined = {name: np.concatenate(parts) for name, parts in zip(self.inputs, zip(*fed, strict=True), strict=True)}
         ends = np.cumsum([len(parts[0]) for parts in fed])[:-1]

@@ -1,9 +1,9 @@
-"""Startup probe: exits 0 when Triton answers the golden requests as the packed model does, else 1 with the reason.
+"""Startup probe: exits 0 if Triton answers the golden requests as the packed model does, else 1 with the reason.
 
-Triton may be ready and yet answer nothing, or wrongly (a stub with the wrong numpy returns empty outputs), so
-readiness alone proves nothing. Standard library only: it runs in whatever image serves.
+Triton may be ready and yet give no answers, or wrong ones (a stub with another numpy returns empty outputs), so
+readiness is not enough. The probe needs only the standard library, so that it runs in any serving image.
 
-    python3 probe.py [HOST:PORT]      default: SLIPWAY_TRITON, else localhost:8000; requests.json lies beside it
+    python3 probe.py [HOST:PORT]      default: SLIPWAY_TRITON, else localhost:8000; requests.json is beside it
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def classes(values: list[float], width: int) -> list[int]:
-    """Index of the largest value of each row."""
+    """Return the index of the largest value of each row."""
     rows = [values[start : start + width] for start in range(0, len(values), width)]
     return [max(range(len(row)), key=row.__getitem__) for row in rows]
 
 
 def difference(expected: dict[str, Any], answered: dict[str, Any] | None, tolerance: float) -> str | None:
-    """Why the answered output is not the expected one; None where it is."""
+    """Return the difference of the answered output from the expected one; None if there is none."""
     name = expected["name"]
     if answered is None:
         return f"output {name} is missing"
     values = answered.get("data", [])
     if len(values) != len(expected["data"]):
         return f"output {name} has {len(values)} values, not {len(expected['data'])}"
-    # A NaN or null is no number within the tolerance: the comparison must hold, not merely fail to fail.
+    # A NaN or null is outside the tolerance: the comparison must be true, not just not false.
     far = [
         (want, got)
         for want, got in zip(expected["data"], values)  # noqa: B905 - the lengths are equal, and old Pythons serve
@@ -45,12 +45,14 @@ def difference(expected: dict[str, Any], answered: dict[str, Any] | None, tolera
         return f"output {name} has {len(far)} of {len(values)} values off by more than {tolerance}: {got} for {want}"
     width = expected["shape"][-1]
     if len(expected["shape"]) == 2 and classes(values, width) != classes(expected["data"], width):
-        return f"output {name} names other classes"
+        return f"output {name} has other classes"
     return None
 
 
 def check(golden: dict[str, Any], ask: Ask) -> str | None:
-    """The first reason why the server is not the artifact, or None. ask: body of a request -> body of the answer."""
+    """Return the first difference of the server from the artifact, or None. ask: body of a request -> body of the
+    answer.
+    """
     for number, request in enumerate(golden["requests"]):
         answers = {output["name"]: output for output in ask({"inputs": request["inputs"]}).get("outputs", [])}
         for expected in request["outputs"]:
@@ -61,7 +63,7 @@ def check(golden: dict[str, Any], ask: Ask) -> str | None:
 
 
 def asker(server: str, model: str) -> Ask:
-    """A function that sends one inference request (KServe's v2 protocol over HTTP)."""
+    """Return a function that sends one inference request (KServe's v2 protocol over HTTP)."""
     url = f"http://{server}/v2/models/{model}/infer"
     # No proxy: a pod's HTTP_PROXY must not stand between the probe and its own server.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
