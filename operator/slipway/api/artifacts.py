@@ -1,4 +1,4 @@
-"""Artifacts and data sources: references to content that lies in a store, and built-in data sets."""
+"""Artifacts and data sources: references to content in a store, and built-in data sets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class StoredData(Reference):
 
 
 class DataSource(Model):
-    """Data set that is built in or lies in the store. Set exactly one of dataset and stored."""
+    """Data set that is built in or in the store. Set exactly one of dataset and stored."""
 
     dataset: Dataset | None = None
     """Name of a built-in data set. `digits` has 1,797 images of handwritten digits."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Object = dict[str, Any]
-"""A Kubernetes object as JSON. Typed models of our own kinds are made from it where they are needed."""
+"""A Kubernetes object as JSON. Typed models of Slipway's kinds are made from it."""
 
 GROUP = "slipway.dev"
 VERSION = "v1alpha1"

@@ -4,7 +4,7 @@ A rollback of the chart leaves CRDs and statuses as the newer version wrote them
 that this version does not know. `read_status` keeps what it understands, value by value.
 
 `read_written` reads a text as the API server does under strict field validation. The server's decoder and its
-defaulting go before every rule (apiextensions v1): a null where a field or a value of a map takes none counts as
+defaulting go before every rule (apiextensions v1): a null in a field or a value of a map that takes none counts as
 absent, an integral number is an integer however it is written, no field is given twice, and a number is finite.
 """
 
@@ -109,7 +109,7 @@ def _state_of(task: Mapping[str, Any], _last: bool) -> str:
 
 def _outcome_of(attempt: Mapping[str, Any], last: bool) -> str | None:
     """Return the outcome of an attempt whose outcome is unknown. None opens the newest one again: its Job and the store
-    tell how it ended. An older one was followed by another, whatever its outcome.
+    tell how it ended. An older one was followed by another in any case.
     """
     if isinstance(attempt.get("failure"), dict) and attempt.get("endedAt"):
         return "Failed"

@@ -116,7 +116,7 @@ def _structural(node: Mapping[str, Any], defs: Mapping[str, Any]) -> Schema:
         target = defs[node["$ref"].removeprefix("#/$defs/")]
         return _structural({**target, **{key: value for key, value in node.items() if key != "$ref"}}, defs)
     found = {key: value for key, value in node.items() if key not in _DROPPED}
-    if "description" in found:  # lines end where the source wraps them
+    if "description" in found:  # without the line breaks of the source
         found["description"] = " ".join(found["description"].split())
     if "const" in found:
         found["enum"] = [found.pop("const")]

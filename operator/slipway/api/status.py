@@ -107,7 +107,7 @@ class TaskState(StrEnum):
     INTENDED = "Intended"
     """The task is recorded; its Job may not exist yet."""
     RUNNING = "Running"
-    """Its Job exists."""
+    """The Job of the task exists."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
 

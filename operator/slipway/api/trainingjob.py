@@ -137,7 +137,7 @@ class AttemptOutcome(StrEnum):
     NODE_LOST = "NodeLost"
     """A Node that one of its pods ran on does not answer any more."""
     NOT_STARTED = "NotStarted"
-    """Its pods never ran all at once."""
+    """The pods never ran all at the same time."""
     INPUT_MISSING = "InputMissing"
     """An artifact that it reads is not in the store."""
 

@@ -46,7 +46,7 @@ def main(environment: Mapping[str, str]) -> int:
     try:
         task = read_task(environment)
         report = finished(task, pod) or _perform(task, pod)
-    except BaseException as error:  # noqa: BLE001 - whatever ends the pod is reported
+    except BaseException as error:  # noqa: BLE001 - every end of the pod is reported
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the report is being written
         print_failure(error)
         report = failed(error)

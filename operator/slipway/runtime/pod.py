@@ -1,4 +1,4 @@
-"""The pod that a task runs in: its task, its store and folders, its Job, and where its report goes."""
+"""The pod that a task runs in: its task, its store and folders, its Job, and its report."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class Manifest(Model):
 
 
 def canonical_json(value: object) -> bytes:
-    """Return JSON of which equal values give equal bytes. Raises ArtifactError for NaN and infinities."""
+    """Return canonical JSON: equal values give equal bytes. Raises ArtifactError for NaN and infinities."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except ValueError as error:
