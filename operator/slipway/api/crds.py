@@ -41,15 +41,21 @@ STEP_NAME_RULE = Rule(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of `kubectl get`. wide: only with `-o wide`."""
+    """One column of `kubectl get`. wide: True to show it only with `-o wide`."""
 
     name: str
     path: str
+    description: str
     type: str = "string"
     wide: bool = False
 
     def manifest(self) -> Object:
-        column: Object = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        column: Object = {
+            "name": self.name,
+            "type": self.type,
+            "description": self.description,
+            "jsonPath": self.path,
+        }
         return {**column, "priority": 1} if self.wide else column
 
 
@@ -90,10 +96,10 @@ def _ready(field: str) -> str:
     return f'.status.conditions[?(@.type=="Ready")].{field}'
 
 
-_READY = Column("Ready", _ready("status"))
-_REASON = Column("Reason", _ready("reason"))
-_MESSAGE = Column("Message", _ready("message"), wide=True)
-_AGE = Column("Age", ".metadata.creationTimestamp", "date")
+_READY = Column("Ready", _ready("status"), "True if the resource is ready.")
+_REASON = Column("Reason", _ready("reason"), "Reason of the condition Ready.")
+_MESSAGE = Column("Message", _ready("message"), "Message of the condition Ready.", wide=True)
+_AGE = Column("Age", ".metadata.creationTimestamp", "Time since the creation of the resource.", "date")
 
 RESOURCES = (
     Resource(
@@ -102,14 +108,14 @@ RESOURCES = (
         "tj",
         categories=("slipway", "all"),
         columns=(
-            Column("Phase", ".status.phase"),
-            Column("Workers", ".status.workers"),
-            Column("Restarts", ".status.restarts", "integer"),
+            Column("Phase", ".status.phase", "Summary of the state."),
+            Column("Workers", ".status.workers", "Running pods of all pods of the attempt."),
+            Column("Restarts", ".status.restarts", "Number of attempts that counted as failures.", "integer"),
             _REASON,
             _AGE,
-            Column("Pool", ".spec.pools[0]", wide=True),
-            Column("Accuracy", ".status.metrics.accuracy", "number", wide=True),
-            Column("Artifact", ".status.artifact.digest", wide=True),
+            Column("Pool", ".spec.pools[0]", "GPUPool that the pods run on.", wide=True),
+            Column("Accuracy", ".status.metrics.accuracy", "Accuracy that the training reported.", "number", wide=True),
+            Column("Artifact", ".status.artifact.digest", "Digest of the trained model.", wide=True),
             _MESSAGE,
         ),
     ),
@@ -119,16 +125,22 @@ RESOURCES = (
         "md",
         categories=("slipway", "all"),
         columns=(
-            Column("Phase", ".status.phase"),
-            Column("Replicas", ".spec.serving.replicas", "integer"),
-            Column("Ready", ".status.readyReplicas", "integer"),
-            Column("Accuracy", ".status.accuracy"),
-            Column("Bytes", ".status.sizes.compressedBytes", "integer"),
+            Column("Phase", ".status.phase", "Summary of the state."),
+            Column("Replicas", ".spec.serving.replicas", "Desired number of Triton pods.", "integer"),
+            Column("Ready", ".status.readyReplicas", "Number of ready pods of the serving revision.", "integer"),
+            Column("Accuracy", ".status.accuracy", "Accuracy of the serving revision on the evaluation data."),
+            Column("Bytes", ".status.sizes.compressedBytes", "Bytes of the compressed model.", "integer"),
             _REASON,
             _AGE,
-            Column("Float-Bytes", ".status.sizes.floatBytes", "integer", wide=True),
-            Column("Serving", ".status.serving", wide=True),
-            Column("URL", ".status.url", wide=True),
+            Column(
+                "Float-Bytes",
+                ".status.sizes.floatBytes",
+                "Bytes of the uncompressed model.",
+                "integer",
+                wide=True,
+            ),
+            Column("Serving", ".status.serving", "Revision that receives the traffic.", wide=True),
+            Column("URL", ".status.url", "HTTP URL of the model inside the cluster.", wide=True),
             _MESSAGE,
         ),
         scale=Scale(".spec.serving.replicas", ".status.readyReplicas", ".status.selector"),
@@ -139,8 +151,8 @@ RESOURCES = (
         "astore",
         columns=(
             _READY,
-            Column("Claim", ".spec.persistentVolumeClaim.claimName"),
-            Column("Bucket", ".spec.s3.bucket"),
+            Column("Claim", ".spec.persistentVolumeClaim.claimName", "PersistentVolumeClaim that holds the files."),
+            Column("Bucket", ".spec.s3.bucket", "Bucket that holds the files."),
             _REASON,
             _AGE,
             _MESSAGE,
@@ -153,14 +165,14 @@ RESOURCES = (
         categories=("slipway", "all"),
         name_rule=STEP_NAME_RULE,
         columns=(
-            Column("Role", ".spec.role"),
-            Column("Owner", ".metadata.ownerReferences[0].name"),
-            Column("Phase", ".status.phase"),
-            Column("Tries", ".status.run.tries", "integer"),
+            Column("Role", ".spec.role", "Role of the Step for its owner."),
+            Column("Owner", ".metadata.ownerReferences[0].name", "TrainingJob or ModelDeployment that needs the Step."),
+            Column("Phase", ".status.phase", "Summary of the state."),
+            Column("Tries", ".status.run.tries", "Number of the newest try.", "integer"),
             _REASON,
             _AGE,
-            Column("Job", ".status.run.job", wide=True),
-            Column("Artifact", ".status.run.artifact.digest", wide=True),
+            Column("Job", ".status.run.job", "Job of the newest try.", wide=True),
+            Column("Artifact", ".status.run.artifact.digest", "Digest of the artifact that the Step made.", wide=True),
             _MESSAGE,
         ),
     ),
@@ -169,8 +181,8 @@ RESOURCES = (
         GPUPool,
         "gpool",
         columns=(
-            Column("Resource", ".spec.resource.name"),
-            Column("Per-Pod", ".spec.resource.perPod", "integer"),
+            Column("Resource", ".spec.resource.name", "Extended resource of the devices."),
+            Column("Per-Pod", ".spec.resource.perPod", "Number of devices that each pod requests.", "integer"),
             _AGE,
         ),
     ),
@@ -179,13 +191,13 @@ RESOURCES = (
         CompressionPlugin,
         "cplug",
         columns=(
-            Column("Version", ".spec.version"),
-            Column("Consumes", ".spec.consumes"),
-            Column("Produces", ".spec.produces"),
+            Column("Version", ".spec.version", "Version of the plugin."),
+            Column("Consumes", ".spec.consumes", "Format of the model that the plugin takes."),
+            Column("Produces", ".spec.produces", "Format of the model that the plugin returns."),
             _AGE,
-            Column("Conversion", ".spec.conversion", "boolean", wide=True),
-            Column("Image", ".spec.image", wide=True),
-            Column("Description", ".spec.description", wide=True),
+            Column("Conversion", ".spec.conversion", "True if the plugin only converts models.", "boolean", wide=True),
+            Column("Image", ".spec.image", "Image that contains the plugin.", wide=True),
+            Column("Description", ".spec.description", "Description of the plugin.", wide=True),
         ),
     ),
 )
