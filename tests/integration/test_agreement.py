@@ -13,10 +13,10 @@ from slipway.api.crds import RESOURCES
 from support.apiserver import ApiServer
 from support.budget import SCALE, tried
 from support.full_objects import full_objects
-from support.judges import fields_in, model_says, same_branch, server_says
 from support.mutants import Mutant, mutants, nested
 from support.places import text, with_value
 from support.specs import specs
+from support.validators import fields_in, same_branch, validate_by_model, validate_on_server
 
 NAMESPACE = "agreement"
 RIGHT = st.one_of([st.tuples(st.just(resource.kind.kind), specs(resource)) for resource in RESOURCES])
@@ -38,18 +38,18 @@ def test_both_refuse_a_wrong_spec_and_the_model_names_the_same_field(server: Api
     @tried(500)
     @given(mutants())
     def agree(mutant: Mutant) -> None:
-        taken, answer = server_says(server, NAMESPACE, mutant.kind, mutant.spec)
-        judged = model_says(mutant.kind, mutant.spec)
-        refused = isinstance(judged, list)
-        assert refused != taken, f"{mutant}\nserver: {answer.get('message', 'takes it')}\nmodel: {judged}"
-        if isinstance(judged, list):
+        taken, answer = validate_on_server(server, NAMESPACE, mutant.kind, mutant.spec)
+        validated = validate_by_model(mutant.kind, mutant.spec)
+        refused = isinstance(validated, list)
+        assert refused != taken, f"{mutant}\nserver: {answer.get('message', 'takes it')}\nmodel: {validated}"
+        if isinstance(validated, list):
             wrong.append(mutant)
             # A number that is almost whole is refused by a rule that cannot read it: the server then names nothing.
             blamed = [field for field in fields_in(answer) if field != "<nil>"] or [text(mutant.place)]
-            agreed = [(one, other) for one in judged for other in blamed if same_branch(one, other)]
-            assert agreed, f"{mutant}\nserver: {blamed}\nmodel: {judged}"
+            agreed = [(one, other) for one in validated for other in blamed if same_branch(one, other)]
+            assert agreed, f"{mutant}\nserver: {blamed}\nmodel: {validated}"
         else:
-            assert model_says(mutant.kind, answer["spec"]) == judged, mutant
+            assert validate_by_model(mutant.kind, answer["spec"]) == validated, mutant
 
     agree()
     assert len(wrong) >= WRONG * SCALE
@@ -61,22 +61,22 @@ def test_both_take_a_right_spec_and_fill_in_the_same_defaults(server: ApiServer)
     @given(RIGHT)
     def agree(drawn: tuple[str, Any]) -> None:
         kind, spec = drawn
-        taken, answer = server_says(server, NAMESPACE, kind, spec)
+        taken, answer = validate_on_server(server, NAMESPACE, kind, spec)
         assert taken, (drawn, answer["message"])
-        judged = model_says(kind, spec)
-        assert model_says(kind, answer["spec"]) == judged
+        validated = validate_by_model(kind, spec)
+        assert validate_by_model(kind, answer["spec"]) == validated
 
     agree()
 
 
-def test_depth_alone_is_judged_by_the_model_only(server: ApiServer) -> None:
+def test_depth_alone_is_validated_by_the_model_only(server: ApiServer) -> None:
     """A structural schema can bound none; the planner then names the field (tests/mutation)."""
     (full,) = full_objects()["CompressionPlugin"]
     good, deep = (with_value(full["spec"], ("parameters",), nested(levels)) for levels in (MAX_DEPTH, MAX_DEPTH + 1))
     for spec in (good, deep):
-        assert server_says(server, NAMESPACE, "CompressionPlugin", spec)[0]
-    assert not isinstance(model_says("CompressionPlugin", good), list)
-    assert model_says("CompressionPlugin", deep) == ["spec.parameters"]
+        assert validate_on_server(server, NAMESPACE, "CompressionPlugin", spec)[0]
+    assert not isinstance(validate_by_model("CompressionPlugin", good), list)
+    assert validate_by_model("CompressionPlugin", deep) == ["spec.parameters"]
 
 
 @pytest.mark.parametrize(("replicas", "right"), [(2.0, True), (2.5, False), (-1.0, False)])
@@ -86,5 +86,5 @@ def test_a_whole_number_of_replicas_may_have_a_dot_as_every_other(
     """kubectl takes the dot away; sent as it stands, the scale subresource's own reader refuses it."""
     full, *_ = full_objects()["ModelDeployment"]
     spec = with_value(full["spec"], ("serving", "replicas"), replicas)
-    assert server_says(server, NAMESPACE, "ModelDeployment", spec)[0] == right
-    assert isinstance(model_says("ModelDeployment", spec), list) != right
+    assert validate_on_server(server, NAMESPACE, "ModelDeployment", spec)[0] == right
+    assert isinstance(validate_by_model("ModelDeployment", spec), list) != right

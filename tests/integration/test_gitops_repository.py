@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.judges import model_says
 
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, TRAINING_JOB, WATCHED, Key, Object, key_of
 from support.builders import NAMESPACE, plugins
@@ -14,7 +15,6 @@ from support.faults.scenario import Scenario, Step, at_once, placed, play
 from support.faults.twin_stage import TwinStage
 from support.faults.world import World
 from support.gitops import REPOSITORY, rendered
-from support.judges import model_says
 from support.refusals import RESOURCE_OF
 from support.states import jobs_made, silent, status_of, traffic
 

@@ -15,8 +15,8 @@ from support.apiserver import ApiServer
 from support.budget import tried
 from support.chart import CHART, refusal, rendered
 from support.full_objects import full_objects
-from support.judges import STRICT, model_says, server_says
 from support.places import with_value
+from support.validators import STRICT, validate_by_model, validate_on_server
 
 NAMESPACE = "quantities"
 RIGHT = (
@@ -65,14 +65,14 @@ def created(server: ApiServer, quantity: Any) -> tuple[bool, dict[str, Any]]:
     return status < 300, answer
 
 
-def judged(server: ApiServer, quantity: Any) -> dict[str, bool]:
+def accepted_by(server: ApiServer, quantity: Any) -> dict[str, bool]:
     """Who takes it: a TrainingJob by the server and by the model, in resources and in a volume."""
     full, *_ = full_objects()["TrainingJob"]
     template = {"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": quantity}}]}
     spec = with_value(with_value(full["spec"], ("resources", "memory"), quantity), ("podTemplate",), template)
     return {
-        "CRD": server_says(server, NAMESPACE, "TrainingJob", spec)[0],
-        "model": not isinstance(model_says("TrainingJob", spec), list),
+        "CRD": validate_on_server(server, NAMESPACE, "TrainingJob", spec)[0],
+        "model": not isinstance(validate_by_model("TrainingJob", spec), list),
     }
 
 
@@ -80,7 +80,7 @@ def judged(server: ApiServer, quantity: Any) -> dict[str, bool]:
 def test_a_quantity_of_kubernetes_is_taken_everywhere_and_never_drifts(server: ApiServer, quantity: Any) -> None:
     taken, live = created(server, quantity)
     assert taken, live
-    assert judged(server, quantity) == {"CRD": True, "model": True}
+    assert accepted_by(server, quantity) == {"CRD": True, "model": True}
     assert covers(live, deployment(quantity))
     other = "1" if amount_of(quantity) != 1 else "2"
     assert not covers(live, deployment(other))
@@ -89,7 +89,7 @@ def test_a_quantity_of_kubernetes_is_taken_everywhere_and_never_drifts(server: A
 @pytest.mark.parametrize("quantity", WRONG)
 def test_what_kubernetes_refuses_is_refused_everywhere(server: ApiServer, quantity: Any) -> None:
     assert not created(server, quantity)[0]
-    assert judged(server, quantity) == {"CRD": False, "model": False}
+    assert accepted_by(server, quantity) == {"CRD": False, "model": False}
     assert amount_of(quantity) is None
 
 
@@ -98,7 +98,7 @@ def test_what_kubernetes_refuses_is_refused_everywhere(server: ApiServer, quanti
 )
 def test_what_only_kubernetes_takes_is_loose_or_unbounded(server: ApiServer, quantity: Any) -> None:
     """It takes spaces away, reads no digits as 0, and computes 10 to the power of any exponent."""
-    assert judged(server, quantity) == {"CRD": False, "model": False}
+    assert accepted_by(server, quantity) == {"CRD": False, "model": False}
 
 
 @pytest.mark.timeout(600)
@@ -111,7 +111,7 @@ def test_the_server_the_crds_and_the_models_agree_on_whatever_looks_like_a_quant
     )
     def agree(quantity: str) -> None:
         taken, live = created(server, quantity)
-        assert judged(server, quantity) == {"CRD": taken, "model": taken}, live
+        assert accepted_by(server, quantity) == {"CRD": taken, "model": taken}, live
         assert (amount_of(quantity) is not None) == taken
         assert not taken or covers(live, deployment(quantity)), live
 

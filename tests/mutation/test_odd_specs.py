@@ -16,11 +16,11 @@ from support.changes import DEPLOYED, TRAINED, becomes, rests, world_with
 from support.faults.scenario import placed
 from support.faults.twin_stage import TwinStage
 from support.full_objects import full_objects
-from support.judges import model_says
 from support.mutants import Mutant, mutants, nested
 from support.places import Json, with_value
 from support.refusals import RESOURCE_OF
 from support.states import conditions, silent, status_of
+from support.validators import validate_by_model
 
 SLOW = "planning held the loop"
 """Also said of a plan in which a busy machine did something else for a second."""
@@ -77,10 +77,10 @@ def small(spec: Json) -> Json:
 @tried(50)
 @given(mutant=mutants())
 async def test_an_odd_spec_harms_nobody(told: list[dict[str, Any]], mutant: Mutant) -> None:
-    judged = model_says(mutant.kind, mutant.spec)
-    assume(not isinstance(judged, list))
+    validated = validate_by_model(mutant.kind, mutant.spec)
+    assume(not isinstance(validated, list))
     told.clear()
-    stage = await beside(mutant.kind, small(judged.to_wire()["spec"]))
+    stage = await beside(mutant.kind, small(validated.to_wire()["spec"]))
     await all_is_well(stage, told, mutant.kind)
 
 
@@ -89,7 +89,7 @@ async def test_an_odd_spec_harms_nobody(told: list[dict[str, Any]], mutant: Muta
 @given(mutant=mutants())
 async def test_a_spec_that_the_models_refuse_harms_nobody_either(told: list[dict[str, Any]], mutant: Mutant) -> None:
     """An older CRD may have let it in, or one that somebody edited."""
-    assume(isinstance(mutant.spec, dict) and isinstance(model_says(mutant.kind, mutant.spec), list))
+    assume(isinstance(mutant.spec, dict) and isinstance(validate_by_model(mutant.kind, mutant.spec), list))
     told.clear()
     stage = await beside(mutant.kind, mutant.spec)
     await all_is_well(stage, told, mutant.kind)

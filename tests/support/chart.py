@@ -1,4 +1,4 @@
-"""The Helm chart: rendered by helm, and judged by kubeconform against the schemas of a running API server."""
+"""The Helm chart: rendered by helm, and validated by kubeconform against the schemas of a running API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two that judge a spec: the API server under strict validation, and the models as `read_written` reads them."""
+"""Validators of a spec: the API server under strict validation, and the models as `read_written` reads them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def collection(kind: Kind, namespace: str) -> str:
     return f"{group}{where}/{kind.plural}"
 
 
-def server_says(server: ApiServer, namespace: str, kind: str, spec: Any, name: str = "one") -> tuple[bool, Json]:
-    """Whether it takes the object, and its answer; nothing is kept."""
+def validate_on_server(server: ApiServer, namespace: str, kind: str, spec: Any, name: str = "one") -> tuple[bool, Json]:
+    """Return True if it accepts the object, and its answer; nothing is stored."""
     status, answer = _created(server, namespace, kind, spec, name)
     # The scale subresource reads its number by itself and takes no 1.0 in JSON; clients write that as 1, from YAML too.
     if "accessor error" in answer.get("message", ""):
@@ -41,7 +41,7 @@ def _created(server: ApiServer, namespace: str, kind: str, spec: Any, name: str)
 
 
 def _without_dots(value: Any) -> Any:
-    """Whole numbers as Go's encoding/json writes a float64."""
+    """Return whole numbers as Go's encoding/json writes a float64."""
 
     def number(text: str) -> float:
         value = float(text)
@@ -50,8 +50,8 @@ def _without_dots(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_float=number)
 
 
-def model_says(kind: str, spec: Any) -> Model | list[str]:
-    """The model; or where each error is, as far down as the field that it names."""
+def validate_by_model(kind: str, spec: Any) -> Model | list[str]:
+    """Return the model, or the path of each error, down to the field that it names."""
     try:
         return read_written(RESOURCE_OF[kind].model, json.dumps({"spec": spec}))
     except ValidationError as error:

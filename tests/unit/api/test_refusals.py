@@ -1,4 +1,4 @@
-"""The models judge an object as the API server does; tests/integration/test_refusals.py asks the server the same."""
+"""The models refuse the same objects as the API server, which tests/integration/test_refusals.py compares."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from support.refusals import RESOURCE_OF, Case, generated_cases
 from support.rule_cases import rule_cases
 
 # The models leave names and metadata to the server.
-JUDGED = [case for case in (*generated_cases(), *rule_cases()) if case.field != "metadata.name"]
+VALIDATED = [case for case in (*generated_cases(), *rule_cases()) if case.field != "metadata.name"]
 
 
-@pytest.mark.parametrize("case", JUDGED, ids=str)
+@pytest.mark.parametrize("case", VALIDATED, ids=str)
 def test_the_model_refuses_it_and_takes_its_neighbour(case: Case):
     read(case, case.good)
     with pytest.raises(ValidationError):
