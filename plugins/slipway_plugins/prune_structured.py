@@ -69,14 +69,14 @@ class PruneStructured:
         """Prune and fine-tune. Raises PluginError for a module without removable channels, or that fails without
         them."""
         module = context.load_module(model)
-        before = size(module)
+        before = parameter_count(module)
         try:
             prune(module, examples(model, context), params.ratio, params.round_to)
         except PluginError:
             raise
         except Exception as error:
             raise PluginError(f"{self.name}: the module cannot be pruned: {error}") from error
-        after = size(module)
+        after = parameter_count(module)
         context.progress(f"{before} parameters became {after}")
         recover = params.recover
         metrics: dict[str, float] = {}
@@ -98,7 +98,7 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
     """Remove the fraction of channels in place. Raises PluginError if none can go, or the outputs change shape."""
     import torch_pruning
 
-    refuse(module)
+    refuse_unsupported(module)
     shapes = output_shapes(module, inputs)
     graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=inputs)
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
@@ -110,10 +110,10 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
             continue
         # A grouped convolution or normalisation loses the same channels of each of its groups.
         scores = scores.view(parts, -1).mean(dim=0)
-        count = len(scores) - kept(len(scores), ratio, round_to, parts)
+        count = len(scores) - channels_to_keep(len(scores), ratio, round_to, parts)
         lost = [int(i) for i in scores.argsort(stable=True)[:count]]
         indices = sorted(i + part * len(scores) for part in range(parts) for i in lost)
-        if len(together(graph, group, indices)) > len(indices):
+        if len(joined_channels(graph, group, indices)) > len(indices):
             indices = least_joined_channels(graph, group, importance(group).tolist(), len(indices))
         if indices:
             cuts.append((group[0].dep.target.module, group[0].dep.handler, indices))
@@ -131,7 +131,7 @@ def prune(module: nn.Module, inputs: tuple[torch.Tensor, ...], ratio: float, rou
         parameter.grad = None
 
 
-def together(graph: Any, group: Any, indices: list[int]) -> list[int]:
+def joined_channels(graph: Any, group: Any, indices: list[int]) -> list[int]:
     """Return these channels of the group's first layer, and those that go with them: a gate of a chunk has a
     partner."""
     first = group[0].dep
@@ -142,7 +142,7 @@ def together(graph: Any, group: Any, indices: list[int]) -> list[int]:
 
 def least_joined_channels(graph: Any, group: Any, scores: list[float], count: int) -> list[int]:
     """Return at most `count` channels of least score; channels that can only go together are counted together."""
-    joined = {tuple(together(graph, group, [i])) for i in range(len(scores))}
+    joined = {tuple(joined_channels(graph, group, [i])) for i in range(len(scores))}
     lost: list[int] = []
     for channels in sorted(joined, key=lambda each: (sum(scores[i] for i in each) / len(each), each)):
         if len(lost) + len(channels) <= count:
@@ -150,7 +150,7 @@ def least_joined_channels(graph: Any, group: Any, scores: list[float], count: in
     return sorted(lost)
 
 
-def kept(channels: int, ratio: float, round_to: int, parts: int = 1) -> int:
+def channels_to_keep(channels: int, ratio: float, round_to: int, parts: int = 1) -> int:
     """Return the number of channels that stay (in each of the groups): rounded up, at least one and at most all.
 
     The layer as a whole keeps a multiple of round_to if it has that many channels.
@@ -160,7 +160,7 @@ def kept(channels: int, ratio: float, round_to: int, parts: int = 1) -> int:
     return min(channels, math.ceil(target / unit) * unit)
 
 
-def refuse(module: nn.Module) -> None:
+def refuse_unsupported(module: nn.Module) -> None:
     """Raise PluginError for layers whose channels cannot be removed one by one, such as attention heads and gates."""
     from torch import nn
 
@@ -224,6 +224,6 @@ def output_shapes(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[t
     return [tuple(t.shape) for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
 
-def size(module: nn.Module) -> int:
+def parameter_count(module: nn.Module) -> int:
     """Return the number of parameters of the module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -72,9 +72,9 @@ class QuantizeInt8:
 
         source = model.file(ONNX_FILE)
         graph = onnx.load(str(source)).graph
-        if reason := refusal(graph):
+        if reason := refusal_reason(graph):
             raise PluginError(f"{self.name}: {reason}")
-        samples = spread(context.data().inputs, params.calibration_samples)
+        samples = evenly_spaced(context.data().inputs, params.calibration_samples)
         context.progress(f"calibrating on {len(samples)} samples")
         kind = params.activation_type if params.activation_type != "auto" else activation_type(platform.machine())
         saturates = context.int8_saturates
@@ -84,22 +84,22 @@ class QuantizeInt8:
             f" 8-bit sums {'saturate' if saturates else 'are exact'} on this processor ({platform.machine()})"
         )
         try:
-            small = quantized(source, inputs_of(graph)[0], samples, kind, reduce_range, context.scratch)
+            small = quantize_graph(source, inputs_of(graph)[0], samples, kind, reduce_range, context.scratch)
         except Exception as error:
             raise PluginError(f"{self.name}: onnxruntime cannot quantize the graph: {error}") from error
-        tidy(small)
+        simplify(small)
         integer, total = weight_bytes(small.graph)
         if not integer:
             raise PluginError(f"{self.name}: onnxruntime left every weight in floating point")
         data = small.SerializeToString(deterministic=True)
         if (off := context.kernel_error(data, samples)) > KERNEL_ERROR:
-            context.progress(f"warning: {disagreement(off, saturates=saturates and not reduce_range)}")
+            context.progress(f"warning: {difference_message(off, saturates=saturates and not reduce_range)}")
         chosen = {"reduce_range": float(reduce_range), "signed_activations": float(kind == "int8")}
         found = {"int8_saturates": float(saturates), "kernel_error": round(off, 6)}
         return context.write_onnx(data, {"int8_share": integer / total, **chosen, **found})
 
 
-def refusal(graph: onnx.GraphProto) -> str | None:
+def refusal_reason(graph: onnx.GraphProto) -> str | None:
     """Return the reason why the graph cannot be quantized; None if it can."""
     weights = {tensor.name for tensor in graph.initializer}
     if any(node.op_type in QUANTIZED for node in graph.node):
@@ -126,7 +126,7 @@ def activation_type(machine: str) -> Literal["int8", "uint8"]:
     return "uint8" if machine.lower() in X86 else "int8"
 
 
-def disagreement(off: float, *, saturates: bool) -> str:
+def difference_message(off: float, *, saturates: bool) -> str:
     """Return a message: the kernels of this processor differ from exact arithmetic, the cause, and what to do."""
     cause = (
         "8-bit sums saturate on this processor; set params.reduce_range to auto or true"
@@ -136,7 +136,7 @@ def disagreement(off: float, *, saturates: bool) -> str:
     return f"outputs differ by {off:.1%} from those of exact arithmetic on {BATCH} calibration samples: {cause}"
 
 
-def spread(inputs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def evenly_spaced(inputs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Return at most `count` samples, evenly over the data set, which may be sorted by class."""
     import numpy as np
 
@@ -145,7 +145,7 @@ def spread(inputs: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     return chosen
 
 
-def quantized(
+def quantize_graph(
     source: Path, name: str, samples: NDArray[np.float32], kind: str, reduce_range: bool, scratch: Path
 ) -> onnx.ModelProto:
     """Return the graph in QDQ format. name: that of its input. Raises the errors of onnxruntime."""
@@ -204,7 +204,7 @@ def keep_last_activations(before: onnx.GraphProto, graph: onnx.GraphProto) -> No
         graph.initializer.extend(weights[name] for name in node.input[1:] if name in weights and name not in known)
 
 
-def tidy(model: onnx.ModelProto) -> None:
+def simplify(model: onnx.ModelProto) -> None:
     """Keep outputs in float (rounded scores tie), and drop unused values that onnxruntime adds."""
     graph = model.graph
     makers = {output: node for node in graph.node for output in node.output}

@@ -12,7 +12,7 @@ from torch import nn
 
 from slipway.runtime.modules import rebuild
 from slipway.sdk import ModuleSource
-from slipway_plugins.prune_structured import kept, prune
+from slipway_plugins.prune_structured import channels_to_keep, prune
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from slipway_plugins.prune_structured import kept, prune
     ],
 )
 def test_what_stays_is_rounded_up_to_the_multiple(channels: int, ratio: float, round_to: int, stay: int):
-    assert kept(channels, ratio, round_to) == stay
+    assert channels_to_keep(channels, ratio, round_to) == stay
 
 
 @given(st.integers(1, 4096), st.floats(0.001, 0.999), st.integers(1, 64), st.integers(1, 16))
 def test_something_stays_never_more_than_there_was_and_in_whole_multiples(channels, ratio, round_to, parts):
-    stay = kept(channels, ratio, round_to, parts)
+    stay = channels_to_keep(channels, ratio, round_to, parts)
     assert 1 <= stay <= channels
     assert stay == channels or stay * parts % round_to == 0
     assert stay >= min(channels, int(channels * (1 - ratio)))

@@ -23,11 +23,11 @@ from slipway.sdk.manifest import DATA_FILE, ONNX_FILE, Content, DatasetInfo
 from slipway_plugins.quantize_int8 import (
     QuantizeInt8,
     activation_type,
+    evenly_spaced,
     inputs_of,
-    quantized,
-    refusal,
-    spread,
-    tidy,
+    quantize_graph,
+    refusal_reason,
+    simplify,
     weight_bytes,
 )
 from support.graphs import content_of, identity_graph, mlp_graph
@@ -45,7 +45,7 @@ def graph(*nodes: onnx.NodeProto, inputs: tuple[str, ...] = ("x",), weights: tup
 
 
 def test_a_graph_with_weights_is_taken():
-    assert refusal(onnx.load_model_from_string(identity_graph()).graph) is None
+    assert refusal_reason(onnx.load_model_from_string(identity_graph()).graph) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_graph_with_weights_is_taken():
     ids=["no weights", "no constant weights", "two inputs", "quantized"],
 )
 def test_a_graph_that_cannot_be_quantized_is_refused_with_the_reason(bad: onnx.GraphProto, reason: str):
-    assert refusal(bad) == reason
+    assert refusal_reason(bad) == reason
 
 
 def test_calibration_feeds_the_input_also_where_weights_are_listed_before_it(tmp_path):
@@ -91,7 +91,7 @@ def test_calibration_feeds_the_input_also_where_weights_are_listed_before_it(tmp
     model.graph.input.extend(given)
     onnx.save(model, tmp_path / "model.onnx")
     assert inputs_of(model.graph) == ["input"]
-    small = quantized(tmp_path / "model.onnx", "input", np.eye(3, dtype=np.float32), "int8", False, tmp_path)
+    small = quantize_graph(tmp_path / "model.onnx", "input", np.eye(3, dtype=np.float32), "int8", False, tmp_path)
     assert weight_bytes(small.graph)[0] > 0
 
 
@@ -108,8 +108,8 @@ def test_a_tensor_that_is_read_twice_leaves_no_convolution_in_float(tmp_path: Pa
     folder.mkdir()
     (folder / "model.onnx").write_bytes(residual_graph())
     samples = np.random.default_rng(0).random((8, 8, 6, 6)).astype(np.float32)
-    small = quantized(folder / "model.onnx", "input", samples, activation_type(platform.machine()), True, tmp_path)
-    tidy(small)
+    small = quantize_graph(folder / "model.onnx", "input", samples, activation_type(platform.machine()), True, tmp_path)
+    simplify(small)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     onnxruntime.InferenceSession(small.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -123,12 +123,12 @@ def test_a_tensor_that_is_read_twice_leaves_no_convolution_in_float(tmp_path: Pa
     [("Relu", 0, None), ("Clip", 0, 6), ("Clip", 0, 0.5), ("Clip", -0.25, 0.5), ("Clip", None, 0.5)],
 )
 def test_an_activation_that_makes_the_output_is_kept(tmp_path: Path, activation: str, low: float, high: float):
-    """onnxruntime drops it, its quantizer goes with `tidy`, and nothing would clip."""
+    """onnxruntime drops it, its quantizer goes with `simplify`, and nothing would clip."""
     source = tmp_path / "model.onnx"
     source.write_bytes(activated_graph(activation, low, high))
     samples = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
-    small = quantized(source, "input", samples, "uint8", True, tmp_path)
-    tidy(small)
+    small = quantize_graph(source, "input", samples, "uint8", True, tmp_path)
+    simplify(small)
     onnx.checker.check_model(small)
     assert small.graph.output[0].name == "output"
     assert "output" not in [name for node in small.graph.node for name in node.input]
@@ -249,4 +249,4 @@ def activated_graph(activation: str, low: float | None, high: float | None) -> b
 
 @pytest.mark.parametrize(("count", "chosen"), [(1, [0]), (3, [0, 4, 9]), (10, list(range(10))), (99, list(range(10)))])
 def test_calibration_samples_are_spread_over_data_that_may_be_sorted(count: int, chosen: list[int]):
-    assert spread(np.arange(10, dtype=np.float32), count).tolist() == chosen
+    assert evenly_spaced(np.arange(10, dtype=np.float32), count).tolist() == chosen

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_SECONDS = 5
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
+Client = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def classes(values: list[float], width: int) -> list[int]:
@@ -49,12 +49,12 @@ def difference(expected: dict[str, Any], answered: dict[str, Any] | None, tolera
     return None
 
 
-def check(golden: dict[str, Any], ask: Ask) -> str | None:
-    """Return the first difference of the server from the artifact, or None. ask: body of a request -> body of the
+def check(golden: dict[str, Any], client: Client) -> str | None:
+    """Return the first difference of the server from the artifact, or None. client: body of a request -> body of the
     answer.
     """
     for number, request in enumerate(golden["requests"]):
-        answers = {output["name"]: output for output in ask({"inputs": request["inputs"]}).get("outputs", [])}
+        answers = {output["name"]: output for output in client({"inputs": request["inputs"]}).get("outputs", [])}
         for expected in request["outputs"]:
             reason = difference(expected, answers.get(expected["name"]), golden["tolerance"])
             if reason:
@@ -62,20 +62,20 @@ def check(golden: dict[str, Any], ask: Ask) -> str | None:
     return None
 
 
-def asker(server: str, model: str) -> Ask:
+def make_client(server: str, model: str) -> Client:
     """Return a function that sends one inference request (KServe's v2 protocol over HTTP)."""
     url = f"http://{server}/v2/models/{model}/infer"
     # No proxy: a pod's HTTP_PROXY must not stand between the probe and its own server.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def ask(body: dict[str, Any]) -> dict[str, Any]:
+    def client(body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
             body = json.load(answer)
             return body if isinstance(body, dict) else {}
 
-    return ask
+    return client
 
 
 def main(arguments: list[str]) -> int:
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
         golden = json.load(file)
     server = arguments[0] if arguments else os.environ.get("SLIPWAY_TRITON", "localhost:8000")
     try:
-        reason = check(golden, asker(server, golden["model"]))
+        reason = check(golden, make_client(server, golden["model"]))
     except urllib.error.HTTPError as error:
         reason = f"Triton answered {error.code}: {error.read(300).decode(errors='replace')}"
     except (OSError, ValueError) as error:
