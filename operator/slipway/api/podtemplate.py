@@ -293,5 +293,5 @@ class StepPods(Model):
     pod_template: PodSettings = Field(default_factory=PodSettings)
     """Labels, annotations and scheduling of the pods."""
     deadline: Duration | None = None
-    """Time limit for one try of a Step, the wait for a Node included. At the limit the Step fails with reason
-    DeadlineExceeded. Default: no limit."""
+    """Time limit for one try of a Step, the wait for a Node included. At the limit its pod is ended and the Step fails.
+    Default: no limit."""
