@@ -22,7 +22,7 @@ from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key
 from slipway.cli.rendering.details import TransitionLog, readiness_exit_code, watch_until_settled
 from slipway.local.admission import DEFAULT_CLAIM
 from slipway.local.cluster import LocalCluster
-from slipway.local.session import session
+from slipway.local.session import open_session
 from slipway.manifests import read_manifests
 from slipway.plan.owner import OWNER_LABELS
 
@@ -51,7 +51,7 @@ def main() -> int:
 
 async def _run(console: Console, stages: Stages) -> dict[str, Any]:
     manifests = read_manifests([str(EXAMPLE / name) for name in ("training.yaml", "deployment.yaml")])
-    async with session(STATE, manifests.objects, cpu=True) as cluster:
+    async with open_session(STATE, manifests.objects, cpu=True) as cluster:
         with stages.stage("train", f"{NAME}: torchrun on 2 nodes, each a process of this machine"):
             await _followed(cluster, console, Key(TRAINING_JOB, NAMESPACE, NAME))
         with stages.stage("deploy", f"{NAME}: compress, prove, pack, serve"):

@@ -14,10 +14,10 @@ from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import container as containers
 from slipway.local.container import Node
 from slipway.local.controllers import is_ready
-from slipway.local.environment import Seat, Sources
+from slipway.local.environment import Allocation, Sources
 from slipway.local.images import Images
 from slipway.local.pod import RunningPod
-from slipway.local.state import State
+from slipway.local.state import StateFolder
 from support.local import a_pod
 from support.local_runs import processes_of
 
@@ -30,17 +30,17 @@ def a_container(name: str, source: str, **more: object) -> Object:
 
 
 class Watched:
-    """A pod that runs, and the newest of what it says of itself."""
+    """A pod that runs, and its newest status."""
 
     def __init__(self, folder: Path, **spec: object) -> None:
         self.status: Object = {}
         self.history: list[Object] = []
         self._news = asyncio.Event()
         pod = a_pod(volumes=[{"name": "shared", "emptyDir": {}}], **spec)
-        node = Node(State(folder), Images("runtime", "serving"), Sources({}), lambda _pod: Seat())
-        self.running = RunningPod(pod, node, self._heard)
+        node = Node(StateFolder(folder), Images("runtime", "serving"), Sources({}), lambda _pod: Allocation())
+        self.running = RunningPod(pod, node, self._on_status)
 
-    def _heard(self, status: Object) -> None:
+    def _on_status(self, status: Object) -> None:
         self.status = status
         self.history.append(status)
         self._news.set()
@@ -65,7 +65,7 @@ async def running(folder: Path, *mains: Object, **spec: object) -> AsyncIterator
         await asyncio.gather(task, return_exceptions=True)
 
 
-def said(status: Object, name: str = "main") -> Object:
+def status_of(status: Object, name: str = "main") -> Object:
     both = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     return next(one for one in both if one["name"] == name)
 
@@ -87,8 +87,8 @@ async def test_a_failed_init_container_ends_a_pod_that_is_not_restarted(tmp_path
     async with running(tmp_path, a_container("main", SLEEPS), initContainers=inits) as pod:
         status = await pod.until(is_over)
     assert status["phase"] == "Failed"
-    assert said(status, "first")["state"]["terminated"]["exitCode"] == 4
-    assert "running" not in said(status)["state"]
+    assert status_of(status, "first")["state"]["terminated"]["exitCode"] == 4
+    assert "running" not in status_of(status)["state"]
 
 
 async def test_a_pod_leaves_its_termination_message_and_exit_code(tmp_path: Path):
@@ -96,7 +96,7 @@ async def test_a_pod_leaves_its_termination_message_and_exit_code(tmp_path: Path
         "import os, pathlib, sys; pathlib.Path(os.environ['SLIPWAY_TERMINATION_LOG']).write_text('why'); sys.exit(3)"
     )
     async with running(tmp_path, a_container("main", source)) as pod:
-        ended = said(await pod.until(is_over))["state"]["terminated"]
+        ended = status_of(await pod.until(is_over))["state"]["terminated"]
     assert (ended["exitCode"], ended["message"]) == (3, "why")
 
 
@@ -105,7 +105,7 @@ async def test_a_pod_that_has_ended_leaves_nothing_outside_of_the_state_folder(t
     main = a_container("main", tell, volumeMounts=[{"name": "shared", "mountPath": SCRATCH_DIR}])
     async with running(tmp_path / ("long" * 20), main) as pod:
         status = await pod.until(is_over)
-    scratch = Path(said(status)["state"]["terminated"]["message"])
+    scratch = Path(status_of(status)["state"]["terminated"]["message"])
     assert not scratch.is_relative_to(tmp_path)  # a short name, in which sockets can be made
     assert not scratch.parent.exists()
 
@@ -115,7 +115,7 @@ async def test_a_pod_is_ready_only_after_its_startup_probe_has_succeeded(tmp_pat
     probe = {"exec": {"command": ["python", "-c", source]}, "periodSeconds": 0.1, "timeoutSeconds": 30}
     main = a_container("main", SLEEPS, startupProbe={**probe, "failureThreshold": 1000})
     async with running(tmp_path, main) as pod:
-        await pod.until(lambda status: "running" in said(status)["state"])
+        await pod.until(lambda status: "running" in status_of(status)["state"])
         shared = next((tmp_path / "pods").glob("*/shared"))
         async with asyncio.timeout(60):
             while not (shared / "asked").exists() or len((shared / "asked").read_text()) < 2:
@@ -132,8 +132,8 @@ async def test_a_container_that_never_starts_by_its_probe_is_ended_and_started_a
     probe = {"exec": {"command": ["python", "-c", "raise SystemExit(1)"]}, "periodSeconds": 0.1, "failureThreshold": 2}
     main = a_container("main", SLEEPS, startupProbe={**probe, "timeoutSeconds": 30})
     async with running(tmp_path, main, restartPolicy="Always") as pod:
-        status = await pod.until(lambda status: said(status)["restartCount"] >= 1)
-    assert said(status)["lastState"]["terminated"]["exitCode"] == 143
+        status = await pod.until(lambda status: status_of(status)["restartCount"] >= 1)
+    assert status_of(status)["lastState"]["terminated"]["exitCode"] == 143
 
 
 async def test_readiness_follows_what_the_container_answers(tmp_path: Path):
@@ -147,26 +147,26 @@ async def test_readiness_follows_what_the_container_answers(tmp_path: Path):
     probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 0.1, "failureThreshold": 1}
     ports = [{"name": "http", "containerPort": 8000}]
     async with running(tmp_path, a_container("main", server, readinessProbe=probe, ports=ports)) as pod:
-        await pod.until(lambda status: said(status)["ready"])
+        await pod.until(lambda status: status_of(status)["ready"])
         (next((tmp_path / "pods").glob("*/shared")) / "ill").touch()
-        await pod.until(lambda status: not said(status)["ready"])
+        await pod.until(lambda status: not status_of(status)["ready"])
 
 
 async def test_stopping_makes_it_unready_at_once_and_leaves_no_process(tmp_path: Path):
     async with running(tmp_path, a_container("main", SLEEPS)) as pod:
-        await pod.until(lambda status: said(status)["ready"])
+        await pod.until(lambda status: status_of(status)["ready"])
         async with asyncio.timeout(30):  # a busy machine may not have started it yet
             while not processes_of(tmp_path):
                 await asyncio.sleep(0.05)
         seen = len(pod.history)
         await pod.running.stop()
-        assert not said(pod.history[seen])["ready"]
+        assert not status_of(pod.history[seen])["ready"]
     assert processes_of(tmp_path) == {}
 
 
 async def test_an_image_that_is_not_here_is_named_and_waited_for(tmp_path: Path):
     main = {**a_container("main", SLEEPS), "image": "registry.example/mine:1"}
     async with running(tmp_path, main) as pod:
-        waits = said(await pod.until(lambda status: said(status)["state"]["waiting"].get("message")))
+        waits = status_of(await pod.until(lambda status: status_of(status)["state"]["waiting"].get("message")))
     assert waits["state"]["waiting"]["reason"] == "CreateContainerConfigError"
     assert "registry.example/mine:1" in waits["state"]["waiting"]["message"]

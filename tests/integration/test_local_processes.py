@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.local.processes import Held, start
+from slipway.local.processes import ProcessGroup, start
 from support.local_runs import processes_of, until
 
 DAEMON = """
@@ -32,7 +32,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "STATE": f"{folder}/"}
 
 
-async def begun(folder: Path, source: str, *arguments: str) -> Held:
+async def begun(folder: Path, source: str, *arguments: str) -> ProcessGroup:
     command = [sys.executable, "-c", source, *arguments]
     return await start(command, environment(folder), folder, folder / "log", str(folder / "exit"))
 
@@ -41,12 +41,12 @@ async def ends_with(folder: Path, source: str, *arguments: str) -> int:
     return await (await begun(folder, source, *arguments)).wait()
 
 
-async def deaf_daemon(folder: Path, handler: str) -> Held:
+async def deaf_daemon(folder: Path, handler: str) -> ProcessGroup:
     """A process with a daemon, once its handler of SIGTERM is set."""
     then = f"import signal; signal.signal(15, {handler}); open('ready', 'w'); time.sleep(600)"
-    held = await begun(folder, DAEMON.format(then=then), str(folder / "daemon"))
+    group = await begun(folder, DAEMON.format(then=then), str(folder / "daemon"))
     until((folder / "ready").exists, (folder / "log").read_text, seconds=30)
-    return held
+    return group
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ async def test_the_exit_code_is_a_containers_and_is_kept_in_a_file(tmp_path: Pat
 
 
 async def test_a_program_that_is_not_there_is_named_in_the_log(tmp_path: Path):
-    held = await start(["no-such-program"], environment(tmp_path), tmp_path, tmp_path / "log")
-    assert await held.wait() == 127
+    group = await start(["no-such-program"], environment(tmp_path), tmp_path, tmp_path / "log")
+    assert await group.wait() == 127
     assert (tmp_path / "log").read_text() == "cannot run no-such-program: No such file or directory\n"
 
 
@@ -71,19 +71,19 @@ async def test_a_daemon_that_left_its_session_ends_with_the_first_process(tmp_pa
 
 
 async def test_a_signal_reaches_the_first_process_and_its_end_is_that_of_all(tmp_path: Path):
-    held = await deaf_daemon(tmp_path, "lambda *_: sys.exit(5)")
-    assert await held.end(30) == 5
+    group = await deaf_daemon(tmp_path, "lambda *_: sys.exit(5)")
+    assert await group.end(30) == 5
     assert processes_of(tmp_path) == {}
 
 
 async def test_a_signal_that_comes_before_the_program_has_started_is_not_lost(tmp_path: Path):
-    held = await begun(tmp_path, "import time; time.sleep(600)")
-    assert await held.end(60) == 143
+    group = await begun(tmp_path, "import time; time.sleep(600)")
+    assert await group.end(60) == 143
 
 
 async def test_what_is_deaf_to_sigterm_is_killed_when_its_grace_is_over(tmp_path: Path):
-    held = await deaf_daemon(tmp_path, "signal.SIG_IGN")
-    assert await held.end(0.2) == 137
+    group = await deaf_daemon(tmp_path, "signal.SIG_IGN")
+    assert await group.end(0.2) == 137
     assert processes_of(tmp_path) == {}
 
 
@@ -96,8 +96,8 @@ async def main():
     folder = Path(sys.argv[1])
     environment = {"PATH": os.environ["PATH"], "STATE": f"{folder}/"}
     command = [sys.executable, "-c", sys.argv[2], str(folder / "daemon")]
-    held = await start(command, environment, folder, folder / "log", str(folder / "exit"))
-    await held.wait()
+    group = await start(command, environment, folder, folder / "log", str(folder / "exit"))
+    await group.wait()
 
 asyncio.run(main())
 """

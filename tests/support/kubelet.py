@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slipway.api.tasks import FOLDER_ENV
-from slipway.local.environment import expanded
+from slipway.local.environment import expand_variables
 
 MAX_STRING_BYTES = 128 * 1024
 """execve refuses a longer one with its NUL (MAX_ARG_STRLEN)."""
@@ -26,7 +26,7 @@ def handed_over(template: Mapping[str, Any], folder: Path) -> tuple[list[str], d
     environment: dict[str, str] = {}
     for variable in main["env"]:
         if "value" in variable:
-            environment[variable["name"]] = expanded(variable["value"], environment)
+            environment[variable["name"]] = expand_variables(variable["value"], environment)
     volumes = {
         volume["name"]: volume["downwardAPI"] for volume in template["spec"]["volumes"] if "downwardAPI" in volume
     }
@@ -35,7 +35,7 @@ def handed_over(template: Mapping[str, Any], folder: Path) -> tuple[list[str], d
             key = item["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['").removesuffix("']")
             (folder / item["path"]).write_text(annotations[key], encoding="utf-8")
             environment[FOLDER_ENV[mount["mountPath"]]] = str(folder)
-    command = [expanded(word, environment) for word in main["command"]]
+    command = [expand_variables(word, environment) for word in main["command"]]
     for text in (*command, *(f"{name}={value}" for name, value in environment.items())):
         assert len(text.encode()) < MAX_STRING_BYTES
     return command, environment

@@ -11,29 +11,31 @@ from pathlib import Path
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
-from slipway.local.snapshot import announce
-from slipway.local.state import State, made, opened
+from slipway.local.snapshot import write_run_info
+from slipway.local.state import StateFolder, make_state_folder, open_state_folder
 
 
-def left(root: Path, *objects: Object) -> State:
+def left(root: Path, *objects: Object) -> StateFolder:
     """What a run that has ended left."""
     twin = Twin(lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
     for obj in objects:
         twin.add(obj)
-    state = State(made(root))
+    state = StateFolder(make_state_folder(root))
     snapshot.save(twin, state.objects)
     return state
 
 
 @contextmanager
-def at_work(state: State, *active: Object, addresses: Mapping[tuple[Key, str], str] | None = None) -> Iterator[None]:
+def at_work(
+    state: StateFolder, *active: Object, addresses: Mapping[tuple[Key, str], str] | None = None
+) -> Iterator[None]:
     """A run that works on these objects."""
-    with opened(state.root):
-        announce(state, os.getpid(), [key_of(obj) for obj in active], addresses or {})
+    with open_state_folder(state.root):
+        write_run_info(state, os.getpid(), [key_of(obj) for obj in active], addresses or {})
         yield
 
 
-def write_log(state: State, pod: Object, *lines: str) -> Path:
+def write_log(state: StateFolder, pod: Object, *lines: str) -> Path:
     """Of the first start of its container `main`."""
     path = state.log_of(key_of(pod), "main", 0)
     path.parent.mkdir(parents=True)

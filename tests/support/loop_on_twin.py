@@ -159,7 +159,7 @@ class OperatorOnTwin:
     def hear(self, changes: list[Change]) -> bool:
         """Its watches tell of these. True where there were any."""
         if not self.deaf:
-            self.watches.hear(changes)
+            self.watches.on_changes(changes)
         return bool(changes)
 
     def _deliver(self, *, quiet: bool) -> bool:

@@ -15,10 +15,10 @@ from slipway.cluster.twin import Change, Twin
 from slipway.local import controllers, snapshot
 from slipway.local.environment import Sources
 from slipway.local.images import Images
-from slipway.local.kubelet import Devices, Kubelet, present_devices
-from slipway.local.network import HOST, Proxy, Target, endpoints, is_headless
-from slipway.local.snapshot import announce
-from slipway.local.state import State
+from slipway.local.kubelet import Devices, Kubelet, count_devices
+from slipway.local.network import HOST, Proxy, Target, is_headless, list_targets
+from slipway.local.snapshot import write_run_info
+from slipway.local.state import StateFolder
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
@@ -32,10 +32,10 @@ from slipway.reconcile.queue import WorkQueue
 from slipway.reconcile.references import asked_for_by, is_foreign
 
 WORKERS = 4
-LOOK_AGAIN_SECONDS = 5.0
-"""For what only time brings on: the deadlines of Deployments and Jobs."""
-
+RESYNC_SECONDS = 5.0
+"""Interval of a look without a change: deadlines of Deployments and Jobs pass by time alone."""
 IDLE_SECONDS = 0.02
+"""Interval of looks at a queue that is to become empty."""
 
 
 def now() -> datetime:
@@ -44,73 +44,75 @@ def now() -> datetime:
 
 @dataclass
 class LocalCluster:
-    """A running one.
+    """A running local cluster.
 
-    active: the resources that this run works on; others of the state folder are kept as they are.
-    addresses: of each Service's ports, by (Service, name of the port): `127.0.0.1:8000`.
+    active: the resources that this run works on; others of the state folder stay as they are.
+    addresses: `127.0.0.1:8000` by (Service, name of the port).
     """
 
     twin: Twin
-    state: State
+    state: StateFolder
     images: Images
     kubelet: Kubelet
     active: Collection[Key]
     addresses: dict[tuple[Key, str], str] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _proxies: dict[tuple[Key, str], Proxy] = field(default_factory=dict)
-    _told: bool = False
+    _announced: bool = False
 
     def wake(self) -> None:
-        """Something may be another than it was: look at everything."""
+        """Reconcile everything soon: something may have changed."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Stand in for Kubernetes until cancelled. Raises StateError where the state cannot be saved."""
+        """Stand in for Kubernetes until cancelled. Raises StateError if the state cannot be saved."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                async with asyncio.timeout(RESYNC_SECONDS):
                     await self._changed.wait()
             self._changed.clear()
-            await self._look()
+            await self._reconcile()
             snapshot.save(self.twin, self.state.objects)
 
-    def tell(self) -> None:
-        """Let other processes know of this run, now that its objects are its own. Raises StateError."""
-        self._told = True
+    def announce(self) -> None:
+        """Write run.json for other processes, once all objects are planned by this run. Raises StateError."""
+        self._announced = True
         snapshot.save(self.twin, self.state.objects)
-        announce(self.state, os.getpid(), self.active, self.addresses)
+        write_run_info(self.state, os.getpid(), self.active, self.addresses)
 
     async def close(self) -> None:
-        """End all processes in order, and keep what they came to."""
+        """End all processes in order, and save the objects."""
         await asyncio.gather(*(proxy.close() for proxy in self._proxies.values()))
         await self.kubelet.shut_down()
         snapshot.save(self.twin, self.state.objects)
 
     # --- Inside -------------------------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
+    async def _reconcile(self) -> None:
         pods = list(await self.twin.list(POD))
         for job in await self.twin.list(JOB):
             if self._is_active(job) and not is_over(job):
-                self._carry_out(job, controllers.sync_job(job, _owned(pods, job), now()))
+                self._execute(job, controllers.sync_job(job, _select_owned(pods, job), now()))
         for deployment in await self.twin.list(DEPLOYMENT):
             if self._is_active(deployment):
-                self._carry_out(deployment, controllers.sync_deployment(deployment, _owned(pods, deployment), now()))
-        await self.kubelet.look(list(await self.twin.list(POD)))
-        await self._serve([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
+                self._execute(
+                    deployment, controllers.sync_deployment(deployment, _select_owned(pods, deployment), now())
+                )
+        await self.kubelet.sync_pods(list(await self.twin.list(POD)))
+        await self._sync_proxies([service for service in await self.twin.list(SERVICE) if self._is_active(service)])
 
     def _is_active(self, obj: Object) -> bool:
         return _is_active(obj, self.active)
 
-    def _carry_out(self, owner: Object, writes: controllers.JobWrites | controllers.DeploymentWrites) -> None:
+    def _execute(self, owner: Object, writes: controllers.JobWrites | controllers.DeploymentWrites) -> None:
         for pod in writes.create:
             self.twin.add(pod)
         for pod in writes.delete:
             self.twin.remove(key_of(pod))
         self.twin.edit(key_of(owner), lambda obj: obj.update(status=writes.status))
 
-    async def _serve(self, services: list[Object]) -> None:
-        """A port of this machine for each port of each Service."""
+    async def _sync_proxies(self, services: list[Object]) -> None:
+        """Open a port of this machine for each port of each Service, and close those of deleted ones."""
         wanted = {
             (key_of(service), port["name"]): port["port"]
             for service in services
@@ -125,36 +127,36 @@ class LocalCluster:
             proxy = Proxy(lambda place=place: self._targets(*place))  # type: ignore[misc]
             self._proxies[place] = proxy
             self.addresses[place] = f"{HOST}:{await proxy.listen(wanted[place])}"
-        if self._told and self.addresses != before:
-            announce(self.state, os.getpid(), self.active, self.addresses)
+        if self._announced and self.addresses != before:
+            write_run_info(self.state, os.getpid(), self.active, self.addresses)
 
     async def _targets(self, key: Key, name: str) -> list[Target]:
         service = await self.twin.get(key)
         port = next(one for one in service["spec"]["ports"] if one["name"] == name)
-        return endpoints(service, port, await self.twin.list(POD))
+        return list_targets(service, port, await self.twin.list(POD))
 
 
-def _owned(pods: list[Object], owner: Object) -> list[Object]:
+def _select_owned(pods: list[Object], owner: Object) -> list[Object]:
     return [pod for pod in pods if controller_uid(pod) == owner["metadata"]["uid"]]
 
 
 @asynccontextmanager
-async def running(
-    twin: Twin, state: State, images: Images, sources: Sources, block: str, active: Collection[Key]
+async def run_local_cluster(
+    twin: Twin, state: StateFolder, images: Images, sources: Sources, block: str, active: Collection[Key]
 ) -> AsyncIterator[LocalCluster]:
-    """The loop and the stand-ins at work until the block ends; then every process has ended.
+    """Run the loop and the stand-ins until the block ends; then every process has ended.
 
-    Raises whatever ended one of them before: StateError, or a defect.
+    Raises the error that ended one of them before: StateError, or a defect.
     """
-    kubelet = Kubelet(twin, state, images, sources, block, Devices(present_devices()), now)
+    kubelet = Kubelet(twin, state, images, sources, block, Devices(count_devices()), now)
     cluster = LocalCluster(twin, state, images, kubelet, active)
     cache, queue = Cache(), WorkQueue(monotonic)
-    planners = {kind: _resting(planner, active) for kind, planner in PLANNERS.items()}
+    planners = {kind: _plan_active_only(planner, active) for kind, planner in PLANNERS.items()}
     feed = Feed(cache, queue, planners)
     watches = TwinWatches(cache, feed)
     reconciler = Reconciler(planners, images.settings, cache, Executor(twin, cache, "slipway-run"), queue, now)
     await watches.relist(twin.list)
-    twin.subscribe(lambda change: watches.hear((change,)))
+    twin.subscribe(lambda change: watches.on_changes((change,)))
     twin.subscribe(lambda _change: cluster.wake())
     feed.lead()
     cluster.wake()
@@ -162,9 +164,9 @@ async def running(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(run_workers(reconciler, WORKERS)), group.create_task(cluster.run())]
             try:
-                # Until they are planned anew, what objects say of themselves is of an earlier run.
-                await _idle(queue)
-                cluster.tell()
+                # Until the first plans are made, the status of objects is that of an earlier run.
+                await _wait_until_idle(queue)
+                cluster.announce()
                 yield cluster
             finally:
                 queue.close()
@@ -173,28 +175,28 @@ async def running(
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await cluster.close()
     except BaseExceptionGroup as several:
-        raise _first(several) from several
+        raise _first_error(several) from several
 
 
-async def _idle(queue: WorkQueue) -> None:
+async def _wait_until_idle(queue: WorkQueue) -> None:
     while len(queue) or queue.working:
         await asyncio.sleep(IDLE_SECONDS)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one that the others followed from: a group is a detail of how tasks are kept."""
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that the others followed from: a group is a detail of how tasks are kept."""
     error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return _first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _is_active(obj: Object, active: Collection[Key]) -> bool:
-    """Stores are looked at by whatever uses them, so none of them rests."""
+    """Return whether this run works on the object. Stores always are: any resource may use them."""
     key = asked_for_by(obj)
     return key is not None and (key in active or key.kind == ARTIFACT_STORE)
 
 
-def _resting(planner: Planner, active: Collection[Key]) -> Planner:
-    """The planner, for what is active; the rest wants nothing."""
+def _plan_active_only(planner: Planner, active: Collection[Key]) -> Planner:
+    """Return the planner for active resources; it plans nothing for others."""
 
     def plan(obj: Object, observation: Observation) -> Plan:
         return planner(obj, observation) if _is_active(obj, active) else Plan()
@@ -202,23 +204,26 @@ def _resting(planner: Planner, active: Collection[Key]) -> Planner:
     return plan
 
 
-Listed = Callable[[Kind], Awaitable[Sequence[Object]]]
+ListObjects = Callable[[Kind], Awaitable[Sequence[Object]]]
 
 
 class TwinWatches:
-    """Feeds an operator from a twin, by lists and by changes; to a watch, what loses the selected label is deleted."""
+    """Feeds an operator from a twin, by lists and by changes, as the watches of an API server would.
+
+    They show every change of objects with the selected label; an object that loses the label is deleted to them.
+    """
 
     def __init__(self, cache: Cache, feed: Feed) -> None:
         self._cache = cache
         self._feed = feed
         self._shown: set[str] = set()  # UIDs of what the watches show
 
-    async def relist(self, listed: Listed) -> int:
-        """List every kind anew; returns how many objects vanished without an event."""
+    async def relist(self, list_objects: ListObjects) -> int:
+        """List every kind again, and return how many objects vanished without an event."""
         vanished = 0
         for kind in WATCHED:
             since = self._cache.mark()
-            objects = [obj for obj in await listed(kind) if not is_foreign(obj)]
+            objects = [obj for obj in await list_objects(kind) if not is_foreign(obj)]
             for obj in objects:
                 self._shown.add(obj["metadata"]["uid"])
                 self._feed.seen(obj, deleted=False)
@@ -227,7 +232,8 @@ class TwinWatches:
             )
         return vanished
 
-    def hear(self, changes: Iterable[Change]) -> None:
+    def on_changes(self, changes: Iterable[Change]) -> None:
+        """Pass changes of the twin on to the feed."""
         for change in changes:
             if kind_of(change.object) not in WATCHED:
                 continue

@@ -15,42 +15,42 @@ from slipway.api.kinds import Object, key_of
 from slipway.api.tasks import SCRATCH_DIR
 from slipway.local import processes
 from slipway.local.environment import (
-    CannotStart,
-    Seat,
+    Allocation,
+    ContainerConfigError,
     Sources,
-    environment_of,
-    expanded,
-    folder_of,
-    mounts_of,
-    port_of,
-    scratch_of,
-    translated,
-    with_task_in_file,
+    build_environment,
+    expand_variables,
+    make_mounts,
+    move_long_task_to_file,
+    pod_folder,
+    resolve_port,
+    short_scratch_path,
+    translate_paths,
 )
 from slipway.local.images import Images
-from slipway.local.processes import Held, start
-from slipway.local.state import State
+from slipway.local.processes import ProcessGroup, start
+from slipway.local.state import StateFolder
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
-"""Between two starts of a container that ends; it doubles (the kubelet's)."""
-LOOK_AGAIN_SECONDS = 10.0
-"""For what was missing when a container could not be made."""
+"""Bounds of the wait between two starts of a container; it doubles, as the kubelet's."""
+RETRY_SECONDS = 10.0
+"""Wait before a container that cannot be created is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What containers run on: folders, what stands for images, and what the files hold besides objects."""
+    """The machine that containers run on: folders, stand-ins for images, and contents of ConfigMaps and Secrets."""
 
-    state: State
+    state: StateFolder
     images: Images
     sources: Sources
-    seat: Callable[[Object], Seat]
-    """What a pod has been given."""
+    allocation: Callable[[Object], Allocation]
+    """Devices and rendezvous endpoint of a pod."""
 
 
 @dataclass
 class Container:
-    """A container's life over its restarts. changed: called whenever its status is another."""
+    """A container over all its restarts. changed: called whenever its status changes."""
 
     pod: Object
     spec: Object
@@ -61,12 +61,12 @@ class Container:
     restarts: int = 0
     started: bool = False
     ready: bool = False
-    held: Held | None = None
+    group: ProcessGroup | None = None
     ending: bool = False
 
     @property
     def status(self) -> Object:
-        """As in containerStatuses."""
+        """An item of containerStatuses."""
         return {
             "name": self.spec["name"],
             "image": self.spec["image"],
@@ -79,141 +79,145 @@ class Container:
         }
 
     @property
-    def words(self) -> Path:
-        """Where the container's exit code and last words are kept."""
-        return folder_of(self.pod, self.node.state) / "containers" / str(self.spec["name"])
+    def folder(self) -> Path:
+        """The folder of the container's exit code and termination message."""
+        return pod_folder(self.pod, self.node.state) / "containers" / str(self.spec["name"])
 
     @property
     def log(self) -> Path:
         return self.node.state.log_of(key_of(self.pod), self.spec["name"], self.restarts)
 
-    async def once(self) -> int:
-        """Run it to its end and return the exit code. What is missing to make it is waited for."""
+    async def run_once(self) -> int:
+        """Run it to its end and return the exit code. A container that cannot be created is tried again."""
         self.ready = self.started = False
         while True:
             try:
-                self.held = await self._made()
+                self.group = await self._start()
                 break
-            except CannotStart as error:
-                self._turn({"waiting": {"reason": "CreateContainerConfigError", "message": str(error)}})
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            except ContainerConfigError as error:
+                self._set_state({"waiting": {"reason": "CreateContainerConfigError", "message": str(error)}})
+                await asyncio.sleep(RETRY_SECONDS)
         since = _now()
-        self._turn({"running": {"startedAt": since}})
-        probing = asyncio.create_task(self._probed(self.held))
+        self._set_state({"running": {"startedAt": since}})
+        probing = asyncio.create_task(self._run_probes(self.group))
         try:
-            code = await self.held.wait()
+            code = await self.group.wait()
         except asyncio.CancelledError:
-            await self.held.killed()
+            await self.group.kill_and_wait()
             raise
         finally:
             probing.cancel()
             with suppress(asyncio.CancelledError):
                 await probing
         self.ready = self.started = False
-        self._turn({"terminated": self._ended(code, since)})
+        self._set_state({"terminated": self._terminated_state(code, since)})
         return code
 
-    async def always(self, *, until_success: bool = False) -> None:
-        """Run it again and again, after a back-off that doubles; until_success: an init container's way."""
+    async def run_always(self, *, until_success: bool = False) -> None:
+        """Run it again and again, with a back-off that doubles. until_success: end then, as an init container does."""
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            code = await self.once()
+            code = await self.run_once()
             if self.ending or (until_success and code == 0):
                 return
             self.last_state = self.state
-            said = f"back-off {backoff:.0f}s restarting failed container {self.spec['name']}"
-            self._turn({"waiting": {"reason": "CrashLoopBackOff", "message": said}})
+            message = f"back-off {backoff:.0f}s restarting failed container {self.spec['name']}"
+            self._set_state({"waiting": {"reason": "CrashLoopBackOff", "message": message}})
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
             self.restarts += 1
 
     async def end(self, grace_seconds: float) -> None:
-        """SIGTERM, then SIGKILL when the grace period is over."""
+        """Send SIGTERM, then SIGKILL after the grace period."""
         self.ending = True
-        if self.held is not None:
-            await self.held.end(grace_seconds)
+        if self.group is not None:
+            await self.group.end(grace_seconds)
 
     # --- Inside -------------------------------------------------------------------------------------------------
 
-    async def _made(self) -> Held:
+    async def _start(self) -> ProcessGroup:
         command, environment = self._command(self.spec.get("command", ()), self.spec.get("args", ()))
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        return await start(command, environment, self._folder(), self.log, str(self.words / "exit"))
+        return await start(command, environment, self._prepare_folder(), self.log, str(self.folder / "exit"))
 
     def _command(self, *parts: object) -> tuple[list[str], dict[str, str]]:
-        """What is executed for a command of the manifest, and its environment. Raises CannotStart."""
+        """Return the command to execute for one of the manifest, and its environment. Raises ContainerConfigError."""
         node, address = self.node, self.pod["status"]["podIP"]
-        mounts = mounts_of(self.pod, self.spec, node.state, node.sources)
-        environment = environment_of(
+        mounts = make_mounts(self.pod, self.spec, node.state, node.sources)
+        environment = build_environment(
             self.pod,
             self.spec,
             mounts=mounts,
-            message=self.words / "message",
+            message=self.folder / "message",
             sources=node.sources,
-            seat=node.seat(self.pod),
+            allocation=node.allocation(self.pod),
         )
         if SCRATCH_DIR in mounts:
-            environment["TMPDIR"] = str(scratch_of(self.pod, mounts[SCRATCH_DIR], node.state))
+            environment["TMPDIR"] = str(short_scratch_path(self.pod, mounts[SCRATCH_DIR], node.state))
         image = self.spec["image"]
         environment |= node.images.environment(image, environment["PATH"])
-        words = [str(word) for part in parts if isinstance(part, list | tuple) for word in part]
-        words = [translated(expanded(word, environment), mounts) for word in words]
-        return node.images.command(image, words, address), with_task_in_file(environment, self.words)
+        arguments = [str(word) for part in parts if isinstance(part, list | tuple) for word in part]
+        arguments = [translate_paths(expand_variables(word, environment), mounts) for word in arguments]
+        return node.images.command(image, arguments, address), move_long_task_to_file(environment, self.folder)
 
-    def _folder(self) -> Path:
-        self.words.mkdir(parents=True, exist_ok=True)
+    def _prepare_folder(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("exit", "message"):
-            (self.words / name).unlink(missing_ok=True)
-        return self.words
+            (self.folder / name).unlink(missing_ok=True)
+        return self.folder
 
-    def _ended(self, code: int, since: str) -> Object:
-        message = termination_message(self.spec, self.words / "message", self.log, code)
-        return terminated(code, message, since, _now())
+    def _terminated_state(self, code: int, since: str) -> Object:
+        message = read_termination_message(self.spec, self.folder / "message", self.log, code)
+        return render_terminated(code, message, since, _now())
 
-    async def _probed(self, held: Held) -> None:
-        """Startup first; only then readiness and liveness. Without a readiness probe a started container is ready."""
+    async def _run_probes(self, group: ProcessGroup) -> None:
+        """Probe startup, then readiness and liveness. Without a readiness probe a started container is ready."""
         startup = self.spec.get("startupProbe")
-        if startup is not None and not await processes.until_success(startup, self._ask):
-            await held.end(_grace(self.pod))
+        if startup is not None and not await processes.wait_for_startup(startup, self._probe):
+            await group.end(_grace(self.pod))
             return
         self.started = True
         readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
-        self._readied(readiness is None)
-        async with asyncio.TaskGroup() as group:
+        self._set_ready(readiness is None)
+        async with asyncio.TaskGroup() as tasks:
             if readiness is not None:
-                group.create_task(processes.follow(readiness, self._ask, self._readied))
+                tasks.create_task(processes.follow_probe(readiness, self._probe, self._set_ready))
             if liveness is not None:
-                group.create_task(processes.follow(liveness, self._ask, lambda alive: self._lives(held, alive)))
+                tasks.create_task(
+                    processes.follow_probe(liveness, self._probe, lambda alive: self._on_liveness(group, alive))
+                )
 
-    def _readied(self, ready: bool) -> None:
+    def _set_ready(self, ready: bool) -> None:
         self.ready = ready and not self.ending
         self.changed()
 
-    def _lives(self, held: Held, alive: bool) -> None:
+    def _on_liveness(self, group: ProcessGroup, alive: bool) -> None:
         if not alive:
-            held.signal(signal.SIGTERM)
-            asyncio.get_running_loop().call_later(_grace(self.pod), held.kill)
+            group.signal(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(_grace(self.pod), group.kill)
 
-    async def _ask(self, probe: Object) -> bool:
+    async def _probe(self, probe: Object) -> bool:
         if (get := probe.get("httpGet")) is not None:
-            port = port_of(self.spec, get["port"])
-            return await processes.http_get(self.pod["status"]["podIP"], port, get.get("path", "/"))
+            port = resolve_port(self.spec, get["port"])
+            return await processes.probe_http(self.pod["status"]["podIP"], port, get.get("path", "/"))
         if (run := probe.get("exec")) is not None:
             command, environment = self._command(run["command"])
-            asked = await start(command, environment, self.words)
+            group = await start(command, environment, self.folder)
             try:
-                return await asked.wait() == 0
+                return await group.wait() == 0
             finally:
-                await asked.killed()
-        raise CannotStart(f"container {self.spec['name']}: a process can be probed by exec and httpGet alone")
+                await group.kill_and_wait()
+        raise ContainerConfigError(
+            f"container {self.spec['name']}: only exec and httpGet probes work without a cluster"
+        )
 
-    def _turn(self, state: Object) -> None:
+    def _set_state(self, state: Object) -> None:
         self.state = state
         self.changed()
 
 
-def terminated(code: int, message: str, since: str, at: str) -> Object:
-    """A terminated state, as in containerStatuses."""
+def render_terminated(code: int, message: str, since: str, at: str) -> Object:
+    """Return a terminated state, as in containerStatuses."""
     ended = {"exitCode": code, "reason": "Error" if code else "Completed", "startedAt": since, "finishedAt": at}
     return {**ended, "message": message} if message else ended
 
@@ -226,24 +230,24 @@ def _now() -> str:
     return wire_time(datetime.now(UTC))  # noqa: TID251 - a kubelet's clock
 
 
-LONGEST_BYTES = 4096
-"""The kubelet keeps the end of the file."""
+MESSAGE_BYTES = 4096
+"""Limit of a termination message; the end of the file is kept, as the kubelet does."""
 FALLBACK_LINES, FALLBACK_BYTES = 80, 2048
-"""Of the log, where the file is empty and the container failed (FallbackToLogsOnError)."""
+"""Limits of the end of a log that replaces an empty message of a failed container (FallbackToLogsOnError)."""
 
 
-def termination_message(container: object, file: Path, log: Path, exit_code: int) -> str:
-    """By the container's terminationMessagePolicy; empty where it said nothing."""
-    said = ending(file, LONGEST_BYTES)
+def read_termination_message(container: object, file: Path, log: Path, exit_code: int) -> str:
+    """Return the message by the container's terminationMessagePolicy; empty if it wrote none."""
+    message = read_tail(file, MESSAGE_BYTES)
     policy = container.get("terminationMessagePolicy") if isinstance(container, dict) else None
-    if said or exit_code == 0 or policy != "FallbackToLogsOnError":
-        return said
-    lines = ending(log, FALLBACK_BYTES).splitlines(keepends=True)
+    if message or exit_code == 0 or policy != "FallbackToLogsOnError":
+        return message
+    lines = read_tail(log, FALLBACK_BYTES).splitlines(keepends=True)
     return "".join(lines[-FALLBACK_LINES:])
 
 
-def ending(path: Path, count: int) -> str:
-    """The last so many bytes of a file as text; empty where there is none."""
+def read_tail(path: Path, count: int) -> str:
+    """Return the last bytes of a file as text, at most count; empty if there is no file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -21,14 +21,14 @@ from slipway.plan.jobs.outcomes import BY_POLICY, DEADLINE_EXCEEDED, conditions_
 from slipway.plan.jobs.pods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
 
 FINALIZER = "slipway.dev/local"
-"""On every pod: it is there until its processes have ended, as with a kubelet's grace period."""
+"""Finalizer of every pod: the pod exists until its processes have ended, as with a kubelet's grace period."""
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
-def pod_of(
+def render_pod(
     owner: Object, template: Object, prefix: str, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Object:
-    """A pod of the template, controlled by its owner. prefix: of its name, to which five letters are added."""
+    """Return a pod of the template, controlled by its owner. prefix: start of its name; five letters are added."""
     meta = template.get("metadata", {})
     metadata: Object = {
         "name": f"{prefix}{''.join(secrets.choice(_LETTERS) for _ in range(5))}",
@@ -50,23 +50,23 @@ def pod_of(
     return {"apiVersion": POD.api_version, "kind": POD.kind, "metadata": metadata, "spec": template["spec"]}
 
 
-def template_hash(template: Object) -> str:
-    """Ten letters by which pods of one template are known (pod-template-hash)."""
+def hash_template(template: Object) -> str:
+    """Return ten hexadecimal digits that identify a pod template (pod-template-hash)."""
     content = json.dumps(template, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(content).hexdigest()[:10]
 
 
 def is_ready(pod: Object) -> bool:
-    """Whether it may take traffic."""
+    """Return whether the pod may take traffic."""
     conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", ())}
-    return conditions.get("Ready") == "True" and not is_going(pod)
+    return conditions.get("Ready") == "True" and not is_terminating(pod)
 
 
-def is_going(pod: Object) -> bool:
+def is_terminating(pod: Object) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
-def phase(pod: Object) -> str:
+def get_phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", "Pending"))
 
 
@@ -75,7 +75,7 @@ FAILURE_TARGET, SUCCESS_CRITERIA = "FailureTarget", "SuccessCriteriaMet"
 
 @dataclass(frozen=True, slots=True)
 class JobWrites:
-    """What one look at a Job leads to. status: the whole new one."""
+    """Writes that bring a Job one step on. status: the whole new status."""
 
     status: Object
     create: tuple[Object, ...] = ()
@@ -83,47 +83,49 @@ class JobWrites:
 
 
 def sync_job(job: Object, pods: Sequence[Object], now: datetime) -> JobWrites:
-    """One look at a Job that is not over. pods: those that it controls."""
+    """Plan the next writes for a Job that is not over. pods: those that it controls."""
     status: Object = {"startTime": wire_time(now), **job.get("status", {})}
     wanted = int(job["spec"].get("completions", 1))
-    failing = conditions_of(job).get(FAILURE_TARGET) or _failure(job, pods, now)
-    succeeded = [pod for pod in pods if phase(pod) == "Succeeded"]
-    running = [pod for pod in pods if phase(pod) not in ("Succeeded", "Failed")]
+    failing = conditions_of(job).get(FAILURE_TARGET) or _find_failure(job, pods, now)
+    succeeded = [pod for pod in pods if get_phase(pod) == "Succeeded"]
+    running = [pod for pod in pods if get_phase(pod) not in ("Succeeded", "Failed")]
     create: tuple[Object, ...] = ()
     conditions: list[Object] = []
     if failing is not None:
         conditions = [failing, *([] if running else [{**failing, "type": "Failed"}])]
     elif len(succeeded) >= wanted:
-        said = _job_condition(SUCCESS_CRITERIA, "CompletionsReached", "Reached expected number of succeeded pods", now)
-        conditions = [said, {**said, "type": "Complete"}]
+        reached = _job_condition(
+            SUCCESS_CRITERIA, "CompletionsReached", "Reached expected number of succeeded pods", now
+        )
+        conditions = [reached, {**reached, "type": "Complete"}]
         status["completionTime"] = wire_time(now)
     else:
-        create = _missing(job, pods, wanted)
+        create = _render_missing_pods(job, pods, wanted)
     status |= {
-        "active": sum(not is_going(pod) for pod in running) + len(create),
+        "active": sum(not is_terminating(pod) for pod in running) + len(create),
         "ready": sum(is_ready(pod) for pod in running),
-        "terminating": sum(is_going(pod) for pod in running),
+        "terminating": sum(is_terminating(pod) for pod in running),
         "succeeded": len(succeeded),
-        "failed": sum(phase(pod) == "Failed" for pod in pods),
+        "failed": sum(get_phase(pod) == "Failed" for pod in pods),
         "uncountedTerminatedPods": {},
     }
     if conditions:
         status["conditions"] = conditions
-    doomed = tuple(pod for pod in running if not is_going(pod)) if failing is not None else ()
-    return JobWrites(status, create, doomed)
+    deleted = tuple(pod for pod in running if not is_terminating(pod)) if failing is not None else ()
+    return JobWrites(status, create, deleted)
 
 
-def _missing(job: Object, pods: Sequence[Object], wanted: int) -> tuple[Object, ...]:
-    """Pods for the indices that have none; a pod that is going is replaced only when it has ended."""
+def _render_missing_pods(job: Object, pods: Sequence[Object], wanted: int) -> tuple[Object, ...]:
+    """Return pods for the indices without one; a terminating pod is replaced only when it has ended."""
     if job["spec"].get("suspend"):
         return ()
     if job["spec"].get("completionMode") != "Indexed":
-        return tuple(_pod(job, None) for _ in range(wanted - len(pods)))
+        return tuple(_render_pod(job, None) for _ in range(wanted - len(pods)))
     taken = {index_of(pod) for pod in pods}
-    return tuple(_pod(job, index) for index in range(wanted) if index not in taken)
+    return tuple(_render_pod(job, index) for index in range(wanted) if index not in taken)
 
 
-def _pod(job: Object, index: int | None) -> Object:
+def _render_pod(job: Object, index: int | None) -> Object:
     meta, template = job["metadata"], job["spec"]["template"]
     labels = {
         "batch.kubernetes.io/job-name": meta["name"],
@@ -132,21 +134,21 @@ def _pod(job: Object, index: int | None) -> Object:
         "controller-uid": meta["uid"],
     }
     if index is None:
-        return pod_of(job, template, name_prefix(meta["name"], None), labels, {})
+        return render_pod(job, template, name_prefix(meta["name"], None), labels, {})
     variable = {
         "name": INDEX_ENV,
         "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX_ANNOTATION}']"}},
     }
     containers = [{**one, "env": [*one.get("env", ()), variable]} for one in template["spec"]["containers"]]
     spec = {**template["spec"], "containers": containers, "hostname": f"{meta['name']}-{index}"}
-    told = {**labels, INDEX_LABEL: str(index)}
+    indexed = {**labels, INDEX_LABEL: str(index)}
     prefix = name_prefix(meta["name"], index)
-    return pod_of(job, {**template, "spec": spec}, prefix, told, {INDEX_ANNOTATION: str(index)})
+    return render_pod(job, {**template, "spec": spec}, prefix, indexed, {INDEX_ANNOTATION: str(index)})
 
 
-def _failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | None:
-    """The condition FailureTarget once a pod has failed, backoffLimit being 0, or the deadline has passed."""
-    failed = [pod for pod in pods if phase(pod) == "Failed"]
+def _find_failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | None:
+    """Return the condition FailureTarget if pods have failed or the deadline has passed; None otherwise."""
+    failed = [pod for pod in pods if get_phase(pod) == "Failed"]
     for pod in failed:
         for number, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
             matched = next(
@@ -154,21 +156,21 @@ def _failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | Non
             )
             if rule["action"] == "FailJob" and matched:
                 name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                said = f"Pod {name} has condition {matched} matching FailJob rule at index {number}"
-                return _job_condition(FAILURE_TARGET, BY_POLICY, said, now)
+                message = f"Pod {name} has condition {matched} matching FailJob rule at index {number}"
+                return _job_condition(FAILURE_TARGET, BY_POLICY, message, now)
     if len(failed) > int(job["spec"].get("backoffLimit", 6)):
-        said = "Job has reached the specified backoff limit"
-        return _job_condition(FAILURE_TARGET, "BackoffLimitExceeded", said, now)
-    limit, began = job["spec"].get("activeDeadlineSeconds"), job.get("status", {}).get("startTime")
-    if limit is not None and began and now >= datetime.fromisoformat(began) + timedelta(seconds=limit):
+        message = "Job has reached the specified backoff limit"
+        return _job_condition(FAILURE_TARGET, "BackoffLimitExceeded", message, now)
+    limit, started = job["spec"].get("activeDeadlineSeconds"), job.get("status", {}).get("startTime")
+    if limit is not None and started and now >= datetime.fromisoformat(started) + timedelta(seconds=limit):
         return _job_condition(FAILURE_TARGET, DEADLINE_EXCEEDED, "Job was active longer than specified deadline", now)
     return None
 
 
 def _job_condition(kind: str, reason: str, message: str, now: datetime) -> Object:
     at = wire_time(now)
-    said = {"reason": reason, "message": message, "lastProbeTime": at, "lastTransitionTime": at}
-    return {"type": kind, "status": "True", **said}
+    times = {"lastProbeTime": at, "lastTransitionTime": at}
+    return {"type": kind, "status": "True", "reason": reason, "message": message, **times}
 
 
 HASH_LABEL = "pod-template-hash"
@@ -176,7 +178,7 @@ HASH_LABEL = "pod-template-hash"
 
 @dataclass(frozen=True, slots=True)
 class DeploymentWrites:
-    """What one look at a Deployment leads to. status: the whole new one."""
+    """Writes that bring a Deployment one step on. status: the whole new status."""
 
     status: Object
     create: tuple[Object, ...] = ()
@@ -184,31 +186,31 @@ class DeploymentWrites:
 
 
 def sync_deployment(deployment: Object, pods: Sequence[Object], now: datetime) -> DeploymentWrites:
-    """One step of a rolling update (maxUnavailable and maxSurge as numbers). pods: those that it controls."""
+    """Plan one step of a rolling update. pods: those that it controls. maxUnavailable and maxSurge are numbers."""
     spec = deployment["spec"]
     wanted, template = int(spec["replicas"]), spec["template"]
     rolling = spec.get("strategy", {}).get("rollingUpdate", {})
     surge, unavailable = int(rolling.get("maxSurge", 1)), int(rolling.get("maxUnavailable", 0))
-    mark = template_hash(template)
-    staying = [pod for pod in pods if not is_going(pod)]
-    new = [pod for pod in staying if pod["metadata"]["labels"].get(HASH_LABEL) == mark]
+    digest = hash_template(template)
+    staying = [pod for pod in pods if not is_terminating(pod)]
+    new = [pod for pod in staying if pod["metadata"]["labels"].get(HASH_LABEL) == digest]
     old = [pod for pod in staying if pod not in new]
     room = min(wanted - len(new), wanted + (surge if old else 0) - len(staying))
     name = deployment["metadata"]["name"]
-    create = tuple(pod_of(deployment, template, f"{name}-{mark}-", {HASH_LABEL: mark}, {}) for _ in range(room))
-    delete = [*_surplus(new, len(new) - wanted), *_replaceable(old, new, wanted - unavailable)]
+    create = tuple(render_pod(deployment, template, f"{name}-{digest}-", {HASH_LABEL: digest}, {}) for _ in range(room))
+    delete = [*_choose_surplus(new, len(new) - wanted), *_choose_replaceable(old, new, wanted - unavailable)]
     left = [pod for pod in staying if pod not in delete]
     status = _status(deployment, left, [pod for pod in left if pod in new], now)
     return DeploymentWrites(status, create, tuple(delete))
 
 
-def _surplus(pods: Sequence[Object], count: int) -> Sequence[Object]:
-    """Those to give up first: the ones that are not ready."""
+def _choose_surplus(pods: Sequence[Object], count: int) -> Sequence[Object]:
+    """Return the pods to delete first: those that are not ready."""
     return sorted(pods, key=is_ready)[: max(count, 0)]
 
 
-def _replaceable(old: Sequence[Object], new: Sequence[Object], least: int) -> Sequence[Object]:
-    """Old pods that may go now: those that serve nobody, and as many others as readiness allows."""
+def _choose_replaceable(old: Sequence[Object], new: Sequence[Object], least: int) -> Sequence[Object]:
+    """Return the old pods to delete now: those that are not ready, and as many others as readiness allows."""
     idle = [pod for pod in old if not is_ready(pod)]
     serving = [pod for pod in old if is_ready(pod)]
     spare = len(serving) + sum(is_ready(pod) for pod in new) - least
@@ -229,13 +231,13 @@ def _status(deployment: Object, pods: Sequence[Object], new: Sequence[Object], n
     conditions = {c["type"]: c for c in before.get("conditions", ())}
     complete = len(pods) == len(new) == wanted and ready >= wanted
     generation = deployment["metadata"]["generation"]
-    moved = before.get("observedGeneration") != generation or any(before.get(f) != n for f, n in counts.items())
+    changed = before.get("observedGeneration") != generation or any(before.get(f) != n for f, n in counts.items())
     progress = conditions.get("Progressing")
     if complete:
         progress = _deployment_condition(progress, "Progressing", True, "NewReplicaSetAvailable", now)
-    elif moved or progress is None:
+    elif changed or progress is None:
         progress = _deployment_condition(progress, "Progressing", True, "ReplicaSetUpdated", now, touch=True)
-    elif now > deadline(deployment, progress):
+    elif now > progress_deadline(deployment, progress):
         progress = _deployment_condition(progress, "Progressing", False, "ProgressDeadlineExceeded", now)
     enough = ready >= wanted
     reason = "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"
@@ -243,8 +245,8 @@ def _status(deployment: Object, pods: Sequence[Object], new: Sequence[Object], n
     return {"observedGeneration": generation, **counts, "conditions": [available, progress]}
 
 
-def deadline(deployment: Object, progress: Object) -> datetime:
-    """When a rollout counts as stuck."""
+def progress_deadline(deployment: Object, progress: Object) -> datetime:
+    """Return the time after which a rollout counts as stuck."""
     seconds = int(deployment["spec"].get("progressDeadlineSeconds", 600))
     return datetime.fromisoformat(progress["lastUpdateTime"]) + timedelta(seconds=seconds)
 

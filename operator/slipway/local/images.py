@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from slipway.api.errors import SlipwayError
-from slipway.local.environment import CannotStart
+from slipway.local.environment import ContainerConfigError
 from slipway.plan.plan import Settings
 
 _PYTHONS = ("python", "python3")
@@ -27,7 +27,7 @@ _SERVER = "tritonserver"
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The two images of local mode. triton: None where nothing is served."""
+    """The two images of a local run. triton: None if nothing is served."""
 
     runtime: str
     serving: str
@@ -38,9 +38,9 @@ class Images:
         return Settings(self.runtime, self.serving, isolated=False)
 
     def command(self, image: str, command: Sequence[str], address: str) -> list[str]:
-        """What is executed for a command of a container of that image. Raises CannotStart for other images."""
+        """Return the command to execute in place of one of that image. Raises ContainerConfigError for other images."""
         if image not in (self.runtime, self.serving):
-            raise CannotStart(f"image {image}: without a cluster only Slipway's own images are there")
+            raise ContainerConfigError(f"image {image}: only Slipway's own images work without a cluster")
         program, *arguments = command
         if _SERVER in arguments and self.triton is not None:
             at = command.index(_SERVER)
@@ -48,12 +48,12 @@ class Images:
         return [sys.executable if program in _PYTHONS else program, *arguments]
 
     def environment(self, image: str, path: str) -> dict[str, str]:
-        """What the image adds to the variables. path: PATH so far."""
+        """Return the variables that the image adds. path: PATH so far."""
         return self.triton.environment(path) if image == self.serving and self.triton is not None else {}
 
 
-def local_images(triton: Triton | None = None) -> Images:
-    """Named by this version: another one's steps are not taken for its own."""
+def make_images(triton: Triton | None = None) -> Images:
+    """Return images named by this version, so that steps of another version are not reused."""
     tag = version("slipway-operator")
     return Images(f"slipway.local/runtime:{tag}", f"slipway.local/serving:{tag}", triton)
 
@@ -66,64 +66,64 @@ _SHM_PREFIX = "slipway-"
 
 
 class TritonMissing(SlipwayError):
-    """There is no tritonserver that could run here; the message says what to install."""
+    """No tritonserver can run here; the message says what to install."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triton:
-    """A tritonserver with the python backend alone. backends: an assembled folder; libraries: for the loader."""
+    """A tritonserver with the python backend alone. backends: folder of them; libraries: for the loader."""
 
     program: Path
     backends: Path
     libraries: tuple[Path, ...]
 
     def command(self, arguments: Sequence[str], address: str) -> list[str]:
-        """Listen on that address alone: each pod has one of its own, and all have the same ports."""
+        """Return the command that listens on that address only: each pod has its own, with the same ports."""
         own = [f"--{protocol}-address={address}" for protocol in ("http", "grpc", "metrics")]
         own.append(f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}{address}-")
         return [str(self.program), f"--backend-directory={self.backends}", *arguments, *own]
 
     def environment(self, path: str) -> dict[str, str]:
-        """The stub of the python backend is this Python's, and runs the first python of PATH. path: before it."""
+        """Return variables by which the stub of the python backend finds this Python: it runs the first one of PATH."""
         return {
             "PATH": f"{Path(sys.executable).parent}:{path}",
             "LD_LIBRARY_PATH": ":".join(str(folder) for folder in self.libraries),
         }
 
 
-def sweep(block: str, shm: Path = _SHM) -> None:
-    """Remove the shared memory that a killed Triton left. block: of addresses, which nobody else has now."""
+def remove_shared_memory(block: str, shm: Path = _SHM) -> None:
+    """Remove the shared memory that a killed Triton left. block: of addresses, reserved by this run."""
     for left in shm.glob(f"{_SHM_PREFIX}{block}.*"):
         with contextlib.suppress(OSError):  # another user's
             left.unlink()
 
 
 def find_triton(folder: Path) -> Triton:
-    """The installed one, with its backends assembled below the folder. Raises TritonMissing."""
+    """Return the installed tritonserver, with its backends assembled below the folder. Raises TritonMissing."""
     try:
         packages = Path(str(distribution(_WHEEL).locate_file("")))
     except PackageNotFoundError as error:
         raise TritonMissing(
             "serving needs tritonserver: pip install 'slipway-operator[local]' (Linux on x86-64), "
-            "or leave the ModelDeployment out"
+            "or remove the ModelDeployment from the files"
         ) from error
     name, version = platform.libc_ver()
     if name == "glibc" and tuple(map(int, version.split(".")[:2])) < _OLDEST_GLIBC:
         raise TritonMissing(f"tritonserver needs glibc 2.35 or newer, and this machine has {version}")
-    libraries = (packages / "nvidia_pytriton.libs", *_own_library())
+    libraries = (packages / "nvidia_pytriton.libs", *_find_libpython())
     bundled = packages / "pytriton" / "tritonserver"
-    return Triton(bundled / "bin" / "tritonserver", assembled(bundled, folder / "backends"), libraries)
+    return Triton(bundled / "bin" / "tritonserver", assemble_backends(bundled, folder / "backends"), libraries)
 
 
-def assembled(bundled: Path, folder: Path) -> Path:
-    """Put the python backend and this interpreter's stub where tritonserver looks for backends.
+def assemble_backends(bundled: Path, folder: Path) -> Path:
+    """Copy the python backend and this interpreter's stub to a folder of backends for tritonserver.
 
-    bundled: pytriton/tritonserver of the wheel. Raises TritonMissing where it has no stub for this Python.
+    bundled: pytriton/tritonserver of the wheel. Raises TritonMissing if it has no stub for this Python.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = bundled / "python_backend_stubs" / version / _STUB
     if not stub.exists():
-        raise TritonMissing(f"tritonserver's python backend does not know Python {version}; use 3.11 or 3.12")
+        raise TritonMissing(f"tritonserver's python backend does not support Python {version}; use 3.11 or 3.12")
     python = folder / "python"
     python.mkdir(parents=True, exist_ok=True)
     for file in (*(bundled / "backends" / "python").iterdir(), stub):
@@ -134,8 +134,8 @@ def assembled(bundled: Path, folder: Path) -> Path:
     return folder
 
 
-def _own_library() -> tuple[Path, ...]:
-    """Where libpython lies, which the stub loads; empty where the loader finds it by itself."""
+def _find_libpython() -> tuple[Path, ...]:
+    """Return the folder of libpython, which the stub loads; nothing if the loader finds it by itself."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     for folder in (sysconfig.get_config_var("LIBDIR"), os.path.join(sys.base_prefix, "lib")):
         if folder and (Path(folder) / name).exists():

@@ -15,22 +15,22 @@ from dataclasses import dataclass, field
 from slipway.api.errors import SlipwayError
 from slipway.api.kinds import Object
 from slipway.local.controllers import is_ready
-from slipway.local.environment import port_of
+from slipway.local.environment import resolve_port
 from slipway.plan.view import carries
 
 _GUARD_PORT = 29399
-"""Bound at the first address of a block by the run that has the block; UDP, so that nobody can connect to it."""
+"""Port that a run binds at the first address of its block; UDP, so that nobody can connect to it."""
 _FIRST, _LAST = 100, 254
-"""Of the last number: all have three digits, so addresses sort by their text, as torchrun sorts its agents."""
+"""Bounds of the last number: it has three digits, so addresses sort as texts, as torchrun sorts its agents."""
 
 
 class AddressError(SlipwayError):
-    """No address is left, or none can be bound."""
+    """No address is free, or none can be bound."""
 
 
 @contextmanager
-def block() -> Iterator[str]:
-    """`127.64.N`, with N that no other run of this machine has. Raises AddressError."""
+def reserve_block() -> Iterator[str]:
+    """Yield `127.64.N`, a block of addresses that no other run of this machine uses. Raises AddressError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guard:
         for number in range(256):
             prefix = f"127.64.{number}"
@@ -40,11 +40,13 @@ def block() -> Iterator[str]:
                 continue
             yield prefix
             return
-    raise AddressError("no block of addresses in 127.64.0.0/16 can be bound: local runs need Linux")
+    raise AddressError(
+        "no block of addresses in 127.64.0.0/16 can be bound; local runs need Linux, and at most 256 run at a time"
+    )
 
 
-def next_address(prefix: str, taken: Collection[str]) -> str:
-    """The lowest that is free: asked in turn, later pods of a Job have later addresses. Raises AddressError."""
+def choose_address(prefix: str, taken: Collection[str]) -> str:
+    """Return the lowest free address, so that later pods of a Job have later addresses. Raises AddressError."""
     for number in range(_FIRST, _LAST + 1):
         address = f"{prefix}.{number}"
         if address not in taken:
@@ -52,15 +54,15 @@ def next_address(prefix: str, taken: Collection[str]) -> str:
     raise AddressError(f"more than {_LAST - _FIRST + 1} pods at a time do not fit on one machine")
 
 
-def free_port(address: str) -> int:
-    """A port that nothing listens on at that address."""
+def find_free_port(address: str) -> int:
+    """Return a port that nothing listens on at that address."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
-def taken_ports(address: str, ports: Collection[int]) -> list[int]:
-    """Those that cannot be bound there: somebody listens on them at all addresses."""
+def find_taken_ports(address: str, ports: Collection[int]) -> list[int]:
+    """Return the ports that cannot be bound there: another program listens on them at all addresses."""
     taken = []
     for port in ports:
         with socket.socket() as probe:
@@ -79,13 +81,13 @@ Target = tuple[str, int]
 Targets = Callable[[], Awaitable[Sequence[Target]]]
 
 
-def endpoints(service: Object, port: Object, pods: Sequence[Object]) -> list[Target]:
-    """Where connections to that port of the Service may go now."""
+def list_targets(service: Object, port: Object, pods: Sequence[Object]) -> list[Target]:
+    """Return the addresses of ready pods that accept connections to that port of the Service."""
     selector = service["spec"].get("selector") or {}
     namespace = service["metadata"]["namespace"]
     wanted: int | str = port.get("targetPort") or port["port"]
     return [
-        (pod["status"]["podIP"], port_of(pod["spec"]["containers"][0], wanted))
+        (pod["status"]["podIP"], resolve_port(pod["spec"]["containers"][0], wanted))
         for pod in pods
         if selector and pod["metadata"]["namespace"] == namespace and carries(pod, selector) and is_ready(pod)
     ]
@@ -97,45 +99,45 @@ def is_headless(service: Object) -> bool:
 
 @dataclass
 class Proxy:
-    """One port: listens until it is closed. targets: asked for at every connection."""
+    """A port of this machine that forwards connections until it is closed. targets: called for every connection."""
 
     targets: Targets
-    _turn: int = 0
+    _next: int = 0
     _server: asyncio.Server | None = None
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def listen(self, preferred: int) -> int:
-        """Returns the port: the preferred one where it is free, else another."""
+        """Listen and return the port: the preferred one if it is free, else another."""
         try:
-            self._server = await asyncio.start_server(self._accepted, HOST, preferred)
+            self._server = await asyncio.start_server(self._on_connection, HOST, preferred)
         except OSError:
-            self._server = await asyncio.start_server(self._accepted, HOST, 0)
+            self._server = await asyncio.start_server(self._on_connection, HOST, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Connections that are open are cut."""
+        """Stop listening and close open connections."""
         if self._server is not None:
             self._server.close()
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
             self._open.add(task)
             task.add_done_callback(self._open.discard)
         with suppress(OSError, asyncio.CancelledError):
-            await self._passed_on(reader, writer)
+            await self._forward(reader, writer)
         writer.close()
 
-    async def _passed_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both ways until both ends have closed; without a ready pod the connection is closed at once."""
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy both ways until both ends have closed; without a ready pod the connection is closed at once."""
         targets = await self.targets()
         if not targets:
             return
-        self._turn += 1
-        out_reader, out_writer = await asyncio.open_connection(*targets[self._turn % len(targets)])
+        self._next += 1
+        out_reader, out_writer = await asyncio.open_connection(*targets[self._next % len(targets)])
         try:
             await asyncio.gather(_pump(reader, out_writer), _pump(out_reader, writer))
         finally:

@@ -21,28 +21,28 @@ from slipway.sdk.plugincheck import DATA, MODELS, CheckOrder, CheckRun, ModelRes
 
 OWN_MODEL = "model"
 LOG_LINES, SHOWN = 20, 1024
-"""Lines of the end of a log that are looked at, and characters of these, of both ends, that are shown."""
+"""Limits of the end of a log in a message: lines, and characters, of which the middle is left out."""
 
 ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """How a plugin is to be tried. model: the user's own, and data that fits it; None for those that are made here."""
+    """Options of a plugin check. model: the user's own, and data that fits it; None for built-in ones."""
 
     params: dict[str, Any] = field(default_factory=dict)
     model: Artifact | None = None
     data: Artifact | None = None
     timeout_seconds: float | None = None
-    """For each process."""
+    """Time limit for each process; None for no limit."""
 
 
 async def run_python(
     arguments: Sequence[str], folder: Path, *, hash_seed: int = 0, timeout_seconds: float | None = None
 ) -> str:
-    """Run this Python in `folder/work`; returns why it did not end well, nothing where it did.
+    """Run this Python in `folder/work`, and return why it failed; an empty text if it succeeded.
 
-    It has ended, with all that it started, when this returns or is cancelled.
+    The process and all that it started have ended when this returns or is cancelled.
     """
     work, temporary, log = folder / "work", folder / "tmp", folder / "log"
     for place in (work, temporary):
@@ -53,53 +53,53 @@ async def run_python(
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONPATH": os.pathsep.join(path),
         "TMPDIR": str(temporary),
-        "PYTHONFAULTHANDLER": "1",  # a crash in a library's C code says where
+        "PYTHONFAULTHANDLER": "1",  # a crash in a library's C code leaves a traceback
     }
-    held = await start([sys.executable, "-P", *arguments], environment, work, log)
+    group = await start([sys.executable, "-P", *arguments], environment, work, log)
     try:
         async with asyncio.timeout(timeout_seconds):
-            code = await held.wait()
+            code = await group.wait()
     except TimeoutError:
         return f"it did not end within {timeout_seconds:g} s"
     finally:
-        await held.killed()
+        await group.kill_and_wait()
     if code == 0:
         return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"its process {_ended(code)}: {shorten(' | '.join(lines[-LOG_LINES:]), SHOWN) or 'it said nothing'}"
+    return f"its process {_describe_exit(code)}: {shorten(' | '.join(lines[-LOG_LINES:]), SHOWN) or 'it wrote nothing'}"
 
 
 async def run_twice(run: Callable[[int, Path], Coroutine[Any, Any, ResultT]], folder: Path) -> tuple[ResultT, ResultT]:
-    """Both at once. run: takes a hash seed and a folder that is its own."""
+    """Run twice at once. run: takes a hash seed and a folder of its own."""
     async with asyncio.TaskGroup() as group:
         first, second = (group.create_task(run(number, folder / f"run-{number}")) for number in (1, 2))
     return first.result(), second.result()
 
 
 async def check_imports(plugin: str, folder: Path, timeout_seconds: float | None = None) -> Finding:
-    """What importing the plugin's module brings in."""
+    """Check which modules the import of the plugin's module loads."""
     result = folder / "imported"
     arguments = ["-m", "slipway.sdk.imports", plugin, str(result)]
     if why := await run_python(arguments, folder / "imports", timeout_seconds=timeout_seconds):
-        return Finding("import", "fail", why, "import nothing but slipway.sdk, pydantic and the like at its top")
+        return Finding("import", "fail", why, "import only slipway.sdk, pydantic and other light modules at the top")
     return import_finding(result.read_text().split())
 
 
 async def check_runs(plugin: Compression[Any], folder: Path, options: CheckOptions) -> list[Finding]:
-    """What two runs on each model say of it. folder: an empty one, where models and results go.
+    """Run the plugin twice on each model, and compare the results. folder: an empty one, for models and results.
 
-    Raises SlipwayError where the models cannot be made.
+    Raises SlipwayError if the models cannot be made.
     """
     store, data = folder / "store", plugin.needs_data or options.data is not None
     await _write_artifacts(plugin, store, options, data=data)
     models = (OWN_MODEL,) if options.model else tuple(MODELS)
     order = CheckOrder(plugin=plugin.name, params=options.params, store=str(store), models=models, data=data)
-    told = folder / "order.json"
-    told.write_text(order.model_dump_json(), encoding="utf-8")  # an argument has at most 128 KiB
+    order_file = folder / "order.json"
+    order_file.write_text(order.model_dump_json(), encoding="utf-8")  # an argument has at most 128 KiB
 
     async def run(number: int, place: Path) -> CheckRun:
         result = folder / f"result-{number}"
-        arguments = ["-m", "slipway.runtime.plugincheck", "run", str(told), str(result)]
+        arguments = ["-m", "slipway.runtime.plugincheck", "run", str(order_file), str(result)]
         why = await run_python(arguments, place, hash_seed=number, timeout_seconds=options.timeout_seconds)
         lines = result.read_text().splitlines() if result.exists() else []
         found = [ModelResult.model_validate_json(line) for line in lines]
@@ -110,7 +110,7 @@ async def check_runs(plugin: Compression[Any], folder: Path, options: CheckOptio
 
 
 async def _write_artifacts(plugin: Compression[Any], store: Path, options: CheckOptions, *, data: bool) -> None:
-    """Put the user's artifacts into the store as copies, and make what is missing."""
+    """Copy the user's artifacts into the store, and make the models and data that are missing."""
     for name, artifact in ((OWN_MODEL, options.model), (DATA, options.data)):
         if artifact is not None:
             files: dict[str, Path | bytes] = {path: artifact.file(path) for path in artifact.content.files}
@@ -123,8 +123,8 @@ async def _write_artifacts(plugin: Compression[Any], store: Path, options: Check
         raise SlipwayError(f"the models of the check cannot be made: {why}")
 
 
-def _ended(code: int) -> str:
-    """Of a shell's exit code: 128 + N after signal N."""
+def _describe_exit(code: int) -> str:
+    """Describe a shell's exit code: 128 + N after signal N."""
     try:
         return f"was ended by {signal.Signals(code - 128).name}"
     except ValueError:

@@ -21,30 +21,30 @@ KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A running command, with all that descends from it."""
+class ProcessGroup:
+    """A running command with all its descendants."""
 
     process: Process
 
     async def wait(self) -> int:
-        """Its exit code, 128 + N where signal N ended it. By then nothing of it runs any more."""
+        """Wait until nothing of it runs any more. Returns its exit code, 128 + N if signal N ended it."""
         code = await self.process.wait()
-        self.kill()  # what is left of it is the pipe
+        self.kill()  # only the pipe is left
         return code if code >= 0 else KILLED
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to the first process, as a kubelet does."""
+        """Send the signal to the first process, as a kubelet does."""
         if self.process.stdin is not None and not self.process.stdin.is_closing():
             with suppress(ConnectionError):
                 self.process.stdin.write(b"%d\n" % number)
 
     def kill(self) -> None:
-        """End everything at once: the lifeline is cut."""
+        """End everything at once by closing the lifeline."""
         if self.process.stdin is not None:
             self.process.stdin.close()
 
-    async def killed(self) -> None:
-        """Kill it and wait for its end, which comes at once, also where this is cancelled meanwhile."""
+    async def kill_and_wait(self) -> None:
+        """Kill it and wait for its end, which comes at once, even if this call is cancelled meanwhile."""
         self.kill()
         ending = asyncio.ensure_future(self.wait())
         while not ending.done():
@@ -52,7 +52,7 @@ class Held:
                 await asyncio.shield(ending)
 
     async def end(self, grace_seconds: float) -> int:
-        """SIGTERM, then after the grace period SIGKILL to all."""
+        """Send SIGTERM, then SIGKILL to all after the grace period. Returns the exit code."""
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_seconds):
@@ -64,36 +64,36 @@ class Held:
 
 async def start(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path | None = None, exit_file: str = ""
-) -> Held:
-    """Run the command in the folder. log: appended to, standard error with it; exit_file: see shim."""
+) -> ProcessGroup:
+    """Start the command in the folder. log: file that output and errors are appended to. exit_file: see shim."""
     # -I -S: nothing of the environment, which is the command's, reaches the shim, and it starts in some 15 ms.
     shimmed = [sys.executable, "-I", "-S", shim.__file__, exit_file, *command]
     options = {"cwd": folder, "env": dict(environment), "stdin": PIPE, "start_new_session": True}
     if log is None:
-        return await _whole(asyncio.create_subprocess_exec(*shimmed, stdout=DEVNULL, stderr=DEVNULL, **options))  # type: ignore[arg-type]
+        return await _finish(asyncio.create_subprocess_exec(*shimmed, stdout=DEVNULL, stderr=DEVNULL, **options))  # type: ignore[arg-type]
     with log.open("ab") as output:
-        return await _whole(asyncio.create_subprocess_exec(*shimmed, stdout=output, stderr=STDOUT, **options))  # type: ignore[arg-type]
+        return await _finish(asyncio.create_subprocess_exec(*shimmed, stdout=output, stderr=STDOUT, **options))  # type: ignore[arg-type]
 
 
-async def _whole(starting: Coroutine[Any, Any, Process]) -> Held:
-    """Cancelled half-way, asyncio would kill the shim, and what it holds would live on: so it is never half-way."""
+async def _finish(starting: Coroutine[Any, Any, Process]) -> ProcessGroup:
+    """Start even if cancelled: otherwise asyncio would kill the shim, and its processes would live on."""
     begun = asyncio.ensure_future(starting)
     try:
-        return Held(await asyncio.shield(begun))
+        return ProcessGroup(await asyncio.shield(begun))
     except asyncio.CancelledError:
-        held = Held(await begun)
+        held = ProcessGroup(await begun)
         held.kill()
         await held.wait()
         raise
 
 
-Ask = Callable[[Object], Awaitable[bool]]
-"""One probe's question -> whether it succeeded."""
+Probe = Callable[[Object], Awaitable[bool]]
+"""Runs one probe and returns whether it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When to ask and what the answers mean; the defaults are the API's."""
+    """Timing of a probe in seconds, and its thresholds; the defaults are those of the Kubernetes API."""
 
     initial_delay: float
     period: float
@@ -102,7 +102,7 @@ class Thresholds:
     failures: int
 
     @classmethod
-    def of(cls, probe: Object) -> Thresholds:
+    def from_probe(cls, probe: Object) -> Thresholds:
         return cls(
             float(probe.get("initialDelaySeconds", 0)),
             float(probe.get("periodSeconds", 10)),
@@ -112,35 +112,35 @@ class Thresholds:
         )
 
 
-async def follow(probe: Object, ask: Ask, turned: Callable[[bool], None]) -> None:
-    """Ask for ever; tell each change of the verdict. It begins as failure does: unknown is not success."""
-    known = Thresholds.of(probe)
+async def follow_probe(probe: Object, run_probe: Probe, on_change: Callable[[bool], None]) -> None:
+    """Probe for ever and report each change of the result. The first result counts as a change."""
+    known = Thresholds.from_probe(probe)
     await asyncio.sleep(known.initial_delay)
-    verdict: bool | None = None
+    result: bool | None = None
     streak, last = 0, None
     while True:
-        answer = await within(known.timeout, ask(probe))
+        answer = await answer_within(known.timeout, run_probe(probe))
         streak = streak + 1 if answer == last else 1
         last = answer
-        if answer != verdict and streak >= (known.successes if answer else known.failures):
-            verdict = answer
-            turned(answer)
+        if answer != result and streak >= (known.successes if answer else known.failures):
+            result = answer
+            on_change(answer)
         await asyncio.sleep(known.period)
 
 
-async def until_success(probe: Object, ask: Ask) -> bool:
-    """A startup probe: True at the first success, False when its tries are used up."""
-    known = Thresholds.of(probe)
+async def wait_for_startup(probe: Object, run_probe: Probe) -> bool:
+    """Run a startup probe: return True at the first success, False after failureThreshold failures."""
+    known = Thresholds.from_probe(probe)
     await asyncio.sleep(known.initial_delay)
     for _ in range(known.failures):
-        if await within(known.timeout, ask(probe)):
+        if await answer_within(known.timeout, run_probe(probe)):
             return True
         await asyncio.sleep(known.period)
     return False
 
 
-async def within(seconds: float, answer: Awaitable[bool]) -> bool:
-    """The answer; no answer in time is a failure."""
+async def answer_within(seconds: float, answer: Awaitable[bool]) -> bool:
+    """Return the answer, or False if there is none in time."""
     try:
         async with asyncio.timeout(seconds):
             return await answer
@@ -148,8 +148,8 @@ async def within(seconds: float, answer: Awaitable[bool]) -> bool:
         return False
 
 
-async def http_get(address: str, port: int, path: str) -> bool:
-    """Whether a GET is answered with 200 to 399."""
+async def probe_http(address: str, port: int, path: str) -> bool:
+    """Return whether the answer to a GET has a status from 200 to 399."""
     url = f"http://{address}:{port}{path}"
     try:
         async with aiohttp.ClientSession() as session, session.get(url, allow_redirects=False) as answer:

@@ -1,10 +1,10 @@
-"""The state folder of local runs: what lies where, and the lock that keeps it to one run at a time.
+"""The state folder of local runs: its layout, and the lock that limits it to one run at a time.
 
 lock                                    held by the run (an open file description lock), with its process id
-objects.json                            all objects (snapshot)
-run.json                                what the run at work says of itself (presence)
-volumes/<namespace>/<claim>/            the data of PersistentVolumeClaims, the store's above all
-pods/<UID>/                             volumes and last words of a pod, as long as it is there
+objects.json                            all objects (snapshot.py)
+run.json                                resources and addresses of the run in progress (snapshot.py)
+volumes/<namespace>/<claim>/            the data of PersistentVolumeClaims, such as the store's
+pods/<UID>/                             volumes and termination messages of a pod, as long as it exists
 logs/<namespace>/<pod>/<container>.<start>.log
 triton/                                 Triton's backends folder
 """
@@ -25,7 +25,7 @@ from slipway.api.kinds import Key, Object
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OURS = frozenset({"lock", "objects.json", ".gitignore"})
-"""One of these is in every folder that a run has had."""
+"""Every folder that a run has used holds one of these."""
 _WHOLE_FILE = struct.Struct("hhqqi4x")
 """C's struct flock on Linux: type, whence, start, length, process id."""
 
@@ -35,7 +35,7 @@ class StateError(SlipwayError):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateFolder:
     """Paths below the root; all absolute."""
 
     root: Path
@@ -66,31 +66,31 @@ class State:
         return self.root / "logs" / pod.namespace / pod.name / f"{container}.{restarts}.log"
 
 
-def made(root: Path) -> Path:
-    """The folder, made where it is missing, hidden from git, and kept to the user (0700). Raises StateError."""
+def make_state_folder(root: Path) -> Path:
+    """Create the folder if it is missing, hidden from git and private (0700), and return it. Raises StateError."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keep_private(root)
+        restrict_access(root)
         (root / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise _unwritable(root, error) from error
+        raise _write_error(root, error) from error
     return root
 
 
-def keep_private(root: Path) -> None:
-    """Take the rights of others from a folder that has them, and from all in it: models, logs and Secrets lie there.
+def restrict_access(root: Path) -> None:
+    """Remove the permissions of others from the folder and all in it: it holds models, logs and Secrets.
 
-    Raises StateError for a folder that is another user's, or that holds what no run has put there.
+    Raises StateError for a folder of another user, or one that holds files of other programs.
     """
     found = root.stat()
     if found.st_uid != os.geteuid():
-        raise StateError(f"the state folder {root} belongs to another user; give another --state")
+        raise StateError(f"the state folder {root} belongs to another user; use another --state")
     if not found.st_mode & _OTHERS:
         return
     names = {entry.name for entry in root.iterdir()}
     if names and not names & _OURS:
         raise StateError(
-            f"the state folder {root} holds other files, and others may read it; give --state a new folder"
+            f"the state folder {root} holds files of other programs and others may read it; use a new folder as --state"
         )
     root.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     for folder, folders, files in os.walk(root):
@@ -100,32 +100,32 @@ def keep_private(root: Path) -> None:
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
 
 
-def readable_by_others(root: Path) -> bool:
-    """Whether the folder is there, and others have rights in it."""
+def is_readable_by_others(root: Path) -> bool:
+    """Return whether the folder exists and other users have permissions in it."""
     return root.is_dir() and bool(root.stat().st_mode & _OTHERS)
 
 
-def _unwritable(root: Path, error: OSError) -> StateError:
-    return StateError(f"the state folder {root} cannot be written ({error.strerror}); give another --state")
+def _write_error(root: Path, error: OSError) -> StateError:
+    return StateError(f"the state folder {root} cannot be written ({error.strerror}); use another --state")
 
 
 @contextmanager
-def opened(root: Path) -> Iterator[State]:
-    """The folder, made where it is missing, for this process alone. Raises StateError."""
-    root = made(root.absolute())
+def open_state_folder(root: Path) -> Iterator[StateFolder]:
+    """Lock the folder, created if it is missing, for this process alone. Raises StateError."""
+    root = make_state_folder(root.absolute())
     try:
         lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _unwritable(root, error) from error
+        raise _write_error(root, error) from error
     try:
         try:
             fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except OSError as error:
             holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
             raise StateError(
-                f"the state folder {root} is in use by another run (process {holder}); end it, or give another --state"
+                f"the state folder {root} is in use by another run (process {holder}); end it, or use another --state"
             ) from error
-        state = State(root)
+        state = StateFolder(root)
         state.run.unlink(missing_ok=True)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
@@ -134,22 +134,22 @@ def opened(root: Path) -> Iterator[State]:
         os.close(lock)
 
 
-def is_held(root: Path) -> bool:
-    """Whether a run has the folder. The lock is asked about and never taken: a run that begins must not be refused."""
+def is_locked(root: Path) -> bool:
+    """Return whether a run holds the folder. The lock is queried, never taken: a starting run must not be refused."""
     try:
         lock = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        asked = _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, *_ = _WHOLE_FILE.unpack(fcntl.fcntl(lock, fcntl.F_OFD_GETLK, asked))
+        query = _WHOLE_FILE.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, *_ = _WHOLE_FILE.unpack(fcntl.fcntl(lock, fcntl.F_OFD_GETLK, query))
         return bool(kind != fcntl.F_UNLCK)
     finally:
         os.close(lock)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """A reader finds the old content or the new one. Raises StateError where the disk refuses."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file: readers find the old content or the new one. Raises StateError if it cannot be written."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         with draft.open("wb") as file:

@@ -27,8 +27,8 @@ from slipway.sdk.plugin import BrokenPlugin
 
 SOURCES = ("ConfigMap", "Secret")
 IGNORED = ("Namespace",)
-"""Kinds of others that stand in a repository beside ours and ask for nothing that is not so here."""
-_TAKEN = frozenset(
+"""Other kinds that repositories hold beside ours, and that need nothing without a cluster."""
+_SUPPORTED = frozenset(
     kind.kind for kind in (TRAINING_JOB, MODEL_DEPLOYMENT, ARTIFACT_STORE, GPU_POOL, COMPRESSION_PLUGIN, PVC)
 )
 
@@ -42,8 +42,8 @@ _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _CLAIM_FIELDS = ("volumeName", "dataSource", "dataSourceRef", "selector", "volumeAttributesClassName")
 
 
-class Refusal(NamedTuple):
-    """field: its path in the object. cure: an imperative."""
+class FieldProblem(NamedTuple):
+    """One field of an object, what is wrong with it and what to do. field: its path in the object."""
 
     object: Object
     field: str
@@ -56,10 +56,10 @@ class Refusal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What is here: objects by key, ConfigMaps and Secrets, plugins, and devices by the name of their resource.
+class Available:
+    """Objects by key, ConfigMaps and Secrets, plugins, and counts of devices by the name of their resource.
 
-    devices: None where processors stand in for any.
+    broken: plugins that cannot be loaded, by name. devices: None if processors replace them.
     """
 
     objects: Mapping[Key, Object]
@@ -72,42 +72,44 @@ class Offer:
         return Key(kind, namespace if kind.namespaced else "", name) in self.objects
 
 
-def refusals(objects: Sequence[Object], offer: Offer) -> list[Refusal]:
-    """All of them, in the order of the files."""
-    return [refusal for obj in objects for refusal in _of(obj, offer)]
+def find_unsupported_fields(objects: Sequence[Object], available: Available) -> list[FieldProblem]:
+    """Return every field that a run without a cluster cannot honour, in the order of the files."""
+    return [problem for obj in objects for problem in _find_problems(obj, available)]
 
 
-def foreign(objects: Sequence[Object]) -> list[Refusal]:
-    """Objects of kinds that nothing here would act upon."""
+def find_foreign_kinds(objects: Sequence[Object]) -> list[FieldProblem]:
+    """Return a problem for each object of a kind that nothing acts on without a cluster."""
     return [
-        Refusal(obj, "kind", f"without a cluster nothing acts on a {obj['kind']}", "leave it out, or run on a cluster")
+        FieldProblem(
+            obj, "kind", f"{obj['kind']} has no effect without a cluster", "remove the object, or use a cluster"
+        )
         for obj in objects
-        if obj["kind"] not in (*_TAKEN, *SOURCES, *IGNORED)
+        if obj["kind"] not in (*_SUPPORTED, *SOURCES, *IGNORED)
     ]
 
 
-def unfit(objects: Sequence[Object]) -> list[Refusal]:
-    """ConfigMaps and Secrets that an API server would not take: their keys become names of files."""
-    return [refusal for obj in objects if obj["kind"] in SOURCES for refusal in _unfit(obj)]
+def find_invalid_contents(objects: Sequence[Object]) -> list[FieldProblem]:
+    """Return the problems of ConfigMaps and Secrets that an API server would refuse: keys become names of files."""
+    return [problem for obj in objects if obj["kind"] in SOURCES for problem in _find_invalid_keys(obj)]
 
 
-def _unfit(obj: Object) -> Iterator[Refusal]:
+def _find_invalid_keys(obj: Object) -> Iterator[FieldProblem]:
     coded = {"data", "binaryData"} if obj["kind"] == "Secret" else {"binaryData"}
     for field in ("data", "binaryData", "stringData"):
         content = obj.get(field)
         if content is not None and not isinstance(content, dict):
-            yield Refusal(obj, field, "is no mapping", "write a line for each key: its text")
+            yield FieldProblem(obj, field, "is not a mapping", "write `key: text` lines")
             continue
         for key, text in (content or {}).items():
             place = f"{field}.{key}"
             if not _KEY.fullmatch(key) or key.startswith("..") or key == ".":
-                cure = "write letters, digits, -, _ and . alone"
-                yield Refusal(obj, field, f"{key!r:.80} is no key: it becomes the name of a file", cure)
+                cure = "use only letters, digits, -, _ and ."
+                yield FieldProblem(obj, field, f"{key!r:.80} is not a valid key: it becomes the name of a file", cure)
             elif not isinstance(text, str):
-                yield Refusal(obj, place, "is no text", "write it in quotes")
+                yield FieldProblem(obj, place, "is not a text", "write it in quotes")
             elif field in coded and not _is_base64(text):
-                cure = "encode it, or write it under stringData" if obj["kind"] == "Secret" else "encode it"
-                yield Refusal(obj, place, "is no base64", cure)
+                cure = "encode it, or move it to stringData" if obj["kind"] == "Secret" else "encode it"
+                yield FieldProblem(obj, place, "is not base64", cure)
 
 
 def _is_base64(text: str) -> bool:
@@ -118,153 +120,165 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def _of(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _find_problems(obj: Object, available: Available) -> Iterator[FieldProblem]:
     match obj["kind"]:
         case TRAINING_JOB.kind:
-            yield from _training(obj, offer)
+            yield from _check_training(obj, available)
         case MODEL_DEPLOYMENT.kind:
-            yield from _deployment(obj, offer)
+            yield from _check_deployment(obj, available)
         case COMPRESSION_PLUGIN.kind:
-            yield from _plugin(obj, offer)
+            yield from _check_plugin(obj, available)
         case ARTIFACT_STORE.kind:
-            yield from _store(obj, offer)
+            yield from _check_store(obj, available)
         case PVC.kind:
-            yield from _claim(obj)
+            yield from _check_claim(obj)
 
 
-def _training(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_training(obj: Object, available: Available) -> Iterator[FieldProblem]:
     spec = obj["spec"]
     if spec.get("image"):
-        cure = "take it out, and install what it holds into this Python environment"
-        yield Refusal(obj, "spec.image", "without a cluster no image is run", cure)
-    yield from _named_stores(obj, offer)
+        cure = "remove it, and install its packages into this Python environment"
+        yield FieldProblem(obj, "spec.image", "images are not run without a cluster", cure)
+    yield from _check_named_stores(obj, available)
     for number, name in enumerate(spec.get("pools", ())):
-        yield from _pool(obj, f"spec.pools[{number}]", name, offer)
+        yield from _check_pool(obj, f"spec.pools[{number}]", name, available)
     template = spec.get("podTemplate", {})
-    yield from _template(obj, "spec.podTemplate", template, offer)
+    yield from _check_template(obj, "spec.podTemplate", template, available)
     script = spec["entrypoint"].get("script", {}).get("path")
     mounted = [mount["mountPath"].rstrip("/") + "/" for mount in template.get("volumeMounts", ())]
     if script and not script.startswith(tuple(mounted)) and not Path(script).is_file():
-        problem = f"{script} is neither on this machine nor on a volume that podTemplate mounts"
-        yield Refusal(obj, "spec.entrypoint.script.path", problem, "put it there, or mount it")
+        problem = f"{script} is neither on this machine nor on a volume of podTemplate"
+        yield FieldProblem(
+            obj, "spec.entrypoint.script.path", problem, "correct the path, or mount the volume that holds it"
+        )
 
 
-def _deployment(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_deployment(obj: Object, available: Available) -> Iterator[FieldProblem]:
     spec, namespace = obj["spec"], obj["metadata"]["namespace"]
-    yield from _named_stores(obj, offer)
+    yield from _check_named_stores(obj, available)
     job = spec["model"].get("trainingJob")
-    if job and not offer.has(TRAINING_JOB, namespace, job):
-        problem = f'neither a file nor the state folder has a TrainingJob "{job}" of namespace {namespace}'
-        yield Refusal(obj, "spec.model.trainingJob", problem, "add its file with -f")
+    if job and not available.has(TRAINING_JOB, namespace, job):
+        problem = f'TrainingJob "{job}" of namespace "{namespace}" is in no file and not in the state folder'
+        yield FieldProblem(obj, "spec.model.trainingJob", problem, "add its file with -f")
     for number, step in enumerate(spec.get("compression", {}).get("steps", ())):
         field, name = f"spec.compression.steps[{number}].plugin", step["plugin"]
-        if name in offer.broken:
-            yield Refusal(
-                obj, field, f"plugin {name} cannot be loaded: {offer.broken[name].error}", "mend or reinstall it"
+        if name in available.broken:
+            yield FieldProblem(
+                obj, field, f'plugin "{name}" cannot be loaded: {available.broken[name].error}', "fix or reinstall it"
             )
-        elif not offer.has(COMPRESSION_PLUGIN, "", name):
-            problem = (
-                f"no plugin {name} is installed in {sys.prefix}, which has {', '.join(sorted(offer.plugins)) or 'none'}"
-            )
-            yield Refusal(obj, field, problem, "mend the name, or pip install its package there")
-    yield from _template(obj, "spec.serving.podTemplate", spec.get("serving", {}).get("podTemplate", {}), offer)
+        elif not available.has(COMPRESSION_PLUGIN, "", name):
+            present = ", ".join(sorted(available.plugins)) or "none"
+            problem = f'plugin "{name}" is not installed in {sys.prefix}; installed: {present}'
+            yield FieldProblem(obj, field, problem, "correct the name, or install its package there with pip")
+    yield from _check_template(
+        obj, "spec.serving.podTemplate", spec.get("serving", {}).get("podTemplate", {}), available
+    )
 
 
-def _named_stores(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_named_stores(obj: Object, available: Available) -> Iterator[FieldProblem]:
     for use, name in stores_of(obj):
-        if not offer.has(ARTIFACT_STORE, obj["metadata"]["namespace"], name):
-            problem = f'no file has an ArtifactStore "{name}"'
-            yield Refusal(obj, use.field, problem, "add its file, or take the field out")
+        if not available.has(ARTIFACT_STORE, obj["metadata"]["namespace"], name):
+            problem = f'ArtifactStore "{name}" is in no file'
+            yield FieldProblem(obj, use.field, problem, "add its file with -f, or remove the field")
 
 
-def _pool(obj: Object, field: str, name: str, offer: Offer) -> Iterator[Refusal]:
-    if offer.devices is None:
+def _check_pool(obj: Object, field: str, name: str, available: Available) -> Iterator[FieldProblem]:
+    if available.devices is None:
         return
-    pool = offer.objects.get(Key(GPU_POOL, "", name))
+    pool = available.objects.get(Key(GPU_POOL, "", name))
     if pool is None:
-        yield Refusal(obj, field, f'no file has a GPUPool "{name}"', "add its file, or give --cpu")
+        yield FieldProblem(obj, field, f'GPUPool "{name}" is in no file', "add its file with -f, or use --cpu")
         return
     resource = pool["spec"].get("resource")
     if resource is None:
         return
     wanted, here = (
         int(resource.get("perPod", 1)) * int(obj["spec"].get("nodes", 1)),
-        offer.devices.get(resource["name"], 0),
+        available.devices.get(resource["name"], 0),
     )
     if wanted > here:
-        problem = f'GPUPool "{name}" takes {wanted} {resource["name"]}, and this machine has {here}'
-        yield Refusal(obj, field, problem, "give --cpu to run on its processors, or ask for less")
+        problem = f'GPUPool "{name}" needs {wanted} {resource["name"]}, and this machine has {here}'
+        yield FieldProblem(obj, field, problem, "use --cpu to run on processors, or lower spec.nodes")
 
 
-def _plugin(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_plugin(obj: Object, available: Available) -> Iterator[FieldProblem]:
     spec = obj["spec"]
-    here = offer.plugins.get(spec["entryPoint"])
+    here = available.plugins.get(spec["entryPoint"])
     if here is None:
-        yield Refusal(obj, "spec.entryPoint", f"no plugin {spec['entryPoint']} is installed here", "pip install it")
+        yield FieldProblem(
+            obj,
+            "spec.entryPoint",
+            f'plugin "{spec["entryPoint"]}" is not installed here',
+            "install its package with pip",
+        )
     elif here["spec"]["version"] != spec["version"]:
-        problem = f"{spec['version']} is wanted, and {here['spec']['version']} is installed here"
-        yield Refusal(obj, "spec.version", problem, "install that version, or leave the file out")
+        problem = f'version "{spec["version"]}" is not installed here; installed: "{here["spec"]["version"]}"'
+        yield FieldProblem(obj, "spec.version", problem, "install that version, or remove the file")
 
 
-def _store(obj: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_store(obj: Object, available: Available) -> Iterator[FieldProblem]:
     claim = obj["spec"].get("persistentVolumeClaim", {}).get("claimName")
-    if claim and not offer.has(PVC, obj["metadata"]["namespace"], claim):
-        problem = f"no file has a PersistentVolumeClaim {claim}"
-        yield Refusal(obj, "spec.persistentVolumeClaim.claimName", problem, "add its file with -f")
+    if claim and not available.has(PVC, obj["metadata"]["namespace"], claim):
+        problem = f'PersistentVolumeClaim "{claim}" is in no file'
+        yield FieldProblem(obj, "spec.persistentVolumeClaim.claimName", problem, "add its file with -f")
     s3 = obj["spec"].get("s3", {})
     if s3.get("serviceAccountName"):
-        cure = "name a Secret with keys by secretRef"
-        yield Refusal(obj, "spec.s3.serviceAccountName", "without a cluster there are no service accounts", cure)
+        cure = "use secretRef with a Secret that holds keys"
+        yield FieldProblem(obj, "spec.s3.serviceAccountName", "there are no service accounts without a cluster", cure)
     secret = s3.get("secretRef", {}).get("name")
-    if secret and ("Secret", obj["metadata"]["namespace"], secret) not in offer.sources.contents:
-        yield Refusal(obj, "spec.s3.secretRef.name", f"no file has a Secret {secret}", "add its file with -f")
+    if secret and ("Secret", obj["metadata"]["namespace"], secret) not in available.sources.contents:
+        yield FieldProblem(obj, "spec.s3.secretRef.name", f'Secret "{secret}" is in no file', "add its file with -f")
 
 
-def _claim(obj: Object) -> Iterator[Refusal]:
+def _check_claim(obj: Object) -> Iterator[FieldProblem]:
     spec = obj.get("spec", {})
     for number, mode in enumerate(spec.get("accessModes", ())):
         if mode == "ReadWriteOncePod":
-            yield Refusal(
-                obj, f"spec.accessModes[{number}]", "a folder cannot be kept to one pod", "write ReadWriteMany"
+            yield FieldProblem(
+                obj, f"spec.accessModes[{number}]", "a folder cannot be limited to one pod", "use ReadWriteMany"
             )
     for field in _CLAIM_FIELDS:
         if field in spec:
-            yield Refusal(obj, f"spec.{field}", "a claim is a folder of the state folder here", "take it out")
+            yield FieldProblem(obj, f"spec.{field}", "a claim is a folder of the state folder here", "remove it")
     if spec.get("volumeMode") == "Block":
-        yield Refusal(obj, "spec.volumeMode", "there are no block devices here", "take it out")
+        yield FieldProblem(obj, "spec.volumeMode", "there are no block devices without a cluster", "remove it")
 
 
-def _template(obj: Object, path: str, template: Object, offer: Offer) -> Iterator[Refusal]:
+def _check_template(obj: Object, path: str, template: Object, available: Available) -> Iterator[FieldProblem]:
     namespace = obj["metadata"]["namespace"]
     for field, why in _NODES.items():
         if template.get(field):
-            yield Refusal(obj, f"{path}.{field}", f"without a cluster {why}", "take it out")
-    for place, kind, name in _references(template):
-        if kind == PVC.kind and not offer.has(PVC, namespace, name):
-            yield Refusal(obj, f"{path}.{place}", f"no file has a PersistentVolumeClaim {name}", "add its file with -f")
-        elif kind in SOURCES and (kind, namespace, name) not in offer.sources.contents:
-            yield Refusal(
-                obj, f"{path}.{place}", f"no file has a {kind} {name}", "add its file, or the kustomization, with -f"
+            yield FieldProblem(obj, f"{path}.{field}", f"{why} without a cluster", "remove it")
+    for place, kind, name in _iterate_references(template):
+        if kind == PVC.kind and not available.has(PVC, namespace, name):
+            yield FieldProblem(
+                obj, f"{path}.{place}", f'PersistentVolumeClaim "{name}" is in no file', "add its file with -f"
             )
-    yield from _nested(obj, path, [mount["mountPath"].rstrip("/") for mount in template.get("volumeMounts", ())])
+        elif kind in SOURCES and (kind, namespace, name) not in available.sources.contents:
+            yield FieldProblem(
+                obj, f"{path}.{place}", f'{kind} "{name}" is in no file', "add its file or its kustomization with -f"
+            )
+    yield from _check_nested_mounts(
+        obj, path, [mount["mountPath"].rstrip("/") for mount in template.get("volumeMounts", ())]
+    )
     for number, volume in enumerate(template.get("volumes", ())):
         if volume.get("emptyDir", {}).get("sizeLimit"):
             field = f"{path}.volumes[{number}].emptyDir.sizeLimit"
-            yield Refusal(obj, field, "the size of a folder cannot be limited here", "take it out")
+            yield FieldProblem(obj, field, "the size of a folder cannot be limited without a cluster", "remove it")
 
 
-def _nested(obj: Object, path: str, mounts: Sequence[str]) -> Iterator[Refusal]:
-    """A mount below another one: a folder stands for each, and the outer one would not hold the inner one."""
+def _check_nested_mounts(obj: Object, path: str, mounts: Sequence[str]) -> Iterator[FieldProblem]:
+    """Yield mounts below another mount: each is a folder of its own, so the outer one would not hold the inner one."""
     for number, inner in enumerate(mounts):
         outer = next((one for one in mounts if inner.startswith(f"{one}/")), None)
         if outer is not None:
-            problem = f"{inner} lies below {outer or '/'}, where another volume is mounted"
-            cure = "mount it beside the other one"
-            yield Refusal(obj, f"{path}.volumeMounts[{number}].mountPath", problem, cure)
+            problem = f'"{inner}" is inside "{outer or "/"}", where another volume is mounted'
+            cure = "mount it outside of the other volume"
+            yield FieldProblem(obj, f"{path}.volumeMounts[{number}].mountPath", problem, cure)
 
 
-def _references(template: Object) -> Iterator[tuple[str, str, str]]:
-    """(field, kind, name) of each object that must be there before the pod can start."""
+def _iterate_references(template: Object) -> Iterator[tuple[str, str, str]]:
+    """Yield (field, kind, name) of each object that must exist before the pod can start."""
     for number, volume in enumerate(template.get("volumes", ())):
         for field, kind, key in (
             ("configMap", "ConfigMap", "name"),

@@ -155,10 +155,10 @@ RUNS = {
     "nothing there to run": of("run -f none.yaml", 3, "none.yaml: there is no such file or folder"),
     "what cannot be run": of(RUN, 2, "a.yaml:6:3: spec.nodes: 0 is not", a_yaml=JOB + "  nodes: 0\n"),
     "a state folder that is a file": of(
-        f"{RUN} --state x", 1, "x cannot be written (File exists); give another --state", a_yaml=JOB, x=""
+        f"{RUN} --state x", 1, "x cannot be written (File exists); use another --state", a_yaml=JOB, x=""
     ),
     "a state folder that was cut off": of(
-        f"{RUN} --state s", 1, "objects.json cannot be read", "give another --state",
+        f"{RUN} --state s", 1, "objects.json cannot be read", "use another --state",
         **{"a_yaml": JOB, "s/objects_json": "{"},
     ),
     "a time-out of a run below zero": of(f"{RUN} --timeout -1", 2, "--timeout", a_yaml=JOB),
@@ -220,7 +220,7 @@ def test_a_disk_without_space_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "write_text", full)
     state = tmp_path / "state"
     result = CliRunner().invoke(app, ["run", "-f", str(tmp_path / "a.yaml"), "--state", str(state)])
-    said = f"error: the state folder {state} cannot be written (No space left on device); give another --state\n"
+    said = f"error: the state folder {state} cannot be written (No space left on device); use another --state\n"
     assert (result.exit_code, result.stderr) == (1, said)
 
 

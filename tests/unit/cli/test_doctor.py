@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from slipway.api.crds import RESOURCES, crd
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, POD, Object
-from slipway.local.admission import installed_plugins
+from slipway.local.admission import describe_installed_plugins
 from support.builders import (
     DIGEST,
     HELD_OUT,
@@ -47,7 +47,7 @@ class Patient:
 
     def __post_init__(self) -> None:
         self.objects |= {"operator": operator(), "store": store(), "claim": claim(), "pool": pool()}
-        self.objects |= installed_plugins()[0]
+        self.objects |= describe_installed_plugins()[0]
         self.answers |= {f"{CRDS}/{one.crd_name}": crd(one) for one in RESOURCES}
         self.answers |= {
             LEASE: lease(timedelta(seconds=2)),
@@ -183,7 +183,7 @@ def evaluated_in(store: str) -> Object:
 
 
 def other_version() -> Object:
-    body = copy.deepcopy(installed_plugins()[0]["quantize-int8"])
+    body = copy.deepcopy(describe_installed_plugins()[0]["quantize-int8"])
     body["spec"]["version"] = "0.9"
     return body
 

@@ -22,9 +22,9 @@ from slipway.cli.connections.resources import find_resources
 from slipway.cli.main import app, complete
 from slipway.cli.rendering.errors import CommandError
 from slipway.cluster.twin import Change
-from slipway.local.pod import disruption
-from slipway.local.snapshot import announce
-from slipway.local.state import State, is_held, opened
+from slipway.local.pod import render_disruption
+from slipway.local.snapshot import write_run_info
+from slipway.local.state import StateFolder, is_locked, open_state_folder
 from support import statuses
 from support.local_state import at_work, left, write_log
 from support.statuses import rank_pod
@@ -91,11 +91,11 @@ def test_what_a_run_left_is_shown_with_the_word_that_nothing_runs(root: Path, lo
 
 def test_what_a_killed_run_said_of_itself_is_not_believed(root: Path, local: Local):
     state = left(root, SERVING)
-    announce(state, os.getpid(), [key_of(SERVING)], HTTP)
+    write_run_info(state, os.getpid(), [key_of(SERVING)], HTTP)
     assert "nothing runs in" in local("status").stderr
     with pytest.raises(CommandError, match="nothing runs in"):
         asyncio.run(endpoint(root, SERVING))
-    with opened(root):
+    with open_state_folder(root):
         assert not state.run.exists()
 
 
@@ -133,11 +133,11 @@ async def test_what_settled_before_its_run_ended_has_settled_and_nothing_else_is
 
 async def test_a_run_that_is_only_beginning_is_waited_for(root: Path):
     state = left(root, SERVING)
-    with opened(root):
+    with open_state_folder(root):
         asking = asyncio.create_task(endpoint(root, SERVING))
         done, _ = await asyncio.wait([asking], timeout=0.1)
         assert not done
-        announce(state, os.getpid(), [key_of(SERVING)], HTTP)
+        write_run_info(state, os.getpid(), [key_of(SERVING)], HTTP)
         assert await asking == "127.0.0.1:8123"
 
 
@@ -152,10 +152,10 @@ def test_a_model_is_found_by_its_name_through_the_port_of_its_service(root: Path
 
 
 def test_to_ask_whether_a_run_is_at_work_never_keeps_one_from_beginning(root: Path):
-    assert not is_held(root)
-    with opened(root):
-        assert is_held(root)
-    assert not is_held(root)
+    assert not is_locked(root)
+    with open_state_folder(root):
+        assert is_locked(root)
+    assert not is_locked(root)
 
 
 def test_logs_are_read_from_files_behind_the_prefixes_of_a_cluster(root: Path, local: Local):
@@ -270,7 +270,7 @@ def test_names_of_a_local_run_are_completed(root: Path, monkeypatch: pytest.Monk
 
 
 def test_a_container_that_fails_is_told_once_and_one_that_was_deleted_never(tmp_path: Path):
-    ends = ContainerFailures(State(tmp_path))
+    ends = ContainerFailures(StateFolder(tmp_path))
     pod = statuses.pod("digits-r1-abc", {"slipway.dev/role": "serve"})
     status = pod["status"]["containerStatuses"][0]
     assert ends(Change("MODIFIED", pod)) == []
@@ -289,5 +289,5 @@ def test_a_container_that_fails_is_told_once_and_one_that_was_deleted_never(tmp_
 def test_a_container_that_the_end_of_the_run_ends_has_not_failed(tmp_path: Path):
     pod = rank_pod(0)
     pod["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 143}}
-    pod["status"]["conditions"].append(disruption())
-    assert ContainerFailures(State(tmp_path))(Change("MODIFIED", pod)) == []
+    pod["status"]["conditions"].append(render_disruption())
+    assert ContainerFailures(StateFolder(tmp_path))(Change("MODIFIED", pod)) == []

@@ -13,7 +13,7 @@ from slipway.api.kinds import SERVICE, Key, Object, key_of
 from slipway.cli.commands import local_run
 from slipway.cli.commands.local_run import RunOptions, View
 from slipway.cluster.twin import Twin
-from slipway.local.state import State
+from slipway.local.state import StateFolder
 from support import statuses
 from support.builders import T0
 from support.statuses import condition
@@ -52,7 +52,7 @@ class Cluster:
             (Key(SERVICE, key.namespace, key.name), "http"): f"127.0.0.1:{8000 + number}"
             for number, key in enumerate(self.active)
         }
-        self.state = State(Path("/nonexistent"))
+        self.state = StateFolder(Path("/nonexistent"))
 
 
 async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **options: object) -> tuple[int | str, list[str]]:

@@ -189,7 +189,7 @@ def test_a_process_that_takes_too_long_or_fails_says_so(tmp_path: Path) -> None:
     assert ended("pass", "well") == ""
     assert ended("import time; time.sleep(600)", "slow", timeout_seconds=0.2) == "it did not end within 0.2 s"
     assert ended("print('what'); raise SystemExit(3)", "fails") == "its process ended with code 3: what"
-    assert ended("import os; os.kill(os.getpid(), 9)", "killed") == "its process was ended by SIGKILL: it said nothing"
+    assert ended("import os; os.kill(os.getpid(), 9)", "killed") == "its process was ended by SIGKILL: it wrote nothing"
     crashed = ended("import ctypes\ndef reads_nothing(): ctypes.string_at(0)\nreads_nothing()", "crashes")
     assert crashed.startswith("its process was ended by SIGSEGV: ")
     assert "in reads_nothing" in crashed

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slipway.cli.main import app
-from slipway.local.state import opened
+from slipway.local.state import open_state_folder
 from support.local_runs import written
 from support.manifests import digits_deployment, digits_training
 
@@ -33,7 +33,7 @@ def test_all_that_needs_a_cluster_is_told_at_once_by_file_line_and_field(tmp_pat
     assert selector.startswith(f"error: {file}:{line}:")
     assert "TrainingJob digits: spec.podTemplate.nodeSelector: " in selector
     assert "spec.pools[0]" in pool
-    assert pool.endswith("give --cpu")
+    assert pool.endswith("or use --cpu")
     assert "spec.model.trainingJob" in model
 
 
@@ -47,12 +47,12 @@ def test_what_may_not_change_is_refused_by_its_field_once_it_was_made(tmp_path: 
     result = run(written(other, longer), state, "--cpu")
     assert result.exit_code == 2
     (line,) = errors(result)
-    assert "spec.resources: cannot change once the object is made" in line
+    assert "spec.resources: is immutable" in line
     assert run(written(other, longer), state, "--cpu", "--replace", "--timeout=0.1").exit_code == 5
 
 
 def test_a_state_folder_in_use_is_named(tmp_path: Path):
-    with opened(tmp_path / "state"):
+    with open_state_folder(tmp_path / "state"):
         result = run(written(tmp_path, digits_training()), tmp_path / "state", "--cpu")
     assert result.exit_code == 1
     assert "is in use by another run" in errors(result)[0]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object, key_of
 from slipway.cluster.twin import Twin
-from slipway.local.admission import active_resources, admit, refused_changes
+from slipway.local.admission import apply_objects, find_active_resources, find_immutable_changes
 
 
 def a_training(epochs: int = 10, nodes: int = 2) -> Object:
@@ -18,7 +18,7 @@ def a_training(epochs: int = 10, nodes: int = 2) -> Object:
 
 async def a_twin(*objects: Object) -> Twin:
     twin = Twin(lambda: datetime(2026, 1, 2, tzinfo=UTC))
-    await admit(twin, objects)
+    await apply_objects(twin, objects)
     for obj in objects:
         twin.edit(key_of(obj), lambda one: one.update(status={"phase": "Succeeded"}))
     return twin
@@ -27,22 +27,22 @@ async def a_twin(*objects: Object) -> Twin:
 async def test_the_same_file_again_changes_nothing():
     twin = await a_twin(a_training())
     before = await twin.get(key_of(a_training()))
-    await admit(twin, [copy.deepcopy(a_training())])
+    await apply_objects(twin, [copy.deepcopy(a_training())])
     assert await twin.get(key_of(a_training())) == before
 
 
 async def test_a_field_that_may_change_raises_the_generation_and_keeps_the_status():
     twin = await a_twin(a_training())
-    await admit(twin, [a_training(nodes=3)])
+    await apply_objects(twin, [a_training(nodes=3)])
     now = await twin.get(key_of(a_training()))
     assert now["metadata"]["generation"] == 2
     assert now["status"] == {"phase": "Succeeded"}
-    assert not await refused_changes(twin, [a_training(nodes=4)])
+    assert not await find_immutable_changes(twin, [a_training(nodes=4)])
 
 
 async def test_a_field_that_may_not_change_is_named():
     twin = await a_twin(a_training())
-    (refusal,) = await refused_changes(twin, [a_training(epochs=20)])
+    (refusal,) = await find_immutable_changes(twin, [a_training(epochs=20)])
     assert refusal.field == "spec.entrypoint"
     assert "--replace" in refusal.cure
 
@@ -50,7 +50,7 @@ async def test_a_field_that_may_not_change_is_named():
 async def test_with_replace_it_is_made_anew():
     twin = await a_twin(a_training())
     before = await twin.get(key_of(a_training()))
-    await admit(twin, [a_training(epochs=20)], replace=True)
+    await apply_objects(twin, [a_training(epochs=20)], replace=True)
     after = await twin.get(key_of(a_training()))
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
     assert after["status"].get("phase") is None
@@ -60,7 +60,7 @@ def test_a_deployment_brings_on_the_training_that_it_names():
     meta = {"name": "served", "namespace": "default"}
     deployment = {"kind": "ModelDeployment", "apiVersion": "slipway.dev/v1alpha1", "metadata": meta}
     deployment["spec"] = {"model": {"trainingJob": "digits"}}
-    assert active_resources([deployment]) == {
+    assert find_active_resources([deployment]) == {
         Key(MODEL_DEPLOYMENT, "default", "served"),
         Key(TRAINING_JOB, "default", "digits"),
     }

@@ -11,19 +11,19 @@ import pytest
 from slipway.api.kinds import Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR, TrainTask
 from slipway.local.environment import (
-    CannotStart,
-    Seat,
+    Allocation,
+    ContainerConfigError,
     Sources,
-    discard,
-    environment_of,
-    expanded,
-    folder_of,
-    mounts_of,
-    scratch_of,
-    translated,
-    with_task_in_file,
+    build_environment,
+    expand_variables,
+    make_mounts,
+    move_long_task_to_file,
+    pod_folder,
+    remove_pod_folder,
+    short_scratch_path,
+    translate_paths,
 )
-from slipway.local.state import State
+from slipway.local.state import StateFolder
 from slipway.plan.taskinput import TaskInput
 from slipway.runtime.pod import read_task
 from support.local import a_pod
@@ -35,8 +35,8 @@ SOURCES = Sources(
 
 def variables(env: list[Object], pod: Object | None = None, **mounts: Path) -> dict[str, str]:
     container = {"name": "main", "env": env}
-    return environment_of(
-        pod or a_pod(), container, mounts=mounts, message=Path("/pod/message"), sources=SOURCES, seat=Seat()
+    return build_environment(
+        pod or a_pod(), container, mounts=mounts, message=Path("/pod/message"), sources=SOURCES, allocation=Allocation()
     )
 
 
@@ -55,11 +55,11 @@ def variables(env: list[Object], pod: Object | None = None, **mounts: Path) -> d
 )
 def test_a_mount_path_is_replaced_only_where_it_stands_as_a_path(text: str, expected: str):
     mounts = {"/tmp": Path("/pod/tmp"), "/tmp/deep": Path("/pod/deep")}
-    assert translated(text, mounts) == expected
+    assert translate_paths(text, mounts) == expected
 
 
 def test_what_replaces_a_path_is_not_replaced_again():
-    assert translated("/data", {"/data": Path("/tmp/data"), "/tmp": Path("/elsewhere")}) == "/tmp/data"
+    assert translate_paths("/data", {"/data": Path("/tmp/data"), "/tmp": Path("/elsewhere")}) == "/tmp/data"
 
 
 def test_volumes_are_folders_and_a_sub_path_is_a_folder_of_the_claim(tmp_path: Path):
@@ -78,7 +78,7 @@ def test_volumes_are_folders_and_a_sub_path_is_a_folder_of_the_claim(tmp_path: P
             {"name": "scratch", "mountPath": "/tmp"},
         ]
     }
-    mounts = mounts_of(pod, container, State(tmp_path), SOURCES)
+    mounts = make_mounts(pod, container, StateFolder(tmp_path), SOURCES)
     assert mounts[OUT_DIR] == mounts[STORE_DIR] / "steps/1"
     assert (mounts["/workspace"] / "train.py").read_bytes() == b"print()"
     assert mounts["/tmp"].is_dir()
@@ -90,15 +90,15 @@ def viewing(tmp_path: Path, name: str) -> Path:
     pod = a_pod(volumes=[{"name": "store", "persistentVolumeClaim": {"claimName": "data"}}])
     mount = {"name": "store", "mountPath": f"{STORE_DIR}/{name}", "subPath": name, "readOnly": True}
     container = {"name": "main", "volumeMounts": [mount]}
-    state = State(tmp_path)
-    mounts = mounts_of(pod, container, state, SOURCES)
-    assert mounts_of(pod, container, state, SOURCES) == mounts
+    state = StateFolder(tmp_path)
+    mounts = make_mounts(pod, container, state, SOURCES)
+    assert make_mounts(pod, container, state, SOURCES) == mounts
     assert mounts[f"{STORE_DIR}/{name}"] == mounts[STORE_DIR] / name
     return mounts[STORE_DIR]
 
 
 def test_of_a_store_a_process_finds_its_inputs_alone(tmp_path: Path):
-    claim = State(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
+    claim = StateFolder(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
     for name in ("steps/1/artifact", "steps/2/artifact"):
         (claim / name).mkdir(parents=True)
         (claim / name / "manifest.json").write_text(name)
@@ -113,31 +113,31 @@ def test_a_missing_input_is_an_empty_folder_as_a_kubelet_makes_one(tmp_path: Pat
 
 
 def test_an_input_that_is_a_link_out_of_the_claim_is_refused(tmp_path: Path):
-    claim = State(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
+    claim = StateFolder(tmp_path).claim(a_pod(volumes=[])["metadata"]["namespace"], "data")
     claim.mkdir(parents=True)
     (claim / "models").symlink_to(tmp_path)
-    with pytest.raises(CannotStart, match="leads out of it by a link"):
+    with pytest.raises(ContainerConfigError, match="is a link that leads out of the claim"):
         viewing(tmp_path, "models")
 
 
 def test_a_config_map_that_no_file_has_is_named(tmp_path: Path):
     pod = a_pod(volumes=[{"name": "code", "configMap": {"name": "other"}}])
     container = {"volumeMounts": [{"name": "code", "mountPath": "/workspace"}]}
-    with pytest.raises(CannotStart, match="ConfigMap other is in none of the files"):
-        mounts_of(pod, container, State(tmp_path), SOURCES)
+    with pytest.raises(ContainerConfigError, match="ConfigMap other is in no file"):
+        make_mounts(pod, container, StateFolder(tmp_path), SOURCES)
 
 
 @pytest.mark.parametrize("depth", [1, 12])
 def test_a_socket_can_be_made_in_the_scratch_folder_however_deep_the_state_lies(tmp_path: Path, depth: int):
-    state, pod = State(tmp_path.joinpath(*["a-folder"] * depth)), a_pod()
-    folder = folder_of(pod, state) / "slipway-tmp"
+    state, pod = StateFolder(tmp_path.joinpath(*["a-folder"] * depth)), a_pod()
+    folder = pod_folder(pod, state) / "slipway-tmp"
     folder.mkdir(parents=True)
-    scratch = scratch_of(pod, folder, state)
-    assert scratch == scratch_of(pod, folder, state)
+    scratch = short_scratch_path(pod, folder, state)
+    assert scratch == short_scratch_path(pod, folder, state)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(scratch / "pymp-abcdefghlistener-abcdefgh"))
     assert len(list(folder.iterdir())) == 1
-    discard(pod, state)
+    remove_pod_folder(pod, state)
     assert not scratch.exists()
     assert not scratch.is_symlink()
 
@@ -153,7 +153,7 @@ def test_the_downward_api_gives_labels_annotations_and_the_address():
 
 
 def test_a_field_that_a_process_has_not_is_refused():
-    with pytest.raises(CannotStart, match=r"spec\.nodeName"):
+    with pytest.raises(ContainerConfigError, match=r"spec\.nodeName"):
         variables([{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}])
 
 
@@ -188,8 +188,13 @@ def test_agents_of_a_job_meet_where_they_are_told():
         "rendezvous": {"id": "job", "host": "job-0.job", "port": 29400},
     }
     container = {"name": "main", "env": [{"name": "SLIPWAY_TASK", "value": json.dumps(task)}]}
-    found = environment_of(
-        a_pod(), container, mounts={}, message=Path("/m"), sources=SOURCES, seat=Seat(("127.64.0.100", 31000), "1,2")
+    found = build_environment(
+        a_pod(),
+        container,
+        mounts={},
+        message=Path("/m"),
+        sources=SOURCES,
+        allocation=Allocation(("127.64.0.100", 31000), "1,2"),
     )
     moved = json.loads(found["SLIPWAY_TASK"])["rendezvous"]
     assert (moved["host"], moved["port"], moved["id"]) == ("127.64.0.100", 31000, "job")
@@ -197,7 +202,7 @@ def test_agents_of_a_job_meet_where_they_are_told():
     assert found["CUDA_VISIBLE_DEVICES"] == "1,2"
 
 
-def test_a_long_task_is_a_file_with_the_paths_and_the_meeting_of_this_machine(tmp_path: Path):
+def test_a_long_task_is_a_file_with_the_paths_and_the_rendezvous_of_this_machine(tmp_path: Path):
     task = TrainTask.model_validate(
         {
             "entrypoint": {"script": {"path": "/code/train.py", "args": ["\U0001f600" * 1024] * 16}},
@@ -214,11 +219,11 @@ def test_a_long_task_is_a_file_with_the_paths_and_the_meeting_of_this_machine(tm
         "env": [{"name": "SLIPWAY_TASK", "value": given.value}],
         "volumeMounts": [*given.mounts, {"name": "code", "mountPath": "/code"}],
     }
-    mounts = mounts_of(pod, container, State(tmp_path), SOURCES)
+    mounts = make_mounts(pod, container, StateFolder(tmp_path), SOURCES)
     assert (mounts["/var/lib/slipway/task"] / "task.json").read_text() == given.text  # as a kubelet writes it
-    seat = Seat(("127.64.0.100", 31000), "")
-    found = environment_of(pod, container, mounts=mounts, message=Path("/m"), sources=SOURCES, seat=seat)
-    found = with_task_in_file(found, tmp_path / "own")
+    allocation = Allocation(("127.64.0.100", 31000), "")
+    found = build_environment(pod, container, mounts=mounts, message=Path("/m"), sources=SOURCES, allocation=allocation)
+    found = move_long_task_to_file(found, tmp_path / "own")
     assert max(map(len, found.values())) < 4096
     read = read_task(found)
     assert isinstance(read, TrainTask)
@@ -232,4 +237,4 @@ def test_a_long_task_is_a_file_with_the_paths_and_the_meeting_of_this_machine(tm
     ("text", "expected"), [("$(A)/x", "1/x"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("cost: $5", "cost: $5")]
 )
 def test_references_to_variables_are_expanded_as_kubernetes_does(text: str, expected: str):
-    assert expanded(text, {"A": "1"}) == expected
+    assert expand_variables(text, {"A": "1"}) == expected

@@ -10,27 +10,36 @@ from contextlib import asynccontextmanager
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.local.network import HOST, AddressError, Proxy, Target, block, endpoints, next_address, taken_ports
+from slipway.local.network import (
+    HOST,
+    AddressError,
+    Proxy,
+    Target,
+    choose_address,
+    find_taken_ports,
+    list_targets,
+    reserve_block,
+)
 
 
 def test_two_runs_of_one_machine_have_different_blocks():
-    with block() as first, block() as second:
+    with reserve_block() as first, reserve_block() as second:
         assert first != second
-    with block() as again:
+    with reserve_block() as again:
         assert again == first  # a run that has ended gives its block back
 
 
 def test_later_pods_have_later_addresses_also_by_their_text():
     taken: list[str] = []
     for _ in range(150):
-        taken.append(next_address("127.64.0", taken))
+        taken.append(choose_address("127.64.0", taken))
     assert taken == sorted(taken)
 
 
 def test_more_pods_than_addresses_are_refused():
     everything = [f"127.64.0.{number}" for number in range(256)]
     with pytest.raises(AddressError, match="pods at a time"):
-        next_address("127.64.0", everything)
+        choose_address("127.64.0", everything)
 
 
 def test_a_port_that_somebody_has_at_all_addresses_is_taken_at_ours_too():
@@ -38,8 +47,8 @@ def test_a_port_that_somebody_has_at_all_addresses_is_taken_at_ours_too():
         other.bind(("0.0.0.0", 0))  # noqa: S104 - that is the point
         other.listen()
         port = other.getsockname()[1]
-        assert taken_ports("127.64.0.1", [port]) == [port]
-    assert taken_ports("127.64.0.1", [port]) == []
+        assert find_taken_ports("127.64.0.1", [port]) == [port]
+    assert find_taken_ports("127.64.0.1", [port]) == []
 
 
 def a_pod(address: str, *, ready: bool = True, **labels: str) -> Object:
@@ -60,11 +69,11 @@ def a_service(**selector: str) -> Object:
 
 def test_only_ready_pods_that_the_selector_names_are_reached_at_the_ports_number():
     pods = [a_pod("127.64.0.100"), a_pod("127.64.0.101", ready=False), a_pod("127.64.0.102", app="other")]
-    assert endpoints(a_service(app="digits"), PORT, pods) == [("127.64.0.100", 8000)]
+    assert list_targets(a_service(app="digits"), PORT, pods) == [("127.64.0.100", 8000)]
 
 
 def test_a_service_without_a_selector_reaches_nobody():
-    assert endpoints(a_service(), PORT, [a_pod("127.64.0.100")]) == []
+    assert list_targets(a_service(), PORT, [a_pod("127.64.0.100")]) == []
 
 
 @asynccontextmanager

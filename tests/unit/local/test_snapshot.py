@@ -10,9 +10,9 @@ import pytest
 from slipway.api.kinds import POD, Object, key_of
 from slipway.cluster.twin import Twin
 from slipway.local import snapshot
-from slipway.local.environment import folder_of
-from slipway.local.pod import settle_pods
-from slipway.local.state import State, StateError, opened
+from slipway.local.environment import pod_folder
+from slipway.local.pod import recover_pods
+from slipway.local.state import StateError, StateFolder, open_state_folder
 from support.builders import training_job
 from support.local import a_pod
 
@@ -66,15 +66,19 @@ def test_a_file_that_is_not_a_snapshot_is_named_with_its_cure(tmp_path: Path, te
 
 
 def test_two_runs_never_share_a_state_folder(tmp_path: Path):
-    with opened(tmp_path), pytest.raises(StateError, match="is in use by another run"), opened(tmp_path):
+    with (
+        open_state_folder(tmp_path),
+        pytest.raises(StateError, match="is in use by another run"),
+        open_state_folder(tmp_path),
+    ):
         pass
-    with opened(tmp_path):  # the first has let go of it
+    with open_state_folder(tmp_path):  # the first has let go of it
         pass
 
 
 def test_a_state_folder_that_cannot_be_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match="give another --state"), opened(tmp_path / "file" / "below"):
+    with pytest.raises(StateError, match="use another --state"), open_state_folder(tmp_path / "file" / "below"):
         pass
 
 
@@ -83,17 +87,17 @@ def test_a_state_folder_that_cannot_be_is_named(tmp_path: Path):
 
 async def restored(tmp_path: Path, *, exit_code: int | None, message: str = "", owner: str = "Job") -> Object | None:
     """The pod as the next run finds it. exit_code: what its shim wrote, None where it was killed with the run."""
-    twin, state = Twin(now), State(tmp_path)
+    twin, state = Twin(now), StateFolder(tmp_path)
     job = twin.add(JOB_OBJECT)
     pod = a_pod()
     pod["metadata"]["ownerReferences"][0] |= {"uid": job["metadata"]["uid"], "kind": owner}
     pod = twin.add(pod)
-    words = folder_of(pod, state) / "containers" / "main"
-    words.mkdir(parents=True)
+    folder = pod_folder(pod, state) / "containers" / "main"
+    folder.mkdir(parents=True)
     if exit_code is not None:
-        (words / "exit").write_text(str(exit_code))
-        (words / "message").write_text(message)
-    await settle_pods(twin, state)
+        (folder / "exit").write_text(str(exit_code))
+        (folder / "message").write_text(message)
+    await recover_pods(twin, state)
     assert not state.pods.exists()
     return next(iter(await twin.list(POD)), None)
 

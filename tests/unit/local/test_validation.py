@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from slipway.api.kinds import Object, key_of
-from slipway.local.admission import default_stores, on_processors
+from slipway.local.admission import remove_devices, render_default_stores
 from slipway.local.environment import Sources
-from slipway.local.validation import Offer, foreign, refusals, unfit
+from slipway.local.validation import Available, find_foreign_kinds, find_invalid_contents, find_unsupported_fields
 
-NOTHING = Offer({}, Sources({}), {}, {}, {})
+NOTHING = Available({}, Sources({}), {}, {}, {})
 
 
 def a_training(**spec: object) -> Object:
@@ -43,11 +43,11 @@ def _own(kind: str, spec: Object, name: str = "digits") -> Object:
     }
 
 
-def refused(*objects: Object, offer: Offer = NOTHING) -> list[str]:
+def refused(*objects: Object, available: Available = NOTHING) -> list[str]:
     """Fields that are refused, with a default store at hand."""
-    known = [*objects, *default_stores(objects)]
+    known = [*objects, *render_default_stores(objects)]
     keyed = {key_of({**obj, "metadata": _placed(obj)}): obj for obj in known}
-    return [refusal.field for refusal in refusals(known, replace(offer, objects=keyed))]
+    return [refusal.field for refusal in find_unsupported_fields(known, replace(available, objects=keyed))]
 
 
 def _placed(obj: Object) -> Object:
@@ -128,8 +128,10 @@ def test_it_is_refused_by_its_field(obj: Object, field: str):
 
 def test_a_plugin_that_is_missing_is_told_with_those_that_are_there_and_where():
     deployment = a_deployment(model={"stored": {}}, compression={"steps": [{"plugin": "shrink"}]})
-    told = [str(refusal) for refusal in refusals([deployment], replace(NOTHING, plugins={"b": {}, "a": {}}))]
-    assert any(f"no plugin shrink is installed in {sys.prefix}, which has a, b; " in text for text in told)
+    messages = [
+        str(problem) for problem in find_unsupported_fields([deployment], replace(NOTHING, plugins={"b": {}, "a": {}}))
+    ]
+    assert any(f'plugin "shrink" is not installed in {sys.prefix}; installed: a, b; ' in text for text in messages)
 
 
 def test_a_training_on_any_nodes_with_a_default_store_is_taken():
@@ -140,23 +142,25 @@ def test_a_pool_is_taken_where_its_devices_are_here_for_all_nodes():
     job, pool = a_training(pools=["gpu"]), a_pool(per_pod=2)
 
     def here(count: int) -> list[str]:
-        return refused(job, pool, offer=replace(NOTHING, devices={"nvidia.com/gpu": count}))
+        return refused(job, pool, available=replace(NOTHING, devices={"nvidia.com/gpu": count}))
 
     assert here(4) == []
     assert here(3) == ["spec.pools[0]"]
 
 
 def test_processors_stand_in_for_any_devices():
-    objects = on_processors([a_training(pools=["gpu", "other"]), a_pool()])
-    assert refused(*objects, offer=replace(NOTHING, devices=None)) == []
+    objects = remove_devices([a_training(pools=["gpu", "other"]), a_pool()])
+    assert refused(*objects, available=replace(NOTHING, devices=None)) == []
     pools = {obj["metadata"]["name"]: obj["spec"] for obj in objects if obj["kind"] == "GPUPool"}
     assert pools.keys() == {"gpu", "other"}
     assert "resource" not in pools["gpu"]
 
 
 def test_a_kind_that_nothing_here_acts_on_is_named():
-    (refusal,) = foreign([{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}, a_training()])
-    assert str(refusal).startswith("Service web: kind: without a cluster nothing acts on a Service")
+    (problem,) = find_foreign_kinds(
+        [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}, a_training()]
+    )
+    assert str(problem).startswith("Service web: kind: Service has no effect without a cluster")
 
 
 SOURCES_THAT_ARE_NONE: dict[str, tuple[str, Object, str]] = {
@@ -177,11 +181,11 @@ def test_what_no_api_server_would_take_of_a_config_map_is_refused_before_a_file_
     kind: str, content: Object, field: str
 ) -> None:
     obj = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "default"}, **content}
-    assert [refusal.field for refusal in unfit([obj])] == [field]
+    assert [refusal.field for refusal in find_invalid_contents([obj])] == [field]
 
 
 def test_ordinary_keys_and_wrapped_base64_are_taken() -> None:
     meta = {"name": "a", "namespace": "default"}
     secret = {"kind": "Secret", "metadata": meta, "data": {"tls.crt": "aGVs\nbG8=\n"}, "stringData": {"_a-b.c": "x"}}
     config = {"kind": "ConfigMap", "metadata": meta, "data": {"train.py": "print()"}, "binaryData": {"b": "AAA="}}
-    assert unfit([secret, config]) == []
+    assert find_invalid_contents([secret, config]) == []

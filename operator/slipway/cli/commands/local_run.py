@@ -34,10 +34,10 @@ from slipway.cli.rendering.tables import coloured
 from slipway.cli.rendering.terminal import interactive, one_line, pinned, say, visible
 from slipway.cluster.twin import Change
 from slipway.local.cluster import LocalCluster
-from slipway.local.container import ending
-from slipway.local.session import Refused, session
-from slipway.local.state import State, made, readable_by_others
-from slipway.local.validation import Refusal
+from slipway.local.container import read_tail
+from slipway.local.session import UnsupportedError, open_session
+from slipway.local.state import StateFolder, is_readable_by_others, make_state_folder
+from slipway.local.validation import FieldProblem
 from slipway.manifests import Manifests
 from slipway.plan.jobs.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
@@ -59,25 +59,27 @@ class RunOptions(NamedTuple):
 async def run_manifests(manifests: Manifests, options: RunOptions) -> int:
     """Returns the exit code. Raises SlipwayError for what cannot be done here, or not at all."""
     stop = _stop_on_signals()
-    if readable_by_others(options.state):
+    if is_readable_by_others(options.state):
         say(f"the state folder {options.state} could be read by others; it is kept to you from now on (0700)")
     mask = os.umask(0o077)  # of the processes that stand for pods as well
     try:
-        with log_to(made(options.state) / LOG):
-            async with session(options.state, manifests.objects, cpu=options.cpu, replace=options.replace) as cluster:
+        with log_to(make_state_folder(options.state) / LOG):
+            async with open_session(
+                options.state, manifests.objects, cpu=options.cpu, replace=options.replace
+            ) as cluster:
                 return await _show_until_ended(cluster, options, stop)
-    except Refused as refused:
-        lines = [f"{_place(refusal, manifests)}{refusal}" for refusal in refused.refusals]
-        raise CommandError(str(refused), USAGE, lines) from refused
+    except UnsupportedError as error:
+        lines = [f"{_place(problem, manifests)}{problem}" for problem in error.problems]
+        raise CommandError(str(error), USAGE, lines) from error
     finally:
         os.umask(mask)
 
 
-def _place(refusal: Refusal, manifests: Manifests) -> str:
+def _place(problem: FieldProblem, manifests: Manifests) -> str:
     """`file:line:column: ` of the field; nothing for an object that no file holds."""
-    wanted = refusal.object["kind"], refusal.object["metadata"]
+    wanted = problem.object["kind"], problem.object["metadata"]
     found = (one for one in manifests.items if (one.object["kind"], one.object["metadata"]) == wanted)
-    return next((f"{one.place_of(refusal.field)}: " for one in found), "")
+    return next((f"{one.place_of(problem.field)}: " for one in found), "")
 
 
 async def _show_until_ended(cluster: LocalCluster, options: RunOptions, stop: asyncio.Event) -> int:
@@ -241,7 +243,7 @@ def event_lines(change: Change) -> list[str]:
 class ContainerFailures:
     """Reports once of each start of a container that it failed, unless its pod was deleted, or ended with the run."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: StateFolder) -> None:
         self._state = state
         self._reported: set[Path] = set()
 
@@ -273,7 +275,7 @@ async def failed_logs(cluster: LocalCluster, owner: Object) -> list[str]:
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
             log = cluster.state.log_of(key_of(pod), status["name"], status["restartCount"])
             if ended.get("exitCode") and log.exists():
-                shown = ending(log, LOG_BYTES).splitlines()
+                shown = read_tail(log, LOG_BYTES).splitlines()
                 lines += [f"{log}:", *(f"    {line}" for line in shown[-LOG_LINES:])]
     return lines
 

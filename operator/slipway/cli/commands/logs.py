@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slipway.cli.commands.options import Context, Local, Namespace, StateFolder, complete_resources, complete_steps
+from slipway.cli.commands.options import Context, Local, Namespace, StateOption, complete_resources, complete_steps
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.terminal import say
 
@@ -47,7 +47,7 @@ def logs(
     namespace: Namespace = None,
     context: Context = None,
     local: Local = False,
-    state: StateFolder = None,
+    state: StateOption = None,
 ) -> None:
     """Show the logs of all ranks, or of all steps.
 

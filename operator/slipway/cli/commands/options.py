@@ -173,7 +173,7 @@ Context = Annotated[
 Local = Annotated[
     bool, typer.Option("--local", help="Ask `slipway run` on this machine, instead of a cluster.", show_default=False)
 ]
-StateFolder = Annotated[
+StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",

@@ -129,8 +129,8 @@ async def _plan(
 def _shipped(manifests: Manifests) -> list[dict[str, object]]:
     """The plugins that the operator keeps applied, but for those that the files bring themselves."""
     from slipway.api.kinds import COMPRESSION_PLUGIN
-    from slipway.local.admission import installed_plugins
+    from slipway.local.admission import describe_installed_plugins
 
     own = {obj["metadata"]["name"] for obj in manifests.objects if obj["kind"] == COMPRESSION_PLUGIN.kind}
-    shipped, _ = installed_plugins()
+    shipped, _ = describe_installed_plugins()
     return [shipped[name] for name in sorted(shipped) if name not in own]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, complete_deployments
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateOption, complete_deployments
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.tables import Output, Table, print_data, print_tables
 
@@ -65,7 +65,7 @@ def predict(
     namespace: Namespace = None,
     context: Context = None,
     local: Local = False,
-    state: StateFolder = None,
+    state: StateOption = None,
 ) -> None:
     """Send samples to a served model.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slipway.cli.commands.options import Context, Format, Local, Namespace, StateFolder, Timeout, complete_resources
+from slipway.cli.commands.options import Context, Format, Local, Namespace, StateOption, Timeout, complete_resources
 from slipway.cli.connections.connection import state_folder
 from slipway.cli.rendering.tables import Output
 from slipway.cli.rendering.terminal import interactive, one_line, say
@@ -38,7 +38,7 @@ def status(
     output: Format = Output.TABLE,
     context: Context = None,
     local: Local = False,
-    state: StateFolder = None,
+    state: StateOption = None,
 ) -> None:
     """Show how far things are, and what is wrong.
 

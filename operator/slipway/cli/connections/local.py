@@ -18,8 +18,8 @@ from slipway.cli.connections.endpoints import Endpoint, service_name
 from slipway.cli.connections.logs import Line, Piece, Source, Splitter, redrawn_lines
 from slipway.cli.rendering.errors import NOT_FOUND, UNAVAILABLE, CommandError
 from slipway.cli.rendering.summary import reference
-from slipway.local.snapshot import Kept, begins, present
-from slipway.local.state import State
+from slipway.local.snapshot import SnapshotReader, is_starting, read_run_info
+from slipway.local.state import StateFolder
 
 EVERY_SECONDS = 0.2
 _CHUNK = 1 << 16
@@ -29,8 +29,8 @@ _CHUNK = 1 << 16
 class LocalConnection:
     """connections.Connection to what one state folder holds."""
 
-    state: State
-    cluster: Kept
+    state: StateFolder
+    cluster: SnapshotReader
     namespace: str
 
     @asynccontextmanager
@@ -42,7 +42,7 @@ class LocalConnection:
         if inactive := self.inactive([deployment]):
             raise CommandError(inactive.reason, UNAVAILABLE)
         service = Key(SERVICE, deployment["metadata"]["namespace"], service_name(deployment))
-        run = present(self.state)
+        run = read_run_info(self.state)
         address = run.address(service, protocol) if run else None
         if address is None:
             raise CommandError(f"service {service.name} has no port for {protocol}", UNAVAILABLE)
@@ -54,7 +54,7 @@ class LocalConnection:
 
     def _with_reachable_url(self, deployment: Object) -> Object:
         status = {name: value for name, value in deployment["status"].items() if name != "url"}
-        run = present(self.state)
+        run = read_run_info(self.state)
         if run is not None and run.works_on(key_of(deployment)):
             service = Key(SERVICE, deployment["metadata"]["namespace"], service_name(deployment))
             if (address := run.address(service, "http")) is not None:
@@ -62,7 +62,7 @@ class LocalConnection:
         return {**deployment, "status": status}
 
     def inactive(self, objects: Sequence[Object]) -> Inactive | None:
-        run = present(self.state)
+        run = read_run_info(self.state)
         inactive = [obj for obj in objects if run is None or not run.works_on(key_of(obj))]
         if not inactive:
             return None
@@ -82,21 +82,21 @@ class LocalConnection:
 
 async def open_state(root: Path, namespace: str | None) -> LocalConnection:
     """Open the folder when the run that begins there has begun. Raises CommandError for a folder without a run."""
-    state = State(root)
-    while begins(state):
+    state = StateFolder(root)
+    while is_starting(state):
         await asyncio.sleep(EVERY_SECONDS)
     if not state.objects.exists():
         what = f"no local run has been in {root}; start one by `slipway run`, or name its folder by --state"
         raise CommandError(what, NOT_FOUND)
-    return LocalConnection(state, Kept(state), namespace or DEFAULT_NAMESPACE)
+    return LocalConnection(state, SnapshotReader(state), namespace or DEFAULT_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderLogs:
     """Logs of files. They bear no times: each line has that of its container's start."""
 
-    state: State
-    kept: Kept
+    state: StateFolder
+    kept: SnapshotReader
 
     async def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:  # noqa: ARG002 - a file's stream does not break
         pod = Key(POD, source.namespace, source.pod)
@@ -120,7 +120,7 @@ class FolderLogs:
                     yield Line(source.started, *piece)
 
     async def _has_ended(self, source: Source) -> bool:
-        if present(self.state) is None:
+        if read_run_info(self.state) is None:
             return True
         try:
             pod = await self.kept.get(Key(POD, source.namespace, source.pod))
