@@ -33,7 +33,12 @@ def inputs_of(task: Model, fields: frozenset[str] | None = None) -> tuple[str, .
     if isinstance(task, RecoverTask):
         return (store_path(task.uri),)
     names = [name for name in type(task).model_fields if fields is None or name in fields]
-    return outermost(folder_of(store_path(uri)) for name in names for uri in _uris(getattr(task, name)))
+    return folders_of(*(getattr(task, name) for name in names))
+
+
+def folders_of(*values: object) -> tuple[str, ...]:
+    """The same of the references in fields, parameters or artifacts."""
+    return outermost(folder_of(store_path(uri)) for value in values for uri in _uris(value))
 
 
 def folder_of(path: str) -> str:

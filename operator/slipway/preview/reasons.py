@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from slipway.api.artifacts import DataSource, State
 from slipway.api.errors import SpecError
-from slipway.api.kinds import Object
+from slipway.api.kinds import TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from slipway.api.trainingjob import Attempt, TrainingJobSpec
-from slipway.plan.deployment.steps import SERVED, Offer, Step, plan_steps, plugins_in
-from slipway.plan.references import NotYet, known_pool, placement_of
+from slipway.plan.deployment.compression import plugins_in
+from slipway.plan.deployment.graph import GATE, MODEL, Inputs, build
+from slipway.plan.deployment.source import find_source
+from slipway.plan.owner import Owner
+from slipway.plan.references import FOR_EVALUATION, NotYet, TerminalError, known_pool, known_store, placement_of
+from slipway.plan.steps.graph import Graph, Node, advance
+from slipway.plan.steps.request import Store
+from slipway.plan.steps.tracking import StepSet
 from slipway.plan.view import ClusterView
+from slipway.preview.plan_preview import PlanPreview
 
 
 def placed_on(spec: TrainingJobSpec, attempt: Attempt, view: ClusterView) -> str:
@@ -39,35 +48,61 @@ def shape_of(spec: TrainingJobSpec, attempt: Attempt) -> str:
     return f"{pods} x {each} ({why}) = {ranks}; {asks}"
 
 
-def conversions_of(
-    deployment: ModelDeployment, view: ClusterView, runtime_image: str
-) -> Mapping[str, tuple[Step, str]]:
-    """The steps by the names of their tasks, and why those stand there that nobody asked for."""
-    spec, status = deployment.spec, deployment.status
-    state = (status.model.state if status.model else None) or State.MODULE
-    reasons: dict[str, tuple[Step, str]] = {}
+@dataclass(frozen=True, slots=True)
+class DeclaredSteps:
+    """The graph of a deployment, with its nodes by the digests of the Steps that they ask for."""
+
+    graph: Graph = field(default_factory=Graph)
+    by_digest: Mapping[str, Node] = field(default_factory=dict)
+    training_job: str | None = None
+
+    def after(self, digest: str) -> list[str]:
+        """Return what a Step waits for: names of Steps, and the TrainingJob whose model it reads."""
+        node = self.by_digest.get(digest)
+        if node is None:
+            return []
+        from_job = self.training_job is not None and MODEL in node.reads
+        return [*([f"TrainingJob {self.training_job}"] if from_job else []), *self.graph.sources(node.name)]
+
+    def states(self, digest: str) -> tuple[State | None, State | None]:
+        """Return the state of the model that a Step reads, and of the one that it makes."""
+        node = self.by_digest.get(digest)
+        if node is None or not node.reads:
+            return None, None
+        read = node.reads[0]
+        made_by = {one.name: one.makes for one in self.graph.nodes}
+        return (self.graph.given[read].state if read in self.graph.given else made_by[read]), node.makes
+
+    def reason(self, digest: str) -> str:
+        """Return why a Step is there that the spec does not name; empty for the others."""
+        node = self.by_digest.get(digest)
+        return node.reason if node is not None else ""
+
+
+def declared_steps(preview: PlanPreview, key: Key) -> DeclaredSteps:
+    """Return the graph that the planner of a deployment advances, as the plan leaves it."""
+    obj, view = preview.after[key], preview.cache
+    deployment, owner = ModelDeployment.model_validate({part: obj[part] for part in ("spec", "status")}), Owner.of(obj)
+    spec, apart = deployment.spec, deployment.spec.evaluation.store if deployment.spec.evaluation else None
     try:
-        offer = Offer(plugins_in(view), spec.compression.conversion, runtime_image)
-        steps = plan_steps(spec.compression.steps, state, offer, has_data=True)
-    except (SpecError, NotYet):
-        return {}
-    left_by = "the model"
-    for index, step in enumerate(steps):
-        reason = ""
-        if step.conversion:
-            following = steps[index + 1] if index + 1 < len(steps) else None
-            wants = f"{following.plugin.entry_point} takes {following.plugin.consumes}" if following else ""
-            gives = f"{left_by} is {step.plugin.consumes}"
-            reason = f"inserted: {gives}, and {wants or f'what is served is {SERVED}'}"
-        reasons[step.role] = (step, reason)
-        left_by = f"what {step.plugin.entry_point} gives"
-        if step.conversion and "convert-baseline" not in reasons:
-            why = f"inserted: the uncompressed model as {SERVED}, to compare with"
-            reasons["convert-baseline"] = (step, why)
-    return reasons
+        source = find_source(owner, spec, deployment.status, view)
+        store = Store(spec.store, known_store(view, key.namespace, spec.store))
+        held_out = Store(apart, known_store(view, key.namespace, apart, FOR_EVALUATION)) if apart else None
+        graph = build(Inputs(owner.name, spec, source, store, preview.settings, held_out), plugins_in(view)).graph
+    except (SpecError, NotYet, TerminalError):
+        return DeclaredSteps()
+    steps = StepSet(owner, view, datetime.max.replace(tzinfo=UTC))
+    asked = advance(graph, steps, opened={GATE}, parallel=len(graph.nodes)).tracked
+    by_name = {node.name: node for node in graph.nodes}
+    by_digest: dict[str, Node] = {}
+    for name, tracked in asked.items():
+        by_digest.setdefault(tracked.request.digest, by_name[name])
+    job = spec.model.training_job
+    planned = job if job and Key(TRAINING_JOB, key.namespace, job) in preview.after else None
+    return DeclaredSteps(graph, by_digest, planned)
 
 
-def what_is_done(task: Object, step: tuple[Step, str] | None) -> str:
+def what_is_done(task: Object, digest: str, declared: DeclaredSteps) -> str:
     """One task's work; empty for one that is not known."""
     match task.get("task"):
         case "prepare":
@@ -77,7 +112,7 @@ def what_is_done(task: Object, step: tuple[Step, str] | None) -> str:
         case "seal":
             return "makes an artifact of what the image left"
         case "compress":
-            return _compressed(task, step)
+            return _compressed(task, digest, declared)
         case "evaluate":
             return "answers the held-out samples"
         case "compare":
@@ -87,14 +122,14 @@ def what_is_done(task: Object, step: tuple[Step, str] | None) -> str:
     return ""
 
 
-def _compressed(task: Object, step: tuple[Step, str] | None) -> str:
+def _compressed(task: Object, digest: str, declared: DeclaredSteps) -> str:
     params = ", ".join(f"{name}={value}" for name, value in sorted(task.get("params", {}).items()))
     text = f"{task['entryPoint']} {task['version']}" + (f" ({params})" if params else "")
-    if step is None:
+    read, made = declared.states(digest)
+    if read is None or made is None:
         return text
-    plugin, reason = step[0].plugin, step[1]
-    turned = f"{text}: {plugin.consumes} -> {plugin.produces}"
-    return f"{turned}; {reason}" if reason else turned
+    reason = declared.reason(digest)
+    return f"{text}: {read} -> {made}" + (f"; {reason}" if reason else "")
 
 
 def gate_of(spec: ModelDeploymentSpec) -> str | None:

@@ -9,12 +9,10 @@ from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import ARTIFACT_STORE, JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.deployment.steps import Step
 from slipway.preview.changes import Change
 from slipway.preview.plan_preview import ExpectedState, PlanPreview
-from slipway.preview.reasons import conversions_of, gate_of, placed_on, shape_of, what_is_done
+from slipway.preview.reasons import DeclaredSteps, declared_steps, gate_of, placed_on, shape_of, what_is_done
 from slipway.preview.rollouts import rollout_of
-from slipway.preview.tasks import PlannedTask
 from slipway.preview.world import task_of
 
 _WORDS = {"ready": "will be Ready", "rests": "will rest", "waits": "waits", "stalled": "will be Stalled"}
@@ -82,7 +80,7 @@ def _store(preview: PlanPreview, key: Key) -> Iterator[Node]:
         yield Node(f"on claim {claim.claim_name}{kept}")
     elif store.spec.s3 is not None:
         yield Node(f"in bucket {store.spec.s3.bucket}{kept}")
-    yield from _tasks(preview, key, {})
+    yield from _tasks(preview, key, DeclaredSteps())
 
 
 # --- TrainingJob -------------------------------------------------------------------------------------------------
@@ -91,7 +89,7 @@ def _store(preview: PlanPreview, key: Key) -> Iterator[Node]:
 def _training(preview: PlanPreview, key: Key) -> Iterator[Node]:
     job = TrainingJob.model_validate({part: preview.after[key][part] for part in ("spec", "status")})
     known = {attempt["number"]: attempt.get("outcome") for attempt in _past(preview, key).get("attempts", ())}
-    tasks = _tasks(preview, key, {})
+    tasks = _tasks(preview, key, DeclaredSteps())
     prepared = [one.role for one in preview.tasks(key) if one.role.startswith("prepare-")]
     yield from (node for node in tasks if not node.text.startswith("seal"))
     for attempt in job.status.attempts:
@@ -122,8 +120,7 @@ def _deployment(preview: PlanPreview, key: Key) -> Iterator[Node]:
         yield Node(f"takes the model of TrainingJob {source.training_job}{waits}")
     elif source.stored:
         yield Node(f"takes the model {source.stored.uri} from the store")
-    conversions = conversions_of(deployment, preview.cache, preview.settings.runtime_image)
-    tasks = _tasks(preview, key, conversions)
+    tasks = _tasks(preview, key, declared_steps(preview, key))
     yield from tasks
     compared = any(node.text.startswith("compare:") for node in tasks)
     if compared and (gate := gate_of(deployment.spec)):
@@ -135,7 +132,7 @@ def _deployment(preview: PlanPreview, key: Key) -> Iterator[Node]:
 # --- Tasks -------------------------------------------------------------------------------------------------------
 
 
-def _tasks(preview: PlanPreview, key: Key, conversions: Mapping[str, tuple[Step, str]]) -> list[Node]:
+def _tasks(preview: PlanPreview, key: Key, declared: DeclaredSteps) -> list[Node]:
     past, tasks = preview.tasks_before(key), preview.tasks(key)
     jobs = _jobs(preview, key.namespace)
     done_before = [task for task in tasks if task.digest in past and past[task.digest].succeeded]
@@ -150,9 +147,9 @@ def _tasks(preview: PlanPreview, key: Key, conversions: Mapping[str, tuple[Step,
         job = jobs.get(task.job)
         node = Node(f"{task.role}: {'goes on' if task.digest in past else 'Job'} {task.job}")
         if job is not None:
-            done = what_is_done(task_of(job), conversions.get(task.role))
+            done = what_is_done(task_of(job), task.digest, declared)
             node.notes += [done] if done else []
-        if job is not None and (after := _inputs(preview, key, task, task_of(job))):
+        if job is not None and (after := declared.after(task.digest)):
             node.notes.append(f"after {', '.join(after)}")
         nodes.append(node)
     return nodes
@@ -164,31 +161,6 @@ def _jobs(preview: PlanPreview, namespace: str) -> Mapping[str, Object]:
         for change in preview.changes
         if change.key.kind == JOB and change.key.namespace == namespace
     }
-
-
-def _inputs(preview: PlanPreview, key: Key, task: PlannedTask, asked: Object) -> list[str]:
-    """Whose results it takes: tasks of the same resource by name, others with their resource's."""
-    wanted = set(_digests(asked))
-    found = []
-    for other, obj in preview.after.items():
-        if other.kind == TRAINING_JOB and ((obj.get("status") or {}).get("artifact") or {}).get("digest") in wanted:
-            found.append(f"TrainingJob {other.name}")
-        if other == key:
-            makers = [one for one in preview.tasks(key) if one.made in wanted]
-            found += [one.role for one in makers if one.role != task.role]
-    return list(dict.fromkeys(found))
-
-
-def _digests(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        if "uri" in value and "digest" in value:
-            yield str(value["digest"])
-        else:
-            for item in value.values():
-                yield from _digests(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _digests(item)
 
 
 def _past(preview: PlanPreview, key: Key) -> Object:

@@ -66,7 +66,7 @@ def test_the_verbose_plan_is_a_tree_of_the_whole_chain_with_reasons() -> None:
         "export-onnx 1.0.0: module -> onnx; inserted: what prune-structured gives is module,"
         " and quantize-int8 takes onnx",
         "prepare-train: takes over what step digits-<tj hash>-s-<prepare-train> makes",
-        "after prepare-evaluation, step-1-quantize-int8",
+        "after step-1-quantize-int8, prepare-evaluation",
         "rolls out revision digits-<md hash>-<revision>: 1 replica of Triton",
     ):
         assert line in lines

@@ -21,13 +21,14 @@ from slipway.api.modeldeployment import (
     Serving,
 )
 from slipway.api.reading import EPOCH, NO_DIGEST, read_status
-from slipway.plan.deployment.pipeline import Pipeline, settled
+from slipway.plan.deployment.compression import plugins_in
+from slipway.plan.deployment.graph import Inputs
+from slipway.plan.deployment.pipeline import Pipeline, decide_without_steps
 from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
 from slipway.plan.deployment.status import event_records, told
-from slipway.plan.deployment.steps import plugins_in
 from slipway.plan.deployment.unready import missed_at
 from slipway.plan.observation import Observation
 from slipway.plan.owner import NAME_CONFLICT, REVISION_LABEL, Owner
@@ -178,19 +179,19 @@ def _made(
     view = observation.view
     step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
     lost_at = _lost_at(revision, owner, view)
-    if lost_at is None and (answer := settled(revision, spec.evaluation)) is not None:
+    if lost_at is None and (answer := decide_without_steps(revision, spec.evaluation)) is not None:
         return answer
     store_of = known_store if view.owned(STEP, owner.namespace, owner.uid) else ready_store
     store = Store(spec.store, store_of(view, owner.namespace, spec.store))
-    apart = spec.evaluation.store if spec.evaluation else None
-    # It may be another one than before, so what is under way does not tell that it was ever there.
-    held_out = Store(apart, ready_store(view, owner.namespace, apart, FOR_EVALUATION)) if apart else None
-    pipeline = Pipeline(owner.name, spec, source, store, observation.settings, wanted, held_out)
+    name = spec.evaluation.store if spec.evaluation else None
+    # It may be another one than before, so what is under way does not show that it was ever there.
+    held_out = Store(name, ready_store(view, owner.namespace, name, FOR_EVALUATION)) if name else None
+    pipeline = Pipeline(Inputs(owner.name, spec, source, store, observation.settings, held_out), wanted)
     if revision.repository is None:
         return pipeline.make(revision, plugins_in(view))
     if lost_at is None:
-        return pipeline.prove(revision)
-    return pipeline.pack_again(revision, revision.repository, lost_at, plugins_in(view))
+        return pipeline.evaluate_again(revision)
+    return pipeline.package_again(revision, revision.repository, lost_at, plugins_in(view))
 
 
 def _lost_at(revision: Revision, owner: Owner, view: ClusterView) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from slipway.api.artifactstore import ArtifactStoreSpec
@@ -47,9 +48,9 @@ class Store:
     spec: ArtifactStoreSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StepRequest:
-    """A task that an owner wants done.
+    """A task that an owner wants done. No slots: its digest is computed once, and asked for several times a round.
 
     label: what messages call it, as in `spec.compression.steps[0] (prune-structured 1.0)`. held_out: the store of the
     evaluation data, if that is another one. folder: of the store; None for one by the digest. pods_field: path of the
@@ -65,13 +66,13 @@ class StepRequest:
     folder: str | None = None
     pods_field: str = "spec.evaluation"
 
-    @property
+    @cached_property
     def spec(self) -> TaskSpec:
         held_out = self.held_out.spec if self.held_out else None
         mount = StoreMount(self.store.spec, held_out=held_out)
         return TaskSpec(self.role, self.task, self.image, mount, job="", folder=self.folder)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return self.spec.digest
 

@@ -17,6 +17,7 @@ from slipway.plan.conditions import ConditionValue
 from slipway.plan.egress import keep_policy
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
 from slipway.plan.owner import NAME_CONFLICT, OWNER_LABELS, Owner, deletion
+from slipway.plan.parse import value_at
 from slipway.plan.plan import Deletion, Plan
 from slipway.plan.references import TerminalError
 from slipway.plan.refused import CHILD_REFUSED
@@ -81,7 +82,7 @@ class StepSet:
     def __init__(
         self, owner: Owner, view: ClusterView, now: datetime, *, retry: str | None = None, revision: str | None = None
     ) -> None:
-        self._owner, self._seen, self._now = owner, view, now
+        self._owner, self._view, self._now = owner, view, now
         self._retry, self.revision = retry, revision
         self._tracked: dict[str, Tracked] = {}
         self._lost: dict[str, datetime] = {}
@@ -103,6 +104,20 @@ class StepSet:
         """Have an artifact made again that was not in the store at that time."""
         self._lost[digest] = at
 
+    def is_new(self, request: StepRequest) -> bool:
+        """Whether the Step neither exists nor was asked for in this round."""
+        return request.digest not in self._tracked and (
+            self._view.get(STEP, self._owner.namespace, step_name(self._owner, request)) is None
+        )
+
+    @property
+    def under_way(self) -> int:
+        """How many Steps of the owner have not ended, those of this round included."""
+        before = all_steps(self._owner, self._view)
+        names = {step["metadata"]["name"] for step in before}
+        running = sum(value_at(step, "status", "phase") not in ("Succeeded", "Failed") for step in before)
+        return running + sum(one.name not in names for one in self._tracked.values())
+
     def follow(self, request: StepRequest) -> Tracked:
         """Ask for a Step, and tell how far it is. What is asked for twice in a round (one digest) is one Step."""
         digest = request.digest
@@ -122,7 +137,7 @@ class StepSet:
             raise TerminalError("StepFailed", f"{request.label} left {left}, where {state} was due; {where}")
         return made
 
-    def moved_image(self) -> str | None:
+    def changed_image(self) -> str | None:
         """What to say if one name of an image stood for two contents while the Steps ran; None if none did.
 
         Their results go together: what compares two models must have evaluated both by the same bits. A result that
@@ -150,7 +165,7 @@ class StepSet:
         return None
 
     def _run_again(self, tracked: Tracked) -> None:
-        live = self._seen.get(STEP, self._owner.namespace, tracked.name)
+        live = self._view.get(STEP, self._owner.namespace, tracked.name)
         runs = int((live or {}).get("spec", {}).get("runs", 1)) + 1
         step = render_step(self._owner, tracked.request, Demand(runs, self._retry, self.revision), live)
         self._tracked[tracked.request.digest] = replace(tracked, remaking=True)
@@ -189,10 +204,10 @@ class StepSet:
         return tuple(f"{one.request.label} ({one.pending})" for one in self._tracked.values() if one.pending)
 
     def _follow(self, request: StepRequest, name: str) -> Tracked:
-        if (conflict := self._owner.conflict(self._seen, STEP, name)) is not None:
+        if (conflict := self._owner.conflict(self._view, STEP, name)) is not None:
             self.conflicts.append(conflict)
             return Tracked(request, name)
-        live = self._seen.get(STEP, self._owner.namespace, name)
+        live = self._view.get(STEP, self._owner.namespace, name)
         if live is not None and live["spec"].get("digest") != request.digest:
             problem = f"Step {name} stands for other work"
             cure = f"delete Step {name}"
@@ -225,7 +240,7 @@ class StepSet:
         """Whether the Job of the try under way is made, recorded or not: it is known by what it was made from."""
         if live is None or (run is not None and run.state in (TaskState.SUCCEEDED, TaskState.FAILED)):
             return False
-        return self._seen.get(JOB, self._owner.namespace, job_of(Owner.of(live), run)) is not None
+        return self._view.get(JOB, self._owner.namespace, job_of(Owner.of(live), run)) is not None
 
     def _is_lost(self, tracked: Tracked) -> bool:
         run = tracked.run
@@ -239,7 +254,7 @@ class StepSet:
         if self._policy or request.spec.held_out is not None:
             return
         self._policy = True
-        self.plan = self.plan.plus(keep_policy(self._owner, request.store.spec, self._seen))
+        self.plan = self.plan.plus(keep_policy(self._owner, request.store.spec, self._view))
 
     def _makers(self, tracked: Tracked, run: TaskRun) -> list[tuple[Tracked, TaskRun]]:
         """The Steps whose artifacts a run did not find. A model or stored data has none."""

@@ -8,8 +8,8 @@ from slipway.api.artifacts import State
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB
 from slipway.api.modeldeployment import CompressionStep
+from slipway.plan.deployment.compression import Offer, order_plugins, plugins_in
 from slipway.plan.deployment.params import check_params
-from slipway.plan.deployment.steps import Offer, plan_steps, plugins_in
 from slipway.plan.references import NotYet
 from slipway.plan.view import Snapshot
 from support.builders import SETTINGS, export_plugin, plugin, plugins, prune_plugin, quantize_plugin
@@ -23,7 +23,7 @@ def planned(*steps, state=State.MODULE, offered=None, has_data=True, conversion=
     wanted = tuple(CompressionStep(plugin=name, params=params) for name, params in steps)
     known = plugins_in(Snapshot(plugins() if offered is None else offered))
     offer = Offer(known, conversion, SETTINGS.runtime_image)
-    return plan_steps(wanted, state, offer, has_data=has_data)
+    return order_plugins(wanted, state, offer, has_data=has_data)
 
 
 def roles(*steps, **options):

@@ -1,4 +1,4 @@
-"""Which plugins run in which order: the spec's steps, and conversions wherever one's result is not the next's input.
+"""The plugins that run, in order: the spec's steps, and a conversion wherever a result is not the next one's input.
 
 Order is legal by the state of the model (module, onnx), never by names: a plugin made tomorrow fits in.
 """
@@ -44,10 +44,11 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PluginRun:
     """One plugin to run.
 
-    role: the name of its task. label: how messages call it. conversion: inserted, not asked for.
+    role: the name of its Step. label: its name in messages. conversion: inserted, not asked for. reason: why it was
+    inserted; empty for what the spec asks for.
     """
 
     role: str
@@ -55,6 +56,7 @@ class Step:
     plugin: CompressionPluginSpec
     params: Mapping[str, Any]
     conversion: bool = False
+    reason: str = ""
 
 
 def plugins_in(view: ClusterView) -> Plugins:
@@ -69,7 +71,7 @@ def _spec_of(obj: Mapping[str, Any]) -> CompressionPluginSpec | None:
         return None
 
 
-def plan_steps(steps: tuple[CompressionStep, ...], state: State, offer: Offer, *, has_data: bool) -> list[Step]:
+def order_plugins(steps: tuple[CompressionStep, ...], state: State, offer: Offer, *, has_data: bool) -> list[PluginRun]:
     """The steps from a model of that state to one that can be served.
 
     has_data: whether there is anything to calibrate or fine-tune with. Raises SpecError for what the spec cannot
@@ -98,9 +100,11 @@ def _usable(index: int, step: CompressionStep, plugins: Plugins) -> CompressionP
     return plugin
 
 
-def _ordered(known: list[tuple[int, CompressionStep, CompressionPluginSpec]], state: State, offer: Offer) -> list[Step]:
-    planned: list[Step] = []
-    left_by = "the model"
+def _ordered(
+    known: list[tuple[int, CompressionStep, CompressionPluginSpec]], state: State, offer: Offer
+) -> list[PluginRun]:
+    planned: list[PluginRun] = []
+    left_by, gives = "the model", "the model"
     for index, step, plugin in known:
         wanted = State(plugin.consumes)
         if wanted is not state:
@@ -111,16 +115,19 @@ def _ordered(known: list[tuple[int, CompressionStep, CompressionPluginSpec]], st
                     f"put {step.plugin} before {left_by}" if planned else "start from a model of that state",
                     reason="IllegalOrder",
                 )
-            planned.append(conversion(state, offer, role="convert"))
+            reason = f"inserted: {gives} is {state}, and {plugin.entry_point} takes {wanted}"
+            planned.append(conversion(state, offer, role="convert", reason=reason))
         role = f"step-{index}-{step.plugin.replace('.', '-')}"[:63].rstrip("-")
-        planned.append(Step(role, f"{STEPS}[{index}] ({step.plugin} {plugin.version})", plugin, step.params))
+        planned.append(PluginRun(role, f"{STEPS}[{index}] ({step.plugin} {plugin.version})", plugin, step.params))
         state, left_by = State(plugin.produces), f"{step.plugin} ({STEPS}[{index}])"
+        gives = f"what {plugin.entry_point} gives"
     if state is not SERVED:
-        planned.append(conversion(state, offer, role="convert"))
+        reason = f"inserted: {gives} is {state}, and what is served is {SERVED}"
+        planned.append(conversion(state, offer, role="convert", reason=reason))
     return planned
 
 
-def conversion(state: State, offer: Offer, *, role: str, of: str = "") -> Step:
+def conversion(state: State, offer: Offer, *, role: str, reason: str, of: str = "") -> PluginRun:
     """The plugin that converts a model of that state to one that can be served.
 
     It is the one that the spec names, or the operator's own, which runs in the runtime image: what makes the baseline
@@ -136,7 +143,7 @@ def conversion(state: State, offer: Offer, *, role: str, of: str = "") -> Step:
     }
     name = _chosen(state, able, offer)
     label = f"conversion{f' of {of}' if of else ''} to {SERVED} ({name} {able[name].version})"
-    return Step(role, label, able[name], {}, conversion=True)
+    return PluginRun(role, label, able[name], {}, conversion=True, reason=reason)
 
 
 def _chosen(state: State, able: Mapping[str, CompressionPluginSpec], offer: Offer) -> str:
