@@ -63,10 +63,10 @@ class Chronicle:
         Work that Steps share is counted by its digest, and once: whose Step does it is chance, and twice does no harm.
         """
         own = Counter(
-            (self._named(made.parent), made.role) for made in self.jobs.values() if not self.is_shared(made.parent)
+            (self._named(made.owner), made.role) for made in self.jobs.values() if not self.is_shared(made.owner)
         )
         shared = {
-            self.parents[made.parent]["spec"]["digest"] for made in self.jobs.values() if self.is_shared(made.parent)
+            self.parents[made.owner]["spec"]["digest"] for made in self.jobs.values() if self.is_shared(made.owner)
         }
         return own + Counter(("shared", digest) for digest in shared)
 
@@ -96,7 +96,7 @@ class Chronicle:
 
     def _given_up(self, uid: str, made: Made) -> bool:
         """It was written down, and ended with its record before its UID could be: nobody wants it any more."""
-        owner = self.parents.get(made.parent, {"gone": True})
+        owner = self.parents.get(made.owner, {"gone": True})
         if "gone" in owner:
             return True
         return uid in self._deleted and made.name not in {one["job"] for one in _records(owner)}
@@ -115,7 +115,7 @@ class Chronicle:
             return
         made = Made(job["metadata"]["name"], role_of(job), controller_uid(job) or "")
         self.jobs[uid] = made
-        owner = self.parents.get(made.parent)
+        owner = self.parents.get(made.owner)
         if owner is None or "gone" in owner:
             self.broken.append(f"Job {made.name} was made for nobody")
         elif made.name not in _intents(owner):
