@@ -33,8 +33,8 @@ _BY_KUBELET = "TerminationByKubelet"
 """The DisruptionTarget of a pod that the kubelet ends: node pressure, a shutdown, room for a critical pod."""
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
 """What containerd and dockershim call a container whose process could not be started."""
-WATCH_LAG = timedelta(seconds=5)
-"""By so much one watch may lag behind another without anything being wrong."""
+WATCH_LAG = timedelta(seconds=30)
+"""How far the watch of pods may lag behind that of Jobs: until then a Job without pods is not taken to have lost them."""
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
