@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.judges import model_says
 
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, TRAINING_JOB, WATCHED, Key, Object, key_of
 from support.builders import NAMESPACE, plugins
@@ -17,6 +16,7 @@ from support.faults.world import World
 from support.gitops import REPOSITORY, rendered
 from support.refusals import RESOURCE_OF
 from support.states import jobs_made, silent, status_of, traffic
+from support.validators import validate_by_model
 
 DIGITS = Key(MODEL_DEPLOYMENT, NAMESPACE, "digits")
 KINDS = {kind.kind: kind for kind in WATCHED}
@@ -103,7 +103,7 @@ def test_an_overlay_holds_nothing_that_the_api_does_not_take(repository: Reposit
     ours = [obj for obj in rendered(repository.folder / repository.overlay) if obj["kind"] in RESOURCE_OF]
     assert {obj["kind"] for obj in ours} == {"ArtifactStore", "TrainingJob", "ModelDeployment"}
     for obj in ours:
-        said = model_says(obj["kind"], obj["spec"])
+        said = validate_by_model(obj["kind"], obj["spec"])
         assert not isinstance(said, list), said
 
 

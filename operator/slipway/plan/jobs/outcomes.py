@@ -34,7 +34,7 @@ _BY_KUBELET = "TerminationByKubelet"
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
 """What containerd and dockershim call a container whose process could not be started."""
 WATCH_LAG = timedelta(seconds=30)
-"""How far the watch of pods may lag behind that of Jobs: until then a Job without pods is not taken to have lost them."""
+"""How far the watch of pods may lag behind that of Jobs: a Job without pods has not lost them until then."""
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
 """Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
