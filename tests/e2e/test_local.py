@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from demo.kubectl import Kubectl, Object
-from slipway.plan.view import controller_uid
+from slipway.plan.observation import controller_uid
 from support.chain import Chain
 from support.local_runs import finished, objects
 from support.manifests import EXAMPLES

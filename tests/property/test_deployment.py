@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, JOB, SERVICE, STEP, Key, Object, key_of
 from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.plan.deployment import plan_deployment
+from slipway.plan.observation import controller_uid
 from slipway.plan.owner import Owner
 from slipway.plan.steps.request import job_prefix
 from slipway.plan.tasks import job_name
-from slipway.plan.view import controller_uid
 from slipway.reconcile.drift import covers
 from support.builders import (
     NAMESPACE,

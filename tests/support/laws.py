@@ -15,8 +15,8 @@ from slipway.cluster.statusschema import check_status
 from slipway.cluster.twin import Twin
 from slipway.cluster.wire import encode
 from slipway.plan.deployment.manifests import is_selected
+from slipway.plan.observation import controller_uid
 from slipway.plan.owner import Owner
-from slipway.plan.view import controller_uid
 from slipway.reconcile.references import is_foreign
 
 MOST_STATUS_BYTES = 100_000

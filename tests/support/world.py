@@ -16,12 +16,11 @@ from slipway.api.artifacts import State
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, STEP, Key, Kind, Object, key_of
 from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.plan.digests import digest_of
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, carries, controller_uid
 from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.pods import CONTAINER
 from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
-from slipway.plan.view import carries, controller_uid
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
 from slipway.reconcile.trim import trimmed

@@ -16,9 +16,9 @@ from slipway.api.tasks import OUT_DIR, TERMINATION_LOG
 from slipway.doctor.installation import ClusterQueries, operator_settings
 from slipway.plan.jobs.outcomes import conditions_of, is_over
 from slipway.plan.jobs.pending import pending_reason
+from slipway.plan.observation import controller_uid
 from slipway.plan.pods import container, pod_template
 from slipway.plan.storemount import StoreMount
-from slipway.plan.view import controller_uid
 
 EVERY_SECONDS = 1.0
 _LABELS = {"app.kubernetes.io/name": "slipway-doctor"}

@@ -10,9 +10,9 @@ from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL, MODEL_DEPLOYMENT, POD, P
 from slipway.api.scheduling import GPUPool
 from slipway.cluster.port import gather_calls
 from slipway.doctor.installation import ClusterQueries, operator_settings
+from slipway.plan.observation import ClusterView, Snapshot
 from slipway.plan.references import NotYet, known_store
 from slipway.plan.store import SHARED_MODE
-from slipway.plan.view import ClusterView, Snapshot
 from slipway.preview.plan_preview import expected_state
 from slipway.reconcile.references import MANAGED, stores_of
 

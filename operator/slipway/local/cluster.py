@@ -20,9 +20,8 @@ from slipway.local.network import HOST, Proxy, Target, is_headless, list_targets
 from slipway.local.snapshot import write_run_info
 from slipway.local.state import StateFolder
 from slipway.plan.jobs.outcomes import is_over
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, controller_uid
 from slipway.plan.plan import Plan
-from slipway.plan.view import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed

@@ -20,7 +20,7 @@ from slipway.local.network import choose_address, find_free_port
 from slipway.local.pod import RunningPod
 from slipway.local.state import StateFolder
 from slipway.plan.jobs.pods import index_of
-from slipway.plan.view import controller_uid
+from slipway.plan.observation import controller_uid
 
 log = structlog.get_logger(__name__)
 

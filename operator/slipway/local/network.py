@@ -16,7 +16,7 @@ from slipway.api.errors import SlipwayError
 from slipway.api.kinds import Object
 from slipway.local.controllers import is_ready
 from slipway.local.environment import resolve_port
-from slipway.plan.view import carries
+from slipway.plan.observation import carries
 
 _GUARD_PORT = 29399
 """Port that a run binds at the first address of its block; UDP, so that nobody can connect to it."""

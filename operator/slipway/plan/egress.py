@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.kinds import GROUP, NETWORK_POLICY, Object
+from slipway.plan.observation import ClusterView, controller_uid
 from slipway.plan.owner import OWNER_LABELS, Owner
 from slipway.plan.plan import Plan
-from slipway.plan.view import ClusterView, controller_uid
 
 EGRESS_LABEL = f"{GROUP}/egress"
 """On the pods of tasks; no user can set it (podTemplate takes no labels of slipway.dev)."""

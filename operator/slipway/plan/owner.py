@@ -8,8 +8,8 @@ from typing import Self
 
 from slipway.api.errors import SpecError
 from slipway.api.kinds import GROUP, STEP, Kind, Object, key_of, kind_of
+from slipway.plan.observation import ClusterView, controller_uid
 from slipway.plan.plan import Deletion
-from slipway.plan.view import ClusterView, controller_uid
 
 STEP_LABEL = f"{GROUP}/step"
 """On the Job and the pod of a Step, besides the label of its owner: the name of the Step."""

@@ -10,9 +10,9 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import ARTIFACT_STORE, GPU_POOL
 from slipway.api.scheduling import GPUPool, GPUPoolSpec
 from slipway.api.status import Condition
+from slipway.plan.observation import ClusterView
 from slipway.plan.parse import parse_referenced
 from slipway.plan.pods import Placement
-from slipway.plan.view import ClusterView
 
 RESYNC_INTERVAL = timedelta(seconds=60)
 """What another object's change sets right is looked for so often, even where no event on it reaches this resource."""

@@ -28,8 +28,7 @@ from slipway.api.tasks import (
     DecidingTask,
 )
 from slipway.plan.egress import EGRESS_LABEL, RESTRICTED
-from slipway.plan.inputs import inputs_of
-from slipway.plan.taskinput import variable_json
+from slipway.plan.taskinput import inputs_of, variable_json
 
 _STORE, _HELD_OUT, _OUT = "slipway-store", "slipway-held-out", "slipway-out"
 

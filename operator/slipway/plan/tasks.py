@@ -24,14 +24,13 @@ from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
 from slipway.plan.jobs.recovery import Output, lost, recover, recovery_pending
 from slipway.plan.jobs.retry import OOM_KILLED, Cause, Limit, RetryPolicy, Tally
-from slipway.plan.observation import Observation
+from slipway.plan.observation import ClusterView, Observation
 from slipway.plan.owner import ROLE_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings
 from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.references import RESYNC_INTERVAL
 from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
-from slipway.plan.view import ClusterView
 
 _BASE_BYTES, _TIMES_READ, _GRAIN = 1 << 30, 3, 1 << 27
 """A runtime with its libraries takes half a GiB; a model or a data set stands in memory as bytes and as arrays."""

@@ -1,4 +1,4 @@
-"""From what is and what is wanted to what would come to be."""
+"""The preview of a plan: what the operator would do if objects were applied, and how each resource would end."""
 
 from __future__ import annotations
 
@@ -31,12 +31,56 @@ from slipway.plan.plan import Settings
 from slipway.preview.changes import Change, ChangeLog, manifest_of
 from slipway.preview.dry_run import Clock, DryRun
 from slipway.preview.placeholders import Known, unknown, unknown_tasks
-from slipway.preview.tasks import PlannedTask, tasks_of
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.references import referenced
 
 if TYPE_CHECKING:
     from slipway.reconcile.loop import Planner
+from slipway.api.reading import read_status
+from slipway.api.status import TaskRun, TaskState
+from slipway.api.step import StepStatus
+from slipway.plan.observation import controller_uid
+from slipway.plan.owner import Owner
+from slipway.plan.steps.request import job_prefix
+from slipway.plan.store import CHECK
+from slipway.plan.tasks import job_name
+
+
+class PlannedTask(NamedTuple):
+    """digest: of what decides the result; of a check its name. job: of its newest try. made: digest of the artifact.
+
+    shared: the Step of another owner whose result it takes over.
+    """
+
+    role: str
+    digest: str
+    job: str
+    made: str | None
+    succeeded: bool
+    shared: str | None = None
+
+
+def tasks_of(resource: Object, objects: Iterable[Object]) -> list[PlannedTask]:
+    """Return the tasks of a resource, in the order in which they were asked for. objects: its Steps are among them."""
+    if check := (resource.get("status") or {}).get("check"):
+        run = TaskRun.model_validate(check)
+        return [PlannedTask(CHECK, CHECK, run.job, None, run.state is TaskState.SUCCEEDED)]
+    uid = resource["metadata"].get("uid")
+    return [_of(one) for one in objects if one["kind"] == STEP.kind and controller_uid(one) == uid]
+
+
+def _of(step: Object) -> PlannedTask:
+    status = read_status(StepStatus, step.get("status") or {})
+    run = status.run
+    return PlannedTask(
+        step["spec"]["role"],
+        step["spec"]["digest"],
+        run.job if run else job_name(job_prefix(Owner.of(step)), 1),
+        run.artifact.digest if run and run.artifact else None,
+        "Ready" in conditions_of(step),
+        status.shared_from,
+    )
+
 
 ORDER = (GPU_POOL, COMPRESSION_PLUGIN, ARTIFACT_STORE, TRAINING_JOB, MODEL_DEPLOYMENT)
 """In which resources are planned and told of: each after what it names."""

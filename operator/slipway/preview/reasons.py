@@ -14,12 +14,12 @@ from slipway.api.trainingjob import Attempt, TrainingJobSpec
 from slipway.plan.deployment.compression import plugins_in
 from slipway.plan.deployment.graph import GATE, MODEL, Inputs, build
 from slipway.plan.deployment.source import find_source
+from slipway.plan.observation import ClusterView
 from slipway.plan.owner import Owner
 from slipway.plan.references import FOR_EVALUATION, NotYet, TerminalError, known_pool, known_store, placement_of
 from slipway.plan.steps.graph import Graph, Node, advance
 from slipway.plan.steps.request import Store
 from slipway.plan.steps.tracking import StepSet
-from slipway.plan.view import ClusterView
 from slipway.preview.plan_preview import PlanPreview
 
 

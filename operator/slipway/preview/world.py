@@ -20,9 +20,9 @@ from slipway.cluster.twin import Twin
 from slipway.plan.digests import digest_of
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.jobs.pods import INDEX_LABEL, name_prefix
+from slipway.plan.observation import controller_uid
 from slipway.plan.pods import CONTAINER
 from slipway.plan.taskinput import task_text
-from slipway.plan.view import controller_uid
 
 BETTER = PairedCounts(n=1000, baseline_right=900, lost=0, gained=100)
 """What every comparison counts: a candidate that no gate refuses."""

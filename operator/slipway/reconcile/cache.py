@@ -23,10 +23,10 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
+from slipway.plan.observation import carries, controller_uid
 from slipway.plan.owner import REVISION_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.steps.request import SHARE_LABEL
-from slipway.plan.view import carries, controller_uid
 from slipway.reconcile.references import is_foreign, parent_of, referenced
 from slipway.reconcile.trim import trimmed
 
@@ -47,7 +47,7 @@ class _Entry(NamedTuple):
 
 
 class Cache:
-    """The objects of one moment; implements slipway.plan.view.ClusterView. Nobody may change what it returns."""
+    """The objects of one moment; implements slipway.plan.observation.ClusterView. Nobody may change what it returns."""
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}

@@ -14,8 +14,8 @@ import structlog
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
+from slipway.plan.observation import controller_uid
 from slipway.plan.plan import STATUS, Deletion, EventRecord, Plan
-from slipway.plan.view import controller_uid
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import Covered
 from slipway.reconcile.events import event_of

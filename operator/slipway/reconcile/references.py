@@ -24,10 +24,10 @@ from slipway.api.kinds import (
     kind_of,
     selector_text,
 )
+from slipway.plan.observation import carries
 from slipway.plan.owner import OWNER_LABELS, STEP_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
-from slipway.plan.view import carries
 
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 """On everything that planners make, pods included: by it watches and lists find our children."""

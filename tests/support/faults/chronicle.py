@@ -9,10 +9,10 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from slipway.api.kinds import GROUP, RECONCILED, STEP, Object, kind_of
+from slipway.plan.observation import controller_uid
 from slipway.plan.owner import Owner
 from slipway.plan.steps.request import SHARE_LABEL, job_prefix
 from slipway.plan.tasks import job_name
-from slipway.plan.view import controller_uid
 from support.faults.world import role_of
 
 _OURS = f"{GROUP}/"

@@ -8,9 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from slipway.api.kinds import CHILDREN, EVENT, JOB, RECONCILED, STEP, Object
+from slipway.plan.observation import controller_uid
 from slipway.plan.owner import REVISION_LABEL, Owner
 from slipway.plan.steps.request import job_prefix
-from slipway.plan.view import controller_uid
 from slipway.reconcile.events import CONTROLLER
 from support.faults.chronicle import Chronicle, is_shared
 from support.faults.world import World

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, RECONCILED, Kind, Object, key_of
 from slipway.plan.jobs.outcomes import is_over
+from slipway.plan.observation import controller_uid
 from slipway.plan.owner import ATTEMPT_LABEL, ROLE_LABEL
 from slipway.plan.pods import CONTAINER
-from slipway.plan.view import controller_uid
 from support.builders import controlled, pod_name, wire_time
 from support.faults.admin import Admin
 

@@ -9,7 +9,7 @@ import pytest
 from slipway.api.artifactstore import ArtifactStore
 from slipway.api.kinds import JOB, NETWORK_POLICY, Object
 from slipway.plan.egress import egress_rules
-from slipway.plan.view import carries
+from slipway.plan.observation import carries
 from support.builders import bucket_store, store
 from support.deployments import DIGITS, world_with
 from support.training import TrainingWorld

@@ -17,7 +17,7 @@ from slipway.api.tasks import (
     RecoverTask,
     SealTask,
 )
-from slipway.plan.inputs import inputs_of
+from slipway.plan.taskinput import inputs_of
 from support.builders import DIGEST
 
 STEP, OTHER = f"steps/{'a' * 64}", f"steps/{'b' * 64}"

@@ -8,8 +8,8 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import Object
 from slipway.plan import conditions
 from slipway.plan.conditions import with_conditions
+from slipway.plan.observation import Snapshot
 from slipway.plan.references import NotYet, ready_store
-from slipway.plan.view import Snapshot
 from support.builders import NAMESPACE, S3, T0, bucket_store, store
 from support.training import TrainingWorld
 

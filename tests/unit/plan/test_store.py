@@ -5,10 +5,9 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, Snapshot
 from slipway.plan.plan import Plan
 from slipway.plan.store import plan_store
-from slipway.plan.view import Snapshot
 from support.builders import SETTINGS, T0, claim, store
 
 

@@ -26,8 +26,8 @@ from slipway.api.kinds import (
     key_of,
 )
 from slipway.plan.jobs.pods import workload_of
+from slipway.plan.observation import ClusterView, carries
 from slipway.plan.owner import REVISION_LABEL, Owner
-from slipway.plan.view import ClusterView, carries
 from slipway.reconcile.cache import TOMBSTONES, Cache
 from slipway.reconcile.references import MANAGED
 

@@ -13,9 +13,9 @@ from slipway.api.trainingjob import TrainingJob
 from slipway.cli.rendering.errors import CommandError
 from slipway.cli.rendering.tables import size
 from slipway.cli.rendering.terminal import one_line
+from slipway.plan.observation import controller_uid
 from slipway.plan.parse import parse, value_at
 from slipway.plan.steps.tracking import SEE_STEPS, run_of
-from slipway.plan.view import controller_uid
 
 Resource = TrainingJob | ModelDeployment
 _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}

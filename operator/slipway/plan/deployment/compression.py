@@ -17,8 +17,8 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import COMPRESSION_PLUGIN
 from slipway.api.modeldeployment import CompressionStep
 from slipway.plan.deployment.params import check_params, check_sizes
+from slipway.plan.observation import ClusterView
 from slipway.plan.references import NotYet
-from slipway.plan.view import ClusterView
 
 STEPS, CONVERSION = "spec.compression.steps", "spec.compression.conversion"
 SERVED = State.ONNX

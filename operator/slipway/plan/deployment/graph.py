@@ -12,11 +12,11 @@ from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, Revisio
 from slipway.api.tasks import CompareTask, CompressTask, DataRef, EvaluateTask, PackageTask, PrepareTask
 from slipway.plan.deployment.compression import SERVED, Offer, PluginRun, Plugins, conversion, order_plugins
 from slipway.plan.deployment.source import Source, overlap, step_data
-from slipway.plan.inputs import MAX_INPUTS, folder_of, folders_of, inputs_of, is_inside
 from slipway.plan.plan import Settings
 from slipway.plan.steps.graph import Graph, Made, Node
 from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.storemount import place_of
+from slipway.plan.taskinput import MAX_INPUTS, folder_of, folders_of, inputs_of, is_inside
 
 GATE = "gate"
 """The decision that opens the packaging of a candidate."""

@@ -21,8 +21,8 @@ from slipway.plan.deployment.graph import (
     build,
     build_evaluation,
 )
-from slipway.plan.deployment.progress import RevisionProgress, Stage
 from slipway.plan.deployment.source import evaluation_digest
+from slipway.plan.deployment.status import RevisionProgress, Stage
 from slipway.plan.references import TerminalError
 from slipway.plan.steps.graph import Advance, advance
 from slipway.plan.steps.tracking import StepSet

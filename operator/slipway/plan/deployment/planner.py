@@ -24,13 +24,12 @@ from slipway.api.reading import EPOCH, NO_DIGEST, read_status
 from slipway.plan.deployment.compression import plugins_in
 from slipway.plan.deployment.graph import Inputs
 from slipway.plan.deployment.pipeline import Pipeline, decide_without_steps
-from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
-from slipway.plan.deployment.status import event_records, told
+from slipway.plan.deployment.status import RevisionProgress, event_records, told
 from slipway.plan.deployment.unready import missed_at
-from slipway.plan.observation import Observation
+from slipway.plan.observation import ClusterView, Observation
 from slipway.plan.owner import NAME_CONFLICT, REVISION_LABEL, Owner
 from slipway.plan.parse import merged_status, parse
 from slipway.plan.plan import Plan
@@ -44,7 +43,6 @@ from slipway.plan.references import (
 )
 from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet, all_steps, obsolete_steps, run_of
-from slipway.plan.view import ClusterView
 
 
 def plan_deployment(obj: Object, observation: Observation) -> Plan:

@@ -16,13 +16,13 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Kind, Object, kind_of
 from slipway.api.modeldeployment import MAX_REVISIONS, Revision, Serving
 from slipway.plan.deployment import manifests
-from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
+from slipway.plan.deployment.status import RevisionProgress
 from slipway.plan.deployment.unready import creation_failure, unready_reason
+from slipway.plan.observation import ClusterView, controller_uid
 from slipway.plan.owner import REVISION_LABEL, Owner, deletion
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.storemount import StoreMount, secret_of
-from slipway.plan.view import ClusterView, controller_uid
 
 MAX_DRAINING = 4
 """With what is wanted, what serves and the retired ones that are kept, these fit into the status."""

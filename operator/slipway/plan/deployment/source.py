@@ -10,10 +10,10 @@ from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.digests import digest_of
+from slipway.plan.observation import ClusterView
 from slipway.plan.owner import Owner
 from slipway.plan.parse import parse_referenced
 from slipway.plan.references import NotYet, TerminalError, condition
-from slipway.plan.view import ClusterView
 
 MODELS = (State.MODULE, State.ONNX)
 

@@ -1,19 +1,50 @@
-"""What the status says: phase, conditions, figures; and which transitions are worth an Event."""
+"""The status of a ModelDeployment: how far its revision is, phase, conditions, figures, and the Events of transitions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, Self
 
 from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
-from slipway.plan.conditions import ConditionValue, at_rest, ready, stalled, under_way, with_conditions
+from slipway.plan.conditions import (
+    ConditionValue,
+    at_rest,
+    blocked,
+    ready,
+    refused,
+    stalled,
+    under_way,
+    with_conditions,
+)
 from slipway.plan.deployment.manifests import pod_selector, service_url
-from slipway.plan.deployment.progress import RevisionProgress
 from slipway.plan.deployment.revision import find
 from slipway.plan.owner import Owner
 from slipway.plan.plan import EventRecord, Refusal
 from slipway.plan.references import condition
-from slipway.plan.refused import blocked, refused
+
+Stage = Literal["Pending", "Compressing", "Evaluating", "RollingOut", "Ready"]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionProgress:
+    """stage: how far it is. stalled: nothing moves until somebody acts; `reason` and `message` then say on what."""
+
+    stage: Stage
+    reason: str
+    message: str
+    stalled: bool = False
+
+    @classmethod
+    def waiting(cls, reason: str, message: str) -> Self:
+        """For something that may come by itself."""
+        return cls("Pending", reason, message)
+
+    @classmethod
+    def blocked(cls, reason: str, message: str) -> Self:
+        return cls("Pending", reason, message, stalled=True)
+
 
 _ELSEWHERE = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound")
 """Reasons of waiting for something that no refused child keeps from coming."""

@@ -24,7 +24,6 @@ from slipway.api.errors import ContractError
 from slipway.api.kinds import JOB, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure, JobRecord
-from slipway.plan.inputs import is_inside
 from slipway.plan.jobs.lostnodes import lost_after, lost_pod
 from slipway.plan.jobs.outcomes import (
     STUCK_AFTER,
@@ -46,6 +45,7 @@ from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, earliest
+from slipway.plan.taskinput import is_inside
 
 Record = TypeVar("Record", bound=JobRecord)
 

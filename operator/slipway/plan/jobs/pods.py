@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import OUT_DIR, STORE_DIR
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, controller_uid
 from slipway.plan.owner import NAME_CONFLICT, ROLE_LABEL, Owner
 from slipway.plan.plan import Settings
 from slipway.plan.pods import CONTAINER
-from slipway.plan.view import controller_uid
 
 INDEX_ANNOTATION = INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"

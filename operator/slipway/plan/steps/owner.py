@@ -14,10 +14,10 @@ from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.podtemplate import PodSettings, StepPods
 from slipway.api.scheduling import Resources
 from slipway.api.trainingjob import TrainingJob
+from slipway.plan.observation import ClusterView, controller_uid
 from slipway.plan.owner import Owner
 from slipway.plan.pods import Placement
 from slipway.plan.references import NotYet, known_pool, placement_of
-from slipway.plan.view import ClusterView, controller_uid
 
 _KINDS = {kind.kind: kind for kind in OWNERS}
 

@@ -20,12 +20,12 @@ from slipway.api.status import TaskRun, TaskState
 from slipway.api.step import Step, StepSpec, StepStatus
 from slipway.api.tasks import Task
 from slipway.plan import conditions
-from slipway.plan.conditions import ConditionValue, with_conditions
+from slipway.plan.conditions import ConditionValue, blocked, refused, with_conditions
 from slipway.plan.egress import may_start
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
-from slipway.plan.observation import Observation
+from slipway.plan.observation import ClusterView, Observation, controller_uid
 from slipway.plan.owner import Owner
 from slipway.plan.parse import merged_status, parse
 from slipway.plan.plan import Plan
@@ -37,7 +37,6 @@ from slipway.plan.references import (
     StoreUse,
     known_store,
 )
-from slipway.plan.refused import blocked, refused
 from slipway.plan.steps.owner import OwnerSettings, controller_of, owner_settings
 from slipway.plan.steps.request import SHARE_LABEL, job_of, job_prefix
 from slipway.plan.storemount import StoreMount, secret_of
@@ -54,7 +53,6 @@ from slipway.plan.tasks import (
     why_waiting,
     will_retry,
 )
-from slipway.plan.view import ClusterView, controller_uid
 
 SHOWN_RUNNING_AFTER = timedelta(seconds=10)
 """A step that ends sooner is not worth a write that says that it runs."""

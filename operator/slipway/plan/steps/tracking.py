@@ -13,14 +13,14 @@ from slipway.api.reading import read_status
 from slipway.api.reports import shorten
 from slipway.api.status import Condition, TaskRun, TaskState
 from slipway.api.step import StepStatus
-from slipway.plan.conditions import ConditionValue
+from slipway.plan.conditions import CHILD_REFUSED, ConditionValue
 from slipway.plan.egress import keep_policy
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
+from slipway.plan.observation import ClusterView
 from slipway.plan.owner import NAME_CONFLICT, OWNER_LABELS, Owner, deletion
 from slipway.plan.parse import value_at
 from slipway.plan.plan import Deletion, Plan
 from slipway.plan.references import TerminalError
-from slipway.plan.refused import CHILD_REFUSED
 from slipway.plan.steps.request import RETRY_ANNOTATION, Demand, StepRequest, job_of, mark_of, render_step, step_name
 from slipway.plan.tasks import (
     RETRY_AFTER,
@@ -34,7 +34,6 @@ from slipway.plan.tasks import (
     tried_again,
     will_retry,
 )
-from slipway.plan.view import ClusterView
 
 _GOES_ON = frozenset({"Starting", "Running", CHILD_REFUSED})
 """Reasons of a Step under way that are not told of at its owner, or elsewhere."""

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, STEP, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan.jobs.outcomes import lingers
+from slipway.plan.observation import ClusterView
 from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import Deletion
-from slipway.plan.view import ClusterView
 
 _STOPPED = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
 """Outcomes of attempts that were stopped: their Jobs must go, for they may still run."""

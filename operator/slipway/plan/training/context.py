@@ -7,11 +7,10 @@ from datetime import datetime
 
 from slipway.api.trainingjob import TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import ConditionValue
-from slipway.plan.observation import Observation
+from slipway.plan.observation import ClusterView, Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import EventRecord, Plan, Settings
 from slipway.plan.training.states import State
-from slipway.plan.view import ClusterView
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,13 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import ARTIFACT_STORE, Object
 from slipway.api.reading import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
-from slipway.plan.conditions import ConditionValue, with_conditions
+from slipway.plan.conditions import CHILD_REFUSED, ConditionValue, blocked, refused, with_conditions
 from slipway.plan.jobs.retry import Cause, why_never
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.parse import merged_status, parse, parse_leniently
 from slipway.plan.plan import EventRecord, Plan, Refusal, earliest
 from slipway.plan.references import RESYNC_INTERVAL, NotYet, condition, known_pool, known_store, ready_store
-from slipway.plan.refused import CHILD_REFUSED, blocked, refused
 from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet
 from slipway.plan.training import states
@@ -42,9 +41,8 @@ from slipway.plan.training.auxiliary import prepare, seal
 from slipway.plan.training.cleanup import all_children, obsolete_jobs
 from slipway.plan.training.context import Decision, ReconcileContext
 from slipway.plan.training.follow import Followed, follow, network_plan
-from slipway.plan.training.podtemplate import refuse_stores
 from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
-from slipway.plan.training.sizes import refuse_oversized
+from slipway.plan.training.validation import refuse_oversized, refuse_stores
 
 
 def plan_training(obj: Object, observation: Observation) -> Plan:

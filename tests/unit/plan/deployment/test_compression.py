@@ -10,8 +10,8 @@ from slipway.api.kinds import JOB
 from slipway.api.modeldeployment import CompressionStep
 from slipway.plan.deployment.compression import Offer, order_plugins, plugins_in
 from slipway.plan.deployment.params import check_params
+from slipway.plan.observation import Snapshot
 from slipway.plan.references import NotYet
-from slipway.plan.view import Snapshot
 from support.builders import SETTINGS, export_plugin, plugin, plugins, prune_plugin, quantize_plugin
 from support.deployments import DIGITS, world_with
 

@@ -9,12 +9,12 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.modeldeployment import Revision, Serving
 from slipway.api.tasks import CheckTask
 from slipway.plan.deployment import manifests
+from slipway.plan.observation import Snapshot
 from slipway.plan.owner import Owner
 from slipway.plan.references import known_store
 from slipway.plan.steps.request import Demand, StepRequest, Store, job_prefix, render_step
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import job_name
-from slipway.plan.view import Snapshot
 from slipway.runtime.serving import frontend
 from support.builders import DIGEST, NAMESPACE, SETTINGS, T0, model_deployment, store
 from support.restricted import breaches

@@ -12,9 +12,8 @@ import pytest
 from slipway.api.kinds import JOB, POD, Object
 from slipway.api.tasks import task_digest
 from slipway.plan.jobs.pods import name_prefix, pods_of, workload_of
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, Snapshot
 from slipway.plan.training import plan_training
-from slipway.plan.view import Snapshot
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.trim import trimmed
 from support.builders import (

@@ -11,12 +11,12 @@ from slipway.api.artifactstore import ArtifactStoreSpec
 from slipway.api.errors import SpecError
 from slipway.api.kinds import STEP, Object
 from slipway.api.tasks import PrepareTask
+from slipway.plan.observation import Snapshot
 from slipway.plan.owner import Owner
 from slipway.plan.references import TerminalError
 from slipway.plan.steps.graph import Graph, Made, Node, advance
 from slipway.plan.steps.request import StepRequest, Store, step_name
 from slipway.plan.steps.tracking import StepSet
-from slipway.plan.view import Snapshot
 from support.builders import T0, artifact, model_deployment, store
 
 OWNER = Owner.of(model_deployment())

@@ -7,10 +7,9 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.kinds import SERVICE, key_of
-from slipway.plan.observation import Observation
+from slipway.plan.observation import Observation, Snapshot
 from slipway.plan.plan import Plan
 from slipway.plan.training import plan_training
-from slipway.plan.view import Snapshot
 from support.builders import (
     SETTINGS,
     T0,
