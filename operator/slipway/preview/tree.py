@@ -1,4 +1,4 @@
-"""A plan preview as a tree: each resource with its Steps, attempts and rollout, the reasons, and what waits for what."""
+"""A plan preview as a tree: each resource with its Steps, attempts and rollout, their reasons and their order."""
 
 from __future__ import annotations
 

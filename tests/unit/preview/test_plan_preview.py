@@ -180,7 +180,7 @@ async def test_an_edit_that_the_api_server_would_refuse_is_told_where_it_is_writ
     assert not preview.good
     assert list(plan_errors(preview, manifests, live=True)) == [
         f"{DIGITS / 'training.yaml'}:5:1: spec.processesPerNode: the API server would refuse it: processesPerNode is"
-        " immutable: delete the resource and create it again to change it"
+        " immutable; to change it, delete the resource and create it again"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The status of a ModelDeployment: how far its revision is, phase, conditions, figures, and the Events of transitions."""
+"""The status of a ModelDeployment: the progress of its revision, phase, conditions, figures, and Events."""
 
 from __future__ import annotations
 

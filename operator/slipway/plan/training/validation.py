@@ -1,4 +1,4 @@
-"""Errors in the spec of a TrainingJob that its schema cannot find: volumes of stores, and a pod larger than etcd takes."""
+"""Errors in the spec of a TrainingJob that its schema cannot find: volumes of stores, and pods too large for etcd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slipway.api.trainingjob import TrainingJobSpec
 from slipway.plan.parse import value_at
 from slipway.plan.taskinput import ANNOTATIONS_LIMIT, MAX_INPUT_BYTES, RESERVED_BYTES, json_bytes
 
-_FIELD = "spec.podTemplate"
+_TEMPLATE = "spec.podTemplate"
 
 
 def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
@@ -33,7 +33,7 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
         if owner is not None:
             problem = f"{kind} {named} is that of ArtifactStore {owner}"
             cure = "remove it: what spec.data names is mounted for the script, and nothing else of a store"
-            raise SpecError(f"{_FIELD}.{field}", problem, cure, reason="StoreNotShared")
+            raise SpecError(f"{_TEMPLATE}.{field}", problem, cure, reason="StoreNotShared")
 
 
 def _named(template: PodTemplate) -> Iterator[tuple[str, str, str]]:
@@ -51,7 +51,7 @@ def _named(template: PodTemplate) -> Iterator[tuple[str, str, str]]:
             yield f"envFrom[{number}]", "Secret", source.secret_ref.name
 
 
-_FIELD = "spec.entrypoint"
+_ENTRYPOINT = "spec.entrypoint"
 _MOST_TOGETHER = ANNOTATIONS_LIMIT - RESERVED_BYTES
 
 
@@ -82,4 +82,4 @@ def _largest_field(entrypoint: Entrypoint) -> str:
         fields["module.args"] = module.args
     if (recipe := entrypoint.recipe) is not None:
         fields |= {"recipe.model.args": dict(recipe.model.args), "recipe.optimizer.args": dict(recipe.optimizer.args)}
-    return f"{_FIELD}.{max(fields, key=lambda name: json_bytes(fields[name]))}"
+    return f"{_ENTRYPOINT}.{max(fields, key=lambda name: json_bytes(fields[name]))}"
