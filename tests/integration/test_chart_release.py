@@ -97,7 +97,7 @@ def test_a_release_makes_its_default_store_where_there_is_none_and_leaves_it_wit
         asked = hook_asks(empty, tmp_path, operator, seconds=SECONDS)
         assert asked.returncode == 0, asked.stdout
         assert "ok   store blue/default is " in asked.stdout
-        until(lambda: "left a store alone" in operator.log.read_text())
+        until(lambda: "kept a store that differs" in operator.log.read_text())
         made = empty.must("GET", f"{stores('blue')}/default")
         assert made["spec"]["persistentVolumeClaim"] == {"claimName": "slipway-default"}
         kept = empty.must("GET", f"{stores('green')}/default")

@@ -52,7 +52,7 @@ def test_it_waits_for_its_crds(tmp_path: Path) -> None:
     with running() as server:
         log = tmp_path / "log"
         with running_operator(server.kubeconfig, log, "--stub", "--no-leader-election") as operator:
-            wait_for(lambda: "waiting for the CRDs" in log.read_text(), "a word about the CRDs")
+            wait_for(lambda: "CRDs are missing" in log.read_text(), "a word about the CRDs")
             assert not operator.answers("readyz")
             assert operator.answers("healthz")
             install_crds(server)

@@ -17,7 +17,7 @@ from slipway.cli.connections.resources import list_planner_inputs
 from slipway.cli.main import app
 from slipway.cluster.apiserver import ApiServer as Port
 from slipway.cluster.connection import Connection
-from slipway.cluster.twin import Change
+from slipway.cluster.twin import WatchEvent
 from slipway.manifests import read_manifests
 from slipway.preview.changes import manifest_of
 from slipway.preview.placeholders import named, unknown
@@ -51,7 +51,7 @@ class Cluster:
     def namespace(self) -> str:
         return self.stage.world.namespace
 
-    def hear(self, change: Change) -> None:
+    def hear(self, change: WatchEvent) -> None:
         key = key_of(change.object)
         if key.kind in CHILDREN and change.object["metadata"].get("ownerReferences"):
             self.made[key] = change.object

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from slipway.api.kinds import Key, Object
-from slipway.cluster.port import Cluster, Passing, Write
+from slipway.cluster.port import Cluster, ClusterMiddleware, Write
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ async def _undisturbed(_number: int, _write: Write, call: Callable[[], Awaitable
     return await call()
 
 
-class Interfered(Passing):
+class Interfered(ClusterMiddleware):
     """Hands every write to `interfere`, and every get to `interfere_get`, which are counted apart.
 
     writes: those that were asked for, oldest first.

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Self, TypeVar
 
-from slipway.cluster.port import Cluster, Passing, Write
+from slipway.cluster.port import Cluster, ClusterMiddleware, Write
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class CrashPoint:
         return cls("before" if when == "before" else "after", verb, kind, int(number))
 
 
-class Crashing(Passing):
+class Crashing(ClusterMiddleware):
     """Passes every call on, and dies at the crash point."""
 
     def __init__(self, cluster: Cluster, point: CrashPoint) -> None:

@@ -18,7 +18,7 @@ from slipway.api.kinds import (
     Object,
     key_of,
 )
-from slipway.cluster.port import Passing, Write
+from slipway.cluster.port import ClusterMiddleware, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.deployment.manifests import is_selected, selected_revision
 from slipway.plan.jobs.outcomes import is_over
@@ -37,7 +37,7 @@ TRAIN = Key(TRAINING_JOB, NAMESPACE, "digits")
 GIVEN = frozenset({"TrainingJob", "ArtifactStore", "PersistentVolumeClaim"})
 
 
-class Denying(Passing):
+class Denying(ClusterMiddleware):
     """An API server that refuses what a rule names.
 
     lost: rules for what is carried out and not answered. writes: what was asked for. refused: how much of it.

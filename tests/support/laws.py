@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from slipway.api.errors import ClusterError, NotFound
 from slipway.api.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, RECONCILED, STEP, Key, Object, key_of
-from slipway.cluster.port import Cluster, Passing
+from slipway.cluster.port import Cluster, ClusterMiddleware
 from slipway.cluster.statusschema import check_status
 from slipway.cluster.twin import Twin
 from slipway.cluster.wire import encode
@@ -26,7 +26,7 @@ class LawBroken(BaseException):
     """No Exception: the loop would catch it, as a defect of one resource."""
 
 
-class Lawful(Passing):
+class Lawful(ClusterMiddleware):
     """Fails where a write breaks a law: put round whatever makes writes fail."""
 
     def __init__(self, cluster: Cluster, twin: Twin) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from slipway.api.errors import NotFound
 from slipway.api.kinds import Key, Kind, key_of
 from slipway.cluster.port import Cluster
-from slipway.cluster.twin import Change, Twin
+from slipway.cluster.twin import Twin, WatchEvent
 from slipway.local.cluster import TwinWatches
 from slipway.plan.plan import STATUS, Settings
 from slipway.reconcile.cache import Cache
@@ -44,11 +44,11 @@ class Clock:
 class Delivery(Protocol):
     """How changes reach the operator's watches."""
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         """What is heard now. happened: since the last call; quiet: the operator has nothing else to do."""
         ...
 
-    def rest(self) -> list[Change]:
+    def rest(self) -> list[WatchEvent]:
         """What is still to be heard when all is at rest."""
         ...
 
@@ -56,10 +56,10 @@ class Delivery(Protocol):
 class AtOnce:
     """A watch tells of a write after the write was answered, and before the next turn."""
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         return happened
 
-    def rest(self) -> list[Change]:
+    def rest(self) -> list[WatchEvent]:
         return []
 
 
@@ -79,7 +79,7 @@ class OperatorOnTwin:
         self.feed = Feed(self.cache, self.queue, self.planners)
         self.watches = TwinWatches(self.cache, self.feed)
         self.deaf = False
-        self._unheard: list[Change] = []
+        self._unheard: list[WatchEvent] = []
         self._of_the_past = False
         self._ended: dict[Key, bool] = {}
         self._law = self.planners is PLANNERS and isinstance(self.twin, Twin)
@@ -153,10 +153,10 @@ class OperatorOnTwin:
         if self._law and hears_all and (said := await untrue(self.twin, self._ended, looked_at)):
             raise LawBroken(said)
 
-    def _hear(self, change: Change) -> None:
+    def _hear(self, change: WatchEvent) -> None:
         self._unheard.append(change)
 
-    def hear(self, changes: list[Change]) -> bool:
+    def hear(self, changes: list[WatchEvent]) -> bool:
         """Its watches tell of these. True where there were any."""
         if not self.deaf:
             self.watches.on_changes(changes)

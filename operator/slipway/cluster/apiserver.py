@@ -1,6 +1,6 @@
 """The port's side to a real API server: raw JSON, one call a method, no retries of its own.
 
-A call that got no answer may have been carried out; whoever calls observes again (level-triggered).
+A call without an answer may have been executed; the caller observes again (level-triggered).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ApiServer:
         self._connection = connection
 
     async def get(self, key: Key) -> Object:
-        return _object(await self._connection.call(f"get {_named(key)}", "GET", _path(key)))
+        return _object(await self._connection.call(f"get {_describe(key)}", "GET", _path(key)))
 
     async def list(
         self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
@@ -38,7 +38,7 @@ class ApiServer:
     async def pages(
         self, kind: Kind, namespace: str | None = None, selector: str = "", *, metadata_only: bool = False
     ) -> AsyncIterator[Sequence[Object]]:
-        """All objects of a kind at one moment, PAGE at a time: for whoever keeps only a part of each.
+        """Yield all objects of a kind at one moment, PAGE at a time, for callers that keep only a part of each.
 
         selector: a label selector. metadata_only: items have apiVersion, kind and metadata alone.
         """
@@ -59,13 +59,13 @@ class ApiServer:
     async def create(self, obj: Object) -> Object:
         key = key_of(obj)
         path = collection_path(key.kind, key.namespace)
-        return _object(await self._connection.call(f"create {_named(key)}", "POST", path, query=_STRICT, body=obj))
+        return _object(await self._connection.call(f"create {_describe(key)}", "POST", path, query=_STRICT, body=obj))
 
     async def apply(self, obj: Object) -> Object:
         key = key_of(obj)
         return _object(
             await self._connection.call(
-                f"apply {_named(key)}",
+                f"apply {_describe(key)}",
                 "PATCH",
                 _path(key),
                 query={**_STRICT, "force": "true"},
@@ -77,7 +77,7 @@ class ApiServer:
     async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
         return _object(
             await self._connection.call(
-                f"patch the status of {_named(key)}",
+                f"patch the status of {_describe(key)}",
                 "PATCH",
                 f"{_path(key)}/status",
                 query=_STRICT,
@@ -88,7 +88,7 @@ class ApiServer:
 
     async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
         answer = await self._connection.call(
-            f"delete {_named(key)}",
+            f"delete {_describe(key)}",
             "DELETE",
             _path(key),
             body={
@@ -98,13 +98,13 @@ class ApiServer:
                 "preconditions": {"uid": uid, "resourceVersion": resource_version},
             },
         )
-        # A finalizer or a pod's grace period keeps the object for a while: then the answer is that object.
+        # The answer is the object itself while a finalizer or a pod's grace period keeps it.
         held = answer.get("kind") == key.kind.kind and "deletionTimestamp" in answer["metadata"]
         return _object(answer) if held else None
 
 
 def collection_path(kind: Kind, namespace: str | None) -> str:
-    """Path of all objects of a kind, in a namespace or (None, "") in all."""
+    """Return the path of all objects of a kind, in a namespace or (None, "") in all."""
     root = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{namespace}/{kind.plural}" if namespace else f"{root}/{kind.plural}"
 
@@ -113,11 +113,11 @@ def _path(key: Key) -> str:
     return f"{collection_path(key.kind, key.namespace if key.kind.namespaced else None)}/{key.name}"
 
 
-def _named(key: Key) -> str:
+def _describe(key: Key) -> str:
     return f"{key.kind.plural} {key.namespace}/{key.name}" if key.namespace else f"{key.kind.plural} {key.name}"
 
 
 def _object(answer: Any) -> Object:
-    """The answer as an Object: of a JSON object the parser makes exactly that."""
+    """Return the answer as an Object, which is what the parser makes of a JSON object."""
     obj: Object = answer
     return obj

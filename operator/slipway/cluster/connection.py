@@ -23,30 +23,30 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME
 
 from slipway.api.errors import ClusterError
-from slipway.cluster.wire import encode, error_of
+from slipway.cluster.wire import encode, parse_error
 
-Told = Callable[[str, int], None]
-"""Hears of every answer: HTTP method, and status code (0 where none came)."""
+OnAnswer = Callable[[str, int], None]
+"""Called after every request with its HTTP method and status code (0 without an answer)."""
 
 CALL_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 
 
 class Connection:
-    """Calls one API server. Raises ClusterError and its kinds only."""
+    """A connection pool to one API server. Raises ClusterError and its subclasses only."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        self.told: Told = _nothing
+        self.on_answer: OnAnswer = _ignore
         self._tls: Any = RESTClientObject(configuration).ssl_context
         self._proxy = configuration.proxy or _proxy_from_environment(self.host)
         self._session = self.session()
 
     @classmethod
     async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
-        """Connect as KUBECONFIG says, or as the pod's service account where we are in one and no file is named.
+        """Connect by KUBECONFIG, or by the pod's service account if this is a pod and no file is named.
 
-        Raises ClusterError where no credentials are found.
+        Raises ClusterError if no credentials are found.
         """
         configuration = Configuration()
         named = kubeconfig or os.environ.get("KUBECONFIG")
@@ -58,7 +58,7 @@ class Connection:
                 load = config.load_kube_config
                 await load(named, context=context, client_configuration=configuration)
         except (config.ConfigException, OSError) as error:
-            raise ClusterError(f"no way into a cluster: {error}; set KUBECONFIG to a readable file") from error
+            raise ClusterError(f"no credentials for a cluster: {error}; set KUBECONFIG to a readable file") from error
         return cls(configuration)
 
     @property
@@ -66,10 +66,10 @@ class Connection:
         return str(self.configuration.host)
 
     def session(self, **options: Any) -> aiohttp.ClientSession:
-        """Another session to the same server, with as many connections as are needed; whoever asked closes it.
+        """Return another session to the same server, without a limit of connections; the caller closes it.
 
-        options: of aiohttp.ClientSession. Without its trust_env, which hands each call to a thread twice, to look for
-        a proxy and for a .netrc.
+        options: of aiohttp.ClientSession. trust_env stays off: it would use a thread twice for each call, to look for a
+        proxy and for a .netrc.
         """
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
         return aiohttp.ClientSession(
@@ -78,7 +78,7 @@ class Connection:
 
     @asynccontextmanager
     async def stream_session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """A session for streams (logs, port forwarding): without a total time-out, authorized as of now."""
+        """Yield a session for streams (logs, port forwarding): without a total time-out, with the token of now."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with self.session(timeout=timeout) as session:
             if authorization := await self.authorization():
@@ -86,7 +86,7 @@ class Connection:
             yield session
 
     async def authorization(self) -> str | None:
-        """The Authorization header of this moment, None where a client certificate says who we are."""
+        """Return the current Authorization header; None if a client certificate authenticates."""
         settings = (await self.configuration.auth_settings()).get("BearerToken")
         return settings["value"] if settings else None
 
@@ -102,7 +102,7 @@ class Connection:
         accept: str = "application/json",
         seconds: float = CALL_SECONDS,
     ) -> Any:
-        """One request and its JSON answer. what: the call for people, shown in errors."""
+        """Send a request and return its JSON answer. what: description of the call for errors."""
         data = None if body is None else encode(what, body)
         headers = {"Content-Type": content_type, "Accept": accept}
         code = 0
@@ -124,13 +124,13 @@ class Connection:
         except (aiohttp.ClientError, OSError, config.ConfigException) as error:
             raise ClusterError(f"{what}: {type(error).__name__}: {error}") from error
         finally:
-            self.told(method, code)
+            self.on_answer(method, code)
         if code > 399:
-            raise error_of(what, code, answer, response.headers)
+            raise parse_error(what, code, answer, response.headers)
         try:
             return orjson.loads(answer)
         except ValueError as error:
-            raise ClusterError(f"{what}: the answer is no JSON: {answer[:64]!r}") from error
+            raise ClusterError(f"{what}: the answer is not JSON: {answer[:64]!r}") from error
 
     async def close(self) -> None:
         await self._session.close()
@@ -143,12 +143,12 @@ class Connection:
         await self.close()
 
 
-def _nothing(_method: str, _code: int) -> None:
+def _ignore(_method: str, _code: int) -> None:
     pass
 
 
 def _proxy_from_environment(url: str) -> str | None:
-    """HTTPS_PROXY and NO_PROXY, as every client of Kubernetes reads them."""
+    """Return the proxy by HTTPS_PROXY and NO_PROXY, as every client of Kubernetes reads them."""
     parts, proxies = urlsplit(url), urllib.request.getproxies()
     if urllib.request.proxy_bypass(parts.netloc) or _is_in(parts.hostname or "", proxies.get("no", "")):
         return None
@@ -156,7 +156,7 @@ def _proxy_from_environment(url: str) -> str | None:
 
 
 def _is_in(host: str, networks: str) -> bool:
-    """Whether an address lies in one of the networks (10.0.0.0/8) of NO_PROXY, which urllib knows nothing of."""
+    """Return whether an address is in one of the networks (10.0.0.0/8) of NO_PROXY, which urllib does not support."""
     with suppress(ValueError):
         address = ip_address(host)
         for each in networks.split(","):

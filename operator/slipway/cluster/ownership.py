@@ -1,6 +1,6 @@
-"""Server-side apply as the twin does it: one manager that applies, others that write; set, keep, take away.
+"""Server-side apply as the twin does it, with one manager that applies and others that write.
 
-Source: KEP-555. A field that was applied and is applied no more goes, unless somebody wrote it otherwise since.
+Source: KEP-555. A field that was applied before and is not applied now is removed, unless another writer changed it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ _MAP_KEYS: dict[str, tuple[str, ...]] = {
 _PORT_KEYS = ("containerPort", "port")
 
 
-def still_owned(applied: Any, live: Any, name: str = "") -> Any:
-    """What was applied and still stands as it was: whoever wrote another value since owns that field now."""
+def select_owned(applied: Any, live: Any, name: str = "") -> Any:
+    """Return the applied fields that still have the applied value: a later writer of another value owns the field."""
     if isinstance(applied, dict) and isinstance(live, dict):
         return {
-            field: still_owned(value, live[field], field)
+            field: select_owned(value, live[field], field)
             for field, value in applied.items()
             if field in live and (isinstance(value, dict | list) or value == live[field])
         }
     if isinstance(applied, list) and isinstance(live, list) and (key := _map_key(name, applied + live)):
-        present = _by(live, key)
-        return [still_owned(item, present[mark], name) for mark, item in _by(applied, key).items() if mark in present]
+        present = _index_by(live, key)
+        return [
+            select_owned(item, present[mark], name) for mark, item in _index_by(applied, key).items() if mark in present
+        ]
     return applied
 
 
-def applied_onto(live: Any, before: Any, now: Any, name: str = "") -> Any:
-    """The live value after `now` is applied, where the same manager last applied `before` (None: nothing).
+def apply_onto(live: Any, before: Any, now: Any, name: str = "") -> Any:
+    """Return the live value after `now` is applied, if the same manager applied `before` last (None: nothing).
 
     name: the field that holds the value; it says which lists are maps.
     """
@@ -47,73 +49,73 @@ def applied_onto(live: Any, before: Any, now: Any, name: str = "") -> Any:
         return _merged(live, before if isinstance(before, dict) else {}, now)
     if isinstance(now, list) and isinstance(live, list) and (key := _map_key(name, now + live)):
         return _merged_list(live, before if isinstance(before, list) else [], now, key, name)
-    return copied(now)
+    return copy_json(now)
 
 
 def _merged(live: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     merged = {}
     for field, value in live.items():
         if field in now:
-            merged[field] = applied_onto(value, before.get(field), now[field], field)
+            merged[field] = apply_onto(value, before.get(field), now[field], field)
         elif field not in before:
             merged[field] = value
-        elif (rest := without(value, before[field], field)) is not None:
+        elif (rest := remove_applied(value, before[field], field)) is not None:
             merged[field] = rest
-    return merged | {field: copied(value) for field, value in now.items() if field not in live}
+    return merged | {field: copy_json(value) for field, value in now.items() if field not in live}
 
 
 def _merged_list(live: list[Any], before: list[Any], now: list[Any], key: tuple[str, ...], name: str) -> list[Any]:
-    old, new = _by(before, key), _by(now, key)
+    old, new = _index_by(before, key), _index_by(now, key)
     merged = []
     for item in live:
         mark = _mark(item, key)
         if mark in new:
-            merged.append(applied_onto(item, old.get(mark), new[mark], name))
+            merged.append(apply_onto(item, old.get(mark), new[mark], name))
         elif mark not in old:
             merged.append(item)
-    present = _by(live, key)
-    return merged + [copied(item) for mark, item in new.items() if mark not in present]
+    present = _index_by(live, key)
+    return merged + [copy_json(item) for mark, item in new.items() if mark not in present]
 
 
-def without(live: Any, applied: Any, name: str = "") -> Any:
-    """What remains of a live value when all that was applied of it goes; None where nothing does."""
+def remove_applied(live: Any, applied: Any, name: str = "") -> Any:
+    """Return the live value without what was applied; None if nothing remains."""
     if isinstance(live, dict) and isinstance(applied, dict):
         rest = {
             field: left
             for field, value in live.items()
-            if (left := without(value, applied[field], field) if field in applied else value) is not None
+            if (left := remove_applied(value, applied[field], field) if field in applied else value) is not None
         }
         return rest or None
     if isinstance(live, list) and isinstance(applied, list) and (key := _map_key(name, applied + live)):
-        gone = _by(applied, key)
+        gone = _index_by(applied, key)
         return [item for item in live if _mark(item, key) not in gone] or None
     return None
 
 
-def merge_patched(target: Any, patch: Any) -> Any:
-    """A JSON merge patch (RFC 7386) applied; the target is not changed."""
+def apply_merge_patch(target: Any, patch: Any) -> Any:
+    """Return the target with a JSON merge patch (RFC 7386) applied; the target is not changed."""
     if not isinstance(patch, dict):
-        return copied(patch)
+        return copy_json(patch)
     merged = dict(target) if isinstance(target, dict) else {}
     for field, value in patch.items():
         if value is None:
             merged.pop(field, None)
         else:
-            merged[field] = merge_patched(merged.get(field), value)
+            merged[field] = apply_merge_patch(merged.get(field), value)
     return merged
 
 
-def copied(value: T) -> T:
-    """A copy of a JSON value, all the way down; some five times faster than copy.deepcopy, which expects anything."""
-    copy: T = _copied(value)
+def copy_json(value: T) -> T:
+    """Return a deep copy of a JSON value; some five times faster than copy.deepcopy, which handles any object."""
+    copy: T = _copy(value)
     return copy
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, dict):
-        return {field: _copied(item) for field, item in value.items()}
+        return {field: _copy(item) for field, item in value.items()}
     if isinstance(value, list):
-        return [_copied(item) for item in value]
+        return [_copy(item) for item in value]
     return value
 
 
@@ -131,5 +133,5 @@ def _mark(item: dict[str, Any], key: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(item.get(field, "TCP" if field == "protocol" else None) for field in key)
 
 
-def _by(items: list[Any], key: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
+def _index_by(items: list[Any], key: tuple[str, ...]) -> dict[tuple[Any, ...], Any]:
     return {_mark(item, key): item for item in items}

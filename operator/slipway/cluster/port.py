@@ -1,8 +1,8 @@
-"""The port to Kubernetes: every call that Slipway makes of a cluster, narrow enough to be written twice.
+"""The port to Kubernetes: every call that Slipway makes of a cluster, narrow enough to implement twice.
 
 Two sides: `apiserver.ApiServer` (kubernetes.aio) and `twin.Twin` (in memory, for dry runs, local runs and tests).
-tests/contract holds both to one suite. Only errors of `slipway.api.errors.ClusterError` cross, and cancellation.
-Watching is not part of the port: whoever feeds the cache calls `reconcile.cache` with the objects that it sees.
+tests/contract runs one suite on both. They raise only `slipway.api.errors.ClusterError` and its subclasses.
+Watching is not part of the port: watches feed `reconcile.cache` themselves.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ FIELD_MANAGER = "slipway"
 T = TypeVar("T")
 
 ABSENT = "1"
-"""As metadata.resourceVersion of an apply: only where no object of that name exists.
+"""As metadata.resourceVersion of an apply: create the object, only if none of that name exists.
 
 etcd counts from 1, so no object ever has that version, and an apply onto another one is a Conflict.
 """
 
 
 class Reader(Protocol):
-    """What can be asked for objects: a cluster, or what a local run keeps on disk."""
+    """A source of objects: a cluster, or the files of a local run."""
 
     async def get(self, key: Key) -> Object:
-        """Raises NotFound."""
+        """Return the object. Raises NotFound."""
         ...
 
     async def list(
         self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
     ) -> Sequence[Object]:
-        """All objects of a kind, in one namespace or in all; labels must be equal. Items carry apiVersion and kind."""
+        """Return all objects of a kind, in one namespace or in all, with these labels. Items carry their kind."""
         ...
 
 
 class Cluster(Reader, Protocol):
-    """A Kubernetes API server, or what stands for one. Objects that are given are never changed."""
+    """A Kubernetes API server, or a twin of one. Calls never change their arguments."""
 
     async def create(self, obj: Object) -> Object:
         """POST; returns the object as stored. Raises AlreadyExists, Invalid, Forbidden."""
         ...
 
     async def apply(self, obj: Object) -> Object:
-        """Server-side apply as FIELD_MANAGER, forced; creates the object where it is missing.
+        """Server-side apply as FIELD_MANAGER, forced; creates the object if it is missing.
 
         With metadata.resourceVersion set, only onto that version (see ABSENT); with metadata.uid as well, never
         creating. Raises Conflict, Invalid, Forbidden.
@@ -64,14 +64,13 @@ class Cluster(Reader, Protocol):
     async def delete(self, key: Key, *, uid: str, resource_version: str) -> Object | None:
         """Delete in the background, only that object at that version.
 
-        Returns the object where a finalizer or grace period still keeps it, None where it is gone.
-        Raises Conflict; NotFound where it was gone before.
+        Returns the object if a finalizer or grace period still keeps it, else None. Raises Conflict and NotFound.
         """
         ...
 
 
 async def look_up(cluster: Reader, key: Key) -> Object | None:
-    """The object; None where there is none."""
+    """Return the object, or None if it does not exist."""
     try:
         return await cluster.get(key)
     except NotFound:
@@ -99,14 +98,14 @@ class Write(NamedTuple):
     name: str
 
 
-class Passing:
-    """Passes every call on; who extends it says in `write` what becomes of a write."""
+class ClusterMiddleware:
+    """A Cluster around another one: reads pass, and every write goes through `write`, which subclasses override."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     async def write(self, _write: Write, call: Callable[[], Awaitable[T]], /) -> T:
-        """Carries the write out by calling `call`; its answer is that of the write."""
+        """Execute the write by `call` and return its answer."""
         return await call()
 
     async def get(self, key: Key) -> Object:
@@ -134,8 +133,8 @@ class Passing:
         )
 
 
-class ReadOnly(Passing):
-    """Refuses every write: for commands that promise to make none."""
+class ReadOnly(ClusterMiddleware):
+    """Refuses every write, for commands that only read."""
 
     async def write(self, write: Write, _call: Callable[[], Awaitable[T]], /) -> T:
         raise Forbidden(f"{write.verb} {write.kind} {write.name}: this command only reads")

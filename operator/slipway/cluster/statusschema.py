@@ -1,4 +1,4 @@
-"""A status against the schema of its CRD, as the API server checks it: what could not be stored fails on the twin too.
+"""Validation of a status against the schema of its CRD, as the API server does it, so that the twin refuses the same.
 
 Schemas are compiled once a process, and equal items of a list are checked once: a status of 64 tasks takes 35 ms the
 first time on a busy machine, and less than 2 when one task has changed.
@@ -24,48 +24,48 @@ from slipway.api.kinds import Kind
 from slipway.api.schema import Schema
 
 
-class Wrong(NamedTuple):
-    """path: of the value that the schema refuses."""
+class Violation(NamedTuple):
+    """A value that the schema refuses, by its path."""
 
     path: tuple[str | int, ...]
     problem: str
 
 
 def check_status(call: str, kind: Kind, patch: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-    """Raise Invalid where the CRD refuses the status that a patch has made, naming the first field that it refuses.
+    """Raise Invalid where the CRD refuses the status that a patch has made, naming the first such field.
 
-    Only what the patch touches is looked at: the rest was stored before, maybe under another version's schema (the API
-    server ratchets, KEP-4008). Kinds without a CRD of ours pass.
+    Only fields of the patch are checked: the rest was stored before, maybe under another version's schema (KEP-4008).
+    Kinds without a CRD of ours pass.
     """
     if (compiled := _compiled(kind)) is None:
         return
     for field in patch:
         if field not in compiled.fields:
             raise Invalid(f'{call}: 400 strict decoding error: unknown field "status.{field}"')
-        if field in status and (wrong := _wrong(kind, field, status[field])):
-            raise Invalid(f"{call}: 422 status{_shown((field, *wrong.path))}: Invalid value: {wrong.problem}")
-    try:  # rules in CEL stand in the models in Python, too
+        if field in status and (violation := _check_field(kind, field, status[field])):
+            raise Invalid(f"{call}: 422 status{_shown((field, *violation.path))}: Invalid value: {violation.problem}")
+    try:  # rules in CEL are in the models as Python, too
         compiled.model.validate_python({field: status[field] for field in patch if field in status})
     except ModelError as error:
         raise Invalid(f"{call}: 422 status: {error.errors(include_url=False)[0]['msg']}") from error
 
 
-def _wrong(kind: Kind, field: str, value: Any) -> Wrong | None:
+def _check_field(kind: Kind, field: str, value: Any) -> Violation | None:
     whole = _first((_compiled(kind) or _NOTHING).fields[field].iter_errors(value))
     if whole is not None or not isinstance(value, list):
         return whole
     for index, item in enumerate(value):
-        if (wrong := _wrong_item(kind, field, orjson.dumps(item))) is not None:
-            return Wrong((index, *wrong.path), wrong.problem)
+        if (violation := _check_item(kind, field, orjson.dumps(item))) is not None:
+            return Violation((index, *violation.path), violation.problem)
     return None
 
 
 @lru_cache(maxsize=8192)
-def _wrong_item(kind: Kind, field: str, item: bytes) -> Wrong | None:
+def _check_item(kind: Kind, field: str, item: bytes) -> Violation | None:
     return _first((_compiled(kind) or _NOTHING).items[field].iter_errors(orjson.loads(item)))
 
 
-def _first(errors: Iterator[ValidationError]) -> Wrong | None:
+def _first(errors: Iterator[ValidationError]) -> Violation | None:
     error = next(errors, None)
     if error is None:
         return None
@@ -73,7 +73,7 @@ def _first(errors: Iterator[ValidationError]) -> Wrong | None:
     if error.validator == "required":
         missing = tuple(name for name in error.validator_value if name not in error.instance)[:1]
     problem = error.message if len(error.message) <= 300 else f"{error.message[:200]} ... {error.message[-90:]}"
-    return Wrong((*error.absolute_path, *missing), problem)
+    return Violation((*error.absolute_path, *missing), problem)
 
 
 def _shown(path: Sequence[str | int]) -> str:
@@ -81,7 +81,7 @@ def _shown(path: Sequence[str | int]) -> str:
 
 
 class _Compiled(NamedTuple):
-    """fields: validators by the status's field, without the items of those that are lists. items: of these."""
+    """Validators by field of the status. fields: without the items of lists; items: for these."""
 
     fields: Mapping[str, Any]
     items: Mapping[str, Any]
@@ -109,7 +109,7 @@ def _compiled(kind: Kind) -> _Compiled | None:
 
 
 def _strict(schema: Schema) -> Schema:
-    """The schema under strict field validation: no other fields. `$` of RE2 ends the text, not a line."""
+    """Return the schema under strict field validation: no other fields. `$` of RE2 ends the text, not a line."""
     found = {key: value for key, value in schema.items() if key != "default"}
     if "pattern" in found:
         found["pattern"] = re.sub(r"(?<!\\)\$$", r"\\Z", found["pattern"])
@@ -124,7 +124,7 @@ def _strict(schema: Schema) -> Schema:
 
 
 def _unique(_validator: Any, keys: Sequence[str], items: Any, _schema: Schema) -> Iterator[ValidationError]:
-    """Items of a list that is a map are named by their keys."""
+    """Yield an error for each item of a map list whose keys repeat."""
     seen = set()
     for index, item in enumerate(items if isinstance(items, list) else ()):
         mark = tuple(item.get(key) for key in keys)
@@ -134,7 +134,7 @@ def _unique(_validator: Any, keys: Sequence[str], items: Any, _schema: Schema) -
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
-    """Of 64 bits: a larger one is a float to the API server."""
+    """Return whether it is an integer of 64 bits: a larger one is a float to the API server."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return False
     return -(2**63) <= value < 2**63

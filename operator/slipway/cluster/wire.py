@@ -15,11 +15,11 @@ from slipway.api.errors import AlreadyExists, ClusterError, Conflict, Forbidden,
 from slipway.api.kinds import Object
 
 MAX_BYTES = 1_572_864
-"""The largest object that etcd takes (--max-request-bytes, 1.5 MiB)."""
+"""Size limit of an object in etcd (--max-request-bytes, 1.5 MiB)."""
 
 
 def encode(call: str, body: Any) -> bytes:
-    """The JSON of a request. call: for people, as in `create jobs ns/name`.
+    """Return the JSON of a request. call: verb and object for messages, as in `create jobs ns/name`.
 
     Raises Invalid for an integer of more than 64 bits and for a lone surrogate. NaN and infinity become null, which
     deletes in a patch.
@@ -27,11 +27,11 @@ def encode(call: str, body: Any) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError as error:  # orjson.JSONEncodeError is one
-        raise Invalid(f"{call}: the request is no JSON: {error}") from error
+        raise Invalid(f"{call}: the request is not JSON: {error}") from error
 
 
-def received(call: str, body: Object) -> Object:
-    """The object as the other end reads it. Raises Invalid as `encode`, and ClusterError where it is too large."""
+def round_trip(call: str, body: Object) -> Object:
+    """Return the object as the other end reads it. Raises Invalid as `encode`, and ClusterError if it is too large."""
     encoded = encode(call, body)
     if len(encoded) > MAX_BYTES:
         raise ClusterError(f"{call}: 500 etcdserver: request is too large ({len(encoded)} bytes)")
@@ -40,7 +40,7 @@ def received(call: str, body: Object) -> Object:
 
 
 def check_size(call: str, obj: Object) -> None:
-    """Raise ClusterError where an object is too large. It may be nested deeper than orjson writes (254 levels)."""
+    """Raise ClusterError if an object is too large. It may be nested deeper than orjson writes (254 levels)."""
     try:
         size = len(orjson.dumps(obj))
     except TypeError:
@@ -50,11 +50,14 @@ def check_size(call: str, obj: Object) -> None:
 
 
 SHOWN = 256
-"""Characters of an answer that is no Status: more may hold secrets of a proxy or a webhook."""
+"""Limit of characters of an answer that is not a Status: more could show secrets of a proxy or a webhook."""
 
-# What the API server answers with 500 although the object is to blame: an apply with a field that the schema lacks,
-# and a creation at a version.
-_BLAMING = ("failed to create typed patch object", "resourceVersion should not be set on objects to be created")
+# The API server answers 500 although the object is invalid: an apply with a field that the schema lacks, and a creation
+# with a resourceVersion.
+_INVALID_PREFIXES = (
+    "failed to create typed patch object",
+    "resourceVersion should not be set on objects to be created",
+)
 
 _BY_CODE: dict[int, type[ClusterError]] = {
     400: Invalid,
@@ -66,22 +69,22 @@ _BY_CODE: dict[int, type[ClusterError]] = {
 }
 
 
-def error_of(call: str, code: int, body: bytes, headers: Mapping[str, str]) -> ClusterError:
-    """The error of an answer above 399.
+def parse_error(call: str, code: int, body: bytes, headers: Mapping[str, str]) -> ClusterError:
+    """Return the error for an answer above 399.
 
-    call: verb and object for people, as in `create jobs ns/name`. 409 is AlreadyExists or Conflict by Status.reason.
+    call: verb and object for messages, as in `create jobs ns/name`. 409 is AlreadyExists or Conflict by Status.reason.
     """
-    reason, message = _status_of(body)
+    reason, message = _parse_status(body)
     kind = _BY_CODE.get(code, ClusterError)
     if code == 409 and reason == "AlreadyExists":
         kind = AlreadyExists
-    elif code == 500 and message.startswith(_BLAMING):
+    elif code == 500 and message.startswith(_INVALID_PREFIXES):
         kind = Invalid
-    return kind(f"{call}: {code} {message}", retry_after_seconds=_seconds(headers.get("Retry-After")))
+    return kind(f"{call}: {code} {message}", retry_after_seconds=_parse_seconds(headers.get("Retry-After")))
 
 
-def _status_of(body: bytes) -> tuple[str, str]:
-    """Reason and message of a metav1.Status; of anything else no reason, and its beginning."""
+def _parse_status(body: bytes) -> tuple[str, str]:
+    """Return reason and message of a metav1.Status; for other bodies no reason, and their first characters."""
     try:
         status = json.loads(body)
     except ValueError:
@@ -91,8 +94,8 @@ def _status_of(body: bytes) -> tuple[str, str]:
     return "", body[: 4 * SHOWN].decode("utf-8", "replace")[:SHOWN]
 
 
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; the API server never sends the form with a date."""
+def _parse_seconds(text: str | None) -> float | None:
+    """Return Retry-After in seconds; the API server never sends the form with a date."""
     try:
         return max(0.0, float(text)) if text is not None else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""The objects that come with a release: CompressionPlugins of its own image, and stores of the namespaces it serves."""
+"""Default objects of a release: CompressionPlugins of its own image, and stores for the namespaces that it serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = {(kind.api_version, kind.kind): kind for kind in (COMPRESSION_PLUGIN, A
 
 
 def read_defaults(folder: Path) -> list[Object]:
-    """All manifests of *.yaml, by file name.
+    """Return all manifests of *.yaml, by file name.
 
     Raises ValueError for anything but a CompressionPlugin, or an ArtifactStore that names its namespace.
     """
@@ -33,15 +33,17 @@ def read_defaults(folder: Path) -> list[Object]:
             kind = _KINDS.get((manifest.get("apiVersion"), manifest.get("kind")))
             if kind is None:
                 found = f"{path}: {manifest.get('kind')}"
-                raise ValueError(f"{found}: only a CompressionPlugin or an ArtifactStore can be a default; take it out")
+                raise ValueError(f"{found}: only a CompressionPlugin or an ArtifactStore can be a default; remove it")
             if kind.namespaced and not manifest["metadata"].get("namespace"):
-                raise ValueError(f"{path}: {kind} {manifest['metadata']['name']}: metadata.namespace: name one")
+                raise ValueError(
+                    f"{path}: {kind} {manifest['metadata']['name']}: metadata.namespace: is missing; add it"
+                )
             manifests.append(manifest)
     return manifests
 
 
 async def keep_applied(manifest: Object, cluster: Cluster, *, retry_seconds: float = FIRST_RETRY_SECONDS) -> None:
-    """Apply one default once, however long the API server, or the making of its namespace, needs."""
+    """Apply one default, and retry until the API server and its namespace are available."""
     seconds = retry_seconds
     while True:
         try:
@@ -55,23 +57,23 @@ async def keep_applied(manifest: Object, cluster: Cluster, *, retry_seconds: flo
 
 
 async def apply_default(manifest: Object, cluster: Cluster) -> None:
-    """A plugin is the release's: it is kept as it was shipped. A store is its users': it is made where there is none.
+    """Apply a plugin as it was shipped, and create a store only if it is missing: users may change stores.
 
     Raises ClusterError.
     """
     if key_of(manifest).kind == ARTIFACT_STORE:
-        await _make_once(manifest, cluster)
+        await _create_once(manifest, cluster)
     else:
         await _keep_as_shipped(manifest, cluster)
 
 
-async def _make_once(manifest: Object, cluster: Cluster) -> None:
+async def _create_once(manifest: Object, cluster: Cluster) -> None:
     live = await look_up(cluster, key_of(manifest))
     if live is None:
         await cluster.create(manifest)
-        log.info("made a default", object=_name(manifest))
+        log.info("created a default", object=_name(manifest))
     elif not covers(live, manifest):
-        log.warning("left a store alone that is another one than the release's default", object=_name(manifest))
+        log.warning("kept a store that differs from the default of the release", object=_name(manifest))
 
 
 async def _keep_as_shipped(manifest: Object, cluster: Cluster) -> None:

@@ -1,8 +1,8 @@
-"""The operator process: watches begin, caches fill, the Lease is won, workers work, until a signal or a defect.
+"""The operator process: it watches, fills caches, wins the Lease and reconciles, until a signal or a defect.
 
     kopf's watches -> Feed -> Cache, WorkQueue -> workers -> planners -> Executor -> the API server
 
-A standby does all but work, so a new leader starts with warm caches.
+A standby does all but reconcile, so a new leader starts with warm caches.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
 from slipway.controller import watches
 from slipway.controller.defaults import keep_applied, read_defaults
-from slipway.controller.lease import Election, Fenced
-from slipway.controller.telemetry import Telemetry, configure_logs, served
+from slipway.controller.lease import Election, LeaderFenced
+from slipway.controller.telemetry import Telemetry, configure_logs, serve_endpoints
 from slipway.controller.watches import Lists, Scope
 from slipway.plan.plan import Settings
 from slipway.reconcile.cache import Cache
@@ -49,30 +49,30 @@ log = structlog.get_logger(__name__)
 Wrapper = Callable[[Cluster], Cluster]
 
 CRDS_SECONDS = 2.0
-"""Between two looks for our CRDs, which may be installed with us."""
+"""Interval of looks for our CRDs, which may be installed together with the operator."""
 GRACE_SECONDS = 10.0
-"""For workers to end their turn after SIGTERM; the pod's own grace period is 30."""
+"""Time for workers to finish after SIGTERM; the pod's own grace period is 30 s."""
 LEASE_LOST = 3
-"""Exit code of a process that leads no longer: at once, without a further call."""
+"""Exit code of a process that has lost the Lease; it ends at once, without another call."""
 
 
 def run_operator(
     options: Options, *, planners: Mapping[Kind, Planner] | None = None, cluster_wrapper: Wrapper | None = None
 ) -> int:
-    """Run until SIGTERM or SIGINT (0) or a defect (1); a lost Lease ends the process itself (LEASE_LOST).
+    """Run until SIGTERM or SIGINT (0) or a defect (1); a lost Lease ends the process at once (LEASE_LOST).
 
-    planners: by kind; None for Slipway's own. cluster_wrapper: put round the port, for tests that count or fail calls.
+    planners: by kind; None for Slipway's own. cluster_wrapper: wraps the port, for tests that count or fail calls.
     """
     configure_logs(options.log_format, options.log_level)
     if planners is None:
         from slipway.reconcile.planners import PLANNERS  # pydantic's models of all kinds
 
         planners = PLANNERS
-    gc.freeze()  # 90,000 objects of modules, which live as long as we do: every full collection would walk them
+    gc.freeze()  # 90,000 objects of modules live as long as the process: every full collection would walk them
     try:
         return uvloop.run(_operate(options, planners, cluster_wrapper or (lambda cluster: cluster)))
     except (ClusterError, ValueError) as error:
-        log.error("cannot start", error=str(error))  # noqa: TRY400 - it says what is wrong; a trace adds nothing
+        log.error("cannot start the operator", error=str(error))  # noqa: TRY400 - the message is enough; a traceback adds nothing
         return 1
 
 
@@ -80,14 +80,14 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
     defaults = read_defaults(options.defaults) if options.defaults else []
     async with await Connection.open() as connection:
         telemetry = Telemetry(connection.host, options.lease_name)
-        connection.told = telemetry.called
+        connection.on_answer = telemetry.called
         api = ApiServer(connection)
         election = Election(api, options.lease_namespace, options.lease_name, options.identity, monotonic, _now)
-        cluster = wrapper(Fenced(api, lambda: election.holds) if options.elect else api)
+        cluster = wrapper(LeaderFenced(api, lambda: election.holds) if options.elect else api)
         cache = Cache()
         queue = WorkQueue(monotonic, watched=telemetry)
         feed = Feed(cache, queue, planners)
-        lists = Lists(api, cache, feed, _scopes(options.namespaces))
+        lists = Lists(api, cache, feed, _watched_scopes(options.namespaces))
         watchdog = Watchdog(slow=telemetry.held)
         reconciler = Reconciler(
             planners,
@@ -103,7 +103,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
         async def lead() -> None:
             await lists.wait_until_filled()
             gc.collect()
-            gc.freeze()  # likewise the cache; it has no cycles, so what leaves it is freed all the same
+            gc.freeze()  # likewise the cache; it has no cycles, so what leaves it is freed anyway
             if options.elect:
                 await election.acquire()
             telemetry.leading(True)
@@ -112,10 +112,10 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
             await asyncio.gather(
                 run_workers(reconciler, options.workers),
                 *(keep_applied(manifest, cluster) for manifest in defaults),
-                *([_keep_or_die(election)] if options.elect else []),
+                *([_keep_lease_or_exit(election)] if options.elect else []),
             )
 
-        async with served(
+        async with serve_endpoints(
             telemetry,
             lambda: lists.filled,
             host=options.host,
@@ -138,11 +138,11 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
             queue.close()
             if leading not in done and election.holds:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(_idle(queue), GRACE_SECONDS)
+                    await asyncio.wait_for(_wait_until_idle(queue), GRACE_SECONDS)
             await election.release()
-            outcome = _outcome(ended, tasks)
-            # Ours alone, and kopf then ends its own in order: its watchers wait for tasks that asyncio.run, which
-            # cancels all at once, would take from them, and so would wait for ever.
+            outcome = _exit_code(ended, tasks)
+            # Cancel only our own tasks; kopf then ends its own in order. asyncio.run cancels all at once, and kopf's
+            # watchers would wait for ever for tasks that are already cancelled.
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -150,15 +150,17 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
 
 
 async def _watch(options: Options, connection: Connection, feed: Feed, lists: Lists, stop: asyncio.Event) -> None:
-    """kopf's watches, once our CRDs exist; ends when one of them fails for good."""
+    """Run kopf's watches, once our CRDs exist; return when one of them fails for good."""
     await _wait_for_crds(connection)
     tasks = await kopf.spawn_tasks(
-        registry=watches.registry_of(feed, lambda: watches.session_to(connection, lists.want)),
-        settings=watches.settings_of(),
+        registry=watches.build_registry(feed, lambda: watches.open_session(connection, lists.want)),
+        settings=watches.build_settings(),
         clusterwide=not options.namespaces,
         namespaces=options.namespaces,
     )
-    _on_signals(stop)  # kopf has just taken them; but workers end first, and the Lease goes back before watches end
+    _set_on_signals(
+        stop
+    )  # kopf has just replaced them; workers end first, and the Lease is released before watches end
     ignored = asyncio.all_tasks() - set(tasks)
     await kopf.run_tasks(tasks, ignored=ignored)
 
@@ -167,84 +169,84 @@ async def _wait_for_crds(connection: Connection) -> None:
     wanted = {kind.plural for kind in WATCHED if kind.group == GROUP}
     while True:
         try:
-            found = await connection.call("find our kinds", "GET", f"/apis/{GROUP}/{VERSION}")
+            found = await connection.call("find the kinds of Slipway", "GET", f"/apis/{GROUP}/{VERSION}")
             missing = sorted(wanted - {resource["name"] for resource in found["resources"]})
         except ClusterError as error:
             missing = [str(error)]
         if not missing:
             return
-        log.warning("waiting for the CRDs; install them with the chart or from crds/", missing=missing)
+        log.warning("CRDs are missing; install them with the chart or from crds/", missing=missing)
         await asyncio.sleep(CRDS_SECONDS)
 
 
-async def _keep_or_die(election: Election) -> None:
+async def _keep_lease_or_exit(election: Election) -> None:
     await election.keep()
-    log.error("the Lease is lost: this process ends at once")
+    log.error("lost the Lease; the process ends now")
     sys.stderr.flush()
     os._exit(LEASE_LOST)
 
 
-async def _idle(queue: WorkQueue) -> None:
+async def _wait_until_idle(queue: WorkQueue) -> None:
     while queue.working:
         await asyncio.sleep(0.02)
 
 
-def _outcome(ended: asyncio.Task[Any], tasks: list[asyncio.Task[Any]]) -> int:
-    """0 after a signal; else 1, with the reason in the log."""
+def _exit_code(ended: asyncio.Task[Any], tasks: list[asyncio.Task[Any]]) -> int:
+    """Return 0 after a signal; otherwise 1, with the reason in the log."""
     if ended.done():
         return 0
     for task in tasks:
         if task.done() and not task.cancelled():
-            log.error("a part of the operator ended", part=str(task.get_coro()), exc_info=task.exception())
+            log.error("a task of the operator ended unexpectedly", part=str(task.get_coro()), exc_info=task.exception())
     return 1
 
 
 def _stop_on_signal() -> asyncio.Event:
     stop = asyncio.Event()
-    _on_signals(stop)
+    _set_on_signals(stop)
     return stop
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+def _set_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
 
-def _scopes(namespaces: tuple[str, ...]) -> list[Scope]:
+def _watched_scopes(namespaces: tuple[str, ...]) -> list[Scope]:
     return [
         Scope(kind, namespace if kind.namespaced else None) for kind in WATCHED for namespace in namespaces or (None,)
     ]
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - here the clock comes in
+    return datetime.now(UTC)  # noqa: TID251 - the clock of the whole operator
 
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def own_namespace() -> str:
-    """The namespace that this process runs in; `default` outside a cluster."""
+    """Return the namespace that this process runs in; `default` outside a cluster."""
     if namespace := os.environ.get("POD_NAMESPACE"):
         return namespace
     return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"
 
 
 def own_identity() -> str:
-    """Who holds the Lease: the pod or host, and which start of it (a restarted pod keeps its name)."""
+    """Return the Lease's holder: pod or host name, and a random part, as a restarted pod keeps its name."""
     return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One operator process.
+    """Options of one operator process.
 
-    namespaces: to serve; none means all. workers: resources that are reconciled at the same time.
-    host: the address that probes and metrics are answered at; None for all of the pod, of IPv6 as well.
+    namespaces: those to serve; none means all. workers: resources that are reconciled at the same time.
+    host: address of the endpoints for probes and metrics; None for all addresses, IPv6 as well.
     defaults: a folder of manifests (*.yaml) that the leader applies (see defaults.py); None for none.
-    resync_seconds: how often what is known is compared with what the API server lists.
-    revisit_seconds: how often objects are read that stand in our way or lost our label, which no watch shows.
+    resync_seconds: interval of comparing the cache with lists of the API server.
+    revisit_seconds: interval of reading foreign objects with a name of ours, which no watch shows.
     """
 
     settings: Settings

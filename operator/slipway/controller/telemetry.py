@@ -30,17 +30,17 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 
 class Telemetry:
-    """The metrics of one operator; hears of the queue (queue.Watched), of turns (loop.Timed) and of calls."""
+    """The metrics of one operator: observes the queue (queue.Watched), reconciliations (loop.Timed) and calls."""
 
     def __init__(self, host: str, lease: str) -> None:
         """host: the API server's. lease: the Lease's name."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._turns = Counter(
+        self._reconciles = Counter(
             "controller_runtime_reconcile", "Reconciliations.", ["controller", "result"], registry=registry
         )
-        self._turn_seconds = Histogram(
+        self._reconcile_seconds = Histogram(
             "controller_runtime_reconcile_time_seconds",
             "Length of a reconciliation.",
             ["controller"],
@@ -81,8 +81,8 @@ class Telemetry:
         ).labels(lease)
         self._host = host
 
-    def exposed(self) -> bytes:
-        """All metrics in the text format."""
+    def render(self) -> bytes:
+        """Return all metrics in the text format."""
         return generate_latest(self.registry)
 
     def called(self, method: str, code: int) -> None:
@@ -92,8 +92,8 @@ class Telemetry:
         self._leads.set(leads)
 
     def reconciled(self, key: Key, result: Result, seconds: float) -> None:
-        self._turns.labels(_name(key), result).inc()
-        self._turn_seconds.labels(_name(key)).observe(seconds)
+        self._reconciles.labels(_name(key), result).inc()
+        self._reconcile_seconds.labels(_name(key)).observe(seconds)
 
     def held(self, key: Key, _seconds: float) -> None:
         self._held.labels(_name(key)).inc()
@@ -144,18 +144,18 @@ def configure_logs(format_: Literal["json", "console"], level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
-    # kopf tells every event at INFO, and every lost connection, which it mends itself, at ERROR.
+    # kopf logs every event at INFO, and every lost connection, which it opens again itself, at ERROR.
     logging.getLogger("kopf").setLevel(max(number, logging.WARNING))
     logging.getLogger("asyncio").setLevel(max(number, logging.WARNING))
 
 
 @asynccontextmanager
-async def served(
+async def serve_endpoints(
     telemetry: Telemetry, ready: Callable[[], bool], *, host: str | None, metrics_port: int, health_port: int
 ) -> AsyncIterator[None]:
-    """Serve until the block ends. ready: whether the caches are filled; a standby is ready too. host: None for all.
+    """Serve until the block ends. ready: whether the caches are filled, of a standby too. host: None for all addresses.
 
-    An answer to /healthz comes from the event loop that does all the work, so a stuck one gives none.
+    The event loop that does all the work answers /healthz, so a blocked loop fails its liveness probe.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -165,7 +165,7 @@ async def served(
         return web.Response(text="ok") if ready() else web.Response(text="the caches are not filled yet", status=503)
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=telemetry.exposed(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=telemetry.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     routes = {
         health_port: [web.get("/healthz", healthz), web.get("/readyz", readyz)],

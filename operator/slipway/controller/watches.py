@@ -26,11 +26,11 @@ from slipway.reconcile.references import selector_of
 
 WATCH_SECONDS = 300
 NOTHING = "metadata.name=-"
-"""A field selector that no object meets: `-` is no name."""
+"""A field selector that matches no object: `-` is not a valid name."""
 
 
-def registry_of(feed: Feed, login: Callable[[], Any]) -> kopf.OperatorRegistry:
-    """Handlers that feed the events of all watched kinds. login: makes a kopf session, each time a new one."""
+def build_registry(feed: Feed, login: Callable[[], Any]) -> kopf.OperatorRegistry:
+    """Return handlers that pass the events of all watched kinds to the feed. login: opens a new kopf session."""
     registry = kopf.OperatorRegistry()
 
     async def seen(event: Mapping[str, Any], **_: Any) -> None:
@@ -48,7 +48,7 @@ def registry_of(feed: Feed, login: Callable[[], Any]) -> kopf.OperatorRegistry:
     return registry
 
 
-def settings_of() -> kopf.OperatorSettings:
+def build_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True  # we have a Lease of our own, and a standby watches too
     settings.scanning.disabled = True
@@ -69,10 +69,10 @@ def settings_of() -> kopf.OperatorSettings:
     return settings
 
 
-def session_to(connection: Connection, want: Callable[[Scope], None]) -> kopf.AiohttpSession:
-    """A kopf session of our own: fresh tokens, counted calls, and lists that are made empty and told of.
+def open_session(connection: Connection, want: Callable[[Scope], None]) -> kopf.AiohttpSession:
+    """Return a kopf session with fresh tokens and counted calls, whose lists are empty and reported.
 
-    want: hears of each list after it was answered; the watch that follows starts from that answer's version.
+    want: called for each list after its answer; the watch that follows starts from that answer's version.
     """
 
     async def middleware(request: aiohttp.ClientRequest, call: ClientHandlerType) -> aiohttp.ClientResponse:
@@ -84,9 +84,9 @@ def session_to(connection: Connection, want: Callable[[Scope], None]) -> kopf.Ai
         try:
             response = await call(request)
         except (aiohttp.ClientError, TimeoutError):
-            connection.told(request.method, 0)
+            connection.on_answer(request.method, 0)
             raise
-        connection.told(request.method, response.status)
+        connection.on_answer(request.method, response.status)
         if scope is not None and response.ok:
             want(scope)
         return response
@@ -96,7 +96,7 @@ def session_to(connection: Connection, want: Callable[[Scope], None]) -> kopf.Ai
 
 
 def _scope_of(path: str) -> Scope | None:
-    """What a list's path covers; None where it is no list of a watched kind (discovery, say)."""
+    """Return the scope of a list's path; None if it is not a list of a watched kind (discovery, say)."""
     parts = path.strip("/").split("/")
     namespace = parts[-2] if len(parts) > 3 and parts[-3] == "namespaces" else None
     kind = _KINDS.get(parts[-1])
@@ -107,7 +107,7 @@ _KINDS: dict[str, Kind] = {kind.plural: kind for kind in WATCHED}
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Keeps nothing: what was last handled is no question for level-triggered code."""
+    """Stores nothing: level-triggered code does not need what was handled last."""
 
     def build(self, **_: Any) -> Any:
         return {}
@@ -120,7 +120,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
 
 class _NoProgress(kopf.ProgressStorage):
-    """Keeps nothing: only `on.event` is used, which has no progress."""
+    """Stores nothing: only `on.event` is used, which has no progress."""
 
     def fetch(self, **_: Any) -> None:
         return None
@@ -144,14 +144,14 @@ RETRY_SECONDS = 1.0
 
 
 class Scope(NamedTuple):
-    """What one watch covers; namespace None for all, and for cluster-scoped kinds."""
+    """The kind and namespace of one watch; namespace None for all, and for cluster-scoped kinds."""
 
     kind: Kind
     namespace: str | None
 
 
 class Lists:
-    """Fills the cache with lists that were asked for by `want`."""
+    """Fills the cache with the lists that `want` requests."""
 
     def __init__(self, api: ApiServer, cache: Cache, feed: Feed, scopes: Iterable[Scope]) -> None:
         self.scopes = frozenset(scopes)
@@ -164,24 +164,24 @@ class Lists:
 
     @property
     def filled(self) -> bool:
-        """Every scope was listed once: the cache shows a whole cluster."""
+        """Whether every scope was listed once, so that the cache is complete."""
         return self._filled.is_set()
 
     async def wait_until_filled(self) -> None:
         await self._filled.wait()
 
     def want(self, scope: Scope) -> None:
-        """List this scope soon, for its watch has just taken its starting point."""
+        """List this scope soon: its watch has just got its starting version."""
         self._wanted.put_nowait(scope)
 
     async def run(self) -> None:
-        """Make the lists that are wanted, one after another, for ever."""
+        """List the requested scopes, one after another, for ever."""
         while True:
             scope = await self._wanted.get()
             try:
                 await self.list(scope)
             except ClusterError as error:
-                log.warning("a list failed", scope=_shown(scope), error=str(error))
+                log.warning("could not list", scope=_describe(scope), error=str(error))
                 await asyncio.sleep(error.retry_after_seconds or RETRY_SECONDS)
                 self._wanted.put_nowait(scope)
                 continue
@@ -190,7 +190,7 @@ class Lists:
                 self._filled.set()
 
     async def resync(self, every_seconds: float) -> None:
-        """Compare all scopes with what is known, for ever: a watch may have lost something without a word."""
+        """Compare all scopes with the cache, for ever: a watch may have lost events without an error."""
         while True:
             await asyncio.sleep(every_seconds)
             for scope in sorted(self.scopes, key=str):
@@ -198,7 +198,7 @@ class Lists:
                     if await self._differs(scope):
                         await self.list(scope)
                 except ClusterError as error:
-                    log.warning("a resync failed", scope=_shown(scope), error=str(error))
+                    log.warning("could not resync", scope=_describe(scope), error=str(error))
 
     async def revisit_strangers(self, every_seconds: float) -> None:
         """Look again, for ever, at objects that stand in our way and that no watch shows: they lack our label."""
@@ -210,19 +210,19 @@ class Lists:
                 except NotFound:
                     self._feed.vanished(obj)
                 except ClusterError as error:
-                    log.warning("could not look again", error=str(error))
+                    log.warning("could not read a foreign object", error=str(error))
 
     async def list(self, scope: Scope) -> None:
-        """Bring the cache to what the API server has of a scope. Raises ClusterError."""
+        """Update the cache to what the API server lists of a scope. Raises ClusterError."""
         since = self._cache.mark()
         names = []
         async for page in self._api.pages(scope.kind, scope.namespace, selector_of(scope.kind)):
             for obj in page:
                 self._feed.seen(obj, deleted=False)
                 names.append((obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
-            await asyncio.sleep(0)  # other tasks need the loop too: a page takes some 50 ms
+            await asyncio.sleep(0)  # let other tasks run: a page takes some 50 ms
         vanished = self._feed.listed(scope.kind, names, since, scope.namespace)
-        log.debug("listed", scope=_shown(scope), objects=len(names), vanished=vanished)
+        log.debug("listed", scope=_describe(scope), objects=len(names), vanished=vanished)
 
     async def _differs(self, scope: Scope) -> bool:
         since = self._cache.mark()
@@ -238,5 +238,5 @@ class Lists:
         return bool(self._cache.missing(scope.kind, names, since, scope.namespace))
 
 
-def _shown(scope: Scope) -> str:
+def _describe(scope: Scope) -> str:
     return f"{scope.kind.plural} in {scope.namespace or 'all namespaces'}"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from slipway.api.kinds import ARTIFACT_STORE, DEPLOYMENT, JOB, POD, SERVICE, WATCHED, Key, Kind, Object, key_of, kind_of
-from slipway.cluster.twin import Change, Twin
+from slipway.cluster.twin import Twin, WatchEvent
 from slipway.local import controllers, snapshot
 from slipway.local.environment import Sources
 from slipway.local.images import Images
@@ -231,7 +231,7 @@ class TwinWatches:
             )
         return vanished
 
-    def on_changes(self, changes: Iterable[Change]) -> None:
+    def on_changes(self, changes: Iterable[WatchEvent]) -> None:
         """Pass changes of the twin on to the feed."""
         for change in changes:
             if kind_of(change.object) not in WATCHED:

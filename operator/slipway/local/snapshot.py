@@ -43,7 +43,7 @@ def load(path: Path, now: Callable[[], datetime]) -> Twin:
 
 def save(twin: Twin, path: Path) -> None:
     """Write all objects of the twin. Raises StateError if the file cannot be written."""
-    write_atomically(path, orjson.dumps({"format": FORMAT, **twin.saved()}))
+    write_atomically(path, orjson.dumps({"format": FORMAT, **twin.dump()}))
 
 
 def _is_old(obj: Object, now: datetime) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from slipway.api.kinds import CHILDREN, Key, Object, key_of
-from slipway.cluster.twin import Change as Entry
 from slipway.cluster.twin import Twin
+from slipway.cluster.twin import WatchEvent as Entry
 
 Verb = Literal["create", "change", "delete"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slipway.api.artifacts import State
 from slipway.api.kinds import COMPRESSION_PLUGIN, STEP, WATCHED, Key, Kind, Object, key_of
-from slipway.cluster.twin import Change, Twin
+from slipway.cluster.twin import Twin, WatchEvent
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, Settings, earliest
@@ -105,7 +105,7 @@ class DryRun:
         self.twin.edit(key_of(owner), told)
         return True
 
-    def _heard(self, change: Change) -> None:
+    def _heard(self, change: WatchEvent) -> None:
         key = key_of(change.object)
         if key.kind not in WATCHED:
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from slipway.api.kinds import Kind, Object
-from slipway.cluster.twin import Change
+from slipway.cluster.twin import WatchEvent
 from support.calls import Crash, Interfered
 from support.faults.chronicle import Chronicle
 from support.faults.world import World
@@ -20,7 +20,7 @@ where no call fails again and again."""
 class Watchable(Protocol):
     """The twin, or what shows another cluster as it does."""
 
-    def subscribe(self, subscriber: Callable[[Change], None], /) -> None: ...
+    def subscribe(self, subscriber: Callable[[WatchEvent], None], /) -> None: ...
 
     async def list(self, kind: Kind, /) -> Sequence[Object]: ...
 
@@ -84,7 +84,7 @@ class LoopStage:
     async def _begin(self, operator: OperatorOnTwin) -> None:
         await operator.start()
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: WatchEvent) -> None:
         if change.type == "DELETED":
             self.chronicle.gone(change.object["metadata"]["uid"])
             self.chronicle.changes += 1

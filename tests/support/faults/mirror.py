@@ -18,8 +18,8 @@ import aiohttp
 from slipway.api.kinds import WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.apiserver import ApiServer, collection_path
 from slipway.cluster.connection import Connection
-from slipway.cluster.port import Passing, Write
-from slipway.cluster.twin import Change
+from slipway.cluster.port import ClusterMiddleware, Write
+from slipway.cluster.twin import WatchEvent
 
 T = TypeVar("T")
 LIMIT_SECONDS = 30
@@ -33,8 +33,8 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
         self.namespace = namespace
         self.objects: dict[Key, Object] = {}
         self._connection = connection
-        self._listeners: list[Callable[[Change], None]] = []
-        self._heard: list[Change] = []
+        self._listeners: list[Callable[[WatchEvent], None]] = []
+        self._heard: list[WatchEvent] = []
         self._shown: dict[Key, int] = {}
         self._moved = asyncio.Condition()
         self._watches: list[asyncio.Task[None]] = []
@@ -53,7 +53,7 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
         await asyncio.gather(*self._watches, return_exceptions=True)
         await self._session.close()
 
-    def subscribe(self, listener: Callable[[Change], None]) -> None:
+    def subscribe(self, listener: Callable[[WatchEvent], None]) -> None:
         self._listeners.append(listener)
 
     async def list(self, kind: Kind) -> Sequence[Object]:
@@ -108,11 +108,11 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
             else:
                 self.objects[key] = obj
             self._shown[key] = _version(obj)
-            self._heard.append(Change(event["type"], deepcopy(obj)))
+            self._heard.append(WatchEvent(event["type"], deepcopy(obj)))
             self._moved.notify_all()
 
 
-class Shown(Passing):
+class Shown(ClusterMiddleware):
     """Answers a write when the mirror shows it: to be put round the API server, inside of what makes writes fail."""
 
     def __init__(self, api: ApiServer, mirror: Mirror) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from slipway.api.kinds import Kind, kind_of
-from slipway.cluster.twin import Change, Twin
+from slipway.cluster.twin import Twin, WatchEvent
 from slipway.reconcile.planners import PLANNERS
 from support.calls import Interfered
 from support.faults.twin_stage import Life
@@ -23,9 +23,9 @@ class Late(AtOnce):
     def __init__(self, turns: int) -> None:
         self._turns = turns
         self._now = 0
-        self._held: deque[tuple[int, Change]] = deque()
+        self._held: deque[tuple[int, WatchEvent]] = deque()
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         self._now += 1
         self._held.extend((self._now + self._turns, change) for change in happened)
         heard = []
@@ -39,17 +39,17 @@ class Uneven:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._held: defaultdict[Kind, deque[Change]] = defaultdict(deque)
+        self._held: defaultdict[Kind, deque[WatchEvent]] = defaultdict(deque)
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         for change in happened:
             self._held[kind_of(change.object)].append(change)
-        heard: list[Change] = []
+        heard: list[WatchEvent] = []
         for held in self._held.values():
             heard += [held.popleft() for _ in range(self._random.randint(0, len(held)))]
         return heard
 
-    def rest(self) -> list[Change]:
+    def rest(self) -> list[WatchEvent]:
         heard = [change for held in self._held.values() for change in held]
         self._held.clear()
         return heard
@@ -60,9 +60,9 @@ class Repeating(AtOnce):
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._history: list[Change] = []
+        self._history: list[WatchEvent] = []
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         heard = []
         for change in happened:
             self._history.append(change)
@@ -73,7 +73,7 @@ class Repeating(AtOnce):
 class Forgetful(AtOnce):
     """No deletion is heard of: a list that follows must notice what is gone."""
 
-    def due(self, happened: list[Change], *, quiet: bool) -> list[Change]:
+    def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         return [change for change in happened if change.type != "DELETED"]
 
 

@@ -132,9 +132,9 @@ PLANS = {
     ),
 }  # fmt: skip
 CLUSTER = {
-    "no cluster": of("status digits", 4, "no way into a cluster", "set KUBECONFIG to a readable file"),
-    "no cluster for --live": of(f"{PLAN} --live", 4, "no way into a cluster", a_yaml=JOB),
-    "no cluster for the doctor": of("doctor", 4, "no way into a cluster"),
+    "no cluster": of("status digits", 4, "no credentials for a cluster", "set KUBECONFIG to a readable file"),
+    "no cluster for --live": of(f"{PLAN} --live", 4, "no credentials for a cluster", a_yaml=JOB),
+    "no cluster for the doctor": of("doctor", 4, "no credentials for a cluster"),
     "a kind that nobody has": of("status pod/digits", 2, "trainingjob/NAME (tj) or modeldeployment/NAME (md)"),
     "a time-out that is no number": of("status -w --timeout soon", 2, "--timeout", "number"),
     "a time-out below zero": of("status -w --timeout -1", 2, "--timeout", "0"),

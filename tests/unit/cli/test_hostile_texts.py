@@ -32,7 +32,7 @@ from slipway.cli.main import app
 from slipway.cli.rendering import terminal
 from slipway.cli.rendering.tables import print_tables
 from slipway.cli.rendering.terminal import say, visible
-from slipway.cluster.twin import Change
+from slipway.cluster.twin import WatchEvent
 from support import statuses
 from support.builders import resource, store
 from support.kubehttp import KubeHttp
@@ -220,7 +220,7 @@ def test_the_error_of_a_plugin_is_shown_and_does_nothing(words: str, monkeypatch
 
 def test_what_a_run_tells_of_its_pods_is_on_lines_of_its_own(tmp_path: Path, on_terminal: Any) -> None:
     event = {"kind": EVENT.kind, "regarding": {"kind": "Pod", "name": "a"}, "type": "Warning"}
-    told = Change("ADDED", {**event, "reason": "Bad", "note": HOSTILE})
+    told = WatchEvent("ADDED", {**event, "reason": "Bad", "note": HOSTILE})
     pod = rank_pod(0)
     ended = {"terminated": {"exitCode": 1}}
     pod["status"]["containerStatuses"][0]["state"] = ended
@@ -232,7 +232,7 @@ def test_what_a_run_tells_of_its_pods_is_on_lines_of_its_own(tmp_path: Path, on_
     def show() -> None:
         with view() as seen:
             seen.show([statuses.finished_training(), poisoned(statuses.failed_training(), "message")])
-            for line in [*event_lines(told), *ContainerFailures(state)(Change("MODIFIED", pod)), HOSTILE]:
+            for line in [*event_lines(told), *ContainerFailures(state)(WatchEvent("MODIFIED", pod)), HOSTILE]:
                 seen.say(line)
 
     assert_safe(on_terminal(show), ours=True)

@@ -21,7 +21,7 @@ from slipway.cli.connections.logs import Selection, Source, started_containers
 from slipway.cli.connections.resources import find_resources
 from slipway.cli.main import app, complete
 from slipway.cli.rendering.errors import CommandError
-from slipway.cluster.twin import Change
+from slipway.cluster.twin import WatchEvent
 from slipway.local.pod import render_disruption
 from slipway.local.snapshot import write_run_info
 from slipway.local.state import StateFolder, is_locked, open_state_folder
@@ -273,21 +273,21 @@ def test_a_container_that_fails_is_told_once_and_one_that_was_deleted_never(tmp_
     ends = ContainerFailures(StateFolder(tmp_path))
     pod = statuses.pod("digits-r1-abc", {"slipway.dev/role": "serve"})
     status = pod["status"]["containerStatuses"][0]
-    assert ends(Change("MODIFIED", pod)) == []
+    assert ends(WatchEvent("MODIFIED", pod)) == []
     status["state"] = {"terminated": {"exitCode": 137}}
-    (line,) = ends(Change("MODIFIED", pod))
+    (line,) = ends(WatchEvent("MODIFIED", pod))
     assert "pod/digits-r1-abc container main ended with exit code 137; its log: " in line
     assert line.endswith("main.0.log")
-    assert ends(Change("MODIFIED", pod)) == []
+    assert ends(WatchEvent("MODIFIED", pod)) == []
     status["restartCount"] = 1
-    assert len(ends(Change("MODIFIED", pod))) == 1
+    assert len(ends(WatchEvent("MODIFIED", pod))) == 1
     status["restartCount"] = 2
     pod["metadata"]["deletionTimestamp"] = "2026-03-01T12:00:00Z"
-    assert ends(Change("MODIFIED", pod)) == []
+    assert ends(WatchEvent("MODIFIED", pod)) == []
 
 
 def test_a_container_that_the_end_of_the_run_ends_has_not_failed(tmp_path: Path):
     pod = rank_pod(0)
     pod["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 143}}
     pod["status"]["conditions"].append(render_disruption())
-    assert ContainerFailures(StateFolder(tmp_path))(Change("MODIFIED", pod)) == []
+    assert ContainerFailures(StateFolder(tmp_path))(WatchEvent("MODIFIED", pod)) == []

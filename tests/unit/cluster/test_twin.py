@@ -9,7 +9,7 @@ import pytest
 from slipway.api.errors import Forbidden, Invalid, NotFound
 from slipway.api.kinds import JOB, POD, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
 from slipway.cluster.port import ReadOnly
-from slipway.cluster.twin import Change, Twin, Unsupported
+from slipway.cluster.twin import Twin, Unsupported, WatchEvent
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -50,7 +50,7 @@ async def test_a_child_of_two_owners_stays_as_long_as_one_lives(twin: Twin) -> N
 
 
 async def test_every_change_is_told_in_order(twin: Twin) -> None:
-    told: list[Change] = []
+    told: list[WatchEvent] = []
     twin.subscribe(told.append)
     made = await twin.create(make(TRAINING_JOB, "a"))
     patched = await twin.patch_status(key_of(made), made["metadata"]["resourceVersion"], {"phase": "Pending"})
@@ -87,7 +87,7 @@ async def test_it_refuses_what_it_does_not_know(twin: Twin) -> None:
 
 async def test_what_happens_in_a_fork_happens_nowhere_else(twin: Twin) -> None:
     applied = await twin.apply({**make(SERVICE, "both"), "spec": {"clusterIP": "None", "ports": []}})
-    changes: list[Change] = []
+    changes: list[WatchEvent] = []
     twin.subscribe(changes.append)
     fork = twin.fork(lambda: NOW)
     await fork.apply({**make(SERVICE, "both"), "spec": {"clusterIP": "None"}})

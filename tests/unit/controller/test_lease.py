@@ -10,7 +10,7 @@ import pytest
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import JOB, LEASE, Key, Object
 from slipway.cluster.twin import Twin
-from slipway.controller.lease import Election, Fenced, Terms
+from slipway.controller.lease import Election, LeaderFenced, Terms
 from support.calls import Interfered, fail
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -142,7 +142,7 @@ async def test_a_leader_survives_a_renewal_that_fails_or_whose_answer_is_lost(wo
 
 async def test_a_leader_that_was_stopped_finds_the_lease_taken_and_writes_nothing(world: World) -> None:
     one, two = world.candidate("one"), world.candidate("two")
-    fenced = Fenced(world.twin, lambda: one.holds)
+    fenced = LeaderFenced(world.twin, lambda: one.holds)
     await one.acquire()
     assert not await two._tried()
     world.elapsed += 60.0  # SIGSTOP
@@ -154,7 +154,7 @@ async def test_a_leader_that_was_stopped_finds_the_lease_taken_and_writes_nothin
         fenced.patch_status(Key(JOB, "default", "a"), "1", {}),
         fenced.delete(Key(JOB, "default", "a"), uid="u", resource_version="1"),
     ):
-        with pytest.raises(ClusterError, match="leads no longer"):
+        with pytest.raises(ClusterError, match="does not lead any more"):
             await write
     assert await fenced.list(JOB) == []
     await asyncio.wait_for(one.keep(), 10)

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from slipway.controller.operator import Options
-from slipway.controller.telemetry import Telemetry, served
+from slipway.controller.telemetry import Telemetry, serve_endpoints
 from support.builders import SETTINGS
 from support.servers import free_ports
 
@@ -35,7 +35,9 @@ async def answers(address: str, port: int, path: str) -> tuple[int, str]:
 async def test_probes_and_metrics_are_answered_at_every_address_of_the_pod(ready: bool) -> None:
     health, metrics = free_ports(2)
     host = Options(SETTINGS).host
-    async with served(Telemetry("api", "lease"), lambda: ready, host=host, metrics_port=metrics, health_port=health):
+    async with serve_endpoints(
+        Telemetry("api", "lease"), lambda: ready, host=host, metrics_port=metrics, health_port=health
+    ):
         for address in filter(has, LOOPBACKS):
             assert await answers(address, health, "/healthz") == (200, "ok")
             assert (await answers(address, health, "/readyz"))[0] == (200 if ready else 503)

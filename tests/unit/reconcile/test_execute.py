@@ -12,7 +12,7 @@ import pytest
 from slipway.api.errors import AlreadyExists, ClusterError, Forbidden
 from slipway.api.kinds import DEPLOYMENT, EVENT, JOB, SERVICE, TRAINING_JOB, Key, Kind, Object, key_of
 from slipway.api.status import not_yet_observed
-from slipway.cluster.port import Cluster, Passing, Write
+from slipway.cluster.port import Cluster, ClusterMiddleware, Write
 from slipway.cluster.twin import Twin
 from slipway.plan.owner import Owner, deletion
 from slipway.plan.plan import EventRecord, Plan
@@ -92,7 +92,7 @@ async def test_writes_come_in_the_order_that_makes_a_crash_harmless(world: World
     ]
 
 
-class StatusFirst(Passing):
+class StatusFirst(ClusterMiddleware):
     """Answers an apply only when the status is written."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -156,7 +156,7 @@ async def test_drift_is_mended(world: World) -> None:
     assert (await world.live(DEPLOYMENT))["spec"]["replicas"] == 2
 
 
-class Mirroring(Passing):
+class Mirroring(ClusterMiddleware):
     """A webhook of the cluster has every image pulled from its own registry."""
 
     async def apply(self, obj: Object) -> Object:

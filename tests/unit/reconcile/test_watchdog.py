@@ -44,7 +44,7 @@ def test_a_plan_that_took_long_is_told_of_and_counted() -> None:
     with capture_logs() as logs, watchdog.holding(SLOW):
         time.sleep(2 * LIMIT_SECONDS)
     assert [one["event"] for one in logs] == ["planning held the loop"]
-    assert b'slipway_loop_held_total{controller="modeldeployment"} 1.0' in telemetry.exposed()
+    assert b'slipway_loop_held_total{controller="modeldeployment"} 1.0' in telemetry.render()
 
 
 def test_a_quick_plan_is_no_news_also_where_it_fails() -> None:

@@ -32,7 +32,7 @@ from slipway.cli.rendering.errors import INTERRUPTED, USAGE, CommandError
 from slipway.cli.rendering.summary import owners_in, reference, serves, settled
 from slipway.cli.rendering.tables import coloured
 from slipway.cli.rendering.terminal import interactive, one_line, pinned, say, visible
-from slipway.cluster.twin import Change
+from slipway.cluster.twin import WatchEvent
 from slipway.local.cluster import LocalCluster
 from slipway.local.container import read_tail
 from slipway.local.session import UnsupportedError, open_session
@@ -128,7 +128,7 @@ async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: flo
 
     ends = ContainerFailures(cluster.state)
 
-    def on_change(change: Change) -> None:
+    def on_change(change: WatchEvent) -> None:
         for line in [] if stop.is_set() else [*event_lines(change), *ends(change)]:
             seen.say(line)
 
@@ -230,7 +230,7 @@ def view() -> Iterator[View]:
         yield View(show, lambda line: screen.console.print(Text(_whole(line)), soft_wrap=True))
 
 
-def event_lines(change: Change) -> list[str]:
+def event_lines(change: WatchEvent) -> list[str]:
     """Return the line of a new Event; nothing for any other change."""
     obj = change.object
     if change.type != "ADDED" or obj["kind"] != EVENT.kind:
@@ -247,7 +247,7 @@ class ContainerFailures:
         self._state = state
         self._reported: set[Path] = set()
 
-    def __call__(self, change: Change) -> list[str]:
+    def __call__(self, change: WatchEvent) -> list[str]:
         pod = change.object
         if change.type != "MODIFIED" or pod["kind"] != POD.kind:
             return []

@@ -14,7 +14,7 @@ import aiohttp
 from slipway.api.errors import ClusterError, Invalid, NotFound
 from slipway.api.kinds import Object
 from slipway.cluster.port import gather_calls
-from slipway.cluster.wire import error_of
+from slipway.cluster.wire import parse_error
 from slipway.plan.jobs.pods import index_of
 from slipway.plan.owner import ATTEMPT_LABEL, ROLE_LABEL
 
@@ -87,7 +87,7 @@ class ApiServerLogs:
         try:
             async with self._session.get(url, params=query) as response:
                 if response.status > 399:
-                    raise error_of(what, response.status, await response.read(), response.headers)
+                    raise parse_error(what, response.status, await response.read(), response.headers)
                 async for chunk in response.content.iter_any():
                     for piece in splitter.feed(chunk):
                         yield piece
