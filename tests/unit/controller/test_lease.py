@@ -82,9 +82,9 @@ async def test_another_candidate_waits_until_the_lease_was_not_renewed_for_its_w
 async def test_a_leader_that_dies_is_followed_within_fifteen_seconds(world: World) -> None:
     one, two = world.candidate("one"), world.candidate("two")
     await one.acquire()
-    assert not await two._tried()
+    assert not await two._try_to_hold()
     world.elapsed += TERMS.look_every
-    assert await one._tried()  # its last sign of life
+    assert await one._try_to_hold()  # its last sign of life
     died_at = world.elapsed
     await two.acquire()
     assert world.elapsed - died_at <= 15.0
@@ -93,7 +93,7 @@ async def test_a_leader_that_dies_is_followed_within_fifteen_seconds(world: Worl
 async def test_a_lease_that_was_given_back_is_taken_at_the_next_look(world: World) -> None:
     one, two = world.candidate("one"), world.candidate("two")
     await one.acquire()
-    assert not await two._tried()
+    assert not await two._try_to_hold()
     await one.release()
     assert not one.holds
     await two.acquire()
@@ -106,8 +106,8 @@ async def test_a_leader_keeps_the_lease_by_renewing_it(world: World) -> None:
     await one.acquire()
     for _ in range(100):
         world.elapsed += TERMS.renew_every
-        assert await one._tried()
-        assert not await two._tried()
+        assert await one._try_to_hold()
+        assert not await two._try_to_hold()
     assert one.holds
 
 
@@ -133,7 +133,7 @@ async def test_a_leader_survives_a_renewal_that_fails_or_whose_answer_is_lost(wo
         tries = 0
         while len(world.calls.writes) < number + 1:
             world.elapsed += TERMS.renew_every
-            await one._tried()
+            await one._try_to_hold()
             tries += 1
             assert tries < 5
         assert one.holds
@@ -144,7 +144,7 @@ async def test_a_leader_that_was_stopped_finds_the_lease_taken_and_writes_nothin
     one, two = world.candidate("one"), world.candidate("two")
     fenced = LeaderFenced(world.twin, lambda: one.holds)
     await one.acquire()
-    assert not await two._tried()
+    assert not await two._try_to_hold()
     world.elapsed += 60.0  # SIGSTOP
     await two.acquire()
     job = {"apiVersion": JOB.api_version, "kind": "Job", "metadata": {"name": "a", "namespace": "default"}}
@@ -163,13 +163,13 @@ async def test_a_leader_that_was_stopped_finds_the_lease_taken_and_writes_nothin
 
 async def test_of_two_that_try_at_the_same_time_one_leads(world: World) -> None:
     candidates = [world.candidate(name) for name in ("one", "two", "three")]
-    await asyncio.gather(*(candidate._tried() for candidate in candidates))
+    await asyncio.gather(*(candidate._try_to_hold() for candidate in candidates))
     assert sum(candidate.holds for candidate in candidates) == 1
 
 
 async def test_who_never_led_gives_nothing_back(world: World) -> None:
     one, two = world.candidate("one"), world.candidate("two")
     await one.acquire()
-    await two._tried()
+    await two._try_to_hold()
     await two.release()
     assert await world.holder() == "one"
