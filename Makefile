@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= hardlink
 # A file stays on one worker, which has an API server of its own and builds what the file's tests share once.
 WORKERS := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help setup check lint types contracts unit generate generate-check docs lock images prepare binaries \
+.PHONY: help setup check lint types contracts words unit generate generate-check docs lock images prepare binaries \
         operator-image test faults integration together e2e e2e-all e2e-images soak demo demo-cluster bench cluster-up \
         cluster-down clean
 
@@ -41,6 +41,9 @@ types: setup ## mypy
 contracts: setup ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
+words: setup ## codespell: words that only this project would use, by dev/words.txt
+	$(BIN)/codespell operator plugins crds helm examples docs tests README.md CONTRIBUTING.md
+
 unit: setup ## Unit and property tests
 	$(BIN)/python -m pytest $(WORKERS) tests/unit tests/property
 
@@ -53,7 +56,7 @@ generate-check: setup ## Fail where a generated file is stale
 docs: setup ## Build the site into build/site; fail on a broken link or anchor
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file dev/site/mkdocs.yml
 
-check: lint types contracts generate-check docs unit ## What takes under a minute: lint, types, contracts, generated files, unit tests
+check: lint types contracts words generate-check docs unit ## What takes under a minute: lint, types, contracts, words, generated files, unit tests
 
 images: ## The operator's image without a registry, by buildah (root, Debian): build/images
 	dev/images/build operator
