@@ -63,7 +63,7 @@ class Pipeline:
             return revision, self._image_changed() or self._under_way("Compressing")
         if (progress := self._image_changed() or self._refused(gate)) is not None:
             return revision, progress
-        packaged = advance(built.graph, self.steps, opened={GATE})
+        packaged = advance(built.graph, self.steps, opened={GATE}, sizes=_measured(so_far))
         packaged.check()
         revision = _with_sizes(revision, packaged)
         if (progress := self._image_changed()) is not None:
@@ -146,14 +146,19 @@ class Pipeline:
         return RevisionProgress(stage, stage, "; ".join(self.steps.waits)[:1024] or self.steps.shown)
 
 
-def _with_sizes(revision: Revision, so_far: Advance) -> Revision:
-    """The revision with the sizes of its models in bytes, as the pods that read them have measured by now."""
+def _measured(so_far: Advance) -> dict[str, int]:
+    """The sizes of models in bytes by digest, as the pods that read them have measured by now."""
     measured: dict[str, int] = {}
     for tracked in so_far.tracked.values():
         task, run = tracked.request.task, tracked.run
         size = ((run.metrics if run else None) or {}).get(MODEL_BYTES)
         if isinstance(task, EvaluateTask | PackageTask) and size is not None and 0 <= size <= MAX_COUNT:
             measured[task.model.digest] = int(size)
+    return measured
+
+
+def _with_sizes(revision: Revision, so_far: Advance) -> Revision:
+    measured = _measured(so_far)
     sized = {
         role: ref.model_copy(update={"size_bytes": measured[ref.digest]})
         for role, ref in (("baseline", revision.baseline), ("model", revision.model))

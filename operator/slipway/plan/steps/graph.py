@@ -75,11 +75,19 @@ class Advance:
             raise self.errors[0]
 
 
-def advance(graph: Graph, steps: StepSet, *, opened: Collection[str] = (), parallel: int = PARALLEL_STEPS) -> Advance:
+def advance(
+    graph: Graph,
+    steps: StepSet,
+    *,
+    opened: Collection[str] = (),
+    sizes: Mapping[str, int] | None = None,
+    parallel: int = PARALLEL_STEPS,
+) -> Advance:
     """Ask for every Step of the graph whose inputs are made, as far as the budget of parallel Steps goes.
 
-    opened: the decisions that were made in favour. parallel: how many Steps of the owner may be under way; those that
-    exist go on, whatever it is. A node that fails keeps back what depends on it, and nothing else.
+    opened: the decisions that were made in favour. sizes: bytes of artifacts by digest, as pods of ours have measured
+    them; what reads such an artifact is given memory by its size. parallel: how many Steps of the owner may be under
+    way; those that exist go on, whatever it is. A node that fails keeps back what depends on it, and nothing else.
     """
     made = dict(graph.given)
     tracked: dict[str, Tracked] = {}
@@ -97,5 +105,6 @@ def advance(graph: Graph, steps: StepSet, *, opened: Collection[str] = (), paral
             errors.append(error)
             continue
         if artifact is not None:
-            made[node.name] = artifact
+            size = (sizes or {}).get(artifact.digest)
+            made[node.name] = artifact if size is None else artifact.model_copy(update={"size_bytes": size})
     return Advance(tracked, made, tuple(errors))

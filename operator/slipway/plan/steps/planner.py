@@ -22,7 +22,7 @@ from slipway.api.tasks import Task
 from slipway.plan import conditions
 from slipway.plan.conditions import ConditionValue, blocked, refused, with_conditions
 from slipway.plan.egress import may_start
-from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure, has_started
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import ClusterView, Observation, controller_uid
@@ -46,6 +46,7 @@ from slipway.plan.tasks import (
     input_is_wrong,
     intended,
     next_try,
+    pods_of_record,
     remade,
     succeeded,
     tried_again,
@@ -218,6 +219,10 @@ def _seen_as(
         return _Progress(
             run, "Pending", conditions.under_way("Starting", f"job/{run.job} is being made"), plan, quiet=quiet
         )
+    pods = pods_of_record(step, run, observation).believed
+    if pods and not any(has_started(pod) for pod in pods):
+        starting = conditions.under_way("Starting", f"the pod of job/{run.job} does not run yet")
+        return _Progress(run, "Pending", starting, plan, quiet=present.run is None)
     shown_at = (run.started_at or now) + SHOWN_RUNNING_AFTER
     quiet = now < shown_at and present.run is None
     plan = plan.plus(Plan(wake_at=shown_at if quiet else None))

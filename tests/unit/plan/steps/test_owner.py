@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from slipway.api.kinds import JOB, STEP, Object, key_of
-from support.builders import HELD_OUT, NAMESPACE, PRUNE, pool, wire_time
+from slipway.api.tasks import MODEL_BYTES
+from support.builders import HELD_OUT, NAMESPACE, PRUNE, pod, pool, wire_time
 from support.deployments import DIGITS, served, until, world_with
 from support.training import TrainingWorld
 from support.world import World, does_its_work
@@ -92,6 +95,37 @@ def test_a_step_that_takes_longer_than_its_deadline_has_failed_with_the_cure() -
     assert (state, reason) == ("True", "StepFailed")
     assert "took longer than the deadline allows" in message
     assert "raise spec.compression.deadline, and set the annotation slipway.dev/retry to another value" in message
+
+
+def test_what_packages_is_given_memory_by_the_size_that_the_evaluation_has_measured() -> None:
+    def measures(task: Object, job: Object) -> Object | None:
+        report = does_its_work(task, job)
+        if task["task"] == "evaluate" and report is not None:
+            report["metrics"] = {**(report.get("metrics") or {}), MODEL_BYTES: float(1 << 30)}
+        return report
+
+    world = world_with(compression={"steps": [PRUNE]}, evaluation=HELD_OUT)
+    world.behaviour = measures
+    world.run(DIGITS)
+    assert resources_of(job_of(world, "package"))["memory"] == "4224Mi"
+
+
+def test_a_step_is_shown_running_once_its_pod_has_started() -> None:
+    world = world_with(compression={"steps": [PRUNE]}, evaluation=HELD_OUT)
+    world.behaviour = until("prune-structured")
+    world.run(DIGITS)
+    job = job_of(world, "step-0-prune-structured")
+    for one in world.pods_of(job):
+        world.remove(key_of(one))
+    started = pod(job)
+    world.put({**started, "status": {"phase": "Pending"}})
+    step = key_of(world.get(STEP, NAMESPACE, job["metadata"]["labels"]["slipway.dev/step"]))
+    world.now += timedelta(seconds=30)
+    world.run(DIGITS)
+    assert world.status(step).get("phase") in (None, "Pending")
+    world.put(started)
+    world.run(DIGITS)
+    assert world.status(step)["phase"] == "Running"
 
 
 def test_a_step_waits_for_a_pool_that_is_not_there() -> None:

@@ -112,8 +112,8 @@ def what_is_told(world: TrainingWorld) -> Object:
 
 
 def test_a_deadline_that_passes_while_a_report_is_read_again_asks_for_no_further_round() -> None:
-    world = TrainingWorld(activeDeadline="2h").plan().passes(hours=2, seconds=-10)
-    world.job_says("Complete").passes(seconds=5)
+    world = TrainingWorld(activeDeadline="2h").plan().passes(hours=2, seconds=-40)
+    world.job_says("Complete").passes(seconds=30)
     assert tasks_of(world) == ["recover"]
-    world.passes(seconds=5)
+    world.passes(seconds=10)
     assert world.wake_at is None or world.wake_at > world.now
