@@ -1,7 +1,7 @@
 """`slipway`, also `kubectl slipway`: the command line.
 
-Each command is a module that imports nothing but typer at its top, so that --help and completion answer at once;
-what a command needs (the client of Kubernetes, Triton's client, torch) is imported when it runs.
+Each command is a module that imports only typer at its top, so that --help and completion answer at once;
+it imports what it needs (the clients of Kubernetes and Triton, torch) when it runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from slipway.cli.rendering.tables import Output, print_data
 from slipway.cli.rendering.terminal import say
 
 _NO_FILES, _FILES = 4, 0
-"""Directives of cobra's ShellComp, which kubectl passes on to the shell: whether files may follow."""
+"""Directives of cobra's ShellComp, which kubectl passes on to the shell: no completion of files, or files."""
 
 
 def version(output: Format = Output.TABLE) -> None:
-    """Show the version of slipway and of its API.
+    """Show the versions of slipway, of its Kubernetes API and of Python.
 
     \b
     Examples:
@@ -51,13 +51,16 @@ def version(output: Format = Output.TABLE) -> None:
 app = typer.Typer(
     name="slipway",
     cls=OneLineErrors,
-    help="Train models with torchrun, make them small, and serve them with Triton on Kubernetes.",
+    help=(
+        "Train models with torchrun, compress them, and serve them with Triton on Kubernetes.\n\n"
+        "`slipway run` needs no cluster. `slipway plan` and `slipway doctor` check manifests and a cluster before you "
+        "`kubectl apply`; `status`, `logs` and `predict` show the result."
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help starts in a third of the time
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(operator)
 app.command()(run)
 app.command()(plan)
 app.command()(status)
@@ -65,20 +68,21 @@ app.command()(logs)
 app.command()(predict)
 app.command()(doctor)
 app.add_typer(plugin)
+app.command()(operator)
 app.command()(version)
 
 
 def kubectl_complete() -> None:
-    """Complete `kubectl slipway WORD... PART`, which kubectl asks of `kubectl_complete-slipway WORD... PART`.
+    """Complete `kubectl slipway WORD... PART`: kubectl runs `kubectl_complete-slipway WORD... PART`.
 
-    The answer is a line for each completion, and cobra's directive at the end.
+    Prints a line for each completion, and cobra's directive at the end.
     """
     found = complete(sys.argv[1:])
     say("\n".join([*found, f":{_NO_FILES if found else _FILES}"]))
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """Return what bash would offer for the last of the words."""
+    """Return the completions of bash for the last of the words."""
     import os
     import shlex
     from contextlib import redirect_stdout, suppress

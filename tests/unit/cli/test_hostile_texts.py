@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from slipway.api.kinds import COMPRESSION_PLUGIN, EVENT, Object
 from slipway.cli.commands.local_run import ContainerFailures, event_lines, view
-from slipway.cli.commands.logs import writer
+from slipway.cli.commands.logs import build_writer
 from slipway.cli.commands.predict import score_tables
 from slipway.cli.commands.predict import scores as scored
 from slipway.cli.connections.logs import Line, Source, print_merged
@@ -262,7 +262,7 @@ def test_a_line_that_looks_like_a_time_after_a_carriage_return_is_text(slipway: 
 async def test_a_line_without_end_is_shown_piece_by_piece_and_no_other_line_joins_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write = writer(timestamps=False)
+    write = build_writer(timestamps=False)
     write("0", "", "a" * 10, more=True)
     write("0", "", "b", more=True)
     write("1", "", "other")
@@ -331,8 +331,8 @@ def test_a_letter_that_the_terminal_lacks_is_no_error() -> None:
 
 
 def test_our_own_colours_reach_the_terminal_and_no_pipe(on_terminal: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "\x1b[36m[0]\x1b[0m a" in on_terminal(lambda: writer(timestamps=False)("0", "", "a"))
-    writer(timestamps=False)("0", "", "a")
+    assert "\x1b[36m[0]\x1b[0m a" in on_terminal(lambda: build_writer(timestamps=False)("0", "", "a"))
+    build_writer(timestamps=False)("0", "", "a")
     say("x", head="y", colour="red")
     assert capsys.readouterr().out == "[0] a\nyx\n"
 

@@ -173,7 +173,7 @@ def test_logs_are_read_from_files_behind_the_prefixes_of_a_cluster(root: Path, l
     assert local("logs", "tj/digits", "--tail", "0").stdout == ""
     refused = local("logs", "tj/digits", "--timestamps")
     assert refused.exit_code == 2
-    assert "leave out --timestamps" in refused.stderr
+    assert "--timestamps does not work with --local" in refused.stderr
 
 
 @pytest.fixture

@@ -130,5 +130,5 @@ def test_following_takes_up_pods_as_they_appear_and_ends_when_the_resource_has_s
 def test_no_log_to_show_is_one_line_and_exit_code_3(slipway: Slipway, words: list[str]) -> None:
     result = slipway(KubeHttp([[statuses.running_training()]]), "logs", "tj/digits", *words)
     assert result.exit_code == 3
-    assert result.stderr.startswith("error: no container of trainingjob/digits has started that ")
+    assert result.stderr.startswith("error: trainingjob/digits: no started container ")
     assert all(word.lstrip("-") in result.stderr for word in words)

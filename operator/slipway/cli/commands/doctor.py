@@ -1,4 +1,4 @@
-"""`slipway doctor`: find what is wrong with a cluster, and say how to fix it."""
+"""`slipway doctor`: check a cluster for problems, and show how to fix them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ TIMEOUT_SECONDS = 120.0
 def doctor(
     *,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Also run a small Job on each store: it writes, and looks a name up.")
+        bool,
+        typer.Option("--deep", help="Also run a small Job on each store, which writes a file and looks up a DNS name."),
     ] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each of these Jobs.")
@@ -27,10 +28,11 @@ def doctor(
     output: Format = Output.TABLE,
     context: Context = None,
 ) -> None:
-    """Find what is wrong with a cluster, and say how to fix it.
+    """Check a cluster for problems, and show how to fix them.
 
-    CRDs, the operator and its Lease, rights, DNS, pools, stores, images and plugins: a line each, ok, warn or fail.
-    Nothing is written, but with --deep: its Jobs are deleted when they have ended. Exit code 1 where anything fails.
+    Checks CRDs, the operator and its Lease, permissions, DNS, pools, stores, images and plugins, and prints one line
+    for each: ok, warn or fail. Only --deep writes to the cluster; its Jobs are deleted when they have ended. Exit
+    code 1 if a check fails.
 
     \b
     Examples:

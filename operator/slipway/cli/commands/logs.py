@@ -1,4 +1,4 @@
-"""`slipway logs`: all ranks of a training, all steps of a deployment."""
+"""`slipway logs`: show the logs of all ranks of a training, or all steps of a deployment."""
 
 from __future__ import annotations
 
@@ -31,27 +31,38 @@ def logs(
     ],
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Follow as pods appear, until the resource has settled.")
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Follow the logs, of new pods as well, until the resource is Ready or Stalled."
+        ),
     ] = False,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="Ranks of that attempt. Default: steps and the newest.")
+        int | None,
+        typer.Option(
+            "--attempt", min=1, help="Show the ranks of that attempt only. Default: all steps, and the newest attempt."
+        ),
     ] = None,
     step: Annotated[
         str | None,
         typer.Option(
-            "--step", metavar="NAME", help="Pods of that step, as status names it.", autocompletion=complete_steps
+            "--step",
+            metavar="NAME",
+            help="Show that step only; `slipway status NAME` lists the steps.",
+            autocompletion=complete_steps,
         ),
     ] = None,
     tail: Annotated[int | None, typer.Option("--tail", min=0, help="Show at most N lines of each container.")] = None,
-    timestamps: Annotated[bool, typer.Option("--timestamps", help="Show when each line was written.")] = False,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Show the time of each line. Not with --local.")
+    ] = False,
     namespace: Namespace = None,
     context: Context = None,
     local: Local = False,
     state: StateOption = None,
 ) -> None:
-    """Show the logs of all ranks, or of all steps.
+    """Show the logs of a resource: all ranks of a training, all steps of a deployment.
 
-    Each line stands behind the index of its rank's pod, or behind its step.
+    A prefix names the source of each line: the index of the rank's pod, or the step. Lines are merged by time.
 
     \b
     Examples:
@@ -69,7 +80,7 @@ def logs(
 
     folder = state_folder(local=local, state=state, context=context)
     if folder and timestamps:
-        raise typer.BadParameter("the logs of a local run bear no times: leave out --timestamps")
+        raise typer.BadParameter("--timestamps does not work with --local: logs of a local run have no times")
     opened = connect(context, namespace, folder)
     asyncio.run(_logs(parse_target(name), Selection(attempt, step), opened, tail, follow=follow, timestamps=timestamps))
 
@@ -89,7 +100,7 @@ async def _logs(
     from slipway.cli.rendering.errors import NOT_FOUND, CommandError
     from slipway.cli.rendering.summary import settled
 
-    write = writer(timestamps=timestamps)
+    write = build_writer(timestamps=timestamps)
     async with opened as connection, connection.logs() as lines:
 
         async def look() -> tuple[Sequence[Source], bool]:
@@ -104,12 +115,12 @@ async def _logs(
             return
         wanted, _ = await look()
         if not wanted:
-            raise CommandError(f"no container of {target} has started that {_describe(selection)}", NOT_FOUND)
+            raise CommandError(f"{target}: no started container {_describe(selection)}", NOT_FOUND)
         await print_merged(lines, wanted, write, tail)
 
 
 async def pods_of(connection: Connection, found: Sequence[Object]) -> list[Object]:
-    """All pods that carry the resources' labels."""
+    """Return all pods of the resources, by their labels."""
     from slipway.api.kinds import POD
     from slipway.plan.owner import OWNER_LABELS
 
@@ -122,12 +133,12 @@ async def pods_of(connection: Connection, found: Sequence[Object]) -> list[Objec
     ]
 
 
-def writer(*, timestamps: bool) -> Write:
-    """Writes `[prefix] text`; on a terminal each prefix has a colour of its own."""
+def build_writer(*, timestamps: bool) -> Write:
+    """Return a function that writes `[prefix] text`; on a terminal each prefix has its own colour."""
     colours = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
     given: dict[str, str] = {}
 
-    unfinished: str | None = None  # whose line is, on the screen
+    unfinished: str | None = None  # prefix of the line on the screen that has not ended
 
     def write(prefix: str, at: str, text: str, *, more: bool = False) -> None:
         nonlocal unfinished
@@ -145,7 +156,7 @@ def writer(*, timestamps: bool) -> Write:
 
 
 def _describe(selection: Selection) -> str:
-    """Describe what was asked for."""
-    wanted = [f"is of step {selection.step!r}"] if selection.step else []
-    wanted += [f"is of attempt {selection.attempt}"] if selection.attempt else []
-    return " and ".join(wanted) or "still has its log"
+    """Describe the selected pods."""
+    wanted = [f'of step "{selection.step}"'] if selection.step else []
+    wanted += [f"of attempt {selection.attempt}"] if selection.attempt else []
+    return " and ".join(wanted) or "still has a log"

@@ -1,6 +1,6 @@
 """Options that several commands share, and what shells complete for them.
 
-A completion is silent and quick, or nothing: no cluster within a second means no names.
+A completion is silent and quick: without an answer of the cluster within a second there are no names.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _names(ctx: typer.Context, kinds: Iterable[Kind]) -> list[str]:
 
 
 def _ask(ctx: typer.Context, ask: Ask) -> list[str]:
-    """Ask the cluster, or the local run, that the command line names."""
+    """Return an answer of the cluster or the local run that the command line names."""
     from slipway.cli.connections import connect
 
     given = ctx.params
@@ -147,7 +147,7 @@ def namespace_name(value: str | None) -> str | None:
     """Refuse a text that no namespace can have as its name (RFC 1123 label), before any request is made."""
     if value is None or (len(value) <= 63 and re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", value)):
         return value
-    raise typer.BadParameter(f"{value!r} is not a name of a namespace: lower-case letters, digits and -, at most 63")
+    raise typer.BadParameter(f"{value!r} is not a valid namespace: use at most 63 lower-case letters, digits and -")
 
 
 Namespace = Annotated[
@@ -156,7 +156,7 @@ Namespace = Annotated[
         "--namespace",
         "-n",
         metavar="NAME",
-        help="Namespace. Default: that of the context.",
+        help="Namespace. Default: the one of the kubeconfig's context.",
         callback=namespace_name,
         autocompletion=complete_namespaces,
     ),
@@ -171,25 +171,29 @@ Context = Annotated[
     ),
 ]
 Local = Annotated[
-    bool, typer.Option("--local", help="Ask `slipway run` on this machine, instead of a cluster.", show_default=False)
+    bool, typer.Option("--local", help="Use `slipway run` on this machine instead of a cluster.", show_default=False)
 ]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIR",
-        help=f"The state folder of that run; means --local. Default: ${STATE_ENV}, else {STATE}.",
+        help=f"State folder of that run; implies --local. Default: ${STATE_ENV}, else {STATE}.",
     ),
 ]
 
 
-Format = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
+Format = Annotated[Output, typer.Option("--output", "-o", help="Format of the result.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after this time (exit code 5). Default: never."),
+    typer.Option(
+        "--timeout", min=0, metavar="SECONDS", help="Time limit; exit code 5 when it is reached. Default: none."
+    ),
 ]
 Files = Annotated[
     list[str],
-    typer.Option("--filename", "-f", metavar="FILE", help="A file, a folder, a kustomization, or - for stdin."),
+    typer.Option(
+        "--filename", "-f", metavar="FILE", help="File, folder or kustomization, or - for standard input. Repeatable."
+    ),
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Read folders with all folders below them.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="Read subfolders of folders as well.")]

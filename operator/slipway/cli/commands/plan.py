@@ -1,4 +1,4 @@
-"""`slipway plan`: what would be made of manifests, and why, without making it."""
+"""`slipway plan`: preview the objects that the operator would create for manifests, and why."""
 
 from __future__ import annotations
 
@@ -29,35 +29,50 @@ def plan(
     recursive: Recursive = False,
     namespace: Namespace = None,
     live: Annotated[
-        bool, typer.Option("--live", help="From what is in the cluster now: what would change. Nothing is written.")
+        bool,
+        typer.Option(
+            "--live", help="Start from the objects of the cluster, and show what would change. Writes nothing."
+        ),
     ] = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="With --live: exit code 6 where anything would change.")
+        bool, typer.Option("--exit-code", help="With --live: exit code 6 if anything would change.")
     ] = False,
     output: Annotated[
-        Shape, typer.Option("--output", "-o", help="A few lines a resource, or the objects as YAML or JSON.")
+        Shape, typer.Option("--output", "-o", help="A few lines for each resource, or the objects as YAML or JSON.")
     ] = Shape.TEXT,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show each step and each object, with the reason for it.")
+        bool, typer.Option("--verbose", "-v", help="Show every step and object with its reason.")
     ] = False,
     runtime_image: Annotated[
-        str | None, typer.Option("--runtime-image", metavar="IMAGE", help="The operator's. Default: asked of --live.")
+        str | None,
+        typer.Option(
+            "--runtime-image",
+            metavar="IMAGE",
+            help="Runtime image of the operator. Default: with --live, that of the cluster's operator.",
+        ),
     ] = None,
     serving_image: Annotated[
-        str | None, typer.Option("--serving-image", metavar="IMAGE", help="The operator's. Default: asked of --live.")
+        str | None,
+        typer.Option(
+            "--serving-image",
+            metavar="IMAGE",
+            help="Serving image of the operator. Default: with --live, that of the cluster's operator.",
+        ),
     ] = None,
     context: Context = None,
 ) -> None:
-    """Show what would be made, without making it.
+    """Preview what the operator would create for manifests, without creating it.
 
-    The operator's own planners run on the files, and every pod is taken to succeed. Each resource gets a few lines:
-    what it reuses, what it makes, and what serves. --verbose shows each step with its reason: which pool, which
-    conversions, what waits for what. What is unknown before, as UIDs and digests of results, has a name in angle
-    brackets.
-    With --live the plan starts from what the cluster holds, and shows what would be made, changed and deleted. What
-    the files name and is still under way there, as a training, is planned to its end as well.
+    The operator's own planners run on the files, and every pod counts as successful. The output shows for each resource
+    what it reuses, what it creates and what it serves; --verbose shows every step with its reason: the pool, the
+    conversions, and what waits for what. Values that are unknown before, such as UIDs and digests of results, are names
+    in angle brackets.
 
-    Every error in the files is shown at once, by file, line and field.
+    With --live the plan starts from the objects of the cluster, and shows what would be created, changed and deleted.
+    Resources of the files that are in progress there, such as a training, are planned to their end as well.
+
+    All errors of all files are shown at once, by file, line and field. Exit code 1 if a resource would end Stalled, or
+    would wait for ever.
 
     \b
     Examples:

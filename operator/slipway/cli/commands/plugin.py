@@ -28,7 +28,7 @@ DIGIT = (28, 28)
 
 plugin = typer.Typer(
     name="plugin",
-    help="Compression plugins and their manifests.",
+    help="List compression plugins, print their manifests, and check their contract.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -36,32 +36,35 @@ plugin = typer.Typer(
 
 @plugin.command()
 def check(
-    name: Annotated[
-        str, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=complete_plugins)
-    ],
+    name: Annotated[str, typer.Argument(help="Name of the plugin's entry point.", autocompletion=complete_plugins)],
     *,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="NAME=VALUE", help="A parameter, as energy=0.8 or recover.epochs=1."),
+        typer.Option(
+            "--param", metavar="NAME=VALUE", help="Parameter, such as energy=0.8 or recover.epochs=1. Repeatable."
+        ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", metavar="DIR", help="Try it on this artifact, instead of small models of digits."),
+        typer.Option(
+            "--model", metavar="DIR", help="Run on this artifact, instead of small built-in models of digits."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="With --model: an artifact of data that fits it. Default: digits."),
+        typer.Option("--data", metavar="DIR", help="With --model: data artifact that fits the model. Default: digits."),
     ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each process.")
     ] = TIMEOUT_SECONDS,
     output: Format = Output.TABLE,
 ) -> None:
-    """Check that a plugin that is installed here keeps its contract: a line for each thing, ok, warn or fail.
+    """Check an installed plugin against the plugin contract.
 
-    Its class first: manifest, parameters, and what importing it costs. Then it is run on small models, twice, in
-    processes with other hash seeds and folders: the same seed must leave the same artifact, and the result must
-    answer as a served model does. Needs `pip install 'slipway-operator[runtime]'`. Exit code 1 where anything fails.
+    Checks its class first: manifest, parameters, and the modules that its import loads. Then it runs twice on small
+    models, in processes with different hash seeds and folders: the same seed must give the same artifact, and the
+    result must answer like a served model. Prints one line for each check: ok, warn or fail. Exit code 1 if one fails.
+    Needs `pip install 'slipway-operator[runtime]'`.
 
     \b
     Examples:
@@ -76,10 +79,10 @@ def check(
 
     plugin = select_plugin(name, *load_installed_plugins())
     options = CheckOptions(_params(plugin, param or ()), *_given(plugin, model, data), timeout_seconds=timeout)
-    raise typer.Exit(print_findings(asyncio.run(_checked(plugin, options)), output))
+    raise typer.Exit(print_findings(asyncio.run(_run_checks(plugin, options)), output))
 
 
-async def _checked(plugin: Compression[Any], options: CheckOptions) -> list[Finding]:
+async def _run_checks(plugin: Compression[Any], options: CheckOptions) -> list[Finding]:
     from importlib.util import find_spec
     from tempfile import TemporaryDirectory
 
@@ -91,14 +94,14 @@ async def _checked(plugin: Compression[Any], options: CheckOptions) -> list[Find
         found = class_findings(plugin)
         found.append(await check_imports(plugin.name, Path(folder), options.timeout_seconds))
         if missing := [library for library in NEEDED if find_spec(library) is None]:
-            what = f"not tried: {', '.join(missing)} cannot be imported"
+            what = f"not run: {', '.join(missing)} cannot be imported"
             return [*found, Finding("run", "fail", what, "pip install 'slipway-operator[runtime]'")]
         say(f"running {plugin.name} twice on each model, which takes a while", err=True)
         return found + await check_runs(plugin, Path(folder), options)
 
 
 def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
-    """Raises CommandError for what is no NAME=VALUE, and for what the plugin refuses."""
+    """Return the parameters. Raises CommandError for a text that is not NAME=VALUE, or that the plugin refuses."""
     from slipway.api.errors import PluginError
     from slipway.cli.rendering.errors import USAGE, CommandError
     from slipway.manifests.documents import documents
@@ -114,10 +117,10 @@ def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
         for part in outer:
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
-                raise typer.BadParameter(f"--param {word}: {part} has a value of its own already")
+                raise typer.BadParameter(f"--param {word}: {part} already has a value; remove one of the two")
         read, faults = documents(text)
         if faults or len(read) > 1:
-            why = f"{text[:SHOWN]!r} is no YAML: {faults[0].what}" if faults else "write one value"
+            why = f"{text[:SHOWN]!r} is not YAML: {faults[0].what}" if faults else "write one value"
             raise typer.BadParameter(f"--param {word[:SHOWN]}: {why}")
         inner[last] = read[0].value if read else None
     try:
@@ -128,23 +131,25 @@ def _params(plugin: Compression[Any], words: Sequence[str]) -> dict[str, Any]:
 
 
 def _given(plugin: Compression[Any], model: Path | None, data: Path | None) -> tuple[Artifact | None, Artifact | None]:
-    """The artifacts of the command line. Raises CommandError where they do not fit the plugin or each other."""
+    """Return model and data of the command line. Raises CommandError if they do not fit the plugin or each other."""
     from slipway.api.artifacts import State
     from slipway.cli.rendering.errors import USAGE, CommandError
 
     if model is None:
         if data is not None:
-            raise typer.BadParameter("--data goes with --model: the models that are made here are of digits")
+            raise typer.BadParameter("--data needs --model: the built-in models take digits")
         return None, None
     own, arrays = _read(model, "--model"), _read(data, "--data") if data else None
     if own.state is not plugin.consumes:
-        raise CommandError(f"--model {model} is of state {own.state}, and {plugin.name} takes {plugin.consumes}", USAGE)
+        raise CommandError(
+            f"--model {model}: its state is {own.state}, and plugin {plugin.name} needs {plugin.consumes}", USAGE
+        )
     if arrays is not None and arrays.state is not State.DATASET:
-        raise CommandError(f"--data {data} is of state {arrays.state}, not a data set", USAGE)
+        raise CommandError(f"--data {data}: its state is {arrays.state}, not a data set", USAGE)
     shapes = [spec.shape for spec in own.content.inputs]
     if arrays is None and plugin.needs_data and shapes != [DIGIT]:
         raise CommandError(
-            f"{plugin.name} needs data, and --model {model} takes {shapes}, not digits of {list(DIGIT)}: give --data",
+            f"--model {model}: it takes {shapes}, not digits of {list(DIGIT)}; add --data for plugin {plugin.name}",
             USAGE,
         )
     return own, arrays
@@ -158,19 +163,20 @@ def _read(folder: Path, option: str) -> Artifact:
     try:
         return read_artifact(folder.absolute())
     except ArtifactError as error:
-        raise CommandError(f"{option}: {error}; give the folder that holds manifest.json", NOT_FOUND) from error
+        raise CommandError(f"{option}: {error}; use the folder that holds manifest.json", NOT_FOUND) from error
 
 
 @plugin.command("list")
 def list_plugins(
     *,
     local: Annotated[
-        bool, typer.Option("--local", help="List those installed on this machine; exit code 1 if one is broken.")
+        bool,
+        typer.Option("--local", help="List plugins installed on this machine; exit code 1 if one cannot be loaded."),
     ] = False,
     output: Format = Output.TABLE,
     context: Context = None,
 ) -> None:
-    """List the CompressionPlugins of the cluster, or with --local those installed here.
+    """List the CompressionPlugins of the cluster, or with --local the plugins installed here.
 
     \b
     Examples:
@@ -200,16 +206,16 @@ def list_plugins(
 @plugin.command()
 def manifest(
     name: Annotated[
-        str | None, typer.Argument(help="The plugin, by its entry point's name.", autocompletion=complete_plugins)
+        str | None, typer.Argument(help="Name of the plugin's entry point.", autocompletion=complete_plugins)
     ] = None,
     *,
-    every: Annotated[bool, typer.Option("--all", help="All plugins that are installed here.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print the manifests of all installed plugins.")] = False,
     image: Annotated[
         str | None, typer.Option("--image", help="Image that holds the plugin. Default: the operator's runtime image.")
     ] = None,
     output: Format = Output.YAML,
 ) -> None:
-    """Print the CompressionPlugin of a plugin that is installed here, made from its code.
+    """Print the CompressionPlugin manifest of an installed plugin, for `kubectl apply`.
 
     \b
     Examples:
@@ -221,7 +227,7 @@ def manifest(
     from slipway.cli.rendering.tables import print_data
 
     if (name is None) != every:
-        raise typer.BadParameter("give either the name of a plugin or --all")
+        raise typer.BadParameter("use either the name of a plugin or --all")
     loaded, broken = load_installed_plugins()
     if every and broken:
         raise PluginError("; ".join(f"plugin {found.name} ({found.value}): {found.error}" for found in broken))
@@ -283,12 +289,12 @@ def load_installed_plugins() -> tuple[dict[str, Compression[Any]], list[BrokenPl
 def select_plugin(
     name: str, loaded: Mapping[str, Compression[Any]], broken: Sequence[BrokenPlugin]
 ) -> Compression[Any]:
-    """Return the plugin. Raises PluginError for a broken one, and CommandError that names those that there are."""
+    """Return the plugin. Raises PluginError for a broken one, and CommandError for one that is not installed."""
     from slipway.api.errors import PluginError
     from slipway.cli.rendering.errors import NOT_FOUND, CommandError
 
     if failed := [found for found in broken if found.name == name]:
         raise PluginError("; ".join(f"plugin {name} ({found.value}): {found.error}" for found in failed))
     if name not in loaded:
-        raise CommandError(f"no plugin {name!r} is installed; there is {', '.join(loaded) or 'none'}", NOT_FOUND)
+        raise CommandError(f'plugin "{name}" is not installed; installed: {", ".join(loaded) or "none"}', NOT_FOUND)
     return loaded[name]

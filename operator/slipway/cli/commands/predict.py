@@ -1,4 +1,4 @@
-"""`slipway predict`: ask a served model."""
+"""`slipway predict`: send samples to a served model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = 10
 
 
 class Protocol(StrEnum):
-    """How requests travel."""
+    """Protocols of requests."""
 
     HTTP = "http"
     GRPC = "grpc"
@@ -39,7 +39,7 @@ class Protocol(StrEnum):
 def predict(
     name: Annotated[
         str | None,
-        typer.Argument(help="The ModelDeployment. Not needed with --url.", autocompletion=complete_deployments),
+        typer.Argument(help="Name of the ModelDeployment. Not with --url.", autocompletion=complete_deployments),
     ] = None,
     *,
     file: Annotated[
@@ -47,19 +47,27 @@ def predict(
         typer.Option("--input", "-i", metavar="FILE", help="Samples as the model sees them: .npy, .npz or .json."),
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="A built-in data set: digits.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Which part of it: test (held out) or train.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="Part of the data set: test (held out) or train.")] = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Send at most N samples.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples in one request.")] = 1,
-    protocol: Annotated[Protocol, typer.Option("--protocol", "-p", help="How requests travel.")] = Protocol.HTTP,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Number of samples in one request.")] = 1,
+    protocol: Annotated[Protocol, typer.Option("--protocol", "-p", help="Protocol of requests.")] = Protocol.HTTP,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="HOST:PORT", help="A Triton to ask, instead of the deployment's.")
+        str | None,
+        typer.Option(
+            "--url", metavar="HOST:PORT", help="Address of a Triton server, instead of that of a ModelDeployment."
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="The model to ask at --url; needed if that server lists none."),
+        typer.Option(
+            "--model", metavar="NAME", help="Name of the model at --url. Needed if the server does not list its models."
+        ),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE.npy", help="Write the model's raw outputs, one row a sample.")
+        Path | None,
+        typer.Option(
+            "--save", metavar="FILE.npy", help="Write the model's raw outputs to this file, one row for each sample."
+        ),
     ] = None,
     output: Format = Output.TABLE,
     namespace: Namespace = None,
@@ -69,28 +77,29 @@ def predict(
 ) -> None:
     """Send samples to a served model.
 
-    Shows classes, probabilities, accuracy if the true classes are known, and latency.
+    Shows classes, probabilities and latency, and the accuracy if the true classes are known.
 
-    Requests go to the deployment's Service if this machine reaches it, else through a port forwarded to a pod.
-    Needs `pip install 'slipway-operator[client]'`; --dataset needs `[runtime]`.
+    Requests go to the Service of the ModelDeployment if this machine can connect to it, else through a port that is
+    forwarded to a pod. Needs `pip install 'slipway-operator[client]'`; --dataset needs
+    `slipway-operator[runtime]`.
 
     \b
     Examples:
       slipway predict digits --dataset digits --split test
       slipway predict digits --input images.npy --protocol grpc --output json
-      slipway predict digits --local --dataset digits      served by `slipway run` on this machine
+      slipway predict digits --local --dataset digits      a model of `slipway run` on this machine
       slipway predict --url 127.0.0.1:8000 --model digits --input images.npz
     """
     import asyncio
 
     if (file is None) == (dataset is None):
-        raise typer.BadParameter("give either --input or --dataset")
+        raise typer.BadParameter("use either --input or --dataset")
     if (name is None) == (url is None):
-        raise typer.BadParameter("give either the name of a ModelDeployment or --url")
+        raise typer.BadParameter("use either the name of a ModelDeployment or --url")
     if model is not None and url is None:
-        raise typer.BadParameter("--model is for --url: a ModelDeployment's model has its own name")
+        raise typer.BadParameter("--model works with --url only: the model of a ModelDeployment has its name")
     if url is not None and (local or state or namespace or context):
-        raise typer.BadParameter("--url names the server: leave out --local, --state, --namespace and --context")
+        raise typer.BadParameter("--url does not work with --local, --state, --namespace and --context")
     from slipway.cli.commands.samples import built_in, read_file
     from slipway.cli.connections import connect
     from slipway.cli.connections.triton import library_of
@@ -150,14 +159,14 @@ def _endpoint(
     @asynccontextmanager
     async def place() -> AsyncIterator[Endpoint]:
         if url is not None:
-            yield Endpoint(url.removeprefix("http://").removeprefix("grpc://").rstrip("/"), "the given address")
+            yield Endpoint(url.removeprefix("http://").removeprefix("grpc://").rstrip("/"), "the address of --url")
             return
         from slipway.api.kinds import MODEL_DEPLOYMENT
         from slipway.cli.connections.resources import Target, find_resources, parse_target
 
         target = parse_target(name or "")
         if MODEL_DEPLOYMENT not in target.kinds:
-            raise CommandError(f"{name}: predict asks a ModelDeployment", USAGE)
+            raise CommandError(f"{name}: not a ModelDeployment; predict works with ModelDeployments only", USAGE)
         async with opened as connection:
             target = Target((MODEL_DEPLOYMENT,), target.name)
             (deployment,) = await find_resources(connection.cluster, connection.namespace, target)

@@ -1,4 +1,4 @@
-"""`slipway run`: manifests on this machine, without a cluster."""
+"""`slipway run`: run manifests on this machine, without a cluster."""
 
 from __future__ import annotations
 
@@ -17,34 +17,53 @@ def run(
     *,
     recursive: Recursive = False,
     state: Annotated[
-        Path, typer.Option("--state", envvar=STATE_ENV, metavar="DIR", help="What is kept between runs.")
+        Path,
+        typer.Option(
+            "--state",
+            envvar=STATE_ENV,
+            metavar="DIR",
+            help="State folder: objects, data, models and logs that are kept between runs.",
+        ),
     ] = STATE,
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", metavar="NAME", help="Of objects that name none.", callback=namespace_name),
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Namespace of objects that name none. Default: default.",
+            callback=namespace_name,
+        ),
     ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="End when all resources have settled, instead of serving.")
+        bool,
+        typer.Option("--once", help="End when every resource is Ready or Stalled, instead of serving until Ctrl-C."),
     ] = False,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Processors stand in for the devices of GPUPools.")] = False,
+    cpu: Annotated[
+        bool, typer.Option("--cpu", help="Run on processors (CPU) instead of the devices of GPUPools.")
+    ] = False,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Delete and create again what is immutable, such as a TrainingJob's data."),
+        typer.Option(
+            "--replace",
+            help="Delete and create again resources whose immutable fields changed, such as a TrainingJob's data.",
+        ),
     ] = False,
     timeout: Timeout = None,
 ) -> None:
-    """Run manifests on this machine: the same plans, with processes for pods and no cluster.
+    """Run manifests on this machine, without a cluster.
 
-    Trains with torchrun, compresses, proves and serves with Triton; needs `pip install 'slipway-operator[local]'`.
-    What earlier runs left in the state folder is not done again. Models are served until Ctrl-C, which ends every
-    process that was started. What cannot be done without a cluster is refused by the field that asks for it.
-    `slipway status`, `logs` and `predict` show it from another terminal, with --local.
+    The operator's own planners run here, with processes instead of pods: torchrun trains, plugins compress, the gate
+    evaluates, and Triton serves until Ctrl-C, which ends every process. Needs `pip install 'slipway-operator[local]'`.
+
+    Results in the state folder are reused by the next run. Fields that need a cluster are errors before anything
+    starts. Use `slipway status`, `logs` and `predict` with --local from another terminal.
 
     \b
     Examples:
       slipway run -f training.yaml -f deployment.yaml
-      slipway run -f manifests/ --cpu --once         train on processors, and end when all is settled
-      slipway run -f training.yaml --replace         train again what was changed
+      slipway run -f manifests/ --cpu --once         train on processors, and end when all is Ready or Stalled
+      slipway run -f training.yaml --replace         train again after a change of an immutable field
     """
     import uvloop
 

@@ -1,4 +1,4 @@
-"""`slipway status`: how far, how fast, what is wrong."""
+"""`slipway status`: show the progress of resources, and their errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def status(
     ] = None,
     *,
     namespace: Namespace = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")] = False,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Show resources of all namespaces.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow until Ready (exit code 0) or Stalled (1).")
     ] = False,
@@ -40,20 +42,21 @@ def status(
     local: Local = False,
     state: StateOption = None,
 ) -> None:
-    """Show how far things are, and what is wrong.
+    """Show the progress of TrainingJobs and ModelDeployments, and their errors.
 
-    Without a name: the TrainingJobs and ModelDeployments of the namespace, a line each.
-    With a name: conditions, steps, attempts and revisions of that resource.
-    With --watch: a live view on a terminal, a line for each transition elsewhere. It ends when all that is shown is
-    Ready or Stalled, and with a name as soon as that is Stalled.
+    Without a name: one line for each resource of the namespace. With a name: its conditions, steps, attempts and
+    revisions.
+
+    --watch updates the table on a terminal, and prints a line for each change elsewhere. It ends when every resource is
+    Ready or Stalled; with a name, as soon as the first one is Stalled.
 
     \b
     Examples:
-      slipway status                       all of the namespace
-      slipway status digits                everything about what is named digits
+      slipway status                       all resources of the namespace
+      slipway status digits                all details of the resources named digits
       slipway status md/digits -w          follow a ModelDeployment until it is Ready
       slipway status digits -o json        the resource as it is in the cluster
-      slipway status digits --local        as `slipway run` on this machine has it
+      slipway status digits --local        of `slipway run` on this machine
     """
     import asyncio
 

@@ -1,12 +1,12 @@
 """The exit codes of `slipway`, and errors as single lines.
 
-0    done; with --watch and run, everything watched is Ready; with plan, everything would become so
-1    the thing asked about failed: a resource is Stalled, or would be, or would wait for ever; a plugin is broken
-2    the command line is wrong, or what is in a file
-3    there is no such resource, file or plugin
-4    the cluster, or the server that was asked, refused or did not answer
-5    --timeout has passed
-6    with plan --exit-code: something would be made, changed or deleted
+0    success; with status --watch and run, every resource is Ready; with plan, every resource would become Ready
+1    failure: a resource is Stalled, would end Stalled or would wait for ever; a check failed; a plugin is broken
+2    the command line or a file has an error
+3    a resource, file or plugin does not exist
+4    the cluster or a server refused a request or did not answer
+5    the time limit of --timeout was reached
+6    with plan --exit-code: something would be created, changed or deleted
 130  interrupted
 """
 
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 
 
 class CommandError(SlipwayError):
-    """A command cannot do what it was asked for. exit_code: one of the codes above. lines: one for each error."""
+    """An error of a command. exit_code: one of the codes above. lines: one for each error."""
 
     def __init__(self, message: str, exit_code: int = FAILED, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -40,6 +40,7 @@ class CommandError(SlipwayError):
 
 
 def exit_code(error: SlipwayError) -> int:
+    """Return the exit code for an error."""
     match error:
         case CommandError():
             return error.exit_code
@@ -53,7 +54,7 @@ def exit_code(error: SlipwayError) -> int:
 
 
 class OneLineErrors(TyperGroup):
-    """Commands whose foreseen errors are one line on standard error; a traceback is a defect of ours."""
+    """Commands that print expected errors as one line on standard error; a traceback is a defect of Slipway."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         with guarded():
