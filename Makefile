@@ -83,7 +83,7 @@ integration: setup ## Contract and integration tests: real kube-apiserver, torch
 
 faults: setup ## Scenarios under crashes, wrong answers, lagging watches and clock steps; spec transitions (SEED=...)
 	dev/cluster/build
-	$(BIN)/python -m pytest tests/faults tests/mutation
+	$(BIN)/python -m pytest tests/faults tests/transitions
 
 e2e: setup ## End-to-end tests of every change on a real cluster: the chart, the operator's image, the example, isolation
 	BUILT_IMAGES=operator dev/with-cluster $(BIN)/python -m pytest -m 'not gpu and not images and not release' tests/e2e
@@ -103,16 +103,16 @@ MINUTES ?= 10
 soak: setup ## What make test samples, whole: every write, spec transitions, all of e2e, SIGKILL (MINUTES=10 SEED=...)
 	dev/cluster/build
 	@echo "repeat it by: make soak SEED=$(SEED) MINUTES=$(MINUTES)"
-	SEED=$(SEED) MINUTES=$(MINUTES) SAMPLE_EVERY=1 TAKEOVER_JOBS=5000 MUTATION_EXAMPLES=30 $(BIN)/python -m pytest -rP \
+	SEED=$(SEED) MINUTES=$(MINUTES) SAMPLE_EVERY=1 TAKEOVER_JOBS=5000 TRANSITION_EXAMPLES=30 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
-	  tests/property tests/faults tests/mutation tests/integration/test_agreement.py \
+	  tests/property tests/faults tests/transitions tests/integration/test_agreement.py \
 	  tests/integration/test_leadership.py tests/soak
 	SEED=$(SEED) $(MAKE) e2e-all
 
 together: setup
 	dev/cluster/build
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
-	$(BIN)/python -m pytest $(WORKERS) tests/faults tests/mutation tests/contract tests/integration
+	$(BIN)/python -m pytest $(WORKERS) tests/faults tests/transitions tests/contract tests/integration
 
 test: check ## Everything, from a cold start: check, then faults and integration by several workers, then e2e
 	$(MAKE) --jobs=2 --output-sync=target prepare

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from support.faults.trial import Trials
+from support.faults.scenario_runs import ScenarioRuns
 from support.seed import SEED
 
 
 @pytest.fixture(scope="session")
-def trials() -> Trials:
-    return Trials()
+def runs() -> ScenarioRuns:
+    return ScenarioRuns()
 
 
 @pytest.fixture(scope="session")

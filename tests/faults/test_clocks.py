@@ -12,8 +12,8 @@ from slipway.api.kinds import Object
 from slipway.cluster.port import Write
 from support.faults.late import seen_late
 from support.faults.scenario import Scenario
+from support.faults.scenario_runs import Calm, Outcome, ScenarioRuns, faults_of
 from support.faults.scenarios import SCENARIOS
-from support.faults.trial import Calm, Outcome, Trials, faults_of
 
 T = TypeVar("T")
 HOUR = 3600.0
@@ -42,12 +42,12 @@ def _however_often_scaled(obj: Object) -> Object:
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 async def test_the_end_is_the_same_when_the_clock_is_set_an_hour(
-    trials: Trials, scenario: Scenario, seconds: float
+    runs: ScenarioRuns, scenario: Scenario, seconds: float
 ) -> None:
-    calm = await trials.calm(scenario)
+    calm = await runs.calm(scenario)
     found = []
-    for number in await trials.sampled(scenario, range(_first(scenario, calm, seconds), len(calm.before) + 1)):
-        stage = await trials.stage(scenario, rest_seconds=HOUR + 700.0)
+    for number in await runs.sampled(scenario, range(_first(scenario, calm, seconds), len(calm.before) + 1)):
+        stage = await runs.stage(scenario, rest_seconds=HOUR + 700.0)
 
         async def step(count: int, _write: Write, call: Callable[[], Awaitable[T]], at=number, on=stage) -> T:
             if count == at:
@@ -55,7 +55,7 @@ async def test_the_end_is_the_same_when_the_clock_is_set_an_hour(
             return await call()
 
         stage.calls.interfere = step
-        outcome = await trials.outcome(scenario, stage)
+        outcome = await runs.outcome(scenario, stage)
         what = calm.before[number - 1].what
         found += [
             f"the clock is set by {seconds:g} s at {what}: {one}"

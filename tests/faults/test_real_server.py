@@ -14,8 +14,8 @@ from support.apiserver import ApiServer
 from support.calls import Interference, crash_after, crash_before, fail
 from support.faults.real_stage import run_for_real
 from support.faults.scenario import Scenario
+from support.faults.scenario_runs import faults_of
 from support.faults.scenarios import DEPLOYS, RESTARTS_ONCE, SCENARIOS
-from support.faults.trial import faults_of
 from support.seed import sample
 
 AT_ONCE = 4

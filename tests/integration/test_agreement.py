@@ -70,7 +70,7 @@ def test_both_take_a_right_spec_and_fill_in_the_same_defaults(server: ApiServer)
 
 
 def test_depth_alone_is_validated_by_the_model_only(server: ApiServer) -> None:
-    """A structural schema can bound none; the planner then names the field (tests/mutation)."""
+    """A structural schema can bound none; the planner then names the field (tests/transitions)."""
     (full,) = full_objects()["CompressionPlugin"]
     good, deep = (with_value(full["spec"], ("parameters",), nested(levels)) for levels in (MAX_DEPTH, MAX_DEPTH + 1))
     for spec in (good, deep):

@@ -18,7 +18,7 @@ from support.apiserver import ApiServer
 from support.audit import AuditLog, Call, audited_apiserver
 from support.builders import model_deployment, pool
 from support.chart import NAMESPACE, granted, of_kind, rendered, roles_of_the_operator
-from support.faults.deeds import fails, works
+from support.faults.operations import fails, works
 from support.faults.real_admin import RealAdmin
 from support.faults.scenario import Condition, edits, gone, placed
 from support.faults.scenarios import DIGITS, SERVES, compression, job, store_objects
@@ -118,7 +118,7 @@ async def all_that_it_does(server: ApiServer) -> None:
         admin = RealAdmin(connection)
         world = World(admin, HERE, lambda: datetime.fromtimestamp(time.time(), UTC), works)
         world.collects = False
-        world.deeds = {"train/1": fails()}
+        world.operations = {"train/1": fails()}
         for obj in (*store_objects(), pool(), job(pools=["h100"]), model_deployment()):
             await admin.create(placed(obj, HERE))
         await until(SERVES, world)

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, Phase, seed, settings
 
 from support.seed import SEED
 
-SCALE = int(os.environ.get("MUTATION_EXAMPLES", "1"))
+SCALE = int(os.environ.get("TRANSITION_EXAMPLES", "1"))
 """Times the usual number of examples."""
 
 
 def tried(examples: int) -> Callable[[Any], Any]:
-    """Decorate a hypothesis test: draw this number of examples, times MUTATION_EXAMPLES, from the seed of the run.
+    """Decorate a hypothesis test: draw this number of examples, times TRANSITION_EXAMPLES, from the seed of the run.
 
     The same seed draws the same examples; hypothesis shrinks a failure and shows it.
     """

@@ -31,10 +31,10 @@ from support.builders import (
     trained,
     wire_time,
 )
-from support.faults.deeds import counting
+from support.faults.operations import counting
 from support.faults.scenario import Scenario, placed, play
 from support.faults.twin_stage import TwinStage
-from support.faults.world import Deed, World
+from support.faults.world import Operation, World
 from support.places import Json
 from support.refusals import RESOURCE_OF
 from support.specs import Vocabulary, mutable_fields, specs, values
@@ -187,7 +187,7 @@ async def compares(world: World, job: Object, pods: Any) -> bool:
     return await counting(lost)(world, job, pods)
 
 
-DEEDS: Mapping[str, Deed] = {"compare": compares}
+OPERATIONS: Mapping[str, Operation] = {"compare": compares}
 
 
 async def world_with(key: Key, spec: Json) -> TwinStage:
@@ -207,17 +207,17 @@ async def world_with(key: Key, spec: Json) -> TwinStage:
     return stage
 
 
-async def rests(stage: TwinStage, deeds: Mapping[str, Deed] = DEEDS) -> None:
+async def rests(stage: TwinStage, operations: Mapping[str, Operation] = OPERATIONS) -> None:
     """Go on until nothing moves."""
-    await play(Scenario("a change", (), (), deeds), stage)
+    await play(Scenario("a change", (), (), operations), stage)
 
 
-async def moves(stage: TwinStage, count: int | None, deeds: Mapping[str, Deed] = DEEDS) -> None:
+async def moves(stage: TwinStage, count: int | None, operations: Mapping[str, Operation] = OPERATIONS) -> None:
     """Go on for so many moves of the cluster, or until all is at rest."""
     if count is None:
-        await rests(stage, deeds)
+        await rests(stage, operations)
         return
-    stage.world.deeds = deeds
+    stage.world.operations = operations
     for _ in range(count):
         await stage.quiet()
         if not await stage.world.move() and not await stage.sleep():
@@ -229,8 +229,8 @@ async def becomes(stage: TwinStage, key: Key, spec: Json) -> None:
     await stage.world.admin.edit(key, lambda obj: obj.update(spec=deepcopy(spec)))
 
 
-async def at_rest(key: Key, spec: Json, deeds: Mapping[str, Deed] = DEEDS) -> TwinStage:
+async def at_rest(key: Key, spec: Json, operations: Mapping[str, Operation] = OPERATIONS) -> TwinStage:
     """A world in which the spec was the first and only one, at rest."""
     stage = await world_with(key, spec)
-    await rests(stage, deeds)
+    await rests(stage, operations)
     return stage

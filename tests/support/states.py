@@ -55,7 +55,7 @@ async def traffic(stage: TwinStage, key: Key) -> str | None:
 
 
 def jobs_made(stage: TwinStage) -> int:
-    return len(stage.chronicle.jobs)
+    return len(stage.history.jobs)
 
 
 async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
@@ -73,7 +73,7 @@ async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
     forgiven = "|".join(
         (r"\(prepare-\S+\) stands in [2-9]", *(("was carried out by", "had ended as") if repeated else ()))
     )
-    assert [said for said in stage.chronicle.verdict() if not re.search(forgiven, said)] == []
+    assert [said for said in stage.history.violations() if not re.search(forgiven, said)] == []
     runs = [one.get("status", {}).get("run", {}) for one in await stage.twin.list(STEP, key.namespace)]
     recorded = {one.get("job") for one in (*runs, *obj["status"].get("attempts", ()))}
     for job in await stage.twin.list(JOB, key.namespace):

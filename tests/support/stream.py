@@ -12,7 +12,7 @@ from typing import Any
 from slipway.api.kinds import JOB, TRAINING_JOB, Object
 from slipway.cluster.connection import Connection
 from support.builders import training_job
-from support.faults.deeds import works
+from support.faults.operations import works
 from support.faults.real_admin import RealAdmin
 from support.faults.scenario import placed
 from support.faults.scenarios import store_objects

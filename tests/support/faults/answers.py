@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from slipway.api.errors import ClusterError
 from slipway.cluster.port import Write
-from slipway.cluster.wire import error_of
+from slipway.cluster.wire import parse_error
 from support.calls import Interference
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None, me
     async def wrong(write: Write, _call: Callable[[], Awaitable[T]]) -> T:
         said = "AlreadyExists" if code == 409 and write.verb == "create" else reason
         status = {"kind": "Status", "reason": said, "message": message or said, "code": code}
-        raise error_of(f"{write.verb} {write.kind} {write.name}", code, json.dumps(status).encode(), headers or {})
+        raise parse_error(f"{write.verb} {write.kind} {write.name}", code, json.dumps(status).encode(), headers or {})
 
     return wrong
 

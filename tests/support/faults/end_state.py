@@ -12,7 +12,7 @@ from slipway.plan.observation import controller_uid
 from slipway.plan.owner import REVISION_LABEL, Owner
 from slipway.plan.steps.request import job_prefix
 from slipway.reconcile.events import CONTROLLER
-from support.faults.chronicle import Chronicle, is_shared
+from support.faults.history import ChangeHistory, is_shared
 from support.faults.world import World
 
 _DROPPED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "selfLink")
@@ -20,7 +20,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d UTC")
 
 
-async def end_state(world: World, chronicle: Chronicle) -> list[Object]:
+async def end_state(world: World, history: ChangeHistory) -> list[Object]:
     """All objects that the operator writes, statuses included, in an order of their own.
 
     UIDs, and the names that carry their hashes, become words; times become one word. Events are told apart: they
@@ -30,22 +30,22 @@ async def end_state(world: World, chronicle: Chronicle) -> list[Object]:
         _without_chance(obj)
         for kind in (*RECONCILED, *CHILDREN)
         for obj in await world.admin.list(kind, world.namespace)
-        if kind != JOB or not chronicle.is_shared(controller_uid(obj))
+        if kind != JOB or not history.is_shared(controller_uid(obj))
     ]
     objects.sort(key=lambda obj: (obj["kind"], obj["metadata"]["name"]))
-    state: list[Object] = json.loads(_in_words(json.dumps(objects), chronicle))
+    state: list[Object] = json.loads(_in_words(json.dumps(objects), history))
     state.sort(key=lambda obj: (obj["kind"], obj["metadata"]["name"]))
     return state
 
 
-async def told(world: World, chronicle: Chronicle) -> set[tuple[str, str, str]]:
+async def told(world: World, history: ChangeHistory) -> set[tuple[str, str, str]]:
     """The operator's Events: type, reason, message."""
     events = [
         (obj["type"], obj["reason"], obj["note"])
         for obj in await world.admin.list(EVENT, world.namespace)
         if obj.get("reportingController") == CONTROLLER
     ]
-    return {(kind, reason, _in_words(note, chronicle)) for kind, reason, note in events}
+    return {(kind, reason, _in_words(note, history)) for kind, reason, note in events}
 
 
 def difference(one: Any, other: Any, path: str = "") -> list[str]:
@@ -91,13 +91,13 @@ def _whoever_made_it(status: Object) -> Object:
     return {**{name: value for name, value in status.items() if name != "sharedFrom"}, "run": run}
 
 
-def _in_words(text: str, chronicle: Chronicle) -> str:
+def _in_words(text: str, history: ChangeHistory) -> str:
     """Each parent is known by its kind, its name and how many of that name there were before."""
     count: dict[tuple[str, str], int] = {}
-    for uid, made in chronicle.jobs.items():
+    for uid, made in history.jobs.items():
         text = text.replace(uid, f"<uid of Job {made.name}>")
     # The names of the Jobs of Steps first: Steps have their owner's hash in their own.
-    for uid, owner in sorted(chronicle.parents.items(), key=lambda item: item[1]["kind"] != STEP.kind):
+    for uid, owner in sorted(history.owners.items(), key=lambda item: item[1]["kind"] != STEP.kind):
         if owner["kind"] == STEP.kind:
             text = text.replace(job_prefix(Owner.of(owner)), f"{owner['metadata']['name']}-job")
         kind, name = owner["kind"], owner["metadata"]["name"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from slipway.api.kinds import Object
-from support.faults.trial import Outcome
+from support.faults.scenario_runs import Outcome
 
 
 def seen_late(outcome: Outcome) -> Outcome:

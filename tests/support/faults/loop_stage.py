@@ -8,7 +8,7 @@ from typing import Protocol
 from slipway.api.kinds import Kind, Object
 from slipway.cluster.twin import WatchEvent
 from support.calls import Crash, Interfered
-from support.faults.chronicle import Chronicle
+from support.faults.history import ChangeHistory
 from support.faults.world import World
 from support.loop_on_twin import Clock, OperatorOnTwin
 
@@ -41,7 +41,7 @@ class LoopStage:
         rest_seconds: float = REST_SECONDS,
     ) -> None:
         self.shown, self.world, self.calls, self.clock = shown, world, calls, clock
-        self.chronicle = Chronicle()
+        self.history = ChangeHistory()
         self._operator: OperatorOnTwin | None = None
         self._life, self._rest_seconds = life, rest_seconds
         self._last_change = (0, clock.elapsed)
@@ -62,9 +62,9 @@ class LoopStage:
     async def sleep(self) -> bool:
         operator = await self._living()
         changes, since = self._last_change
-        if changes != self.chronicle.changes:
+        if changes != self.history.changes:
             since = self.clock.elapsed
-            self._last_change = self.chronicle.changes, since
+            self._last_change = self.history.changes, since
         wait = operator.queue.seconds_to_next()
         if wait is None or self.clock.elapsed + wait > since + self._rest_seconds:
             return False
@@ -86,7 +86,7 @@ class LoopStage:
 
     def _changed(self, change: WatchEvent) -> None:
         if change.type == "DELETED":
-            self.chronicle.gone(change.object["metadata"]["uid"])
-            self.chronicle.changes += 1
+            self.history.record_deletion(change.object["metadata"]["uid"])
+            self.history.changes += 1
         else:
-            self.chronicle.seen(change.object)
+            self.history.record_change(change.object)

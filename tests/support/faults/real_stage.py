@@ -18,12 +18,12 @@ from slipway.cluster.connection import Connection
 from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE
 from support.calls import Interfered, Interference
-from support.faults.deeds import works
 from support.faults.loop_stage import LoopStage
 from support.faults.mirror import Mirror, Shown
+from support.faults.operations import works
 from support.faults.real_admin import RealAdmin
 from support.faults.scenario import Scenario, play
-from support.faults.trial import Outcome, outcome_of
+from support.faults.scenario_runs import Outcome, outcome_of
 from support.faults.world import World
 from support.loop_on_twin import Clock, OperatorOnTwin
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from slipway.api.kinds import JOB, RECONCILED, Key, Kind, Object, key_of
-from support.faults.deeds import works
-from support.faults.world import Deed, World
+from support.faults.operations import works
+from support.faults.world import Operation, World
 
 MOST_MOVES = 500
 """Of one scenario, between two steps: far more than any needs."""
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """objects: created at the start, in this order, in the stage's namespace. deeds: what pods do, as in World.
+    """objects: created at the start, in this order, in the stage's namespace. operations: what pods do, as in World.
 
     after: the scenario whose end is this one's beginning.
     """
@@ -39,7 +39,7 @@ class Scenario:
     name: str
     objects: Sequence[Object]
     steps: Sequence[Step] = ()
-    deeds: Mapping[str, Deed] = field(default_factory=dict)
+    operations: Mapping[str, Operation] = field(default_factory=dict)
     after: Scenario | None = None
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ async def play(scenario: Scenario, stage: Stage) -> None:
     """
     world = stage.world
     if world.at[0] != scenario.name:
-        world.deeds, world.usual, world.at = scenario.deeds, works, (scenario.name, 0)
+        world.operations, world.usual, world.at = scenario.operations, works, (scenario.name, 0)
         for obj in scenario.objects:
             await world.admin.create(placed(obj, world.namespace))
     for number, step in enumerate(scenario.steps[world.at[1] :], start=world.at[1] + 1):
@@ -222,11 +222,11 @@ def deletes_jobs(role: str, number: int | None = None) -> Action:
     return action
 
 
-def from_now_on(role: str, deed: Deed) -> Action:
+def from_now_on(role: str, operation: Operation) -> Action:
     """What the pods of a role do changes."""
 
     async def action(world: World) -> None:
-        world.deeds = {**world.deeds, role: deed}
+        world.operations = {**world.operations, role: operation}
 
     return action
 

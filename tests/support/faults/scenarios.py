@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Object
 from support.builders import PRUNE, QUANTIZE, claim, model_deployment, plugins, store, training_job
-from support.faults.deeds import (
+from support.faults.operations import (
     counting,
     fails,
     finds_a_model,
@@ -32,7 +32,7 @@ from support.faults.scenario import (
     phase_is,
     pods_run,
 )
-from support.faults.world import Deed, World
+from support.faults.world import Operation, World
 
 DIGITS = "digits"
 RESTARTS = {"max": 2, "backoff": "1s"}
@@ -58,18 +58,18 @@ def job(**spec: object) -> Object:
     return training_job(**{"nodes": 2, "restarts": RESTARTS, **spec})
 
 
-def training(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None, **spec: object) -> Scenario:
-    return Scenario(name, (*store_objects(), job(**spec)), steps, deeds or {})
+def training(name: str, *steps: Step, operations: Mapping[str, Operation] | None = None, **spec: object) -> Scenario:
+    return Scenario(name, (*store_objects(), job(**spec)), steps, operations or {})
 
 
-def update(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None) -> Scenario:
+def update(name: str, *steps: Step, operations: Mapping[str, Operation] | None = None) -> Scenario:
     """Of a deployment that serves."""
-    return Scenario(name, (), steps, deeds or {}, after=DEPLOYS)
+    return Scenario(name, (), steps, operations or {}, after=DEPLOYS)
 
 
-def first_revision(name: str, *steps: Step, deeds: Mapping[str, Deed] | None = None) -> Scenario:
+def first_revision(name: str, *steps: Step, operations: Mapping[str, Operation] | None = None) -> Scenario:
     """Of a model that is trained."""
-    return Scenario(name, (*plugins(), model_deployment()), steps, deeds or {}, after=TRAINED)
+    return Scenario(name, (*plugins(), model_deployment()), steps, operations or {}, after=TRAINED)
 
 
 def compression(ratio: float) -> Object:
@@ -86,7 +86,7 @@ PRUNING = "step-0-prune-structured"
 updated = edits(MODEL_DEPLOYMENT, DIGITS, compression=OTHER)
 
 TRAINS = training("train and succeed", data=[{"name": "train", "dataset": "digits"}])
-RESTARTS_ONCE = training("fail and restart to success", deeds={"train/1": fails()})
+RESTARTS_ONCE = training("fail and restart to success", operations={"train/1": fails()})
 TRAINED = training("train on stored data")
 # In the order in which GitOps may apply them: what is named comes after what names it.
 DEPLOYS = Scenario("deploy", (model_deployment(), *plugins(), job(), *store_objects()))
@@ -94,40 +94,40 @@ DEPLOYS = Scenario("deploy", (model_deployment(), *plugins(), job(), *store_obje
 SCENARIOS = (
     TRAINS,
     RESTARTS_ONCE,
-    training("restarts exhausted", deeds={"train": fails()}, restarts={"max": 1, "backoff": "1s"}),
-    training("preempted", deeds={"train/1": preempted}),
-    training("node lost", deeds={"train/1": lost_with_its_node}),
-    training("node lost when the work was done", deeds={"train/1": lost_with_its_node, "recover": finds_a_model}),
+    training("restarts exhausted", operations={"train": fails()}, restarts={"max": 1, "backoff": "1s"}),
+    training("preempted", operations={"train/1": preempted}),
+    training("node lost", operations={"train/1": lost_with_its_node}),
+    training("node lost when the work was done", operations={"train/1": lost_with_its_node, "recover": finds_a_model}),
     training(
         "deleted while running",
         Step("it is deleted while its pods run", RUNS, deletes(TRAINING_JOB, DIGITS)),
-        deeds={"train": runs_on},
+        operations={"train": runs_on},
     ),
     training(
         "a Job deleted by a user",
         Step("its Job is deleted while its pods run", RUNS, deletes_jobs("train")),
-        deeds={"train/1": runs_on},
+        operations={"train/1": runs_on},
     ),
     training(
         "suspend and resume",
         Step("it is suspended while its pods run", RUNS, edits(TRAINING_JOB, DIGITS, suspend=True)),
         Step("it is resumed", phase_is(TRAINING_JOB, DIGITS, "Suspended"), edits(TRAINING_JOB, DIGITS, suspend=False)),
-        deeds={"train/1": runs_on},
+        operations={"train/1": runs_on},
     ),
     training(
         "trained again under the same name",
         Step("it is deleted while its pods run", RUNS, deletes(TRAINING_JOB, DIGITS)),
         Step("it is made again", at_once, one_after_another(from_now_on("train", works), creates(job()))),
         Step("it is done", phase_is(TRAINING_JOB, DIGITS, "Succeeded"), nothing_more),
-        deeds={"train": runs_on},
+        operations={"train": runs_on},
     ),
     training("an image of the user's", image="mine:1", entrypoint={"script": {"path": "/train.py"}}),
-    training("the deadline passes", deeds={"train": runs_on}, activeDeadline="60s"),
+    training("the deadline passes", operations={"train": runs_on}, activeDeadline="60s"),
     training("children go after the TTL", ttlAfterFinished="60s"),
     training(
         "preparation lost and tried again",
         data=[{"name": "train", "dataset": "digits"}],
-        deeds={"prepare-train/1": preempted},
+        operations={"prepare-train/1": preempted},
     ),
     DEPLOYS,
     update(
@@ -158,7 +158,7 @@ SCENARIOS = (
             edits(MODEL_DEPLOYMENT, DIGITS, compression=THIRD),
         ),
         Step("that one serves", SERVES, nothing_more),
-        deeds={PRUNING: where("ratio", 0.25, runs_on)},
+        operations={PRUNING: where("ratio", 0.25, runs_on)},
     ),
     update(
         "revert to the former spec",
@@ -175,7 +175,7 @@ SCENARIOS = (
             edits(MODEL_DEPLOYMENT, DIGITS, compression=compression(0.5)),
         ),
         Step("it serves again", SERVES, nothing_more),
-        deeds={PRUNING: where("ratio", 0.25, runs_on)},
+        operations={PRUNING: where("ratio", 0.25, runs_on)},
     ),
     update(
         "delete and re-create under the same name",
@@ -187,11 +187,11 @@ SCENARIOS = (
         "a failing step is mended",
         Step("the step fails for good, and the spec is mended", phase_is(MODEL_DEPLOYMENT, DIGITS, "Failed"), updated),
         Step("it serves", SERVES, nothing_more),
-        deeds={PRUNING: where("ratio", 0.5, fails("a defect", "PluginError"))},
+        operations={PRUNING: where("ratio", 0.5, fails("a defect", "PluginError"))},
     ),
     first_revision(
         "steps preempted and lost",
-        deeds={f"{PRUNING}/1": preempted, "compare/1": lost_with_its_node, "package/1": vanishes},
+        operations={f"{PRUNING}/1": preempted, "compare/1": lost_with_its_node, "package/1": vanishes},
     ),
     update(
         "children deleted by a user",

@@ -10,8 +10,8 @@ from slipway.reconcile.planners import PLANNERS
 from support.builders import NAMESPACE
 from support.calls import Interfered
 from support.faults.admin import TwinAdmin
-from support.faults.deeds import works
 from support.faults.loop_stage import REST_SECONDS, LoopStage
+from support.faults.operations import works
 from support.faults.world import World
 from support.loop_on_twin import Clock, OperatorOnTwin
 
@@ -47,8 +47,8 @@ class TwinStage(LoopStage):
         super().__init__(twin, world, calls, clock, lambda: life(twin, calls, clock), rest_seconds)
         self._down, self._lists = down, lists
         if past:
-            world.deeds, world.at = past.world.deeds, past.world.at
-            self.chronicle = past.chronicle.fork()
+            world.operations, world.at = past.world.operations, past.world.at
+            self.history = past.history.fork()
 
     async def quiet(self) -> None:
         if not self._down:

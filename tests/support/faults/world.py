@@ -18,8 +18,8 @@ from slipway.plan.pods import CONTAINER
 from support.builders import controlled, pod_name, wire_time
 from support.faults.admin import Admin
 
-Deed = Callable[["World", Object, Sequence[Object]], Awaitable[bool]]
-"""(world, Job, its pods) -> whether anything moved. What becomes of a Job whose pods run."""
+Operation = Callable[["World", Object, Sequence[Object]], Awaitable[bool]]
+"""(world, Job, its pods) -> True if anything moved. It decides how a Job whose pods run ends."""
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -27,17 +27,17 @@ _INDEX = "batch.kubernetes.io/job-completion-index"
 class World:
     """The namespace of one scenario.
 
-    now: the time that pods and controllers write. usual: what Jobs do of which `deeds` says nothing.
+    now: the time that pods and controllers write. usual: the operation of Jobs that `operations` does not name.
     """
 
-    def __init__(self, admin: Admin, namespace: str, now: Callable[[], datetime], usual: Deed) -> None:
+    def __init__(self, admin: Admin, namespace: str, now: Callable[[], datetime], usual: Operation) -> None:
         self.admin, self.namespace, self.now, self.usual = admin, namespace, now, usual
-        self.deeds: Mapping[str, Deed] = {}
+        self.operations: Mapping[str, Operation] = {}
         """By role, or by role and number (`train/2`: the second attempt; `compare/1`: a task's first try)."""
         self.at: tuple[str, int] = ("", 0)
         """How far a script is: its name, and how many of its steps are done."""
         self.collects = True
-        """Whether to stand in for the garbage collector too; the twin has its own."""
+        """If true, delete orphans as the garbage collector does; the twin has its own collector."""
 
     async def move(self) -> bool:
         """True where anything moved."""
@@ -47,7 +47,7 @@ class World:
         for job in under_way:
             if "deletionTimestamp" not in job["metadata"]:
                 uid = job["metadata"]["uid"]
-                moved = await self._brought_on(job, [pod for pod in pods if controller_uid(pod) == uid]) or moved
+                moved = await self._advance(job, [pod for pod in pods if controller_uid(pod) == uid]) or moved
         for deployment in await self.admin.list(DEPLOYMENT, self.namespace):
             moved = await self._rolled_out(deployment) or moved
         return moved
@@ -80,12 +80,14 @@ class World:
 
     # --- Jobs ---------------------------------------------------------------------------------------------------
 
-    async def _brought_on(self, job: Object, pods: Sequence[Object]) -> bool:
+    async def _advance(self, job: Object, pods: Sequence[Object]) -> bool:
         if not pods and not job.get("status", {}).get("startTime"):
             await self.start(job)
             return True
-        deed = self.deeds.get(f"{role_of(job)}/{number_of(job)}") or self.deeds.get(role_of(job)) or self.usual
-        return await deed(self, job, pods)
+        operation = (
+            self.operations.get(f"{role_of(job)}/{number_of(job)}") or self.operations.get(role_of(job)) or self.usual
+        )
+        return await operation(self, job, pods)
 
     async def start(self, job: Object) -> None:
         """All its pods run."""
@@ -145,7 +147,7 @@ def role_of(job: Object) -> str:
 
 
 def number_of(job: Object) -> int:
-    """The attempt, or the try: both end the Job's name, of a re-read with a letter before them."""
+    """The attempt, or the try: both end the Job's name, with a letter before them if it is a recovery."""
     labels = job["spec"]["template"]["metadata"]["labels"]
     return int(labels.get(ATTEMPT_LABEL) or job["metadata"]["name"].rsplit("-", 1)[1].lstrip("q"))
 

@@ -220,9 +220,9 @@ async def test_workers_leave_the_event_loop_to_others_between_turns() -> None:
 async def life(world: World) -> None:
     """Train to the end, with the operator restarted whenever it dies."""
     world.twin.add(training_job())
-    for deeds in ((), (world.finish_jobs,)):
-        for deed in deeds:
-            await deed()
+    for operations in ((), (world.finish_jobs,)):
+        for operation in operations:
+            await operation()
         await until_quiet(world)
 
 

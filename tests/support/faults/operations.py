@@ -1,4 +1,4 @@
-"""What becomes of a Job whose pods run: they work, fail, are preempted, are lost with their node, or run on."""
+"""Operations on a Job whose pods run: they work, fail, are preempted, are lost with their node, or run on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slipway.api.artifacts import State
 from slipway.api.kinds import RECONCILED, Key, Object, key_of
 from slipway.plan.digests import digest_of
 from support.builders import succeeded, wire_time
-from support.faults.world import Deed, World, role_of
+from support.faults.world import Operation, World, role_of
 from support.world import COUNTS, does_its_work, env_of, task_of
 
 _FAILED = ("FailureTarget", "Failed")
@@ -20,45 +20,45 @@ async def works(world: World, job: Object, pods: Sequence[Object]) -> bool:
     return await reporting(report_of(job))(world, job, pods)
 
 
-def where(param: str, value: object, then: Deed) -> Deed:
+def where(param: str, value: object, then: Operation) -> Operation:
     """A compression step with that parameter does `then`; every other Job works."""
 
-    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    async def operation(world: World, job: Object, pods: Sequence[Object]) -> bool:
         chosen = task_of(job).get("params", {}).get(param) == value
         return await (then if chosen else works)(world, job, pods)
 
-    return deed
+    return operation
 
 
 async def runs_on(_world: World, _job: Object, _pods: Sequence[Object]) -> bool:
     return False
 
 
-def reporting(report: Object) -> Deed:
-    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+def reporting(report: Object) -> Operation:
+    async def operation(world: World, job: Object, pods: Sequence[Object]) -> bool:
         for index, pod in enumerate(pods):
             await world.pod_ends(pod, 0, _message({**report, "at": wire_time(world.now())}) if index == 0 else "")
         await world.job_ends(job, "SuccessCriteriaMet", "Complete")
         return True
 
-    return deed
+    return operation
 
 
-def counting(lost: int) -> Deed:
-    """A comparison that finds so many samples lost."""
+def counting(lost: int) -> Operation:
+    """A comparison that finds `lost` samples lost."""
     return reporting(succeeded(counts={**COUNTS, "lost": lost}))
 
 
 async def finds_a_model(world: World, job: Object, pods: Sequence[Object]) -> bool:
-    """A re-read that finds the whole report of a training in the store."""
+    """A recovery that finds the whole report of a training in the store."""
     ref = {"uri": task_of(job)["uri"] + "/artifact", "digest": digest_of("found"), "state": str(State.MODULE)}
     return await reporting(succeeded({**ref, "sizeBytes": 100}, {"accuracy": 0.97}))(world, job, pods)
 
 
-def fails(message: str = "boom", exception: str = "ValueError") -> Deed:
+def fails(message: str = "boom", exception: str = "ValueError") -> Operation:
     """The last pod raises; the Job controller deletes those that still run."""
 
-    async def deed(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    async def operation(world: World, job: Object, pods: Sequence[Object]) -> bool:
         *others, last = pods
         error = {"exception": exception, "message": message, "exitCode": 1, "rank": len(others)}
         report = {"outcome": "failed", "at": wire_time(world.now()), "error": error}
@@ -68,7 +68,7 @@ def fails(message: str = "boom", exception: str = "ValueError") -> Deed:
         await world.job_ends(job, *_FAILED, reason="BackoffLimitExceeded", message="too many failures")
         return True
 
-    return deed
+    return operation
 
 
 async def preempted(world: World, job: Object, pods: Sequence[Object]) -> bool:
@@ -103,7 +103,7 @@ async def lost_with_its_node(world: World, job: Object, pods: Sequence[Object]) 
 
 
 async def vanishes(world: World, job: Object, _pods: Sequence[Object]) -> bool:
-    """Somebody deletes the Job, pods and all, once its UID is recorded: before, it would leave no trace."""
+    """A user deletes the Job and its pods once its UID is recorded: before, it would leave no trace."""
     owner = job["metadata"]["ownerReferences"][0]
     kind = next(kind for kind in RECONCILED if kind.kind == owner["kind"])
     owner = await world.admin.get(Key(kind, world.namespace, owner["name"]))
@@ -114,7 +114,7 @@ async def vanishes(world: World, job: Object, _pods: Sequence[Object]) -> bool:
 
 
 def report_of(job: Object) -> Object:
-    """What the pod of a Job reports when all goes well; a model is the same however often it is trained."""
+    """Return the report of a pod that succeeds; a model is the same however often it is trained."""
     if role_of(job) != "train":
         return does_its_work(task_of(job), job)
     env = env_of(job)

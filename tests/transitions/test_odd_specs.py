@@ -76,23 +76,25 @@ def small(spec: Json) -> Json:
 @pytest.mark.timeout(1800)
 @tried(50)
 @given(mutant=mutants())
-async def test_an_odd_spec_harms_nobody(told: list[dict[str, Any]], mutant: Mutant) -> None:
+async def test_an_odd_spec_harms_nobody(captured_logs: list[dict[str, Any]], mutant: Mutant) -> None:
     validated = validate_by_model(mutant.kind, mutant.spec)
     assume(not isinstance(validated, list))
-    told.clear()
+    captured_logs.clear()
     stage = await beside(mutant.kind, small(validated.to_wire()["spec"]))
-    await all_is_well(stage, told, mutant.kind)
+    await all_is_well(stage, captured_logs, mutant.kind)
 
 
 @pytest.mark.timeout(1800)
 @tried(20)
 @given(mutant=mutants())
-async def test_a_spec_that_the_models_refuse_harms_nobody_either(told: list[dict[str, Any]], mutant: Mutant) -> None:
+async def test_a_spec_that_the_models_refuse_harms_nobody_either(
+    captured_logs: list[dict[str, Any]], mutant: Mutant
+) -> None:
     """An older CRD may have let it in, or one that somebody edited."""
     assume(isinstance(mutant.spec, dict) and isinstance(validate_by_model(mutant.kind, mutant.spec), list))
-    told.clear()
+    captured_logs.clear()
     stage = await beside(mutant.kind, mutant.spec)
-    await all_is_well(stage, told, mutant.kind)
+    await all_is_well(stage, captured_logs, mutant.kind)
 
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 300])
@@ -112,9 +114,9 @@ async def test_what_is_nested_too_deep_is_stalled_by_its_field(kind: str, levels
     assert (await status_of(stage, HEALTHY_JOB))["phase"] == "Succeeded"
 
 
-async def test_a_hundred_nodes_are_as_good_as_two(told: list[dict[str, Any]]) -> None:
+async def test_a_hundred_nodes_are_as_good_as_two(captured_logs: list[dict[str, Any]]) -> None:
     stage = await beside("TrainingJob", {**GOOD["TrainingJob"], "nodes": 100})
-    await all_is_well(stage, told, "TrainingJob")
+    await all_is_well(stage, captured_logs, "TrainingJob")
     await becomes(stage, TRAINED, {**GOOD["TrainingJob"], "nodes": 1})
     await rests(stage, {})
     assert (await status_of(stage, TRAINED))["phase"] == "Succeeded"

@@ -1,4 +1,4 @@
-"""What a cluster went through, by every change of its objects: which Jobs were ever made, and what statuses said.
+"""What a cluster went through, by every change of its objects: which Jobs were ever made, and what statuses found.
 
 It holds each change to laws that no fault excuses, and tells which Jobs ran whatever became of them since.
 """
@@ -18,85 +18,86 @@ from support.faults.world import role_of
 _OURS = f"{GROUP}/"
 
 
-class Made(NamedTuple):
-    """A Job that was made once. parent: UID."""
+class MadeJob(NamedTuple):
+    """A Job that was made once. owner: UID."""
 
     name: str
     role: str
     owner: str
 
 
-class Chronicle:
-    """Give it every object as it is after each change, in order."""
+class ChangeHistory:
+    """Records every object as it is after each change, in order."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Made] = {}
+        self.jobs: dict[str, MadeJob] = {}
         """By UID."""
-        self.parents: dict[str, Object] = {}
+        self.owners: dict[str, Object] = {}
         """Every object of a reconciled kind that ever was, by UID, oldest first, as it was last seen."""
         self.broken: list[str] = []
-        """Laws that were broken."""
+        """Messages on rules that were broken."""
         self.changes = 0
         self._entries: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
         self._ended: dict[tuple[str, ...], Object] = {}
         self._deleted: set[str] = set()
 
-    def fork(self) -> Chronicle:
+    def fork(self) -> ChangeHistory:
         """The same past, for another future."""
-        other = Chronicle()
-        other.jobs, other.parents, other.broken = dict(self.jobs), dict(self.parents), list(self.broken)
+        other = ChangeHistory()
+        other.jobs, other.owners, other.broken = dict(self.jobs), dict(self.owners), list(self.broken)
         other._entries.update((name, set(uids)) for name, uids in self._entries.items())
         other._ended, other._deleted = dict(self._ended), set(self._deleted)
         return other
 
-    def seen(self, obj: Object) -> None:
+    def record_change(self, obj: Object) -> None:
         self.changes += 1
         if obj["kind"] == "Job":
             self._job(obj)
         elif obj["apiVersion"].startswith(_OURS) and kind_of(obj) in RECONCILED:
-            self._status(self.parents.get(obj["metadata"]["uid"]), obj)
-            self.parents[obj["metadata"]["uid"]] = obj
+            self._status(self.owners.get(obj["metadata"]["uid"]), obj)
+            self.owners[obj["metadata"]["uid"]] = obj
 
-    def ran(self) -> Counter[tuple[str, str]]:
-        """How many Jobs each role of each parent had, by `kind/name` of the parent; whoever made them.
+    def job_counts(self) -> Counter[tuple[str, str]]:
+        """Count the Jobs by role and by `kind/name` of the owner, whoever made them.
 
-        Work that Steps share is counted by its digest, and once: whose Step does it is chance, and twice does no harm.
+        Work that Steps share is counted by its digest, and once: chance decides whose Step
+        does it, and twice does no harm.
         """
         own = Counter(
             (self._named(made.owner), made.role) for made in self.jobs.values() if not self.is_shared(made.owner)
         )
         shared = {
-            self.parents[made.owner]["spec"]["digest"] for made in self.jobs.values() if self.is_shared(made.owner)
+            self.owners[made.owner]["spec"]["digest"] for made in self.jobs.values() if self.is_shared(made.owner)
         }
         return own + Counter(("shared", digest) for digest in shared)
 
     def is_shared(self, uid: str | None) -> bool:
-        """Whether a parent is a Step whose result others may take over."""
-        return uid in self.parents and is_shared(self.parents[uid])
+        """Return True if an owner is a Step whose result others may take over."""
+        return uid in self.owners and is_shared(self.owners[uid])
 
-    def verdict(self) -> list[str]:
-        """All that speaks against the operator."""
-        said = list(self.broken)
+    def violations(self) -> list[str]:
+        """Return all broken rules."""
+        found = list(self.broken)
         for entry, uids in self._entries.items():
             if len(uids) > 1:
-                said.append(f"{' '.join(entry[1:])} was carried out by {len(uids)} Jobs")
+                found.append(f"{' '.join(entry[1:])} was carried out by {len(uids)} Jobs")
         entries = Counter(uid for uids in self._entries.values() for uid in uids)
         for uid, made in self.jobs.items():
             if made.role == "recover":
                 continue
             if entries[uid] > 1 or (entries[uid] == 0 and not self._given_up(uid, made)):
-                said.append(f"Job {made.name} ({made.role}) stands in {entries[uid]} ledger entries")
-        return said
+                found.append(f"Job {made.name} ({made.role}) is named by {entries[uid]} status entries")
+        return found
 
-    def gone(self, uid: str) -> None:
-        """That object is deleted: what its status can no longer say is not asked for."""
+    def record_deletion(self, uid: str) -> None:
+        """Record a deletion: nothing is expected of the status of that object from now on."""
         self._deleted.add(uid)
-        if uid in self.parents:
-            self.parents[uid] = {**self.parents[uid], "gone": True}
+        if uid in self.owners:
+            self.owners[uid] = {**self.owners[uid], "gone": True}
 
-    def _given_up(self, uid: str, made: Made) -> bool:
+    def _given_up(self, uid: str, made: MadeJob) -> bool:
         """It was written down, and ended with its record before its UID could be: nobody wants it any more."""
-        owner = self.parents.get(made.owner, {"gone": True})
+        owner = self.owners.get(made.owner, {"gone": True})
         if "gone" in owner:
             return True
         return uid in self._deleted and made.name not in {one["job"] for one in _records(owner)}
@@ -104,7 +105,7 @@ class Chronicle:
     # --- Inside -------------------------------------------------------------------------------------------------
 
     def _named(self, uid: str) -> str:
-        owner = self.parents.get(uid)
+        owner = self.owners.get(uid)
         if owner is not None and owner["kind"] == STEP.kind:
             return "/".join(Owner.of(owner).controller or ("nobody", ""))
         return f"{owner['kind']}/{owner['metadata']['name']}" if owner else "nobody"
@@ -113,9 +114,9 @@ class Chronicle:
         uid = job["metadata"]["uid"]
         if uid in self.jobs:
             return
-        made = Made(job["metadata"]["name"], role_of(job), controller_uid(job) or "")
+        made = MadeJob(job["metadata"]["name"], role_of(job), controller_uid(job) or "")
         self.jobs[uid] = made
-        owner = self.parents.get(made.owner)
+        owner = self.owners.get(made.owner)
         if owner is None or "gone" in owner:
             self.broken.append(f"Job {made.name} was made for nobody")
         elif made.name not in _intents(owner):
@@ -153,7 +154,7 @@ def is_shared(obj: Object) -> bool:
 
 
 def _records(owner: Object) -> list[Object]:
-    """Of the Jobs of a resource: its attempts, or the run of a Step, whose first one is intended by the Step itself."""
+    """Return the records of the Jobs of a resource: attempts, or the run of a Step, which itself intends its first."""
     status = owner.get("status", {})
     if owner["kind"] != STEP.kind:
         return [*status.get("attempts", ())]

@@ -58,8 +58,8 @@ class Calm:
 
 
 @dataclass
-class Trials:
-    """Plays scenarios on the twin; what several trials begin with, or are held to, is played once."""
+class ScenarioRuns:
+    """Plays scenarios on the twin; what several runs begin with, or are held to, is played once."""
 
     _ends: dict[str, TwinStage] = field(default_factory=dict)
     _calm: dict[str, Calm] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Trials:
         """Play it to its end. A defect that the operator's loop caught and logged counts as a broken law."""
         with capture_logs() as logs:
             await play(scenario, stage)
-        stage.chronicle.broken += [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
+        stage.history.broken += [f"{line['event']}: {line['exc_info']!r}" for line in logs if "exc_info" in line]
         return await outcome_of(stage)
 
     async def _end_of(self, scenario: Scenario) -> TwinStage:
@@ -120,13 +120,13 @@ class Trials:
 
 
 async def outcome_of(stage: LoopStage) -> Outcome:
-    chronicle = stage.chronicle
+    history = stage.history
     return Outcome(
-        await end_state(stage.world, chronicle),
-        chronicle.ran(),
-        await told(stage.world, chronicle),
+        await end_state(stage.world, history),
+        history.job_counts(),
+        await told(stage.world, history),
         tuple(stage.calls.writes),
-        chronicle.verdict(),
+        history.violations(),
     )
 
 

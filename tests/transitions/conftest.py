@@ -1,4 +1,4 @@
-"""What all mutation tests share: the operator's own log would drown a failure."""
+"""The fixture of all tests of spec transitions: it captures the operator's log, which would drown a failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 
 @pytest.fixture(autouse=True)
-def told() -> Iterator[list[dict[str, object]]]:
-    """What the operator logs during the test."""
+def captured_logs() -> Iterator[list[dict[str, object]]]:
+    """Yield the lines that the operator logs during the test."""
     with capture_logs() as logs:
         yield logs  # type: ignore[misc]
