@@ -26,7 +26,7 @@ build/setup.stamp: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . uv pip
 	@touch $@
 
-lock: setup ## Resolve the dependencies anew into requirements.lock
+lock: setup ## Resolve the dependencies again into requirements.lock
 	$(UV) lock --quiet
 	$(UV) export --quiet --frozen --all-extras --all-groups --no-emit-project --no-header -o requirements.lock
 	@rm uv.lock
@@ -96,7 +96,7 @@ e2e-images: setup ## The example, and a plugin in its own image, on a real clust
 	BUILT_IMAGES="operator runtime serving plugin" dev/with-cluster $(BIN)/python -m pytest -m 'not gpu' \
 	  tests/e2e/test_operator_image.py tests/e2e/test_chain.py tests/e2e/test_plugin_image.py
 
-# A new one each time, unless it is given.
+# A new seed each time, unless you give one.
 SEED := $(or $(SEED),$(shell od -An -N3 -tu4 /dev/urandom | tr -d ' '))
 MINUTES ?= 10
 
@@ -119,10 +119,10 @@ test: check ## Everything, from a cold start: check, then faults and integration
 	$(MAKE) together
 	$(MAKE) e2e
 
-demo: setup ## Train, compress, prove and serve the digits on this machine, without a cluster
+demo: setup ## Train, compress, evaluate and serve the digits on this machine, without a cluster
 	PYTHONPATH=dev $(BIN)/python -m demo.local
 
-demo-cluster: setup ## Train, compress, prove and serve the digits on a real cluster (SEEDS=5 for five seeds)
+demo-cluster: setup ## Train, compress, evaluate and serve the digits on a real cluster (SEEDS=5 for five seeds)
 	PYTHONPATH=dev dev/with-cluster $(BIN)/python -m demo
 
 bench: setup ## Benchmarks on a real kube-apiserver (QUICK=1 for five minutes; ONLY=throughput,latency,...)

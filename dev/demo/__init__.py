@@ -1,1 +1,1 @@
-"""The main job on a real cluster: train, compress, prove, serve and ask the handwritten digits."""
+"""The main job on a real cluster: train, compress, evaluate, serve and query the handwritten digits."""

@@ -54,7 +54,7 @@ def train(kubectl: Kubectl, run: Run, stages: Stages) -> Object:
 
 
 def deploy(kubectl: Kubectl, run: Run, stages: Stages) -> Object:
-    with stages.stage("deploy", f"{run.name}: compress, prove, pack, roll out"):
+    with stages.stage("deploy", f"{run.name}: compress, evaluate, pack, roll out"):
         kubectl.apply(run.deployment)
         follow(kubectl, f"md/{run.name}")
     return kubectl.get("modeldeployment", run.name) or {}

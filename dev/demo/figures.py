@@ -44,7 +44,7 @@ def figures(status: Object, answers: Answers, reference: Reference) -> dict[str,
 
 
 def places(status: Object, steps: Iterable[Object]) -> Places:
-    """Where the models lie that serve or led to what serves, and the data that it was proven on. steps: its Steps."""
+    """URIs of the models that serve or led to the one that serves, and of its evaluation data. steps: its Steps."""
     made = {step["spec"]["role"]: step["status"]["run"].get("artifact") for step in steps}
     data = next(artifact for role, artifact in made.items() if role.startswith("prepare-eval"))
     return Places(_path(data), _path(serving(status)["repository"]), _path(made["convert"]))

@@ -54,7 +54,7 @@ async def _run(console: Console, stages: Stages) -> dict[str, Any]:
     async with open_session(STATE, manifests.objects, cpu=True) as cluster:
         with stages.stage("train", f"{NAME}: torchrun on 2 nodes, each a process of this machine"):
             await _followed(cluster, console, Key(TRAINING_JOB, NAMESPACE, NAME))
-        with stages.stage("deploy", f"{NAME}: compress, prove, pack, serve"):
+        with stages.stage("deploy", f"{NAME}: compress, evaluate, pack, serve"):
             deployment = await _followed(cluster, console, Key(MODEL_DEPLOYMENT, NAMESPACE, NAME))
         status = deployment["status"]
         with stages.stage("reference", "the packed file's own answers, computed in another process"):
