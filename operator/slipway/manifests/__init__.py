@@ -19,13 +19,13 @@ from slipway.manifests.files import (
     Place,
     Problem,
     UnreadableError,
-    decoded,
+    decode_text,
     read_stdin,
     read_text,
     unreadable_problem,
 )
 from slipway.manifests.kustomization import kustomization_in, read_kustomization
-from slipway.manifests.nodes import Document, Fault
+from slipway.manifests.nodes import Document, SyntaxProblem
 from slipway.manifests.validation import Manifest, Reader
 
 __all__ = ["BadManifests", "Manifest", "Manifests", "Place", "Problem", "read_manifests"]
@@ -34,22 +34,22 @@ __all__ = ["BadManifests", "Manifest", "Manifests", "Place", "Problem", "read_ma
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 MAX_FILES, MAX_TOTAL_BYTES, MAX_ENTRIES = 2_000, 100_000_000, 200_000
-"""Limits of one command: files, their bytes, and entries of the folders in which they are looked for."""
+"""Limits of one command: files, their bytes, and entries of folders that are searched for files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One text, or what kustomize made: documents with the places where they come from."""
+    """One text, or the documents that kustomize built, with the files that they come from."""
 
     file: str
     text: str = ""
     documents: tuple[tuple[str, Document], ...] | None = None
-    """Each with its file."""
+    """Documents with their files; None for a text."""
 
 
 @dataclass(slots=True)
 class SourceSet:
-    """The files that -f leads to; a file that is named twice is read once."""
+    """The texts that -f names; a file that is named twice is read once."""
 
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -75,29 +75,29 @@ class SourceSet:
 
 
 class TooMuchError(Exception):
-    """More than one command reads."""
+    """The limits of one command are exceeded."""
 
 
 def find_sources(names: Sequence[str], *, recursive: bool = False) -> SourceSet:
-    """In the order in which they are named; the files of a folder by name. Never raises for what a user can cause."""
+    """Return the texts in the order of the names, the files of a folder by name. Problems are returned, not raised."""
     found = SourceSet()
     for name in dict.fromkeys(names):
         if name == STDIN:
-            _add_stdin(found)
+            _read_stdin(found)
         elif name.startswith(("http://", "https://")):
-            found.report(name, f"only files are read; write `curl -sL {name} | slipway ... -f -`")
+            found.report(name, f"URLs are not read; run `curl -sL {name} | slipway ... -f -`")
         else:
             try:
                 _add(found, Path(name), recursive=recursive)
             except TooMuchError:
                 limit = f"{MAX_FILES:,} files or {MAX_TOTAL_BYTES / 1e6:g} MB"
-                found.report(name, f"holds more than the {limit} that one command reads; name the files that you mean")
+                found.report(name, f"more than {limit}, the limit of one command; name single files")
     return found
 
 
-def _add_stdin(found: SourceSet) -> None:
+def _read_stdin(found: SourceSet) -> None:
     try:
-        found.sources.append(Source("<stdin>", decoded(read_stdin(MAX_BYTES))))
+        found.sources.append(Source("<stdin>", decode_text(read_stdin(MAX_BYTES))))
     except UnreadableError as error:
         found.problems.append(unreadable_problem("<stdin>", error))
 
@@ -120,12 +120,12 @@ def _add(found: SourceSet, path: Path, *, recursive: bool) -> None:
     for file in files:
         found.add(file)
     if not files:
-        more = "" if recursive else "; with -R the folders below are read too"
-        found.report(path, f"holds no file that ends with {', '.join(SUFFIXES)}{more}")
+        more = "" if recursive else "; use -R to read subfolders as well"
+        found.report(path, f"no file ends with {', '.join(SUFFIXES)}{more}")
 
 
 def _files(top: Path, *, recursive: bool) -> Iterator[Path]:
-    """Links to folders are not followed, as kubectl does not: they may lead back."""
+    """Yield the manifests of a folder. Links to folders are not followed, as in kubectl: they may form a circle."""
     left, entries, files = [top], 0, 0
     while left:
         with os.scandir(left.pop()) as folder:
@@ -142,7 +142,7 @@ def _files(top: Path, *, recursive: bool) -> Iterator[Path]:
 
 
 class Manifests(NamedTuple):
-    """In the order of the files. warnings: what is read otherwise than it was probably meant."""
+    """Manifests in the order of the files. warnings: values that are probably read in another way than intended."""
 
     items: tuple[Manifest, ...]
     warnings: tuple[Problem, ...] = ()
@@ -159,37 +159,37 @@ def read_manifests(
     default_namespace: str = DEFAULT_NAMESPACE,
     recursive: bool = False,
 ) -> Manifests:
-    """Read what -f names: files, folders, kustomizations, `-` for standard input.
+    """Read the files, folders and kustomizations that -f names; `-` is standard input.
 
-    namespace: what -n names; objects may name no other. default_namespace: of objects that name none, without -n.
-    Raises BadManifests with all that is wrong, in all of them.
+    namespace: value of -n; objects must not name another one. default_namespace: for objects without one, if -n is not
+    given. Raises BadManifests with all problems of all files.
     """
     found = find_sources(names, recursive=recursive)
     problems, items, warnings = list(found.problems), [], []
     for source in found.sources:
         reader = Reader(source.file, namespace or default_namespace, forced=namespace is not None)
-        faults: Sequence[Fault] = ()
+        syntax_problems: Sequence[SyntaxProblem] = ()
         if source.documents is None:
-            read, faults = documents(source.text)
+            read, syntax_problems = documents(source.text)
             made = [(source.file, document) for document in read]
         else:
             made = list(source.documents)
         for file, document in made:
             reader.file = file
             reader.read(document)
-        problems += [Problem(Place(source.file, fault.line, fault.column), fault.what) for fault in faults]
+        problems += [Problem(Place(source.file, one.line, one.column), one.what) for one in syntax_problems]
         problems += reader.problems
         items += reader.manifests
         warnings += reader.warnings
-    problems += _namesakes(items)
+    problems += _find_duplicates(items)
     if not items and not problems:
-        problems = [Problem(Place(", ".join(names)), "holds no object")]
+        problems = [Problem(Place(", ".join(names)), "contains no object; check the file names")]
     if problems:
         raise BadManifests(problems)
     return Manifests(tuple(items), tuple(warnings))
 
 
-def _namesakes(items: Sequence[Manifest]) -> list[Problem]:
+def _find_duplicates(items: Sequence[Manifest]) -> list[Problem]:
     first: dict[tuple[str, str, str, str], Manifest] = {}
     problems = []
     for item in items:
@@ -197,6 +197,6 @@ def _namesakes(items: Sequence[Manifest]) -> list[Problem]:
         group = obj["apiVersion"].partition("/")[0] if "/" in obj["apiVersion"] else ""
         other = first.setdefault((group, obj["kind"], meta.get("namespace", ""), str(meta.get("name"))), item)
         if other is not item:
-            what = f"metadata.name: {item.name} was read from {other.place} already; rename one or take it out"
+            what = f"metadata.name: {item.name} is already defined at {other.place}; rename or remove one"
             problems.append(Problem(item.place_of("metadata.name"), what))
     return problems

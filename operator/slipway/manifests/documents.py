@@ -10,19 +10,19 @@ from math import isfinite
 from typing import Any
 
 from slipway.manifests.nodes import (
-    LONGEST,
     MAX_DEPTH,
+    MAX_DIGITS,
     MAX_FAULTS,
     MAX_VALUES,
     TOO_DEEP,
     Budget,
     Document,
-    Fault,
     NodeReader,
     Spot,
+    SyntaxProblem,
     TooLarge,
     UnreadableDocument,
-    number,
+    parse_number,
     read_yaml,
 )
 
@@ -30,10 +30,10 @@ MAX_DOCUMENTS = 10_000
 _MARKER = re.compile(r"^---[ \t\r]*(#.*)?$", re.MULTILINE)
 
 
-def documents(text: str) -> tuple[list[Document], list[Fault]]:
-    """All documents of a file that can be read, and what is wrong with the others."""
+def documents(text: str) -> tuple[list[Document], list[SyntaxProblem]]:
+    """Return the readable documents of a file, and the errors of the others."""
     found: list[Document] = []
-    faults: list[Fault] = []
+    faults: list[SyntaxProblem] = []
     if text.startswith("{", _after_blanks(text, 0)):
         try:
             return _read_json(text), []
@@ -45,7 +45,8 @@ def documents(text: str) -> tuple[list[Document], list[Fault]]:
         try:
             found += read_yaml(part, reading)
             if len(found) > MAX_DOCUMENTS:
-                raise UnreadableDocument(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))  # noqa: TRY301
+                what = f"more than {MAX_DOCUMENTS:,} documents; split the file"
+                raise UnreadableDocument(SyntaxProblem(above + 1, 1, what))  # noqa: TRY301
         except TooLarge as error:
             return found, [*faults, *reading.faults, error.fault]
         except UnreadableDocument as error:
@@ -57,7 +58,7 @@ def documents(text: str) -> tuple[list[Document], list[Fault]]:
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:
-    """The text between lines of `---`, as kubectl splits it, each with the number of lines above."""
+    """Yield the texts between lines of `---`, as kubectl splits them, with the number of lines above."""
     start = above = 0
     for marker in _MARKER.finditer(text):
         part = text[start : marker.start()]
@@ -78,7 +79,7 @@ def _after_blanks(text: str, start: int) -> int:
 
 
 def _read_json(text: str) -> list[Document]:
-    """One value after another, as kubectl takes them. Places are found by reading the same text as YAML."""
+    """Return consecutive JSON values, as kubectl reads them. The same text read as YAML gives the places."""
     repeated: list[str] = []
 
     def unrepeated(pairs: Sequence[tuple[str, Any]]) -> Mapping[str, Any]:
@@ -99,26 +100,28 @@ def _read_json(text: str) -> list[Document]:
         try:
             value, stop = decoder.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            what = f"this is no JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-            raise UnreadableDocument(Fault(error.lineno, error.colno, what)) from error
+            what = f"invalid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+            raise UnreadableDocument(SyntaxProblem(error.lineno, error.colno, what)) from error
         except ValueError as error:
-            raise UnreadableDocument(Fault(above + 1, 1, str(error))) from error
+            raise UnreadableDocument(SyntaxProblem(above + 1, 1, str(error))) from error
         reading = NodeReader(above, budget)
         spot = _spots(text[start:stop], reading)
         if repeated:
-            twice = (fault for fault in reading.faults if "stands twice" in fault.what)
-            what = f"the field {repeated[0]!r:.80} stands twice; keep one"
-            raise UnreadableDocument(next(twice, Fault(above + 1, 1, what)))
+            twice = (fault for fault in reading.faults if fault.what.startswith("duplicate field"))
+            what = f"duplicate field {repeated[0]!r:.80}; remove one"
+            raise UnreadableDocument(next(twice, SyntaxProblem(above + 1, 1, what)))
         found.append(Document(value, spot))
         if len(found) > MAX_DOCUMENTS:
-            raise UnreadableDocument(Fault(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file"))
+            raise UnreadableDocument(
+                SyntaxProblem(above + 1, 1, f"more than {MAX_DOCUMENTS:,} documents; split the file")
+            )
         above += text.count("\n", start, stop)
         end = stop
     return found
 
 
 def _check_nesting(text: str) -> None:
-    """Raises UnreadableDocument for what is too deep, or too much, before anything is made of it."""
+    """Raise UnreadableDocument for a text that is nested too deep or too large, before it is parsed."""
     depth = 0
     for count, token in enumerate(_NESTING.finditer(text)):
         if token[0] in "[{":
@@ -129,11 +132,11 @@ def _check_nesting(text: str) -> None:
             line = text.count("\n", 0, token.start()) + 1
             column = token.start() - text.rfind("\n", 0, token.start())
             what = f"the JSON {TOO_DEEP}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values; split the file"
-            raise UnreadableDocument(Fault(line, column, what))
+            raise UnreadableDocument(SyntaxProblem(line, column, what))
 
 
 def _spots(text: str, reading: NodeReader) -> Spot:
-    """Return the places of the values of a JSON text; for one that is not YAML, its beginning."""
+    """Return the places of the values of a JSON text; its beginning if it is not YAML."""
     try:
         (document,) = read_yaml(text.replace("\t", " "), reading)
     except TooLarge:
@@ -144,15 +147,15 @@ def _spots(text: str, reading: NodeReader) -> Spot:
 
 
 def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= LONGEST else _finite(text)
+    return int(text) if len(text) <= MAX_DIGITS else _finite(text)
 
 
 def _finite(text: str) -> int | float:
-    value = number(text)
+    value = parse_number(text)
     if not isfinite(value):
-        raise ValueError(f"{text[:40]} is no number that JSON knows; write a finite one")
+        raise ValueError(f"{text[:40]} is not a number of JSON; use a finite number")
     return value
 
 
 def _refused(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number; write a finite one")
+    raise ValueError(f"{text} is not a number of JSON; use a finite number")

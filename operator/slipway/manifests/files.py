@@ -1,6 +1,6 @@
-"""Files that users name, read with a bound on time and memory, whatever they turn out to be.
+"""Files of the command line, read within limits of time and memory, and the problems that are found in them.
 
-A pipe is read as it comes (`-f <(helm template ...)`); devices are not, and a file is not read beyond its limit.
+Pipes are read (`-f <(helm template ...)`), devices are not, and no file is read beyond its limit.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import NamedTuple
 from slipway.api.errors import InputError
 
 MAX_BYTES = 10_000_000
-"""Limit of one text: some ten times what an API server stores of one object."""
+"""Limit of one file: some ten times the largest object of an API server."""
 SILENCE_SECONDS = 60.0
-"""A pipe into which nothing is written for this long is given up."""
+"""Time without data after which a pipe is an error."""
 _CHUNK = 1 << 16
-_OTHERS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-"""Marks at the beginning of texts that are not UTF-8."""
+_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+"""Byte order marks of texts that are not UTF-8."""
 
 
 class UnreadableError(Exception):
-    """A file that cannot be read: why, and what to do. line: of a text, from 1. absent: there is no such file."""
+    """A file cannot be read; the message says what to do. line: from 1, 0 for the whole file. absent: no such file."""
 
     def __init__(self, what: str, *, line: int = 0, absent: bool = False) -> None:
         super().__init__(what)
@@ -36,14 +36,14 @@ class UnreadableError(Exception):
 
 
 def read_bytes(path: Path, limit: int, *, pipes: bool = True) -> bytes:
-    """The content of a file, or of a pipe too, of at most limit bytes. Raises UnreadableError."""
+    """Return the content of a file, or a pipe if allowed, of at most limit bytes. Raises UnreadableError."""
     check_size(path, limit, pipes=pipes)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer is empty
     except OSError as error:
         raise _unreadable(error) from error
     try:
-        return _bounded(descriptor, limit)
+        return _read_limited(descriptor, limit)
     except OSError as error:
         raise _unreadable(error) from error
     finally:
@@ -52,7 +52,7 @@ def read_bytes(path: Path, limit: int, *, pipes: bool = True) -> bytes:
 
 def read_text(path: Path) -> str | Problem:
     try:
-        return decoded(read_bytes(path, MAX_BYTES))
+        return decode_text(read_bytes(path, MAX_BYTES))
     except UnreadableError as error:
         return unreadable_problem(str(path), error)
 
@@ -62,23 +62,23 @@ def unreadable_problem(file: str, error: UnreadableError) -> Problem:
 
 
 def check_size(path: Path, limit: int, *, pipes: bool = False) -> None:
-    """Raises UnreadableError for anything but a file up to the limit. It opens nothing: to open a device may act."""
+    """Raise UnreadableError for anything but a file up to the limit. Opens nothing: that may act on a device."""
     try:
         found = path.stat()
     except OSError as error:
         raise _unreadable(error) from error
     except ValueError as error:  # a name with a NUL
-        raise UnreadableError("there is no such file or folder", absent=True) from error
+        raise UnreadableError("no such file or folder", absent=True) from error
     if stat.S_ISDIR(found.st_mode):
-        raise UnreadableError("is a folder; name a file")
+        raise UnreadableError("is a folder; use a file")
     if not (stat.S_ISREG(found.st_mode) or (pipes and stat.S_ISFIFO(found.st_mode))):
-        raise UnreadableError("is not a file; name one")
+        raise UnreadableError("is not a file; use a regular file")
     if found.st_size > limit:
         raise too_large(limit, found.st_size)
 
 
 def read_stdin(limit: int) -> bytes:
-    """All of standard input, of at most limit bytes. Raises UnreadableError."""
+    """Return standard input, of at most limit bytes. Raises UnreadableError."""
     stream = getattr(sys.stdin, "buffer", None)
     content: bytes = stream.read(limit + 1) if stream else sys.stdin.read(limit + 1).encode(errors="surrogateescape")
     if len(content) > limit:
@@ -86,9 +86,9 @@ def read_stdin(limit: int) -> bytes:
     return content
 
 
-def decoded(content: bytes) -> str:
-    """The text, without a byte order mark. Raises UnreadableError, with the line, for what is not UTF-8."""
-    for mark, name in _OTHERS.items():
+def decode_text(content: bytes) -> str:
+    """Return the text without a byte order mark. Raises UnreadableError with the line if it is not UTF-8."""
+    for mark, name in _OTHER_ENCODINGS.items():
         if content.startswith(mark):
             raise UnreadableError(f"is {name}, not UTF-8; convert it: iconv -f {name.lower()} -t utf-8", line=1)
     try:
@@ -99,8 +99,8 @@ def decoded(content: bytes) -> str:
         raise UnreadableError(what, line=line) from error
 
 
-def _bounded(descriptor: int, limit: int) -> bytes:
-    content, heard = bytearray(), monotonic()
+def _read_limited(descriptor: int, limit: int) -> bytes:
+    content, received_at = bytearray(), monotonic()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while len(content) <= limit:
@@ -108,36 +108,36 @@ def _bounded(descriptor: int, limit: int) -> bytes:
             chunk = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             poll.poll(1000)
-            if monotonic() > heard + SILENCE_SECONDS:
+            if monotonic() > received_at + SILENCE_SECONDS:
                 raise UnreadableError(
-                    f"nothing was written into it for {SILENCE_SECONDS:g} s; end its writer"
+                    f"no data for {SILENCE_SECONDS:g} s; check the program that writes to this pipe"
                 ) from None
             continue
         if not chunk:
             return bytes(content)
         content += chunk
-        heard = monotonic()
+        received_at = monotonic()
     raise too_large(limit)
 
 
 def too_large(limit: int, size: int | None = None) -> UnreadableError:
-    """size: None if it is not known."""
+    """Return the error for a file above the limit. size: None if it is not known."""
     has = f"has {size / 1e6:,.1f} MB" if size else "does not end"
-    return UnreadableError(f"{has}, and at most {limit / 1e6:g} MB are read; name a smaller one")
+    return UnreadableError(f"{has}; the limit is {limit / 1e6:g} MB, use a smaller file")
 
 
 def _unreadable(error: OSError) -> UnreadableError:
     if isinstance(error, FileNotFoundError):
-        return UnreadableError("there is no such file or folder", absent=True)
+        return UnreadableError("no such file or folder", absent=True)
     return UnreadableError(f"cannot be read: {(error.strerror or str(error)).lower()}")
 
 
 SHOWN = 100
-"""Problems that are shown at once."""
+"""Limit of problems in one message."""
 
 
 class Place(NamedTuple):
-    """A character of a file; lines and columns count from 1, and line 0 is the file as a whole."""
+    """A position in a file. Lines and columns count from 1; line 0 is the whole file."""
 
     file: str
     line: int = 0
@@ -148,7 +148,7 @@ class Place(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """what: the field, what is wrong with it and the cure. absent: there is no such file."""
+    """A problem at a place. what: the field, what is wrong and what to do. absent: the file does not exist."""
 
     place: Place
     what: str
@@ -159,7 +159,7 @@ class Problem(NamedTuple):
 
 
 class BadManifests(InputError):
-    """Every problem of every file."""
+    """All problems of all files."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: Sequence[Problem] = sorted(dict.fromkeys(problems), key=_position)

@@ -1,8 +1,8 @@
-"""A kustomization as `kubectl kustomize` builds it, once nothing in it reaches beyond its folders.
+"""Kustomizations, built by `kubectl kustomize` after a check that they read nothing outside of their folders.
 
-kubectl refuses files outside of a kustomization's own folder, and runs no plugins. It fetches what lies elsewhere,
-though (any address, this machine's ports among them), and reads pipes and files without an end: so every path is looked
-at before, and kubectl runs without git, without a proxy that answers, and with limits.
+kubectl refuses files outside of a kustomization's own folder, and runs no plugins. But it fetches URLs (ports of this
+machine among them), and reads pipes and files of any size: so every path is checked before, and kubectl runs without
+git, without a working proxy, and with limits.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 SECONDS = 30
 MEMORY_BYTES = 2 << 30
 MAX_VISITS = 200
-"""Limit of kustomizations: each that another one names counts as often as it is named."""
+"""Limit of kustomizations; one that is named several times counts each time."""
 ORIGIN = "config.kubernetes.io/origin"
-_HARMLESS = frozenset(
+_SAFE_FIELDS = frozenset(
     {
         *("apiVersion", "kind", "metadata", "namespace", "namePrefix", "nameSuffix", "commonLabels", "labels"),
         *("commonAnnotations", "images", "replicas", "generatorOptions", "buildMetadata", "sortOptions", "vars"),
@@ -48,28 +48,28 @@ _PATHS: Mapping[str, tuple[str, ...]] = {
     "configMapGenerator": ("files", "envs", "env"),
     "secretGenerator": ("files", "envs", "env"),
 }
-"""How fields name files: in its items themselves (""), or in these fields of them."""
+"""Fields whose items name files: the item itself (""), or these fields of it."""
 _FOLDERS = frozenset({"resources", "components", "bases"})
-_ELSEWHERE = re.compile(r"://|^git::|^gh:|^[^/]*@|^(www\.)?github\.com\b|[?]ref=", re.IGNORECASE)
+_REMOTE = re.compile(r"://|^git::|^gh:|^[^/]*@|^(www\.)?github\.com\b|[?]ref=", re.IGNORECASE)
 
 
 class Built(NamedTuple):
-    """text: the objects. folder: to which the paths in it are relative."""
+    """The output of kubectl. text: the objects. folder: base of the paths in it."""
 
     text: str
     folder: Path
 
 
-class Named(NamedTuple):
-    """A path that a kustomization names, with the steps to it."""
+class NamedPath(NamedTuple):
+    """A path in a kustomization. steps: to its field."""
 
     steps: tuple[Step, ...]
     path: str | None
-    """None for what is no text."""
+    """None if the value is not a text."""
 
 
 Placed = tuple[tuple[str, Document], ...]
-"""Documents, each with the file that it comes from."""
+"""Documents with the files that they come from."""
 
 
 def kustomization_in(folder: Path) -> Path | None:
@@ -77,7 +77,7 @@ def kustomization_in(folder: Path) -> Path | None:
 
 
 def read_kustomization(path: Path) -> tuple[Placed, list[Problem]]:
-    """Return the objects that it builds, and what is wrong; nothing is built where its files are wrong."""
+    """Return the built objects, or the problems of the files; nothing is built if there are any."""
     inspection = _Inspection()
     inspection.inspect(path, ())
     if inspection.problems:
@@ -90,22 +90,22 @@ def read_kustomization(path: Path) -> tuple[Placed, list[Problem]]:
 
 
 class _Inspection:
-    """Reads a kustomization and all that it names, before anything is built."""
+    """Checks a kustomization and all files that it names, before anything is built."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._visits = 0
 
     def inspect(self, path: Path, above: tuple[str, ...]) -> None:
-        """above: the kustomizations that led to it, outermost first."""
+        """Check one kustomization. above: the kustomizations that led to it, outermost first."""
         real = os.path.realpath(path)
         self._visits += 1
         if real in above:
             circle = " -> ".join((*above[above.index(real) :], real))
-            self._report(Place(str(path)), f"kustomizations list each other: {circle}; take one out")
+            self._report(Place(str(path)), f"kustomizations include each other: {circle}; remove one")
         elif self._visits > MAX_VISITS:
             if self._visits == MAX_VISITS + 1:
-                what = f"leads to more than {MAX_VISITS} kustomizations; name the files that you mean"
+                what = f"more than {MAX_VISITS} kustomizations; name single files"
                 self._report(Place(str(path)), what)
         elif (body := self._read(path)) is not None:
             self._fields(path, body, (*above, real))
@@ -121,7 +121,7 @@ class _Inspection:
         if faults:
             return None
         if len(read) != 1 or not isinstance(read[0].value, dict):
-            self._report(Place(str(path)), "a kustomization is one mapping, with resources")
+            self._report(Place(str(path)), "a kustomization must be one mapping, with resources")
             return None
         return read[0]
 
@@ -132,19 +132,19 @@ class _Inspection:
                     spot = body.spot.at(named.steps)
                     place = Place(str(path), spot.line, spot.column)
                     if named.path is None:
-                        self._report(place, f"{name}: each is the path of a file or folder")
+                        self._report(place, f"{name}: each item must be the path of a file or folder")
                     else:
                         self._path(path.parent, name, named.path, place, above)
-            elif name not in _HARMLESS:
+            elif name not in _SAFE_FIELDS:
                 spot = body.spot.at([name])
-                what = f"{name}: it may run programs or fetch charts; write `{_command(path)} | slipway ... -f -`"
+                what = f"{name}: may run programs or fetch charts; run `{_command(path)} | slipway ... -f -`"
                 self._report(Place(str(path), spot.line, spot.column), what)
 
     def _path(self, folder: Path, field: str, name: str, place: Place, above: tuple[str, ...]) -> None:
         target, what = folder / name, f"{field}: {name}"
-        if _ELSEWHERE.search(name):
-            build = f"write `kubectl kustomize {folder} | slipway ... -f -`"
-            self._report(place, f"{what} lies elsewhere, and nothing is fetched; {build}")
+        if _REMOTE.search(name):
+            build = f"run `kubectl kustomize {folder} | slipway ... -f -`"
+            self._report(place, f"{what} is remote, and nothing is fetched; {build}")
         elif field in _FOLDERS and target.is_dir():
             inner = kustomization_in(target)
             if inner is None:
@@ -152,11 +152,9 @@ class _Inspection:
             else:
                 self.inspect(inner, above)
         elif not os.path.lexists(target):
-            self._report(place, f"{field}: there is no {name} beside it", absent=True)
+            self._report(place, f"{what} does not exist; correct the path", absent=True)
         elif not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
-            self._report(
-                place, f"{what} lies outside of {folder}; copy it there, or name a folder with a kustomization"
-            )
+            self._report(place, f"{what} is outside of {folder}; copy it there, or use a folder with a kustomization")
         else:
             try:
                 read_bytes(target, MAX_BYTES, pipes=False)
@@ -167,7 +165,7 @@ class _Inspection:
         self.problems.append(Problem(place, what, absent))
 
 
-def _named(name: str, value: Any) -> Iterator[Named]:
+def _named(name: str, value: Any) -> Iterator[NamedPath]:
     items: Sequence[Any] = value if isinstance(value, list) else [value]
     for index, item in enumerate(items):
         steps: tuple[Step, ...] = (name, index) if isinstance(value, list) else (name,)
@@ -176,20 +174,20 @@ def _named(name: str, value: Any) -> Iterator[Named]:
             for path in found if isinstance(found, list) else [found]:
                 if not isinstance(path, str):
                     if path is not None:
-                        yield Named(steps, None)
+                        yield NamedPath(steps, None)
                     continue
                 if name == "patchesStrategicMerge" and ("\n" in path or ": " in path):
-                    continue  # a patch that is written there
+                    continue  # an inline patch
                 key, equals, file = path.partition("=") if inner == "files" else ("", "", path)
-                yield Named((*steps, inner) if inner else steps, file if equals else key or file)
+                yield NamedPath((*steps, inner) if inner else steps, file if equals else key or file)
 
 
 def _built(path: Path) -> Built | Problem:
-    """Build it by kubectl, with the origin of each object as an annotation."""
+    """Build it with kubectl, which annotates each object with its origin."""
     place = Place(str(path))
     kubectl = _kubectl()
     if kubectl is None:
-        return Problem(place, f"a kustomization is built by kubectl: install it, or write `{_command(path)}` elsewhere")
+        return Problem(place, f"kustomizations need kubectl; install it, or use the output of `{_command(path)}`")
     with (
         tempfile.TemporaryDirectory(prefix="slipway-") as temporary,
         tempfile.TemporaryFile() as output,
@@ -212,14 +210,15 @@ def _built(path: Path) -> Built | Problem:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Problem(place, f"kubectl kustomize did not end within {SECONDS} s")
+            return Problem(place, f"kubectl kustomize did not end within {SECONDS} s; name single files")
         except OSError as error:
             return Problem(place, f"{kubectl} cannot be run: {error.strerror}")
         errors.seek(0)
         stderr = errors.read(4096).decode(errors="replace").replace(str(wrapper), str(path.parent))
         if done.returncode or output.tell() >= MAX_BYTES:
             why = (
-                stderr.removeprefix("error: ") or f"it ended without an error, or made more than {MAX_BYTES / 1e6:g} MB"
+                stderr.removeprefix("error: ")
+                or f"it failed without a message, or its output exceeds {MAX_BYTES / 1e6:g} MB"
             )
             return Problem(place, f"kubectl kustomize: {why}")
         output.seek(0)
@@ -233,7 +232,7 @@ def _limit() -> None:
 
 
 def _kubectl() -> str | None:
-    """Return the kubectl of this Python environment, else the one in PATH."""
+    """Return the kubectl of this Python environment, or the one in PATH."""
     beside = Path(sys.executable).with_name("kubectl")
     return str(beside) if beside.exists() else shutil.which("kubectl")
 
@@ -243,7 +242,7 @@ def _command(path: Path) -> str:
 
 
 def _placed(read: Sequence[Document], folder: Path, path: Path) -> Iterator[tuple[str, Document]]:
-    """Yield each object with the file that defines it, or with the kustomization if no file does."""
+    """Yield each object with the file that defines it, or with the kustomization."""
     known: dict[Path, list[Document]] = {}
     for value, _ in read:
         origin = _origin(value)
@@ -259,7 +258,7 @@ def _placed(read: Sequence[Document], folder: Path, path: Path) -> Iterator[tupl
 
 
 def _origin(value: Any) -> str | None:
-    """The file that the object was read from; takes the annotation out."""
+    """Return the file that the object was read from, and remove the annotation."""
     meta = value.get("metadata") if isinstance(value, dict) else None
     annotations = meta.get("annotations") if isinstance(meta, dict) else None
     if not isinstance(annotations, dict) or not isinstance(text := annotations.pop(ORIGIN, None), str):
@@ -272,7 +271,7 @@ def _origin(value: Any) -> str | None:
 
 
 def _spot(value: Any, written: Sequence[Document]) -> Spot:
-    """Return the spot of the object of that kind and name; kustomize may have changed its name and fields."""
+    """Return the spot of the object by kind and name; kustomize may have changed its name and fields."""
     kind, name = value.get("kind"), str(value.get("metadata", {}).get("name"))
     same = [one for one in written if isinstance(one.value, dict) and one.value.get("kind") == kind]
     for spot, other in ((one.spot, str((one.value.get("metadata") or {}).get("name"))) for one in same):

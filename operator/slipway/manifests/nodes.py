@@ -1,4 +1,4 @@
-"""Values of YAML as Kubernetes reads them, with the place of each: an error in a field points to it.
+"""YAML as values with their places in the file, read as Kubernetes reads it.
 
 Plain scalars are read as sigs.k8s.io/yaml reads them, which kubectl and the API server use. That is neither YAML 1.1 as
 PyYAML has it (`1e-3` is a number, `1:30` none, dates are text) nor 1.2 (`on` is true, and `010` is eight).
@@ -17,16 +17,16 @@ import yaml
 
 MAX_DEPTH, MAX_FAULTS = 100, 100
 MAX_VALUES, MAX_CHARACTERS = 200_000, 20_000_000
-"""In one file, aliases followed: a few lines of them can stand for more than any memory holds."""
-TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; write it flatter"
+"""Limits of one file with its aliases expanded: a few lines of aliases can expand to more than any memory holds."""
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; use fewer levels"
 _PLAIN = "plain"
 _LONG = "tag:yaml.org,2002:"
 
 Step = str | int
 
 
-class Fault(NamedTuple):
-    """line and column count from 1."""
+class SyntaxProblem(NamedTuple):
+    """An error of YAML or JSON at a place; line and column count from 1."""
 
     line: int
     column: int
@@ -35,9 +35,9 @@ class Fault(NamedTuple):
 
 @dataclass(slots=True)
 class Spot:
-    """The place of a value: its own first character, or that of its key if it has one.
+    """The place of a value: its first character, or that of its key.
 
-    text: a plain scalar as it is written. below: the spots of what is in it.
+    text: a plain scalar as it is written. below: spots of the values inside.
     """
 
     line: int
@@ -48,7 +48,7 @@ class Spot:
     below: dict[Step, Spot] = field(default_factory=dict)
 
     def at(self, path: Sequence[Step]) -> Spot:
-        """The spot of that path, as far down as there is one."""
+        """Return the spot of the path, or of its deepest part that exists."""
         spot = self
         for step in path:
             if step not in spot.below:
@@ -58,43 +58,45 @@ class Spot:
 
 
 class Document(NamedTuple):
-    """One document of a file: its value (None for an empty one), and the places of all of it."""
+    """One document of a file: its value (None for an empty one), and the places of its fields."""
 
     value: Any
     spot: Spot
 
 
 class UnreadableDocument(Exception):
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: SyntaxProblem) -> None:
         super().__init__(fault.what)
         self.fault = fault
 
 
 class TooLarge(UnreadableDocument):
-    """The file holds more than is read: nothing of what follows is looked at."""
+    """The file exceeds a limit: the rest is not read."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """The rest of a file that may be read, aliases followed."""
+    """The remaining limits of a file, with aliases expanded."""
 
     values: int = MAX_VALUES
     characters: int = MAX_CHARACTERS
 
     def spend(self, node: Any, reading: NodeReader) -> None:
-        """Raises TooLarge if nothing is left."""
+        """Count a node. Raises TooLarge beyond the limits."""
         self.values -= 1
         if self.values < 0:
-            raise TooLarge(reading.fault(node, f"more than {MAX_VALUES:,} values, aliases followed; write them out"))
+            raise TooLarge(
+                reading.fault(node, f"more than {MAX_VALUES:,} values with aliases expanded; use fewer aliases")
+            )
         if isinstance(node, yaml.ScalarNode):
             self.characters -= len(node.value)
             if self.characters < 0:
-                what = f"more than {MAX_CHARACTERS:,} characters, aliases followed; write them out"
+                what = f"more than {MAX_CHARACTERS:,} characters with aliases expanded; use fewer aliases"
                 raise TooLarge(reading.fault(node, what))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Composes nodes alone, and distinguishes plain scalars from quoted and tagged ones."""
+    """Composes nodes only, and distinguishes plain scalars from quoted and tagged ones."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is yaml.ScalarNode and implicit[0]:
@@ -113,17 +115,19 @@ def read_yaml(text: str, reading: NodeReader) -> list[Document]:
     except yaml.YAMLError as error:
         raise UnreadableDocument(_fault_of(error, text, reading.above)) from error
     except RecursionError as error:
-        raise UnreadableDocument(Fault(reading.above + 1, 1, "the YAML is nested too deep")) from error
+        raise UnreadableDocument(
+            SyntaxProblem(reading.above + 1, 1, "the YAML is nested too deep; use fewer levels")
+        ) from error
     if node is None:
         return []
     try:
         return [Document(*reading.read(node))]
     except RecursionError as error:
-        raise UnreadableDocument(reading.fault(node, "the YAML is nested too deep")) from error
+        raise UnreadableDocument(reading.fault(node, "the YAML is nested too deep; use fewer levels")) from error
 
 
 def _check_events(text: str, reading: NodeReader) -> None:
-    """libyaml composes nodes by recursion in C, which no bound of Python's stops: what is too deep is found before."""
+    """Raise UnreadableDocument if it is nested too deep: libyaml recurses in C, without a limit of its own."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -137,30 +141,32 @@ def _check_events(text: str, reading: NodeReader) -> None:
 
 
 class NodeReader:
-    """Turns nodes into values. faults: what is wrong with single values, all of it."""
+    """Turns nodes into values. faults: all errors of single values."""
 
     def __init__(self, above: int, budget: Budget) -> None:
         self.above = above
-        self.faults: list[Fault] = []
+        self.faults: list[SyntaxProblem] = []
         self._budget = budget
         self._open: set[int] = set()
 
-    def fault(self, node: Any, what: str) -> Fault:
-        return Fault(self.above + node.start_mark.line + 1, node.start_mark.column + 1, what)
+    def fault(self, node: Any, what: str) -> SyntaxProblem:
+        return SyntaxProblem(self.above + node.start_mark.line + 1, node.start_mark.column + 1, what)
 
     def read(self, node: Any, key: Any = None) -> tuple[Any, Spot]:
-        """key: the node of the key that it stands under."""
+        """Return the value of a node, and its spot. key: the node of its key."""
         self._budget.spend(node, self)
         if len(self.faults) > MAX_FAULTS:
-            raise TooLarge(self.fault(node, f"more than {MAX_FAULTS} things are wrong before it; correct these first"))
+            raise TooLarge(self.fault(node, f"more than {MAX_FAULTS} errors before this line; fix these first"))
         if id(node) in self._open:
-            raise UnreadableDocument(self.fault(node, "an alias stands inside of what it stands for; write it out"))
+            raise UnreadableDocument(
+                self.fault(node, "the alias refers to a value that contains it; write the value instead")
+            )
         shown, own = (key or node).start_mark, node.start_mark
         spot = Spot(self.above + shown.line + 1, shown.column + 1, self.above + own.line + 1, own.column + 1)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, spot), spot
         if node.tag not in (f"{_LONG}map", f"{_LONG}seq"):
-            self.faults.append(self.fault(node, f"the tag {_shown(node.tag)} has no meaning here; remove it"))
+            self.faults.append(self.fault(node, f"the tag {_shown(node.tag)} is not supported; remove it"))
         self._open.add(id(node))
         value = self._mapping(node, spot) if isinstance(node, yaml.MappingNode) else self._sequence(node, spot)
         self._open.discard(id(node))
@@ -186,11 +192,11 @@ class NodeReader:
                 continue
             if name in first:
                 line = self.above + first[name].start_mark.line + 1
-                self.faults.append(self.fault(key, f"the field {name!r} stands twice, first in line {line}; keep one"))
+                self.faults.append(self.fault(key, f"duplicate field {name!r}, first in line {line}; remove one"))
                 continue
             first[name] = key
             found[name], spot.below[name] = self.read(child, key)
-        for other, at in merged:  # what is written here goes before what is merged, earlier before later
+        for other, at in merged:  # own fields take precedence over merged ones, earlier merges over later ones
             for name, value in other.items():
                 if name not in found:
                     found[name], spot.below[name] = value, at.at([name])
@@ -201,7 +207,7 @@ class NodeReader:
         found = []
         for one in nodes:
             if not isinstance(one, yaml.MappingNode):
-                self.faults.append(self.fault(one, "<< takes a mapping, or a list of them"))
+                self.faults.append(self.fault(one, "<< needs a mapping or a list of mappings"))
                 continue
             found.append(self.read(one))
         return found
@@ -212,7 +218,7 @@ class NodeReader:
             return "true" if value else "false"
         if isinstance(value, str | int | float):
             return str(value)
-        self.faults.append(self.fault(key, "the name of a field must be a text; write it in quotes"))
+        self.faults.append(self.fault(key, "field names must be texts; write it in quotes"))
         return None
 
     def _scalar(self, node: Any, spot: Spot | None) -> Any:
@@ -220,41 +226,43 @@ class NodeReader:
         if tag == "str":
             return text
         if node.tag != _PLAIN and tag not in ("int", "float", "bool", "null", "timestamp"):
-            self.faults.append(self.fault(node, f"the tag {_shown(node.tag)} has no meaning here; remove it"))
+            self.faults.append(self.fault(node, f"the tag {_shown(node.tag)} is not supported; remove it"))
         value = plain_value(text)
         if spot is not None:
             spot.text = text
         if isinstance(value, float) and not isfinite(value):
-            self.faults.append(self.fault(node, f"{text[:40]} is no number that JSON knows; write a finite one"))
+            self.faults.append(self.fault(node, f"{text[:40]} is not a number of JSON; use a finite number"))
             return None
         return value
 
 
-def octal(spot: Spot) -> bool:
+def is_octal(spot: Spot) -> bool:
     """Return whether the scalar looks like a decimal number, and YAML 1.1 reads it as an octal one."""
     text = spot.text
-    return text is not None and len(text) <= LONGEST and bool(OCTAL.fullmatch(text)) and int(text, 8) != int(text)
+    return text is not None and len(text) <= MAX_DIGITS and bool(OCTAL.fullmatch(text)) and int(text, 8) != int(text)
 
 
-def _fault_of(error: yaml.YAMLError, text: str, above: int) -> Fault:
+def _fault_of(error: yaml.YAMLError, text: str, above: int) -> SyntaxProblem:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position)
         what = f"the character {_character(error)} is not allowed in YAML; remove it"
-        return Fault(above + line + 1, 1, what)
+        return SyntaxProblem(above + line + 1, 1, what)
     mark, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
     if mark is None:
-        return Fault(above + 1, 1, problem)
+        return SyntaxProblem(above + 1, 1, problem)
     lines = text.split("\n")
     written = lines[mark.line] if mark.line < len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())] or written[mark.column : mark.column + 1] == "\t":
-        return Fault(above + mark.line + 1, written.index("\t") + 1, "YAML takes no tabs to indent with; write spaces")
+        return SyntaxProblem(
+            above + mark.line + 1, written.index("\t") + 1, "YAML does not allow tabs as indentation; use spaces"
+        )
     context = getattr(error, "context", None)
     text = f"{problem} {context}" if context else problem
-    return Fault(above + mark.line + 1, mark.column + 1, f"this is not YAML: {text}; {_cure(problem)}")
+    return SyntaxProblem(above + mark.line + 1, mark.column + 1, f"invalid YAML: {text}; {_cure(problem)}")
 
 
 def _character(error: Any) -> str:
-    """Return an invisible character by its number; PyYAML has it as a text or as a number."""
+    """Return an invisible character by its number; PyYAML gives a text or a number."""
     found = error.character
     return f"U+{ord(found) if isinstance(found, str) else found:04X}"
 
@@ -281,32 +289,32 @@ NULL = frozenset({"", "~", "null", "Null", "NULL"})
 INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 OCTAL = re.compile(r"[-+]?0[0-7]+")
 
-_WORDS: Mapping[str, Any] = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False), **dict.fromkeys(NULL)}
+_CONSTANTS: Mapping[str, Any] = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False), **dict.fromkeys(NULL)}
 _DIGITS = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|([1-9][0-9]*|0))")
 _BASES = (16, 2, 8, 10)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-LONGEST = 300
-"""Digits of a whole number that is kept as one; int() of a very long text is refused by Python itself."""
+MAX_DIGITS = 300
+"""Limit of digits of a whole number; longer ones become floats, as int() of Python refuses very long texts."""
 
 
 def plain_value(text: str) -> Any:
-    """None, a bool, an int, a float (infinite or NaN for one that JSON does not know) or the text itself."""
-    if text in _WORDS:
-        return _WORDS[text]
+    """Return None, a bool, an int, a float (infinite and NaN included) or the text itself."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if INFINITE.fullmatch(text):
         return float(text.replace(".", "", 1))
     if text[0] not in "+-.0123456789":
         return text
     digits = text if text[0] == "." else text.replace("_", "")
-    if len(digits) <= LONGEST and (whole := _DIGITS.fullmatch(digits)):
+    if len(digits) <= MAX_DIGITS and (whole := _DIGITS.fullmatch(digits)):
         sign, *groups = whole.groups()
         value = next(int(group, base) for group, base in zip(groups, _BASES, strict=True) if group)
         value = -value if sign == "-" else value
         return value if -(2**63) <= value < 2**63 else float(value)
-    return number(digits) if _FLOAT.fullmatch(digits) else text
+    return parse_number(digits) if _FLOAT.fullmatch(digits) else text
 
 
-def number(text: str) -> int | float:
-    """A decimal number; a whole one that a float holds exactly is an int, as in JSON."""
+def parse_number(text: str) -> int | float:
+    """Return a decimal number; a whole one that a float holds exactly is an int, as in JSON."""
     value = float(text)
     return int(value) if value.is_integer() and abs(value) < 2**53 else value

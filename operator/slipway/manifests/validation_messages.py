@@ -1,4 +1,4 @@
-"""The errors of pydantic as messages: the field's path, what is wrong, and what to write instead."""
+"""Messages for the errors of pydantic: the field's path, what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from slipway.api.schema import Schema, walk
 from slipway.manifests.nodes import Spot, Step
 
 SHOWN = 60
-"""Characters of a value in a message."""
+"""Limit of characters of a value in a message."""
 
 
 class FieldError(NamedTuple):
-    """path: of the field that is wrong, from the object's root. at: where its place is looked for."""
+    """An error in a field. path: of the field, from the object's root. at: path of its place in the file."""
 
     path: tuple[Step, ...]
     what: str
@@ -29,29 +29,26 @@ class FieldError(NamedTuple):
 
 
 def field_errors(error: ValidationError, value: Any, spot: Spot, schema: Schema) -> Iterator[FieldError]:
-    """One for each field. value: what was read. schema: of the model, structural."""
+    """Yield one error for each field. value: the object that was read. schema: structural, of the model."""
     reported: set[tuple[Step, ...]] = set()
     for one in error.errors(include_url=False, include_input=False):
         loc, kind, message = one["loc"], one["type"], one["msg"]
         if kind == "value_error":
-            yield from _of_rule(_path(loc, value), message.removeprefix("Value error, "), value)
+            yield from _rule_errors(_path(loc, value), message.removeprefix("Value error, "), value)
             continue
         path = (*_path(loc[:-1], value), loc[-1]) if kind in ("missing", "extra_forbidden") else _path(loc, value)
         if path in reported:  # each choice of a union has an error of its own
             continue
         reported.add(path)
         if kind == "missing":
-            yield FieldError(path, f"is missing; add {_a(expected(_schema_at(schema, path)))}", path[:-1])
+            yield FieldError(path, f"is missing; add {_a(describe_expected(_schema_at(schema, path)))}", path[:-1])
         elif kind == "extra_forbidden":
-            yield FieldError(path, f"there is no such field; {_instead(path, schema)}", path)
+            yield FieldError(path, f"unknown field; {_suggest_field(path, schema)}", path)
         else:
             node = _schema_at(schema, path)
             found = _at(value, path)
-            yield FieldError(
-                path,
-                f"{format_value(found)} is not {_a(expected(node, found))}{_cure(found, node, spot.at(path))}",
-                path,
-            )
+            cure = _suggest_value(found, node, spot.at(path))
+            yield FieldError(path, f"{format_value(found)} is not {_a(describe_expected(node, found))}{cure}", path)
 
 
 def path_text(path: Iterable[Step]) -> str:
@@ -62,15 +59,15 @@ def path_text(path: Iterable[Step]) -> str:
     return text
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant: by spelling, whatever its case."""
+def find_nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is spelt most alike, in any case; None if none is close."""
     by_case = {one.lower(): one for one in known}
     close = get_close_matches(word.lower(), by_case, n=1, cutoff=0.6)
     return by_case[close[0]] if close else None
 
 
 def format_value(value: Any) -> str:
-    """A value as YAML shows it; a long one is cut."""
+    """Return a value as in YAML; a long one is cut."""
     match value:
         case None:
             return "nothing"
@@ -87,8 +84,8 @@ def format_value(value: Any) -> str:
     return _cut(str(value))
 
 
-def expected(schema: Schema, found: Any = None) -> str:
-    """Describe what belongs in a place, as a noun with its bounds, without an article."""
+def describe_expected(schema: Schema, found: Any = None) -> str:
+    """Describe a valid value, as a noun with its bounds, without an article."""
     if "enum" in schema:
         return "one of " + ", ".join(str(word) for word in schema["enum"])
     if schema.get("x-kubernetes-int-or-string"):
@@ -112,8 +109,8 @@ def expected(schema: Schema, found: Any = None) -> str:
     return "value"
 
 
-def _of_rule(path: tuple[Step, ...], message: str, value: Any) -> Iterator[FieldError]:
-    """A rule's message begins with its field if it is about one."""
+def _rule_errors(path: tuple[Step, ...], message: str, value: Any) -> Iterator[FieldError]:
+    """Yield the error of a rule; its message may begin with a field."""
     field, colon, rest = message.partition(": ")
     if colon and " " not in field:
         yield FieldError((*path, *field.split(".")), rest, (*path, *field.split(".")))
@@ -123,7 +120,7 @@ def _of_rule(path: tuple[Step, ...], message: str, value: Any) -> Iterator[Field
 
 
 def _path(loc: Sequence[Step], value: Any) -> tuple[Step, ...]:
-    """The steps that lead somewhere in the value: unions and validators add some of their own."""
+    """Return the steps that exist in the value: unions and validators add steps of their own."""
     path: list[Step] = []
     for step in loc:
         known = step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int)
@@ -148,21 +145,21 @@ def _schema_at(schema: Schema, path: Iterable[Step]) -> Schema:
     return schema
 
 
-def _instead(path: Sequence[Step], schema: Schema) -> str:
-    """The field that was meant: misspelt, or of another place."""
+def _suggest_field(path: Sequence[Step], schema: Schema) -> str:
+    """Suggest the intended field: one spelt alike, or of the same name elsewhere."""
     name, known = str(path[-1]), list(_schema_at(schema, path[:-1]).get("properties", {}))
-    if (meant := nearest(name, known)) is not None:
+    if (meant := find_nearest(name, known)) is not None:
         return f"did you mean {meant}?"
     elsewhere = [node.path for node in walk(schema) if node.path.endswith(f".{name}") and node.path.startswith("spec.")]
     if elsewhere:
-        return f"{elsewhere[0].replace('[]', '[0]').replace('{}', '.NAME')} has that name: mind the indentation"
-    return f"there is {', '.join(known)}" if known else "nothing can be added here"
+        return f"{elsewhere[0].replace('[]', '[0]').replace('{}', '.NAME')} has that name: check the indentation"
+    return f"allowed: {', '.join(known)}" if known else "remove it"
 
 
-def _cure(found: Any, schema: Schema, spot: Spot) -> str:
+def _suggest_value(found: Any, schema: Schema, spot: Spot) -> str:
     kind, text = schema.get("type"), spot.text
     if "enum" in schema and isinstance(found, str):
-        meant = nearest(found, map(str, schema["enum"]))
+        meant = find_nearest(found, map(str, schema["enum"]))
         return f"; did you mean {meant}?" if meant else ""
     if kind == "string" and isinstance(found, bool | int | float) and text is not None:
         reads = f"YAML reads {text} as {format_value(found)}: " if text != format_value(found) else ""
@@ -170,7 +167,7 @@ def _cure(found: Any, schema: Schema, spot: Spot) -> str:
     if kind in ("integer", "number", "boolean") and isinstance(found, str) and _unquoted(found, kind):
         return f"; write it without quotes: {found}"
     if kind == "array" and found is not None and not isinstance(found, list):
-        return "; put it into a list: [...]"
+        return "; write a list: [...]"
     return ""
 
 
@@ -230,7 +227,7 @@ _PHRASES: Mapping[str, str] = {
     _pattern(base.Image): "name of an image",
     _pattern(base.DnsLabel): "name: lower-case letters, digits and -, a letter first",
     _pattern(base.ObjectName): "name: lower-case letters, digits, - and .",
-    _pattern(artifacts.StoreUri): "place in the store such as store:///models/digits",
+    _pattern(artifacts.StoreUri): "URI in the store such as store:///models/digits",
     _pattern(entrypoint.Factory): "package.module:callable",
     _pattern(scheduling.LabelKey): "key such as team or example.org/team",
     _pattern(scheduling.LabelValue): "value of a label: letters, digits, -, _ and .",

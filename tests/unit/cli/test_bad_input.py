@@ -65,33 +65,33 @@ def manifest(*said: str, text: str) -> Case:
 
 
 FILES = {
-    "a file that is not there": of("plan -f none.yaml", 3, "none.yaml: there is no such file or folder"),
+    "a file that is not there": of("plan -f none.yaml", 3, "none.yaml: no such file or folder"),
     "no file at all": of("plan", 2, "--filename"),
-    "a folder without manifests": of("plan -f .", 2, ".: holds no file that ends with .yaml, .yml, .json"),
-    "a file of comments": manifest("a.yaml: holds no object", text="# later\n"),
-    "an address": of("plan -f https://example.org/a.yaml", 2, "only files are read"),
-    "YAML with a tab": manifest("a.yaml:6:1: YAML takes no tabs to indent with", text=JOB + "\tnodes: 1\n"),
-    "YAML with a bracket too many": manifest("a.yaml:7:1: this is not YAML", text=JOB + "  nodes: [1\n"),
-    "JSON that is cut off": of("plan -f a.json", 2, "a.json:1:", "this is no JSON", a_json='{"items": ['),
+    "a folder without manifests": of("plan -f .", 2, ".: no file ends with .yaml, .yml, .json"),
+    "a file of comments": manifest("a.yaml: contains no object; check the file names", text="# later\n"),
+    "an address": of("plan -f https://example.org/a.yaml", 2, "URLs are not read"),
+    "YAML with a tab": manifest("a.yaml:6:1: YAML does not allow tabs as indentation", text=JOB + "\tnodes: 1\n"),
+    "YAML with a bracket too many": manifest("a.yaml:7:1: invalid YAML", text=JOB + "  nodes: [1\n"),
+    "JSON that is cut off": of("plan -f a.json", 2, "a.json:1:", "invalid JSON", a_json='{"items": ['),
     "a field that stands twice": manifest(
-        "a.yaml:7:3: the field 'nodes' stands twice, first in line 6", text=JOB + "  nodes: 1\n  nodes: 2\n"
+        "a.yaml:7:3: duplicate field 'nodes', first in line 6", text=JOB + "  nodes: 1\n  nodes: 2\n"
     ),
     "a kind that is misspelt": manifest("did you mean TrainingJob?", text=JOB.replace("TrainingJob", "TraningJob")),
-    "a version that is not served": manifest("write slipway.dev/v1alpha1", text=JOB.replace("v1alpha1", "v1beta1")),
+    "a version that is not served": manifest("use slipway.dev/v1alpha1", text=JOB.replace("v1alpha1", "v1beta1")),
     "a field that is misspelt": manifest("a.yaml:6:3: spec.node: ", "did you mean nodes?", text=JOB + "  node: 2\n"),
     "a text for a number": manifest('spec.nodes: "two" is not a whole number', text=JOB + "  nodes: two\n"),
     "a number out of its bounds": manifest("spec.nodes: 0 is not a whole number from 1", text=JOB + "  nodes: 0\n"),
     "a time that is none": manifest("such as 90s, 10m, 12h or 7d", text=JOB + "  activeDeadline: 1 hour\n"),
     "a field that is missing": manifest("spec.entrypoint: is missing", text=f"{JOB.partition('  entry')[0]}  nodes: 1"),
     "a name that cannot be": manifest("metadata.name", "start with a letter", text=JOB.replace("digits", "9digits")),
-    "two namesakes": manifest("TrainingJob digits was read from a.yaml:1:1 already", text=f"{JOB}---\n{JOB}"),
+    "two namesakes": manifest("TrainingJob digits is already defined at a.yaml:1:1", text=f"{JOB}---\n{JOB}"),
     "another namespace than -n": of(
-        f"{PLAN} -n team", 2, '"other" is not the one that -n names (team)',
+        f"{PLAN} -n team", 2, '"other" differs from -n (team)',
         a_yaml=JOB.replace("{name: digits}", "{name: digits, namespace: other}"),
     ),
     "a namespace that cannot be": of(f"{PLAN} -n Team_A", 2, "is not a valid namespace", a_yaml=JOB),
     "kustomizations in a circle": of(
-        "plan -f a", 2, "kustomizations list each other", **{"a/kustomization_yaml": "resources: [../a]\n"}
+        "plan -f a", 2, "kustomizations include each other", **{"a/kustomization_yaml": "resources: [../a]\n"}
     ),
     "what kustomize runs programs for": of(
         "plan -f a", 2, "helmCharts:", "kubectl kustomize a", **{"a/kustomization_yaml": "helmCharts: [{name: x}]\n"}
@@ -152,7 +152,7 @@ CLUSTER = {
 RUN = "run -f a.yaml --once"
 RUNS = {
     "nothing to run": of("run", 2, "--filename"),
-    "nothing there to run": of("run -f none.yaml", 3, "none.yaml: there is no such file or folder"),
+    "nothing there to run": of("run -f none.yaml", 3, "none.yaml: no such file or folder"),
     "what cannot be run": of(RUN, 2, "a.yaml:6:3: spec.nodes: 0 is not", a_yaml=JOB + "  nodes: 0\n"),
     "a state folder that is a file": of(
         f"{RUN} --state x", 1, "x cannot be written (File exists); use another --state", a_yaml=JOB, x=""

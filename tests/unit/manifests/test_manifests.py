@@ -48,10 +48,10 @@ def job(**fields: str) -> str:
 
 
 WRONG = {
-    "a field that is misspelt": (job(node="2"), ["7:3: spec.node: there is no such field; did you mean nodes?"]),
+    "a field that is misspelt": (job(node="2"), ["7:3: spec.node: unknown field; did you mean nodes?"]),
     "a field in another place": (
         job(epochs="2"),
-        ["7:3: spec.epochs: there is no such field; spec.entrypoint.recipe.epochs has that name: mind the indentation"],
+        ["7:3: spec.epochs: unknown field; spec.entrypoint.recipe.epochs has that name: check the indentation"],
     ),
     "a text where a number belongs": (
         job(nodes="two"),
@@ -76,7 +76,7 @@ WRONG = {
     ),
     "one value where a list belongs": (
         job(pools="gpu"),
-        ['7:3: spec.pools: "gpu" is not a list of at most 1 items; put it into a list: [...]'],
+        ['7:3: spec.pools: "gpu" is not a list of at most 1 items; write a list: [...]'],
     ),
     "a word that is none of those known": (
         job(data="[{name: train, dataset: digit}]"),
@@ -98,34 +98,34 @@ WRONG = {
         job(nodes="0", node="1", suspend='"true"'),
         [
             "7:3: spec.nodes: 0 is not a whole number from 1 to 1,000",
-            "8:3: spec.node: there is no such field; did you mean nodes?",
+            "8:3: spec.node: unknown field; did you mean nodes?",
             '9:3: spec.suspend: "true" is not true or false; write it without quotes: true',
         ],
     ),
     "a kind that is misspelt": (
         JOB.replace("TrainingJob", "TrainJob"),
-        ["2:1: kind: slipway.dev/v1alpha1 has no TrainJob; did you mean TrainingJob?"],
+        ["2:1: kind: slipway.dev/v1alpha1 has no kind TrainJob; did you mean TrainingJob?"],
     ),
     "the short name of a kind": (
         JOB.replace("TrainingJob", "md"),
-        ["2:1: kind: slipway.dev/v1alpha1 has no md; did you mean ModelDeployment?"],
+        ["2:1: kind: slipway.dev/v1alpha1 has no kind md; did you mean ModelDeployment?"],
     ),
     "a version that is not served": (
         JOB.replace("v1alpha1", "v1"),
-        ["1:1: apiVersion: slipway.dev/v1 is not served; write slipway.dev/v1alpha1"],
+        ["1:1: apiVersion: slipway.dev/v1 is not supported; use slipway.dev/v1alpha1"],
     ),
     "our kind under another's version": (
         JOB.replace("slipway.dev/v1alpha1", "batch/v1"),
-        ["1:1: apiVersion: batch/v1 is not served; write slipway.dev/v1alpha1"],
+        ["1:1: apiVersion: batch/v1 is not supported; use slipway.dev/v1alpha1"],
     ),
     "no apiVersion": (
         JOB.partition("\n")[2],
-        ["1:1: apiVersion: is missing; of Slipway it is slipway.dev/v1alpha1"],
+        ["1:1: apiVersion: is missing; for Slipway write slipway.dev/v1alpha1"],
     ),
     "no kind": (
         JOB.replace("kind: TrainingJob\n", ""),
         [
-            "1:1: kind: is missing; of Slipway it is one of TrainingJob, ModelDeployment, ArtifactStore, GPUPool,"
+            "1:1: kind: is missing; for Slipway write one of TrainingJob, ModelDeployment, ArtifactStore, GPUPool,"
             " CompressionPlugin"
         ],
     ),
@@ -135,13 +135,13 @@ WRONG = {
     ),
     "a name that is made": (
         JOB.replace("name: digits", "generateName: digits-"),
-        ["3:1: metadata.name: generateName is for `kubectl create` alone; write metadata.name"],
+        ["3:1: metadata.name: generateName works with `kubectl create` only; add metadata.name"],
     ),
     "a name that no Service can have": (
         JOB.replace("name: digits", "name: Digits"),
         [
-            '4:3: metadata.name: "Digits" cannot be: it must start with a letter, have only lower-case letters, digits'
-            " and -, and at most 40 characters: Services and host names of pods contain it"
+            '4:3: metadata.name: "Digits" is not a valid name: it must start with a letter, have only lower-case'
+            " letters, digits and -, and at most 40 characters: Services and host names of pods contain it"
         ],
     ),
     "a name that is a number": (
@@ -150,7 +150,7 @@ WRONG = {
     ),
     "a misspelt field of metadata": (
         JOB.replace("  name: digits", "  name: digits\n  lables: {}"),
-        ["5:3: metadata.lables: there is no such field; did you mean labels?"],
+        ["5:3: metadata.lables: unknown field; did you mean labels?"],
     ),
     "a label that is no text": (
         JOB.replace("  name: digits", "  name: digits\n  labels: {gpu: yes}"),
@@ -158,32 +158,32 @@ WRONG = {
     ),
     "a namespace that is none": (
         JOB.replace("  name: digits", "  name: digits\n  namespace: Team_A"),
-        ['5:3: metadata.namespace: "Team_A" is not a name of a namespace: lower-case letters, digits and -'],
+        ['5:3: metadata.namespace: "Team_A" is not a valid namespace: use lower-case letters, digits and -'],
     ),
     "a list instead of an object": (
         "- a\n- b\n",
-        ["1:1: a list of 2 is not an object; begin with apiVersion, kind and metadata"],
+        ["1:1: a list of 2 is not an object; start with apiVersion, kind and metadata"],
     ),
     "a field that stands twice": (
         job(nodes="1").replace("spec:", "spec:\n  nodes: 2"),
-        ["8:3: the field 'nodes' stands twice, first in line 6; keep one"],
+        ["8:3: duplicate field 'nodes', first in line 6; remove one"],
     ),
-    "a tab": (JOB + "\tnodes: 2\n", ["7:1: YAML takes no tabs to indent with; write spaces"]),
-    "a number that JSON lacks": (job(nodes=".inf"), ["7:10: .inf is no number that JSON knows; write a finite one"]),
+    "a tab": (JOB + "\tnodes: 2\n", ["7:1: YAML does not allow tabs as indentation; use spaces"]),
+    "a number that JSON lacks": (job(nodes=".inf"), ["7:10: .inf is not a number of JSON; use a finite number"]),
     "an alias without an anchor": (
         job(nodes="*many"),
         [
-            "7:10: this is not YAML: found undefined alias; an alias (*name) needs its anchor (&name) before it, in the"
+            "7:10: invalid YAML: found undefined alias; an alias (*name) needs its anchor (&name) before it, in the"
             " same document"
         ],
     ),
     "a tag of Python's": (
         job(nodes="!!python/int 2"),
-        ["7:10: the tag !!python/int has no meaning here; remove it"],
+        ["7:10: the tag !!python/int is not supported; remove it"],
     ),
     "a Kustomization in a file": (
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n",
-        ["2:1: kind: a Kustomization is read as the folder that it is in; name that folder"],
+        ["2:1: kind: a Kustomization is not an object of a cluster; use its folder with -f"],
     ),
 }
 
@@ -226,8 +226,7 @@ def test_objects_of_other_kinds_are_passed_on_as_they_are(tmp_path: Path) -> Non
 def test_two_of_one_kind_and_name_are_told_with_both_places(tmp_path: Path) -> None:
     (told,) = errors(tmp_path, f"{JOB}---\n{JOB}")
     assert told == (
-        f"11:3: metadata.name: TrainingJob digits was read from {tmp_path / 'a.yaml'}:1:1 already;"
-        " rename one or take it out"
+        f"11:3: metadata.name: TrainingJob digits is already defined at {tmp_path / 'a.yaml'}:1:1; rename or remove one"
     )
 
 
@@ -240,7 +239,7 @@ def test_a_namespace_that_was_asked_for_is_everybodys(tmp_path: Path) -> None:
     other = JOB.replace("  name: digits", "  name: digits\n  namespace: other")
     assert read(tmp_path, JOB, namespace="team").objects[0]["metadata"]["namespace"] == "team"
     assert errors(tmp_path, other, namespace="team") == [
-        '5:3: metadata.namespace: "other" is not the one that -n names (team); leave one out'
+        '5:3: metadata.namespace: "other" differs from -n (team); remove one of them'
     ]
 
 
@@ -265,7 +264,7 @@ def test_a_few_aliases_that_stand_for_a_great_deal_are_refused(tmp_path: Path) -
 
 def test_an_alias_inside_of_its_own_anchor_is_refused(tmp_path: Path) -> None:
     (told,) = errors(tmp_path, "a: &a [*a]\n")
-    assert told == "1:4: an alias stands inside of what it stands for; write it out"
+    assert told == "1:4: the alias refers to a value that contains it; write the value instead"
 
 
 def test_a_folder_is_read_by_name_and_with_what_is_below_it_only_where_asked(tmp_path: Path) -> None:
@@ -280,10 +279,10 @@ def test_a_folder_is_read_by_name_and_with_what_is_below_it_only_where_asked(tmp
 @pytest.mark.parametrize(
     ("name", "said", "absent"),
     [
-        ("none.yaml", "there is no such file or folder", True),
-        ("empty", "holds no file that ends with .yaml, .yml, .json; with -R the folders below are read too", False),
+        ("none.yaml", "no such file or folder", True),
+        ("empty", "no file ends with .yaml, .yml, .json; use -R to read subfolders as well", False),
         ("latin.yaml:1:1", "is not text in UTF-8 (byte 0); convert it", False),
-        ("comments.yaml", "holds no object", False),
+        ("comments.yaml", "contains no object; check the file names", False),
     ],
 )
 def test_what_cannot_be_read_is_told_by_its_name(tmp_path: Path, name: str, said: str, absent: bool) -> None:
@@ -333,12 +332,12 @@ def test_what_reaches_beyond_its_folders_is_named_with_the_command_that_does_it_
     )
     with pytest.raises(BadManifests) as raised:
         read_manifests([str(folder)])
-    build = f"write `kubectl kustomize {folder} | slipway ... -f -`"
+    build = f"run `kubectl kustomize {folder} | slipway ... -f -`"
     assert [line.removeprefix(f"{folder}/kustomization.yaml:") for line in raised.value.lines] == [
-        f"2:1: generators: it may run programs or fetch charts; {build}",
-        f"3:13: resources: https://example.org/x.yaml lies elsewhere, and nothing is fetched; {build}",
-        "3:41: resources: there is no none.yaml beside it",
-        "3:52: resources: each is the path of a file or folder",
+        f"2:1: generators: may run programs or fetch charts; {build}",
+        f"3:13: resources: https://example.org/x.yaml is remote, and nothing is fetched; {build}",
+        "3:41: resources: none.yaml does not exist; correct the path",
+        "3:52: resources: each item must be the path of a file or folder",
     ]
 
 
@@ -356,10 +355,10 @@ def test_patches_images_and_prefixes_are_those_of_kustomize_and_errors_name_the_
     (base / "job.yaml").write_text(job(node="2"))
     with pytest.raises(BadManifests) as raised:
         read_manifests([str(overlay)])
-    assert raised.value.lines[0].startswith(f"{base / 'job.yaml'}:7:3: spec.node: there is no such field")
+    assert raised.value.lines[0].startswith(f"{base / 'job.yaml'}:7:3: spec.node: unknown field")
 
 
 def test_kustomizations_that_list_each_other_are_named(tmp_path: Path) -> None:
     kustomization(tmp_path / "b", "resources: [../a]\n")
-    with pytest.raises(BadManifests, match="list each other"):
+    with pytest.raises(BadManifests, match="include each other"):
         read_manifests([str(kustomization(tmp_path / "a", "resources: [../b]\n"))])

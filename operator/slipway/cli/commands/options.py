@@ -72,12 +72,12 @@ def complete_contexts(ctx: typer.Context, incomplete: str) -> list[str]:  # noqa
     from pathlib import Path
 
     from slipway.manifests.documents import documents
-    from slipway.manifests.files import MAX_BYTES, UnreadableError, decoded, read_bytes
+    from slipway.manifests.files import MAX_BYTES, UnreadableError, decode_text, read_bytes
 
     found: list[str] = []
     for path in os.environ.get("KUBECONFIG", str(Path.home() / ".kube" / "config")).split(os.pathsep):
         try:
-            read, _ = documents(decoded(read_bytes(Path(path), MAX_BYTES, pipes=False)))
+            read, _ = documents(decode_text(read_bytes(Path(path), MAX_BYTES, pipes=False)))
         except UnreadableError:
             continue
         bodies = [document.value for document in read if isinstance(document.value, dict)]

@@ -11,7 +11,7 @@ from zipfile import BadZipFile, ZipFile
 
 from slipway.api.tasks import OUT_URI_ENV, PrepareTask
 from slipway.cli.rendering.errors import NOT_FOUND, USAGE, CommandError
-from slipway.manifests.files import UnreadableError, check_size, decoded, read_bytes, too_large
+from slipway.manifests.files import UnreadableError, check_size, decode_text, read_bytes, too_large
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +72,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in ("inputs", "targets") if name in found}
         case ".json":
-            body = json.loads(decoded(read_bytes(path, MAX_JSON_BYTES)))
+            body = json.loads(decode_text(read_bytes(path, MAX_JSON_BYTES)))
             return body if isinstance(body, dict) else {"inputs": body}
     raise CommandError(f"{path}: give a file that ends in .npy, .npz or .json", USAGE)
 

@@ -19,7 +19,15 @@ from slipway.cluster.apiserver import ApiServer
 from slipway.cluster.connection import Connection
 from slipway.cluster.port import Cluster
 from slipway.manifests.documents import documents
-from slipway.manifests.files import MAX_BYTES, Place, Problem, UnreadableError, decoded, read_bytes, unreadable_problem
+from slipway.manifests.files import (
+    MAX_BYTES,
+    Place,
+    Problem,
+    UnreadableError,
+    decode_text,
+    read_bytes,
+    unreadable_problem,
+)
 
 if TYPE_CHECKING:
     from slipway.cli.connections.endpoints import Endpoint
@@ -83,7 +91,7 @@ def check_kubeconfig() -> None:
         if not path.exists() or path.is_fifo():  # a pipe can be read only once
             continue
         try:
-            _, faults = documents(decoded(read_bytes(path, MAX_BYTES)))
+            _, faults = documents(decode_text(read_bytes(path, MAX_BYTES)))
         except UnreadableError as error:
             raise CommandError(str(unreadable_problem(str(path), error)), USAGE) from error
         if faults:
