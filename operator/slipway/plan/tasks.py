@@ -19,7 +19,7 @@ from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CompressTask, DecidingTask
 from slipway.plan.digests import digest_of, short
 from slipway.plan.jobs.lifecycle import JobPhase, observe_job, result_of
-from slipway.plan.jobs.outcomes import JobEnd, lingers
+from slipway.plan.jobs.outcomes import JobEnd, describe_cause, lingers
 from slipway.plan.jobs.pending import why_pending
 from slipway.plan.jobs.pods import JobPods, image_id_of, pods_of
 from slipway.plan.jobs.recovery import Output, lost, recover, recovery_pending
@@ -234,13 +234,8 @@ def why_waiting(
     """
     at = retry_at(record)
     if will_retry(record) and at is not None:
-        failure = record.failure
-        said = (
-            ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part)
-            if failure
-            else ""
-        )
-        return f"try {record.tries} ended: {said}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
+        why = describe_cause(record.failure) if record.failure else "for a reason that is not known"
+        return f"try {record.tries} ended: {why}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
     if record.recoveries:

@@ -171,10 +171,16 @@ def describe_failure(failure: Failure) -> str:
     """`rank 1 (pod 1): ValueError: boom (exit code 1)`, as much of it as is known."""
     pod = None if failure.index is None else f"pod {failure.index}"
     where = pod if failure.rank is None else f"rank {failure.rank}" + (f" ({pod})" if pod else "")
-    what = failure.exception or failure.reason
-    parts = [part for part in (where, what, failure.message) if part]
     code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
-    return ": ".join(parts) + code
+    return ": ".join(part for part in (where, failure.exception or failure.reason, failure.message) if part) + code
+
+
+def describe_cause(failure: Failure) -> str:
+    """The same of a Step, which has one pod: `Error: killed (exit code 137)`. Python exits with 1 for any exception."""
+    quiet = failure.exception is not None and failure.exit_code in (0, 1)
+    return describe_failure(
+        failure.model_copy(update={"index": None, "rank": None, **({"exit_code": None} if quiet else {})})
+    )
 
 
 def conditions_of(obj: Object) -> dict[str, Object]:

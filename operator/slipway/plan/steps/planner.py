@@ -22,7 +22,7 @@ from slipway.api.tasks import Task
 from slipway.plan import conditions
 from slipway.plan.conditions import ConditionValue, blocked, refused, with_conditions
 from slipway.plan.egress import may_start
-from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure, has_started
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_cause, has_started
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running
 from slipway.plan.jobs.pods import pods_of
 from slipway.plan.observation import ClusterView, Observation, controller_uid
@@ -230,7 +230,7 @@ def _seen_as(
 
 
 def _failed(run: TaskRun) -> _Progress:
-    cause = describe_failure(run.failure) if run.failure else "it failed"
+    cause = describe_cause(run.failure) if run.failure else "it failed"
     again = "; it is tried again by itself" if tried_again(run) else ""
     gone = run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED
     logs = "" if gone else f"; see the logs of job/{run.job}"

@@ -15,7 +15,7 @@ from slipway.api.status import Condition, TaskRun, TaskState
 from slipway.api.step import StepStatus
 from slipway.plan.conditions import CHILD_REFUSED, ConditionValue
 from slipway.plan.egress import keep_policy
-from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_cause
 from slipway.plan.observation import ClusterView
 from slipway.plan.owner import NAME_CONFLICT, OWNER_LABELS, Owner, deletion
 from slipway.plan.parse import value_at
@@ -180,7 +180,7 @@ class StepSet:
         """Reason and message of the first Step that is given up, or cannot run; None if there is none."""
         for tracked in self._tracked.values():
             if tracked.failed and tracked.run is not None:
-                why = describe(tracked.run)
+                why = describe_cause(tracked.run.failure) if tracked.run.failure else ""
                 return "StepFailed", f"{tracked.request.label} failed{f': {why}' if why else ''}; {_cure(tracked)}"
             if tracked.error is not None:
                 return tracked.error.reason, f"{tracked.request.label} cannot run: {tracked.error.message}"
@@ -281,7 +281,8 @@ class StepSet:
         due_at = (run.ended_at or self._now) + RETRY_AFTER
         if self._now < due_at:
             self.plan = self.plan.plus(Plan(wake_at=due_at))
-            pending = f"{describe(run)}; what made it runs again at {due_at:%H:%M:%S} UTC"
+            why = describe_cause(run.failure) if run.failure else ""
+            pending = f"{why}; what made it runs again at {due_at:%H:%M:%S} UTC"
             return replace(tracked, pending=pending, remaking=True)
         for maker in makers:
             if not maker.remaking:
@@ -294,18 +295,9 @@ def obsolete_steps(owner: Owner, view: ClusterView, wanted: Iterable[str]) -> tu
     kept = frozenset(wanted)
     return tuple(
         deletion(step)
-        for step in view.owned(STEP, owner.namespace, owner.uid)
+        for step in all_steps(owner, view)
         if mark_of(step["metadata"]["name"]) not in kept and "deletionTimestamp" not in step["metadata"]
     )
-
-
-def describe(run: TaskRun) -> str:
-    """Why a run failed, as `ValueError: boom (exit code 3)`; empty if nothing is known."""
-    failure = run.failure
-    if failure is None:
-        return ""
-    exit_code = f" (exit code {failure.exit_code})" if failure.exit_code not in (None, 0, 1) else ""
-    return ": ".join(part for part in (failure.exception or failure.reason, failure.message) if part) + exit_code
 
 
 def _tracked(request: StepRequest, name: str, live: Object | None, status: StepStatus) -> Tracked:

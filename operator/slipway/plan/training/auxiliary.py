@@ -11,7 +11,7 @@ from slipway.api.errors import SpecError
 from slipway.api.status import TaskRun
 from slipway.api.tasks import PrepareTask, SealTask
 from slipway.api.trainingjob import Attempt, AttemptOutcome, PreparedData, TrainingJobStatus
-from slipway.plan.jobs.outcomes import describe_failure
+from slipway.plan.jobs.outcomes import describe_cause
 from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet, Tracked, pods_cure
 from slipway.plan.tasks import TRIED_AGAIN, tried_again
@@ -99,7 +99,7 @@ def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | 
         return SpecError(field, problem, f"see step/{tracked.name}", reason=tracked.error.reason)
     if run is None or not (tracked.failed or tracked.succeeded):
         return None
-    why = describe_failure(run.failure) if run.failure else "it left no artifact"
+    why = describe_cause(run.failure) if run.failure else "it left no artifact"
     cure = pods_cure(tracked) or (TRIED_AGAIN if tried_again(run) else cure)
     return SpecError(field, f"step {role} failed: {why}", cure, reason=reason)
 

@@ -14,7 +14,7 @@ from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobs.lifecycle import JobPhase, Observed, observe_job, result_of
-from slipway.plan.jobs.outcomes import JobEnd, disruption, has_started
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, JobEnd, disruption, has_started
 from slipway.plan.jobs.pending import PENDING_GRACE, is_running, pending_reason, refresh_at
 from slipway.plan.jobs.pods import JobPods, image_id_of
 from slipway.plan.jobs.recovery import LOST, Output, lost, recover
@@ -175,7 +175,7 @@ def _unwanted(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt
     """The attempt, closed, where the spec wants it no longer."""
     limit = deadline(ctx.spec, status)
     if limit is not None and ctx.now >= limit:
-        return ended(attempt, AttemptOutcome.CANCELLED, ctx.now, Failure(reason="DeadlineExceeded"))
+        return ended(attempt, AttemptOutcome.CANCELLED, ctx.now, Failure(reason=DEADLINE_EXCEEDED))
     give_up_at = pending_deadline(ctx.spec, status)
     if attempt.running_at is None and give_up_at is not None and ctx.now >= give_up_at:
         why = attempt.pending_reason or f"its {attempt.nodes} pods did not all run"

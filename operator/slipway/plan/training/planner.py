@@ -27,6 +27,7 @@ from slipway.api.kinds import ARTIFACT_STORE, Object
 from slipway.api.reading import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import CHILD_REFUSED, ConditionValue, blocked, refused, with_conditions
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
 from slipway.plan.jobs.retry import Cause, why_never
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
@@ -201,7 +202,7 @@ def _given_up(ctx: ReconcileContext, status: TrainingJobStatus) -> Decision | No
     limit = deadline(spec, status)
     if limit is not None and ctx.now >= limit:
         message = f"spec.activeDeadline ({spec.active_deadline}) is over{why}"
-        return Decision(_ended(status, ctx.now), states.stalled("DeadlineExceeded", message))
+        return Decision(_ended(status, ctx.now), states.stalled(DEADLINE_EXCEEDED, message))
     limit = pending_deadline(spec, status)
     if limit is not None and ctx.now >= limit:
         message = f"the pods did not all run within spec.restarts.pendingTimeout ({spec.restarts.pending_timeout}){why}"
