@@ -16,6 +16,7 @@ from slipway.plan.plan import STATUS, Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
+from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import Planner, Reconciler, Result
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
@@ -84,9 +85,9 @@ class OperatorOnTwin:
         self._ended: dict[Key, bool] = {}
         self._law = self.planners is PLANNERS and isinstance(self.twin, Twin)
         self._lawful = Lawful(self.cluster, self.twin)
-        executor = Executor(self._lawful if self._law else self.cluster, self.cache, "test")
+        executor = Executor(self._lawful if self._law else self.cluster, self.cache, "test", log=structured_log())
         self.reconciler = Reconciler(
-            self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now, timed=self
+            self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now, timed=self, log=structured_log()
         )
         self.twin.subscribe(self._hear)
 
@@ -141,9 +142,9 @@ class OperatorOnTwin:
         strangers = self.cache.unmanaged
         for stranger in strangers:
             try:
-                self.feed.seen(await self.twin.get(key_of(stranger)), deleted=False)
+                self.feed.on_event(await self.twin.get(key_of(stranger)), deleted=False)
             except NotFound:
-                self.feed.vanished(stranger)
+                self.feed.on_vanished(stranger)
         await self.settle()
         await self._holds([stranger["metadata"]["uid"] for stranger in strangers])
 

@@ -40,6 +40,7 @@ from slipway.plan.plan import Settings
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
+from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.queue import WorkQueue
 from slipway.reconcile.watchdog import Watchdog
@@ -88,16 +89,18 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
         queue = WorkQueue(monotonic, watched=telemetry)
         feed = Feed(cache, queue, planners)
         lists = Lists(api, cache, feed, _watched_scopes(options.namespaces))
-        watchdog = Watchdog(slow=telemetry.held)
+        log = structured_log()
+        watchdog = Watchdog(slow=telemetry.held, log=log)
         reconciler = Reconciler(
             planners,
             options.settings,
             cache,
-            Executor(cluster, cache, options.identity),
+            Executor(cluster, cache, options.identity, log=log),
             queue,
             _now,
             telemetry,
             watchdog,
+            log,
         )
 
         async def lead() -> None:

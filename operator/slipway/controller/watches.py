@@ -34,7 +34,7 @@ def build_registry(feed: Feed, login: Callable[[], Any]) -> kopf.OperatorRegistr
     registry = kopf.OperatorRegistry()
 
     async def seen(event: Mapping[str, Any], **_: Any) -> None:
-        feed.seen(event["object"], deleted=event["type"] == "DELETED")
+        feed.on_event(event["object"], deleted=event["type"] == "DELETED")
 
     async def credentials(**_: Any) -> Any:
         return login()
@@ -206,9 +206,9 @@ class Lists:
             await asyncio.sleep(every_seconds)
             for obj in self._cache.unmanaged:
                 try:
-                    self._feed.seen(await self._api.get(key_of(obj)), deleted=False)
+                    self._feed.on_event(await self._api.get(key_of(obj)), deleted=False)
                 except NotFound:
-                    self._feed.vanished(obj)
+                    self._feed.on_vanished(obj)
                 except ClusterError as error:
                     log.warning("could not read a foreign object", error=str(error))
 
@@ -218,10 +218,10 @@ class Lists:
         names = []
         async for page in self._api.pages(scope.kind, scope.namespace, selector_of(scope.kind)):
             for obj in page:
-                self._feed.seen(obj, deleted=False)
+                self._feed.on_event(obj, deleted=False)
                 names.append((obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
             await asyncio.sleep(0)  # let other tasks run: a page takes some 50 ms
-        vanished = self._feed.listed(scope.kind, names, since, scope.namespace)
+        vanished = self._feed.on_list(scope.kind, names, since, scope.namespace)
         log.debug("listed", scope=_describe(scope), objects=len(names), vanished=vanished)
 
     async def _differs(self, scope: Scope) -> bool:

@@ -25,6 +25,7 @@ from slipway.plan.plan import Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
+from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
@@ -153,7 +154,9 @@ async def run_local_cluster(
     planners = {kind: _plan_active_only(planner, active) for kind, planner in PLANNERS.items()}
     feed = Feed(cache, queue, planners)
     watches = TwinWatches(cache, feed)
-    reconciler = Reconciler(planners, images.settings, cache, Executor(twin, cache, "slipway-run"), queue, now)
+    log = structured_log()
+    executor = Executor(twin, cache, "slipway-run", log=log)
+    reconciler = Reconciler(planners, images.settings, cache, executor, queue, now, log=log)
     await watches.relist(twin.list)
     twin.subscribe(lambda change: watches.on_changes((change,)))
     twin.subscribe(lambda _change: cluster.wake())
@@ -225,8 +228,8 @@ class TwinWatches:
             objects = [obj for obj in await list_objects(kind) if not is_foreign(obj)]
             for obj in objects:
                 self._shown.add(obj["metadata"]["uid"])
-                self._feed.seen(obj, deleted=False)
-            vanished += self._feed.listed(
+                self._feed.on_event(obj, deleted=False)
+            vanished += self._feed.on_list(
                 kind, [(key.namespace, key.name) for key in map(key_of, objects)], since, None
             )
         return vanished
@@ -241,4 +244,4 @@ class TwinWatches:
                 continue
             leaves = apart or change.type == "DELETED"
             (self._shown.discard if leaves else self._shown.add)(uid)
-            self._feed.seen(change.object, deleted=leaves)
+            self._feed.on_event(change.object, deleted=leaves)

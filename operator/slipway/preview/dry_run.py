@@ -1,33 +1,32 @@
-"""The operator's rounds over a twin, one after another on a clock of their own, until nothing is left to do."""
+"""The operator's own loop and executor over a twin, on a clock of their own, until nothing is left to do."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from slipway.api.artifacts import State
 from slipway.api.kinds import COMPRESSION_PLUGIN, STEP, WATCHED, Key, Kind, Object, key_of
 from slipway.cluster.twin import Twin, WatchEvent
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
-from slipway.plan.plan import Plan, Settings, earliest
+from slipway.plan.plan import Plan, Settings
 from slipway.preview.world import move
 from slipway.reconcile.cache import Cache
-from slipway.reconcile.drift import covers
+from slipway.reconcile.execute import Executor
+from slipway.reconcile.feed import Feed
+from slipway.reconcile.loop import Planner, Reconciler
+from slipway.reconcile.queue import WorkQueue
 
-if TYPE_CHECKING:
-    from slipway.reconcile.loop import Planner
-
-REST = timedelta(seconds=150)
-"""So long after the last change nothing more is waited for: what comes later (a TTL, a deadline) is no part of it."""
-MAX_ROUNDS = 5_000
+QUIET_PERIOD = timedelta(seconds=150)
+"""The run ends when nothing has changed for so long: what comes later (a TTL, a deadline) is no part of it."""
+MAX_TURNS = 50_000
 
 
 @dataclass
 class Clock:
-    """Moves only when everybody waits."""
+    """A clock that moves only when everybody waits."""
 
     now: datetime
 
@@ -43,9 +42,9 @@ def is_owned_by_any(step: Object, keys: Collection[Key]) -> bool:
 
 @dataclass
 class DryRun:
-    """Plans the given resources and carries the plans out on the twin, with the world that `world.move` lets be.
+    """Reconciles the given resources on the twin, in the world that `world.move` simulates.
 
-    keys: what is planned, with the Steps that belong to it. Everything else stands still.
+    keys: what is planned, with the Steps that belong to it. Everything else stays as it is.
     """
 
     twin: Twin
@@ -56,63 +55,61 @@ class DryRun:
     cache: Cache = field(default_factory=Cache)
 
     async def run(self) -> None:
-        """Raises RuntimeError where no end comes: a defect of a planner."""
+        """Raises what a planner raises, and RuntimeError where no end comes: both are defects of Slipway."""
+        began_at = self.clock.now
+
+        def elapsed_seconds() -> float:
+            return (self.clock.now - began_at).total_seconds()
+
+        queue = WorkQueue(elapsed_seconds)
+        planners = {kind: self._only_planned(planner) for kind, planner in self.planners.items()}
+        executor = Executor(self.twin, self.cache, "slipway-plan")
+        reconciler = Reconciler(planners, self.settings, self.cache, executor, queue, self.clock)
+        feed = Feed(self.cache, queue, planners)
         for kind in WATCHED:
             for obj in await self.twin.list(kind):
                 self.cache.put(obj)
-        self.twin.subscribe(self._heard)
-        changed_at = self.clock.now
-        for _ in range(MAX_ROUNDS):
-            moved, wake_at = await self._round()
-            moved = await move(self.twin, self._produced(), self.clock.now) or moved
-            if moved:
+        changed_at = began_at
+
+        def hear(change: WatchEvent) -> None:
+            nonlocal changed_at
+            if key_of(change.object).kind in WATCHED:
                 changed_at = self.clock.now
-            elif wake_at is None or wake_at > changed_at + REST:
-                return
-            else:
-                self.clock.now = max(wake_at, self.clock.now + timedelta(seconds=1))
-        raise RuntimeError(f"no end after {MAX_ROUNDS} rounds")
+                feed.on_event(change.object, deleted=change.type == "DELETED")
 
-    async def _round(self) -> tuple[bool, datetime | None]:
-        """Each resource once. Returns whether anything was written, and when the first wants to be planned again."""
-        wrote, wishes = False, []
-        steps = [key_of(step) for step in self.cache.objects(STEP) if is_owned_by_any(step, self.keys)]
-        for key in (*self.keys, *steps):
-            owner = self.cache.get(*key)
-            if owner is None or "deletionTimestamp" in owner["metadata"]:
-                continue
-            plan = self.planners[key.kind](owner, Observation(self.cache, self.settings, self.clock.now))
-            wrote = await self._carry_out(plan, owner) or wrote
-            wishes.append(plan.wake_at)
-        return wrote, earliest(wishes)
+        self.twin.subscribe(hear)
+        for planned in self.keys:  # in the order in which they are shown
+            queue.add(planned)
+        feed.lead()
+        for _ in range(MAX_TURNS):
+            if (key := queue.take()) is not None:
+                await self._turn(reconciler, queue, key)
+            elif not await move(self.twin, self._produced(), self.clock.now):
+                wait = queue.seconds_to_next()
+                if wait is None or self.clock.now + timedelta(seconds=wait) > changed_at + QUIET_PERIOD:
+                    return
+                self.clock.now += timedelta(seconds=wait)
+        raise RuntimeError(f"no end after {MAX_TURNS} turns")
 
-    async def _carry_out(self, plan: Plan, owner: Object) -> bool:
-        """True where anything was written. Nobody else writes here, so what was planned is what can be done."""
-        drifted = [obj for obj in plan.apply if not (live := self.cache.get(*key_of(obj))) or not covers(live, obj)]
-        for rendered in drifted:
-            await self.twin.apply(rendered)
-        for obj in plan.create:
-            await self.twin.create(obj)
-        for deletion in plan.delete:
-            await self.twin.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
-        wrote = bool(drifted or plan.create or plan.delete)
-        if plan.status is None or plan.status == owner.get("status"):
-            return wrote
+    async def _turn(self, reconciler: Reconciler, queue: WorkQueue, key: Key) -> None:
+        try:
+            converged, wake_at = await reconciler.reconcile(key)
+        finally:
+            queue.done(key)
+        if not converged:
+            queue.add(key)
+        elif wake_at is not None:
+            # A planner that asks for a moment that has passed gets the next second, not an endless loop.
+            queue.add_after(key, max((wake_at - self.clock.now).total_seconds(), 1.0))
 
-        def told(obj: Object) -> None:
-            obj["status"] = plan.status
+    def _only_planned(self, planner: Planner) -> Planner:
+        """The planner of what is planned; it plans nothing for the rest."""
 
-        self.twin.edit(key_of(owner), told)
-        return True
+        def plan(obj: Object, observation: Observation) -> Plan:
+            planned = is_owned_by_any(obj, self.keys) if obj["kind"] == STEP.kind else key_of(obj) in self.keys
+            return planner(obj, observation) if planned else Plan()
 
-    def _heard(self, change: WatchEvent) -> None:
-        key = key_of(change.object)
-        if key.kind not in WATCHED:
-            return
-        if change.type == "DELETED":
-            self.cache.remove(key, change.object["metadata"]["uid"])
-        else:
-            self.cache.put(change.object)
+        return plan
 
     def _produced(self) -> Mapping[str, State]:
         plugins: Iterable[Object] = self.cache.objects(COMPRESSION_PLUGIN)

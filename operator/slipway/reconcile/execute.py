@@ -9,8 +9,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-import structlog
-
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from slipway.api.kinds import Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
@@ -19,8 +17,7 @@ from slipway.plan.plan import STATUS, Deletion, EventRecord, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import Covered
 from slipway.reconcile.events import event_of
-
-log = structlog.get_logger(__name__)
+from slipway.reconcile.log import NO_LOG, Log
 
 
 class Refused(NamedTuple):
@@ -64,6 +61,7 @@ class Executor:
     cache: Cache
     instance: str
     covered: Covered = field(default_factory=Covered)
+    log: Log = NO_LOG
 
     async def carry_out(
         self, plan: Plan, owner: Object, now: datetime, held: Held | None = None, *, may_retry: bool = True
@@ -122,13 +120,13 @@ class Executor:
 
     async def tell(self, event: EventRecord, owner: Object, now: datetime) -> None:
         """Post an Event on the parent, as well as it goes."""
-        log.info("event", type=event.type, reason=event.reason, message=event.message)
+        self.log.info("event", type=event.type, reason=event.reason, message=event.message)
         try:
             await self.cluster.create(event_of(event, owner, now, self.instance))
         except AlreadyExists:
             pass
         except ClusterError as error:  # an Event informs; nothing waits for it
-            log.warning("could not post an Event", reason=event.reason, error=str(error))
+            self.log.warning("could not post an Event", reason=event.reason, error=str(error))
 
     async def _lives(self, key: Key) -> bool:
         """Whether an object is there although the plan takes it to be gone; the cache then knows it."""
@@ -172,7 +170,7 @@ class Executor:
             if verb == "create":  # decided on nothing that lives: a quota that others use at the same moment
                 tried.refuse(Refused(verb, key, body, conflict))
                 return False
-            log.debug("decided on an old version", object=_shown(key), error=str(conflict))
+            self.log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(owner))):
                 await self._refresh(old)
             if tried.may_retry or verb == STATUS:
@@ -204,14 +202,14 @@ class Executor:
         answer = await self.cluster.apply({**rendered, "metadata": meta})
         self.cache.put(answer, answered=True)
         if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
-            log.warning("applied, and somebody changes it back: a webhook or a policy", object=_shown(key_of(rendered)))
+            self.log.warning("applied, and a webhook or a policy changes it back", object=_shown(key_of(rendered)))
         else:
-            log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
+            self.log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
 
     async def _create(self, obj: Object) -> None:
         try:
             self.cache.put(await self.cluster.create(obj), answered=True)
-            log.info("created", object=_shown(key_of(obj)))
+            self.log.info("created", object=_shown(key_of(obj)))
         except AlreadyExists:
             known = self.cache.get(*key_of(obj))
             await self._refresh(key_of(obj))
@@ -227,7 +225,7 @@ class Executor:
             self.cache.remove(deletion.key, deletion.uid)
         else:
             self.cache.put(held, answered=True)
-        log.info("deleted", object=_shown(deletion.key))
+        self.log.info("deleted", object=_shown(deletion.key))
 
     async def _patch_status(self, owner: Object, patch: Object) -> None:
         key, meta = key_of(owner), owner["metadata"]

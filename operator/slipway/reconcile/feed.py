@@ -35,25 +35,25 @@ class Feed:
             for obj in self._cache.objects(kind):
                 self._queue.add(key_of(obj))
 
-    def seen(self, obj: Object, *, deleted: bool) -> None:
+    def on_event(self, obj: Object, *, deleted: bool) -> None:
         """One event of a watch. What is known already, or changes nothing that anybody reads, wakes nobody."""
         if deleted:
             self._remove(obj, int(obj["metadata"]["resourceVersion"]))
         elif self._cache.put(obj):
             self._wake(self._cache.affected(obj))
 
-    def vanished(self, obj: Object) -> None:
+    def on_vanished(self, obj: Object) -> None:
         """What was known is no more, and no event said so."""
         self._remove(obj, int(obj["metadata"]["resourceVersion"]) + 1)
 
-    def listed(self, kind: Kind, names: Collection[tuple[str, str]], since: int, namespace: str | None) -> int:
+    def on_list(self, kind: Kind, names: Collection[tuple[str, str]], since: int, namespace: str | None) -> int:
         """A list of a kind ended; returns how many objects vanished without an event.
 
-        names: (namespace, name) of its items, each of which `seen` got. since: Cache.mark() before it was asked for.
+        names: (namespace, name) of its items, which `on_event` got. since: Cache.mark() before it was asked for.
         """
         missing = self._cache.missing(kind, names, since, namespace)
         for obj in missing:
-            self.vanished(obj)
+            self.on_vanished(obj)
         return len(missing)
 
     def _remove(self, obj: Object, version: int) -> None:

@@ -13,19 +13,16 @@ from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Literal, Protocol
 
-import structlog
-
 from slipway.api.errors import ClusterError
 from slipway.api.kinds import Key, Kind, Object, key_of
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan, Settings, earliest
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
+from slipway.reconcile.log import NO_LOG, Log
 from slipway.reconcile.queue import WorkQueue
 from slipway.reconcile.refusals import Refusals
 from slipway.reconcile.watchdog import Watchdog
-
-log = structlog.get_logger(__name__)
 
 Planner = Callable[[Object, Observation], Plan]
 """Pure: the parent as the API server holds it, and what is observed besides, give the writes."""
@@ -66,6 +63,7 @@ class Reconciler:
         clock: Callable[[], datetime],
         timed: Timed | None = None,
         watchdog: Watchdog | None = None,
+        log: Log = NO_LOG,
     ) -> None:
         self._planners = planners
         self._settings = settings
@@ -75,6 +73,7 @@ class Reconciler:
         self._clock = clock
         self._timed = timed
         self._watchdog = watchdog or Watchdog()
+        self._log = log
         self._refusals = Refusals()
 
     async def work(self) -> None:
@@ -89,7 +88,7 @@ class Reconciler:
     async def turn(self, key: Key) -> None:
         """One turn on a key that was taken from the queue: reconcile it, and say when it comes again."""
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(kind=key.kind.kind, namespace=key.namespace, name=key.name):
+        with self._log.bound(kind=key.kind.kind, namespace=key.namespace, name=key.name):
             result = await self._attempt(key)
         if self._timed is not None:
             self._timed.reconciled(key, result, perf_counter() - started)
@@ -100,16 +99,16 @@ class Reconciler:
             converged, wake_at = await self.reconcile(key)
         except ClusterError as error:
             wait = self._queue.retry(key, error.retry_after_seconds or 0.0)
-            log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
+            self._log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
             return "error"
-        except Exception:  # one resource's defect must not stop the others
+        except Exception:  # noqa: BLE001 - one resource's defect must not stop the others
             wait = self._queue.retry(key)
-            log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
+            self._log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
             return "error"
         if not converged:
             self._queue.observed(key)  # its own last write, above all: it must wait behind the others
             wait = self._queue.retry(key)
-            log.warning("not settled in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
+            self._log.warning("not converged in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
             return "requeue"
         if wake_at is not None:
             seconds = (wake_at - self._clock()).total_seconds()
@@ -130,7 +129,7 @@ class Reconciler:
         wait = self._queue.retry(key, max(error.retry_after_seconds or 0.0 for error in errors))
         self._refusals.wait(key, self._queue.now() + wait)
         for error in errors:
-            log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
+            self._log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
 
     async def reconcile(self, key: Key) -> tuple[bool, datetime | None]:
         """Plan and carry out until nothing is left to do. Returns whether that came to be, and when to plan again.
@@ -146,7 +145,7 @@ class Reconciler:
             if owner is None or "deletionTimestamp" in owner["metadata"]:
                 self._refusals.over(key)
                 return True, None
-            with structlog.contextvars.bound_contextvars(uid=owner["metadata"]["uid"]):
+            with self._log.bound(uid=owner["metadata"]["uid"]):
                 now = self._clock()
                 told = self._refusals.told(key, now)
                 with self._watchdog.holding(key):

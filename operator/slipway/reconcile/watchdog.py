@@ -11,27 +11,27 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from time import perf_counter
 
-import structlog
-
 from slipway.api.kinds import Key
-
-log = structlog.get_logger(__name__)
+from slipway.reconcile.log import NO_LOG, Log
 
 LONGEST_SECONDS = 1.0
 """A plan takes some milliseconds, with thousands of objects too."""
 
 
 class Watchdog:
-    """Tells of plans that take longer than the limit: once while they run, and when they are done.
+    """Logs plans that take longer than the limit: once while they run, and when they are done.
 
-    slow: called in the loop with the key and the seconds of each such plan. Without `start` nothing is told while one
-    runs, nor where a call in C keeps the interpreter's lock.
+    slow: called in the loop with the key and the seconds of each such plan. Without `start` nothing is logged while one
+    runs, nor while a call in C keeps the interpreter's lock.
     """
 
     def __init__(
-        self, limit_seconds: float = LONGEST_SECONDS, slow: Callable[[Key, float], None] | None = None
+        self,
+        limit_seconds: float = LONGEST_SECONDS,
+        slow: Callable[[Key, float], None] | None = None,
+        log: Log = NO_LOG,
     ) -> None:
-        self._limit_seconds, self._slow = limit_seconds, slow
+        self._limit_seconds, self._slow, self._log = limit_seconds, slow, log
         self._held: tuple[Key, float] | None = None  # replaced as a whole: the thread reads it
         self._stopped = Event()
 
@@ -53,20 +53,22 @@ class Watchdog:
             self._held = None
             seconds = perf_counter() - started
             if seconds > self._limit_seconds:
-                log.warning("planning held the loop", seconds=round(seconds, 3), **_named(key))
+                self._log.warning("planning held the loop", seconds=round(seconds, 3), **_named(key))
                 if self._slow is not None:
                     self._slow(key, seconds)
 
     def _watch(self) -> None:
-        told: tuple[Key, float] | None = None
+        logged: tuple[Key, float] | None = None
         while not self._stopped.wait(self._limit_seconds / 2):
             held = self._held
-            if held is None or held == told:
+            if held is None or held == logged:
                 continue
             key, started = held
             if (seconds := perf_counter() - started) > self._limit_seconds:
-                told = held
-                log.error("planning holds the loop; nothing else is served", seconds=round(seconds, 3), **_named(key))
+                logged = held
+                self._log.error(
+                    "planning holds the loop; nothing else is served", seconds=round(seconds, 3), **_named(key)
+                )
 
 
 def _named(key: Key) -> dict[str, str]:

@@ -39,7 +39,7 @@ def test_each_resource_says_in_a_few_aligned_lines_what_is_reused_made_and_serve
         "+ ModelDeployment digits   will be Ready",
         "    takes    the model of TrainingJob digits, when it has succeeded",
         "    reuses   prepare-train, prepare-evaluation of TrainingJob digits",
-        "    makes    convert-baseline, step-0-prune-structured, evaluate-baseline, convert,",
+        "    makes    convert-baseline, step-0-prune-structured, convert, evaluate-baseline,",
         "             step-1-quantize-int8, evaluate-candidate, compare, package",
         "    serves   revision digits-<md hash>-<revision>: 1 replica of Triton",
         "",

@@ -21,7 +21,7 @@ class Standby:
         self.feed = Feed(Cache(), self.queue, (TRAINING_JOB,))
 
     def sees(self, obj: Object, number: int, *, deleted: bool = False) -> None:
-        self.feed.seen(version(obj, number), deleted=deleted)
+        self.feed.on_event(version(obj, number), deleted=deleted)
 
     def leads(self) -> list[str]:
         """Names in the order in which they are taken up."""

@@ -436,7 +436,7 @@ async def test_a_training_waits_for_a_name_that_another_has(kind: Kind) -> None:
     assert f"{kind} {name}" in (await world.condition("Stalled", TRAIN))[2]
     world.twin.remove(Key(kind, NAMESPACE, name))
     for stranger in world.operator.cache.unmanaged:  # as the next look at it finds; no watch shows it
-        world.operator.feed.vanished(stranger)
+        world.operator.feed.on_vanished(stranger)
     await world.passes(60)
     assert (await world.condition("Stalled", TRAIN))[0] == "False"
     assert len([one for one in await world.twin.list(JOB) if one["metadata"].get("ownerReferences")]) == 1

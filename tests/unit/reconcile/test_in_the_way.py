@@ -182,7 +182,7 @@ async def test_a_deployment_goes_on_as_soon_as_the_name_of_its_service_is_free()
     assert await world.stalled(deployment) == ("True", "NameConflict")
     (stranger,) = world.operator.cache.unmanaged
     world.twin.remove(Key(SERVICE, NAMESPACE, "digits"))
-    world.operator.feed.vanished(stranger)  # as the next look at it finds; no watch shows it
+    world.operator.feed.on_vanished(stranger)  # as the next look at it finds; no watch shows it
     await world.operator.settle()
     assert await world.stalled(deployment) == ("False", "ModelNotReady")
     assert (await world.only(SERVICE))["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "slipway"

@@ -16,6 +16,7 @@ from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE
 from slipway.cluster.twin import Twin
 from slipway.plan.observation import Observation
 from slipway.plan.plan import Plan
+from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS, run_workers
 from slipway.reconcile.watchdog import Watchdog
 from support.calls import Crash, Interfered, crash_after, crash_before, fail
@@ -319,7 +320,7 @@ async def test_a_planner_that_holds_the_loop_is_told_of_by_its_resource(monkeypa
 
     world = World({TRAINING_JOB: slow})
     operator = await world.operator()
-    monkeypatch.setattr(operator.reconciler, "_watchdog", Watchdog(0.01))
+    monkeypatch.setattr(operator.reconciler, "_watchdog", Watchdog(0.01, log=structured_log()))
     world.twin.add(training_job())
     with capture_logs() as logs:
         await operator.settle()

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from slipway.api.kinds import MODEL_DEPLOYMENT, Key
 from slipway.controller.telemetry import Telemetry
+from slipway.reconcile.log import structured_log
 from slipway.reconcile.watchdog import Watchdog
 
 SLOW = Key(MODEL_DEPLOYMENT, "team", "slow")
@@ -25,7 +26,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_what_holds_the_loop_is_named_once_while_it_does() -> None:
-    watchdog = Watchdog(LIMIT_SECONDS)
+    watchdog = Watchdog(LIMIT_SECONDS, log=structured_log())
     with capture_logs() as logs:
         watchdog.start()
         with watchdog.holding(SLOW):
@@ -40,7 +41,7 @@ def test_what_holds_the_loop_is_named_once_while_it_does() -> None:
 
 def test_a_plan_that_took_long_is_told_of_and_counted() -> None:
     telemetry = Telemetry("host", "lease")
-    watchdog = Watchdog(LIMIT_SECONDS, telemetry.held)
+    watchdog = Watchdog(LIMIT_SECONDS, telemetry.held, structured_log())
     with capture_logs() as logs, watchdog.holding(SLOW):
         time.sleep(2 * LIMIT_SECONDS)
     assert [one["event"] for one in logs] == ["planning held the loop"]
@@ -48,7 +49,7 @@ def test_a_plan_that_took_long_is_told_of_and_counted() -> None:
 
 
 def test_a_quick_plan_is_no_news_also_where_it_fails() -> None:
-    watchdog = Watchdog(10.0)
+    watchdog = Watchdog(10.0, log=structured_log())
     with capture_logs() as logs:
         with watchdog.holding(SLOW):
             pass
