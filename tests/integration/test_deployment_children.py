@@ -20,8 +20,8 @@ from slipway.api.modeldeployment import ModelDeploymentStatus
 from slipway.cluster.apiserver import collection_path
 from slipway.plan.deployment.manifests import controller_revision, deployment, selected_revision, service
 from slipway.plan.owner import Owner
+from slipway.reconcile.cache import trimmed
 from slipway.reconcile.drift import covers
-from slipway.reconcile.trim import trimmed
 from support.apiserver import ApiServer, restricted_namespace
 from support.builders import model_deployment
 from support.deployments import DIGITS, counting, served, with_ratio, world_with

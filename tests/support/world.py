@@ -21,9 +21,9 @@ from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.pods import CONTAINER
 from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
+from slipway.reconcile.cache import trimmed
 from slipway.reconcile.drift import covers
 from slipway.reconcile.execute import status_patch
-from slipway.reconcile.trim import trimmed
 from support.builders import SETTINGS, T0, pod, succeeded, wire_time
 
 Planner = Callable[[Object, Observation], Plan]

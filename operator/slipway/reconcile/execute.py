@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from slipway.api.errors import AlreadyExists, ClusterError, Conflict, NotFound
-from slipway.api.kinds import Key, Object, key_of
+from slipway.api.kinds import EVENT, GROUP, Key, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster
 from slipway.plan.observation import controller_uid
 from slipway.plan.plan import STATUS, Deletion, EventRecord, Plan
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.drift import Covered
-from slipway.reconcile.events import event_of
 from slipway.reconcile.log import NO_LOG, Log
 
 
@@ -297,3 +297,37 @@ def _merge_patch(present: Object, wanted: Object) -> Object:
 
 def _shown(key: Key) -> str:
     return f"{key.kind} {key.namespace}/{key.name}" if key.namespace else f"{key.kind} {key.name}"
+
+
+CONTROLLER = f"{GROUP}/operator"
+NOTE_BYTES = 1024
+"""The API server says characters and counts bytes: words of a pod may be in any script."""
+
+
+def event_of(event: EventRecord, owner: Object, now: datetime, instance: str) -> Object:
+    """The Event of one transition of its parent.
+
+    instance: who reports, as in `slipway-7d9f-abcde`. Its name is made of the parent's UID and of what happened, so a
+    repetition is AlreadyExists to the API server: no counter, no memory, no second Event within the Events' TTL.
+    """
+    meta = owner["metadata"]
+    mark = sha256("\0".join((meta["uid"], event.type, event.reason, event.message)).encode()).hexdigest()
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{meta['name']}.{mark[:16]}", "namespace": meta["namespace"]},
+        "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance[:128],
+        "action": "Reconcile",
+        "type": event.type,
+        "reason": event.reason[:128],
+        "note": event.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
+        "regarding": {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "namespace": meta["namespace"],
+            "name": meta["name"],
+            "uid": meta["uid"],
+        },
+    }

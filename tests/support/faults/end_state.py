@@ -11,7 +11,7 @@ from slipway.api.kinds import CHILDREN, EVENT, JOB, RECONCILED, STEP, Object
 from slipway.plan.observation import controller_uid
 from slipway.plan.owner import REVISION_LABEL, Owner
 from slipway.plan.steps.request import job_prefix
-from slipway.reconcile.events import CONTROLLER
+from slipway.reconcile.execute import CONTROLLER
 from support.faults.history import ChangeHistory, is_shared
 from support.faults.world import World
 

@@ -14,8 +14,7 @@ from slipway.api.tasks import task_digest
 from slipway.plan.jobs.pods import name_prefix, pods_of, workload_of
 from slipway.plan.observation import Observation, Snapshot
 from slipway.plan.training import plan_training
-from slipway.reconcile.cache import Cache
-from slipway.reconcile.trim import trimmed
+from slipway.reconcile.cache import Cache, trimmed
 from support.builders import (
     NAMESPACE,
     SETTINGS,
