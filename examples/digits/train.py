@@ -1,8 +1,8 @@
-"""Train a classifier of digits by a plain torchrun script: nothing here depends on Kubernetes.
+"""Train a classifier of digits with a plain torchrun script: nothing here depends on Kubernetes.
 
-Of Slipway it uses three functions: data() finds the data source by its name in the TrainingJob, device() is this
-rank's, and save() leaves the model, with this very file as its code. A TrainingJob sets SLIPWAY_DATA (JSON: the folder
-of each data set by name) and SLIPWAY_OUTPUT_DIR; with both set, it runs on one machine as
+The script uses three functions of Slipway: data() returns a data source by its name in the TrainingJob, device() returns
+the device of this rank, and save() stores the model with this file as its code. A TrainingJob sets SLIPWAY_DATA (JSON:
+the folder of each data set by name) and SLIPWAY_OUTPUT_DIR. If you set both, you can run the script on one machine:
 
     torchrun --nproc-per-node=2 train.py --epochs 10
 """

@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A Service's name has at most 63 characters. Two long names stay two when they are cut. */}}
+{{/* A Service's name has at most 63 characters. Long names stay different when they are cut. */}}
 {{- define "slipway.shortened" -}}
 {{- if gt (len .) 40 -}}
 {{- printf "%s-%s" (trunc 33 . | trimSuffix "-") (sha256sum . | trunc 6) -}}
@@ -17,7 +17,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* For objects that belong to no namespace: a release of the same name in another namespace has its own. */}}
+{{/* The name of cluster-scoped objects: it contains the namespace, so releases of one name do not collide. */}}
 {{- define "slipway.clusterName" -}}
 {{- printf "%s:%s" (include "slipway.fullname" .) .Release.Namespace -}}
 {{- end -}}
@@ -26,7 +26,7 @@
 {{- default .Chart.Name .Values.nameOverride -}}
 {{- end -}}
 
-{{/* What a Deployment selects its pods by: never changed, for a selector cannot be. */}}
+{{/* The labels by which the Deployment selects its pods. Do not change them: a selector is immutable. */}}
 {{- define "slipway.selector" -}}
 app.kubernetes.io/name: {{ include "slipway.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -47,14 +47,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (include "slipway.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
 
-{{/* Whom the operator's roles are bound to. */}}
+{{/* The name of the service account to which the operator's roles are bound. */}}
 {{- define "slipway.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "slipway.serviceAccountName" . }}
   namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
-{{/* The restricted Pod Security profile, and a root that nobody can write to. */}}
+{{/* The restricted Pod Security profile, and a read-only root file system. */}}
 {{- define "slipway.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -70,7 +70,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* What the operator applies, by file name: kinds that this release brings cannot be its own on the first install. */}}
+{{/* Objects that the operator applies, by file name: on the first install, Helm cannot create objects of the CRDs in this release. */}}
 {{- define "slipway.defaults" -}}
 {{- if .Values.defaults.compressionPlugins }}
 {{ (.Files.Glob "files/plugins/*.yaml").AsConfig }}
@@ -92,7 +92,7 @@ stores.yaml: |
 {{- toJson $names -}}
 {{- end -}}
 
-{{/* An image of the values, by its digest where one is given. Called with (list $ "operator"). */}}
+{{/* An image from the values, by its digest if one is set. Call it with (list $ "operator"). */}}
 {{- define "slipway.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index $root.Values.image (index . 1) -}}

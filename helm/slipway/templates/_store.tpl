@@ -1,4 +1,4 @@
-{{/* Where the default store is made. Fails, by the value's name, on what the schema cannot refuse. */}}
+{{/* The namespaces of the default store. Fails with the value's name on errors that the schema cannot find. */}}
 {{- define "slipway.storeNamespaces" -}}
 {{- $store := .Values.defaultStore -}}
 {{- $given := list -}}
@@ -36,7 +36,7 @@
 {{- .Values.defaultStore.claim.existing | default (printf "%s-%s" (include "slipway.fullname" .) .Values.defaultStore.name) -}}
 {{- end -}}
 
-{{/* The ArtifactStore of one namespace: (list $ namespace). */}}
+{{/* The ArtifactStore of one namespace. Call it with (list $ namespace). */}}
 {{- define "slipway.store" -}}
 {{- $namespace := last . -}}
 {{- with first . -}}
