@@ -1,8 +1,8 @@
 """Train a classifier of digits with a plain torchrun script: nothing here depends on Kubernetes.
 
-The script uses three functions of Slipway: data() returns a data source by its name in the TrainingJob, device() returns
-the device of this rank, and save() stores the model with this file as its code. A TrainingJob sets SLIPWAY_DATA (JSON:
-the folder of each data set by name) and SLIPWAY_OUTPUT_DIR. If you set both, you can run the script on one machine:
+The script uses three functions of Slipway: data() returns a data source by its name in the TrainingJob, device() the
+device of this rank, and save() stores the model with this file as its code. A TrainingJob sets SLIPWAY_DATA (JSON: the
+folder of each data set by name) and SLIPWAY_OUTPUT_DIR. If you set both, you can run the script on one machine:
 
     torchrun --nproc-per-node=2 train.py --epochs 10
 """
