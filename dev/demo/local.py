@@ -19,7 +19,7 @@ from demo.predictions import asked
 from demo.reference import compute_reference_here
 from demo.stages import Stages
 from slipway.api.kinds import MODEL_DEPLOYMENT, SERVICE, STEP, TRAINING_JOB, Key, Object
-from slipway.cli.rendering.details import TransitionLog, readiness_exit_code, watch_until_settled
+from slipway.cli.rendering.details import TransitionLog, readiness_exit_code, watch_until_ready
 from slipway.local.admission import DEFAULT_CLAIM
 from slipway.local.cluster import LocalCluster
 from slipway.local.session import open_session
@@ -73,7 +73,7 @@ async def _followed(cluster: LocalCluster, console: Console, key: Key) -> Object
         return [await cluster.twin.get(key), *await cluster.twin.list(STEP, NAMESPACE)]
 
     show = TransitionLog(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True), _now)
-    seen = await watch_until_settled(look, show, TIMEOUT_SECONDS, stop_at_first=True)
+    seen = await watch_until_ready(look, show, TIMEOUT_SECONDS, stop_at_first=True)
     if readiness_exit_code(seen):
         raise SystemExit(f"{key.kind} {key.name} did not get ready; see the logs below {cluster.state.root}")
     return seen[0]

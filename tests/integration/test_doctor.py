@@ -40,7 +40,7 @@ def test_an_account_without_rights_is_told_which_it_lacks(
     found = {one["check"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 1
     assert found["CRDs"]["level"] == "ok"
-    assert found["your rights"]["what"].startswith("you may not get trainingjobs.slipway.dev, list trainingjobs")
+    assert found["your permissions"]["what"].startswith("you may not get trainingjobs.slipway.dev, list trainingjobs")
     assert {found[name]["level"] for name in ("operator", "DNS", "pools", "stores", "plugins")} == {"warn"}
 
 
@@ -55,4 +55,4 @@ def test_an_administrator_of_a_bare_cluster_is_told_what_to_install(
     assert result.exit_code == 1
     assert found["CRDs"]["what"] == "6 kinds of slipway.dev/v1alpha1, with the fields of this version"
     assert found["operator"]["what"] == "no Deployment of the chart is in the cluster"
-    assert (found["your rights"]["level"], found["DNS"]["level"]) == ("ok", "warn")
+    assert (found["your permissions"]["level"], found["DNS"]["level"]) == ("ok", "warn")

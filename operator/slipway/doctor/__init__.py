@@ -1,4 +1,4 @@
-"""The checks of `slipway doctor`, in order: what can be wrong between a user and a model that serves."""
+"""The checks of `slipway doctor`, in order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -
     """Run every check. probe_seconds: how long to wait for each Job that probes a store; None makes no Jobs."""
     found = await installation.crds(queries)
     if any(one.level == "fail" for one in found):
-        return found  # without its kinds nothing else can be asked
+        return found  # the other checks need these kinds
     checks = {
         "operator": installation.operator,
-        "your rights": permissions.user_permissions,
-        "operator's rights": permissions.operator_permissions,
+        "your permissions": permissions.user_permissions,
+        "operator permissions": permissions.operator_permissions,
         "DNS": resources.dns,
         "pools": resources.pools,
         "stores": resources.stores,
@@ -26,7 +26,7 @@ async def examine(queries: ClusterQueries, probe_seconds: float | None = None) -
         try:
             found += await check(queries)
         except Forbidden as error:
-            found.append(Finding(name, "warn", str(error), "ask a user who may"))
+            found.append(Finding(name, "warn", str(error), "ask a user with this permission"))
     if probe_seconds is not None:
         found += await probes.probe_stores(queries, probe_seconds)
     return found

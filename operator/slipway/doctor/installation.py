@@ -16,7 +16,7 @@ from slipway.cluster.port import Cluster
 from slipway.plan.plan import Settings
 
 OPERATOR = {"app.kubernetes.io/part-of": "slipway"}
-"""Labels of the operator's own Deployment, as the chart sets them."""
+"""Labels of the operator's Deployment, set by the chart."""
 _IMAGES = ("SLIPWAY_RUNTIME_IMAGE", "SLIPWAY_SERVING_IMAGE")
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _INSTALL = "helm upgrade --install slipway helm/slipway --namespace slipway-system --create-namespace"
@@ -24,7 +24,7 @@ _APPLY = "apply the folder crds/ of this version: helm upgrades, and does not ta
 
 
 async def crds(queries: ClusterQueries) -> list[Finding]:
-    """Served, and with the fields that this command knows."""
+    """Check that the CRDs are served, with the fields that this command knows."""
     try:
         found = {one.crd_name: await queries.get(f"{_CRDS}/{one.crd_name}") for one in RESOURCES}
     except Forbidden:
@@ -42,7 +42,7 @@ async def _served(queries: ClusterQueries) -> Finding:
     missing = [one.kind.kind for one in RESOURCES if one.kind.plural not in plurals]
     if missing:
         return Finding("CRDs", "fail", f"{', '.join(missing)} of {API_VERSION} are not served", _INSTALL)
-    return Finding("CRDs", "ok", f"{API_VERSION} is served; its fields are not compared: you may not read CRDs")
+    return Finding("CRDs", "ok", f"{API_VERSION} is served; fields were not compared: you may not read CRDs")
 
 
 def _compared(resource: Resource, crd: Object) -> Iterator[Finding]:
@@ -69,14 +69,14 @@ def _few(names: Sequence[str]) -> str:
 
 
 async def operator(queries: ClusterQueries) -> list[Finding]:
-    """Its pods run, one of them leads, and it serves this namespace."""
+    """Check that the operator's pods run, one of them leads, and it serves this namespace."""
     try:
         found = await queries.list(DEPLOYMENT, all_namespaces=True, labels=OPERATOR)
     except Forbidden:
-        what = "cannot be looked at: you may not list Deployments of all namespaces"
+        what = "the operator cannot be checked: you may not list Deployments of all namespaces"
         return [Finding("operator", "warn", what, "ask an administrator of the cluster to run this")]
     if not found:
-        return [Finding("operator", "fail", "no Deployment of the chart is in the cluster", _INSTALL)]
+        return [Finding("operator", "fail", "the cluster has no Deployment of the chart", _INSTALL)]
     serving = [one for one in found if serves(one, queries.namespace)]
     if not serving:
         served = sorted({name for one in found for name in arguments_of(one, "--namespace")})
@@ -118,13 +118,13 @@ async def _leads(queries: ClusterQueries, namespace: str, name: str) -> Finding:
     try:
         lease = await queries.get(f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
     except Forbidden:
-        return Finding("leader", "warn", f"Lease {namespace}/{name} cannot be read", "ask a user who may")
+        return Finding("leader", "warn", f"Lease {namespace}/{name} cannot be read", "ask a user with this permission")
     spec = (lease or {}).get("spec", {})
     see = f"kubectl -n {namespace} logs -l app.kubernetes.io/part-of=slipway"
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
         return Finding("leader", "fail", f"nobody holds Lease {namespace}/{name}", see)
     age = datetime.now(UTC) - datetime.fromisoformat(spec["renewTime"])
-    # Renewed well before it is over; the clocks of two machines differ by seconds.
+    # The leader renews well before the Lease expires; clocks of two machines differ by seconds.
     if age > timedelta(seconds=2 * int(spec.get("leaseDurationSeconds", 15))):
         what = f"{spec['holderIdentity']} has not renewed Lease {namespace}/{name} for {int(age.total_seconds())} s"
         return Finding("leader", "fail", what, see)
@@ -137,7 +137,14 @@ def _version(labels: Mapping[str, str]) -> list[Finding]:
     theirs, ours = labels.get("app.kubernetes.io/version"), version("slipway-operator")
     if theirs is None or theirs == ours:
         return []
-    return [Finding("operator", "warn", f"it is version {theirs}, and this command is {ours}", "use one version")]
+    return [
+        Finding(
+            "operator",
+            "warn",
+            f"the operator has version {theirs}, and this command {ours}",
+            "use the same version of both",
+        )
+    ]
 
 
 async def plugins(queries: ClusterQueries) -> list[Finding]:
@@ -150,7 +157,9 @@ async def plugins(queries: ClusterQueries) -> list[Finding]:
     present = await queries.list(COMPRESSION_PLUGIN)
     if not present:
         cure = "set `defaults.compressionPlugins` of the chart, or: slipway plugin manifest --all | kubectl apply -f -"
-        return [Finding("plugins", "fail", "there is no CompressionPlugin: no model can be made smaller", cure)]
+        return [
+            Finding("plugins", "fail", "the cluster has no CompressionPlugin, so models cannot be compressed", cure)
+        ]
     here, broken = load_plugins(list(entry_points(group=POINTS)))
     found = [
         Finding("plugins", "warn", f"{one.name} cannot be loaded here: {one.error}", "fix or uninstall it")
@@ -183,7 +192,7 @@ def arguments_of(deployment: Object, option: str) -> list[str]:
 
 
 async def operator_settings(cluster: Cluster, namespaces: Collection[str]) -> Settings | None:
-    """The settings of the operator that serves these namespaces; None for one that is not there or not to be seen."""
+    """The settings of the operator that serves these namespaces; None if there is none, or it may not be read."""
     try:
         found = await cluster.list(DEPLOYMENT, None, OPERATOR)
     except Forbidden:
@@ -202,7 +211,7 @@ async def operator_settings(cluster: Cluster, namespaces: Collection[str]) -> Se
 
 @dataclass(frozen=True, slots=True)
 class ClusterQueries:
-    """One cluster as checks query it. namespace: the one that is examined."""
+    """Queries of the checks to one cluster. namespace: the one to check."""
 
     cluster: Cluster
     connection: Connection

@@ -1,4 +1,4 @@
-"""Checks that only a pod can make: the store can be written, names resolve, the image can be pulled."""
+"""Checks that need a pod: write to the store, resolve names, pull the image."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ pathlib.Path({TERMINATION_LOG!r}).write_text(json.dumps(report))
 
 
 async def probe_stores(queries: ClusterQueries, timeout_seconds: float) -> list[Finding]:
-    """Runs a Job of the runtime image on each store; they are deleted again. What they write is gone at once."""
+    """Run a Job of the runtime image on each store, which writes and removes a file, and delete the Jobs."""
     stores = await queries.list(ARTIFACT_STORE)
     settings = await operator_settings(queries.cluster, (queries.namespace,))
     if settings is None:
-        what = "no pod was started: the operator's Deployment, which names the runtime image, was not found"
-        return [Finding("a pod", "fail", what, "install the chart, or ask for the right to list its Deployment")]
+        what = "no pod was started: the operator's Deployment, which defines the runtime image, was not found"
+        return [Finding("a pod", "fail", what, "install the chart, or ask for permission to list its Deployment")]
     found: list[Finding] = []
     for store in stores:
         name = store["metadata"]["name"]
@@ -55,11 +55,11 @@ async def probe_stores(queries: ClusterQueries, timeout_seconds: float) -> list[
         try:
             made = await queries.cluster.create(job)
         except Forbidden as error:
-            return [*found, Finding("a pod", "fail", str(error), "ask a user who may create Jobs to run this")]
+            return [*found, Finding("a pod", "fail", str(error), "ask a user who may create Jobs")]
         except ClusterError as error:
             return [
                 *found,
-                Finding("a pod", "fail", str(error), "change what refuses it: a quota, a policy, a webhook"),
+                Finding("a pod", "fail", str(error), "check quotas, policies and webhooks"),
             ]
         try:
             found += await _result(queries, made, name, timeout_seconds, in_bucket="s3" in store["spec"])
@@ -89,7 +89,7 @@ def _job(store: Object, namespace: str, image: str, pull_policy: str) -> Object:
 async def _result(
     queries: ClusterQueries, job: Object, store: str, timeout_seconds: float, *, in_bucket: bool
 ) -> list[Finding]:
-    """in_bucket: a pod of the operator has tried the bucket already, and this one cannot."""
+    """Wait for the Job and return its findings. in_bucket: skip the store, which the operator itself checks."""
     try:
         async with asyncio.timeout(timeout_seconds):
             while not is_over(live := await queries.cluster.get(key_of(job))):
@@ -97,18 +97,18 @@ async def _result(
     except TimeoutError:
         why = pending_reason(await _pods(queries, job), 1)
         what = f"store {store}: no pod has ended within {timeout_seconds:g} s: {why}"
-        return [Finding("a pod", "fail", what, "fix that, or give it more time: --timeout")]
+        return [Finding("a pod", "fail", what, "fix the reason, or raise --timeout")]
     reports = [_termination_message(pod) for pod in await _pods(queries, job)]
     report = next((one for one in reports if one is not None), None)
     if report is None:
         what = f"store {store}: the pod ended without a report: {', '.join(conditions_of(live))}"
-        return [Finding("a pod", "fail", what, "is the operator's runtime image one with python?")]
+        return [Finding("a pod", "fail", what, "check that the operator's runtime image has python")]
     return [_dns_finding(report)] if in_bucket else [_store_finding(store, report), _dns_finding(report)]
 
 
 def _store_finding(store: str, report: Object) -> Finding:
     if "store" in report:
-        cure = "let group 65532 write to the volume: fsGroup must be honoured, or the export must allow it"
+        cure = "allow group 65532 to write to the volume: by fsGroup, or by the options of the export"
         return Finding("stores", "fail", f"{store}: a pod cannot write to it: {report['store']}", cure)
     return Finding("stores", "ok", f"{store}: a pod has written to it, read it again and removed it")
 
@@ -116,7 +116,7 @@ def _store_finding(store: str, report: Object) -> Finding:
 def _dns_finding(report: Object) -> Finding:
     if "names" in report:
         what = f"a pod cannot look up kubernetes.default.svc: {report['names']}"
-        return Finding("DNS", "fail", what, "fix CoreDNS, or what forbids pods to ask it (NetworkPolicy, port 53)")
+        return Finding("DNS", "fail", what, "fix CoreDNS, or allow pods to query it (NetworkPolicy, port 53)")
     return Finding("DNS", "ok", "a pod has looked up kubernetes.default.svc")
 
 
@@ -133,6 +133,6 @@ async def _pods(queries: ClusterQueries, job: Object) -> Sequence[Object]:
 
 
 async def _delete(queries: ClusterQueries, job: Object) -> None:
-    with suppress(ClusterError):  # its TTL takes it away otherwise
+    with suppress(ClusterError):  # otherwise its TTL deletes it
         meta = (await queries.cluster.get(key_of(job)))["metadata"]
         await queries.cluster.delete(key_of(job), uid=meta["uid"], resource_version=meta["resourceVersion"])

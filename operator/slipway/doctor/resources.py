@@ -20,9 +20,9 @@ _WAITS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "Err
 
 
 async def stores(queries: ClusterQueries) -> list[Finding]:
-    """Each ArtifactStore of the namespace: its claim is there, bound, and can be shared; its bucket has answered.
+    """Check each ArtifactStore of the namespace: its claim exists, is bound and shared; its bucket has answered.
 
-    Those that are named and not there, or not for what they are named for, too.
+    Resources that name a missing store, or one for another use, are reported as well.
     """
     kinds = (ARTIFACT_STORE, PVC, TRAINING_JOB, MODEL_DEPLOYMENT)
     found, claims, jobs, deployments = await gather_calls(tuple(queries.list(kind) for kind in kinds))
@@ -45,19 +45,21 @@ def _misnamed(user: Object, view: ClusterView) -> Iterator[Finding]:
         try:
             known_store(view, user["metadata"]["namespace"], name, use)
         except NotYet:
-            yield Finding("stores", "fail", f'{what}: there is no ArtifactStore "{name}"', "create it, or name another")
+            yield Finding(
+                "stores", "fail", f'{what}: ArtifactStore "{name}" does not exist', "create it, or name another one"
+            )
         except SpecError as error:
             yield Finding("stores", "fail", f"{what}: {error.problem}", error.cure)
 
 
 def _bucket(store: Object) -> Finding:
-    """As the operator's own pod has found it."""
+    """Report the result of the operator's own check of a bucket."""
     name, bucket = store["metadata"]["name"], store["spec"]["s3"]["bucket"]
     verdict = expected_state(store)
     if verdict.good:
         return Finding("stores", "ok", f"{name}: {verdict.message or f'bucket {bucket} has answered'}")
     what = f"{name}: bucket {bucket}: {verdict.reason}: {verdict.message}"
-    cure = "fix what it names: the Secret, the bucket, its policy, or the endpoint; the operator tries it again"
+    cure = "fix what it names: the Secret, the bucket, its policy, or the endpoint; the operator checks it again"
     return Finding("stores", "fail" if verdict.state == "stalled" else "warn", what, cure)
 
 
@@ -66,7 +68,7 @@ def _store(store: Object, claims: Mapping[str, Object]) -> Finding:
     claim = claims.get(wanted)
     if claim is None:
         cure = f"create the claim, with accessModes [{SHARED_MODE}]"
-        return Finding("stores", "fail", f"{name}: there is no PersistentVolumeClaim {wanted}", cure)
+        return Finding("stores", "fail", f"{name}: PersistentVolumeClaim {wanted} does not exist", cure)
     modes = claim["spec"].get("accessModes", ())
     if SHARED_MODE not in modes:
         what = f"{name}: claim {wanted} has {', '.join(modes)}, and pods of several nodes share a store"
@@ -79,10 +81,10 @@ def _store(store: Object, claims: Mapping[str, Object]) -> Finding:
 
 
 async def pools(queries: ClusterQueries) -> list[Finding]:
-    """Each GPUPool has nodes, and these have the devices that it promises."""
+    """Check that each GPUPool has nodes, and that these have its devices."""
     found = await queries.list(GPU_POOL)
     if not found:
-        return [Finding("pools", "ok", "there is no GPUPool: everything runs on processors, on any nodes")]
+        return [Finding("pools", "ok", "the cluster has no GPUPool: everything runs on processors, on any nodes")]
     try:
         nodes = await queries.items("/api/v1/nodes")
     except Forbidden:
@@ -110,13 +112,13 @@ def _pool(obj: Object, nodes: Any) -> Finding:
 
 
 async def dns(queries: ClusterQueries) -> list[Finding]:
-    """Pods find each other by the names of Services. Without a pod only the server of these names can be checked."""
+    """Check that cluster DNS has ready endpoints; --deep resolves a name in a pod."""
     path = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
-    doubt = "run it with --deep: a pod then looks a name up"
+    doubt = "use --deep to resolve a name in a pod"
     try:
         slices = await queries.items(path, labelSelector="kubernetes.io/service-name=kube-dns")
     except Forbidden:
-        return [Finding("DNS", "warn", "whether DNS runs cannot be seen: you may not read kube-system", doubt)]
+        return [Finding("DNS", "warn", "DNS cannot be checked: you may not read kube-system", doubt)]
     ready = [
         end
         for one in slices
@@ -124,11 +126,11 @@ async def dns(queries: ClusterQueries) -> list[Finding]:
         if (end.get("conditions") or {}).get("ready") is not False
     ]
     if not slices:
-        return [Finding("DNS", "warn", "no Service kube-dns is in kube-system; another one may answer", doubt)]
+        return [Finding("DNS", "warn", "kube-system has no Service kube-dns; another one may serve DNS", doubt)]
     if not ready:
         cure = "kubectl -n kube-system get pods -l k8s-app=kube-dns"
         return [Finding("DNS", "fail", "Service kube-dns has no endpoint that is ready", cure)]
-    return [Finding("DNS", "ok", f"kube-dns has {pluralize(len(ready), 'endpoint')}; --deep looks a name up")]
+    return [Finding("DNS", "ok", f"kube-dns has {pluralize(len(ready), 'endpoint')}; --deep resolves a name")]
 
 
 async def images(queries: ClusterQueries) -> list[Finding]:
@@ -138,13 +140,13 @@ async def images(queries: ClusterQueries) -> list[Finding]:
 
 async def _tagged(queries: ClusterQueries) -> list[Finding]:
     known = await operator_settings(queries.cluster, (queries.namespace,))
-    if known is None:  # another check says that there is no operator
+    if known is None:  # another check reports the missing operator
         return []
     tagged = [image for image in (known.runtime_image, known.serving_image) if "@sha256:" not in image]
     if not tagged:
         return []
-    what = f"{', '.join(tagged)}: named by a tag, which may come to name other bits under the results that are there"
-    return [Finding("images", "warn", what, "set image.digests of the chart")]
+    what = f"{', '.join(tagged)}: named by a tag, which can change while results of the old image are reused"
+    return [Finding("images", "warn", what, "set `image.digests` of the chart's values")]
 
 
 async def _pulled(queries: ClusterQueries) -> Finding:
@@ -157,7 +159,7 @@ async def _pulled(queries: ClusterQueries) -> Finding:
         if (state := one.get("state", {}).get("waiting") or {}).get("reason") in _WAITS
     ]
     if not waiting:
-        view = f"none of {pluralize(len(pods), 'pod')} waits for one" if pods else "no pod of ours is there to tell"
+        view = f"none of {pluralize(len(pods), 'pod')} waits for one" if pods else "there are no pods of Slipway"
         return Finding("images", "ok", f"{view}; --deep pulls the runtime image")
     pod, image, reason = waiting[0]
     cure = f"kubectl describe pod {pod}; for a private registry: podTemplate.imagePullSecrets, or the service account's"

@@ -107,7 +107,8 @@ def test_a_healthy_cluster_is_well_in_every_respect(slipway: Slipway, patient: P
     assert {level for _, level, _ in found} == {"ok"}
     checks = {check for check, _, _ in found}
     assert checks == {
-        "CRDs", "operator", "leader", "your rights", "operator's rights", "DNS", "pools", "stores", "images", "plugins",
+        "CRDs", "operator", "leader", "your permissions", "operator permissions", "DNS",
+        "pools", "stores", "images", "plugins",
     }  # fmt: skip
 
 
@@ -202,12 +203,13 @@ ILL = {
     ),
     "nobody leads": (answer(LEASE, {"spec": {}}), "leader", "fail", "nobody holds Lease slipway-system/"),
     "the leader is dead": (answer(LEASE, lease(timedelta(minutes=5))), "leader", "fail", "has not renewed Lease"),
-    "the user may not read": (refuse("get pods/log"), "your rights", "fail", "you may not get pods/log in"),
+    "the user may not read": (refuse("get pods/log"), "your permissions", "fail", "you may not get pods/log in"),
     "the user may only read": (
-        refuse("patch trainingjobs"), "your rights", "warn", "you may only read: not patch trainingjobs.slipway.dev",
+        refuse("patch trainingjobs"), "your permissions", "warn",
+        "you may read, but not patch trainingjobs.slipway.dev",
     ),
     "the operator may not write": (
-        refuse("create jobs"), "operator's rights", "fail",
+        refuse("create jobs"), "operator permissions", "fail",
         "system:serviceaccount:slipway-system:slipway may not create jobs.batch in team; upgrade the chart",
     ),
     "no DNS": (answer(SLICES, {"items": [{"endpoints": []}]}), "DNS", "fail", "kube-dns has no endpoint that is ready"),
@@ -219,14 +221,14 @@ ILL = {
         answer("/api/v1/nodes", {"items": [node("h100", 0)]}), "pools", "fail", "install the device plugin",
     ),
     "no store": (set_object("store", None), "stores", "fail", "namespace team has no ArtifactStore"),
-    "no claim": (set_object("claim", None), "stores", "fail", "default: there is no PersistentVolumeClaim artifacts"),
+    "no claim": (set_object("claim", None), "stores", "fail", "default: PersistentVolumeClaim artifacts does not"),
     "a store that is named and not there": (
         set_object("deployment", model_deployment(store="other")), "stores", "fail",
-        'ModelDeployment digits: spec.store: there is no ArtifactStore "other"; create it',
+        'ModelDeployment digits: spec.store: ArtifactStore "other" does not exist; create it',
     ),
     "a store for evaluation data that is not there": (
         set_object("deployment", evaluated_in("held-out")), "stores", "fail",
-        'ModelDeployment digits: spec.evaluation.store: there is no ArtifactStore "held-out"; create it',
+        'ModelDeployment digits: spec.evaluation.store: ArtifactStore "held-out" does not exist; create it',
     ),
     "a store for evaluation data that is open to all pods": (
         set_object("deployment", evaluated_in("default")), "stores", "fail",
@@ -301,4 +303,4 @@ def test_without_an_operator_no_pod_is_started_and_the_other_findings_are_shown(
     assert (result.exit_code, result.stderr) == (1, "")
     failed = [(one["check"], one["what"]) for one in json.loads(result.stdout) if one["level"] == "fail"]
     assert [check for check, _ in failed] == ["operator", "a pod"]
-    assert failed[1][1].startswith("no pod was started: the operator's Deployment, which names the runtime image,")
+    assert failed[1][1].startswith("no pod was started: the operator's Deployment, which defines the runtime image,")

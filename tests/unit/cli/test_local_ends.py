@@ -74,7 +74,7 @@ async def shown(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, **options: ob
     for _ in range(100):
         if running.done():
             return running.result(), said
-        if said and said[-1] == "Ctrl-C ends it":
+        if said and said[-1] == "stop with Ctrl-C":
             break
         await asyncio.sleep(0.02)
     stop.set()
@@ -114,5 +114,5 @@ async def test_each_model_is_named_with_its_address_as_soon_as_it_answers(monkey
 
 async def test_what_is_stalled_is_named_beside_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     _, said = await shown(Cluster(serving("a"), refused("b")), monkeypatch)
-    assert "stalled, beside what serves: modeldeployment/b" in said
-    assert said[-1] == "Ctrl-C ends it"
+    assert "Stalled, while other models serve: modeldeployment/b" in said
+    assert said[-1] == "stop with Ctrl-C"

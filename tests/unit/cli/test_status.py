@@ -12,7 +12,7 @@ from typer.testing import Result
 
 from slipway.api.status import not_yet_observed
 from slipway.cli.rendering.details import details, overview
-from slipway.cli.rendering.summary import settled, steps_of, summary
+from slipway.cli.rendering.summary import get_readiness, steps_of, summary
 from slipway.cli.rendering.tables import Table, plain
 from support import statuses
 from support.builders import T0
@@ -76,14 +76,14 @@ def test_a_resource_that_no_operator_has_looked_at_says_so_and_is_not_settled(st
         message
         == "NotObserved: no operator has processed this resource yet; check that one runs and watches this namespace"
     )
-    assert settled(fresh) is None
+    assert get_readiness(fresh) is None
 
 
 def test_a_verdict_on_an_older_spec_does_not_count() -> None:
     for obj, verdict in ((statuses.finished_training(), True), (statuses.failed_training(), False)):
-        assert settled(obj) is verdict
+        assert get_readiness(obj) is verdict
         obj["metadata"]["generation"] = 2
-        assert settled(obj) is None
+        assert get_readiness(obj) is None
 
 
 def test_the_overview_has_a_line_for_each_resource_and_the_namespace_only_when_asked() -> None:
@@ -166,7 +166,7 @@ def test_watching_with_json_writes_only_the_last_state_to_standard_output(slipwa
 def test_a_timeout_ends_the_watch_with_5_and_names_what_has_not_settled(slipway: Slipway) -> None:
     result = slipway(KubeHttp([[statuses.running_training()]]), "status", "tj/digits", "-w", "--timeout", "0.3")
     assert result.exit_code == 5
-    assert result.stderr == "error: not settled after 0.3 s: trainingjob/digits (Running)\n"
+    assert result.stderr == "error: --timeout: not Ready after 0.3 s: trainingjob/digits (Running)\n"
 
 
 def test_a_name_that_nothing_has_is_one_line_and_exit_code_3(slipway: Slipway) -> None:

@@ -71,7 +71,7 @@ BOMBS: dict[str, tuple[str, str]] = {
     "a number of five million digits in JSON": ('{"a": ' + "9" * 5_000_000 + "}", "is not a number of JSON"),
     "an exponent without end": ("a: " + "1" * 200_000 + "e" + "9" * 200_000, "is not a number of JSON"),
     "infinity in JSON": ('{"a": 1e999}', "is not a number of JSON"),
-    "is_octal digits": (JOB + "  nodes: 0" + "7" * 5_000, "a.yaml:6:"),
+    "octal digits": (JOB + "  nodes: 0" + "7" * 5_000, "a.yaml:6:"),
     "many values": ("[" + "x," * 1_000_000 + "]", "more than 200,000 values"),
     "many values of JSON": ('{"x": [' + "1," * 1_000_000 + "1]}", "more than 200,000 values"),
     "many documents": ("a: 1\n---\n" * 300_000, "and "),

@@ -26,10 +26,10 @@ from slipway.cli.rendering.details import (
     TransitionLog,
     readiness_exit_code,
     status_tables,
-    watch_until_settled,
+    watch_until_ready,
 )
 from slipway.cli.rendering.errors import INTERRUPTED, USAGE, CommandError
-from slipway.cli.rendering.summary import owners_in, reference, serves, settled
+from slipway.cli.rendering.summary import get_readiness, owners_in, reference, serves
 from slipway.cli.rendering.tables import coloured
 from slipway.cli.rendering.terminal import interactive, one_line, pinned, say, visible
 from slipway.cluster.twin import WatchEvent
@@ -43,7 +43,7 @@ from slipway.plan.jobs.outcomes import conditions_of
 from slipway.reconcile.references import parent_of
 
 LOG = "slipway.log"
-"""In the state folder: what the loop did, as JSON lines."""
+"""Log of the operator's loop in the state folder, as JSON lines."""
 
 
 class RunOptions(NamedTuple):
@@ -57,10 +57,10 @@ class RunOptions(NamedTuple):
 
 
 async def run_manifests(manifests: Manifests, options: RunOptions) -> int:
-    """Returns the exit code. Raises SlipwayError for what cannot be done here, or not at all."""
+    """Run the manifests and return the exit code. Raises SlipwayError."""
     stop = _stop_on_signals()
     if is_readable_by_others(options.state):
-        say(f"the state folder {options.state} could be read by others; it is kept to you from now on (0700)")
+        say(f"the state folder {options.state} was readable by others; its permissions are 0700 now")
     mask = os.umask(0o077)  # of the processes that stand for pods as well
     try:
         with log_to(make_state_folder(options.state) / LOG):
@@ -76,7 +76,7 @@ async def run_manifests(manifests: Manifests, options: RunOptions) -> int:
 
 
 def _place(problem: FieldProblem, manifests: Manifests) -> str:
-    """`file:line:column: ` of the field; nothing for an object that no file holds."""
+    """Return `file:line:column: ` of the field; an empty text for an object that no file holds."""
     wanted = problem.object["kind"], problem.object["metadata"]
     found = (one for one in manifests.items if (one.object["kind"], one.object["metadata"]) == wanted)
     return next((f"{one.place_of(problem.field)}: " for one in found), "")
@@ -85,15 +85,15 @@ def _place(problem: FieldProblem, manifests: Manifests) -> str:
 async def _show_until_ended(cluster: LocalCluster, options: RunOptions, stop: asyncio.Event) -> int:
     with view() as screen:
         seen = View(_with_addresses(screen, cluster, options.state), screen.say)
-        code = await _until_settled(cluster, seen, options.timeout_seconds, stop)
+        code = await _watch_until_ready(cluster, seen, options.timeout_seconds, stop)
         if options.once or code == INTERRUPTED:
             return code
         objects = owners_in(await _active(cluster))
         if not any(serves(obj) for obj in objects):
             return code
-        if stalled := [reference(obj) for obj in objects if settled(obj) is False]:
-            seen.say(f"stalled, beside what serves: {', '.join(stalled)}")
-        seen.say("Ctrl-C ends it")
+        if stalled := [reference(obj) for obj in objects if get_readiness(obj) is False]:
+            seen.say(f"Stalled, while other models serve: {', '.join(stalled)}")
+        seen.say("stop with Ctrl-C")
         await _until_stopped(cluster, seen, stop)
         return readiness_exit_code(await _active(cluster))
 
@@ -123,7 +123,9 @@ def state_option(root: Path) -> str:
     return "--local" if root == STATE.absolute() else f"--state {shlex.quote(str(root))}"
 
 
-async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event) -> int:
+async def _watch_until_ready(
+    cluster: LocalCluster, seen: View, timeout_seconds: float | None, stop: asyncio.Event
+) -> int:
     """Return the exit code: 0 if all is Ready, 1 if something is Stalled, 130 if a signal came before."""
 
     ends = ContainerFailures(cluster.state)
@@ -136,24 +138,24 @@ async def _until_settled(cluster: LocalCluster, seen: View, timeout_seconds: flo
         return await _active(cluster)
 
     cluster.twin.subscribe(on_change)
-    following = asyncio.create_task(watch_until_settled(look, seen.show, timeout_seconds, stop_at_first=False))
+    following = asyncio.create_task(watch_until_ready(look, seen.show, timeout_seconds, stop_at_first=False))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not following.done():
         following.cancel()
-        seen.say("ending every process; what is done is kept, and the same command goes on from there")
+        seen.say("stopping all processes; finished results are kept, and the same command continues from them")
         return INTERRUPTED
     objects = owners_in(following.result())
     for obj in objects:
-        if settled(obj) is False:
+        if get_readiness(obj) is False:
             for line in await failed_logs(cluster, obj):
                 seen.say(line)
     return readiness_exit_code(objects)
 
 
 async def _until_stopped(cluster: LocalCluster, seen: View, stop: asyncio.Event) -> None:
-    """Show what becomes of what was settled: Triton may die, and starts again."""
+    """Show further changes until the signal: Triton may die, and starts again."""
     while not stop.is_set():
         seen.show(await _active(cluster))
         with suppress(TimeoutError):
@@ -167,7 +169,7 @@ async def _active(cluster: LocalCluster) -> list[Object]:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Set by the first signal. The second ends this process at once, and with it, by their lifelines, all others."""
+    """Return an event that the first signal sets. The second one ends this process, and so all others."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -202,13 +204,13 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 LOG_LINES, LOG_BYTES = 20, 1 << 14
-"""Limits of the shown end of a log."""
+"""Limits of the end of a log in the output."""
 
 Say = Callable[[str], None]
 
 
 class View(NamedTuple):
-    """show: the objects as they are; say: a line that stays."""
+    """Output of a run. show: draws the current objects; say: prints a line that stays."""
 
     show: Show
     say: Say
@@ -216,7 +218,7 @@ class View(NamedTuple):
 
 @contextmanager
 def view() -> Iterator[View]:
-    """In place below the lines on a terminal; elsewhere a line for each transition."""
+    """Yield a view: tables below the lines on a terminal; elsewhere a line for each change."""
     if not interactive():
         yield View(TransitionLog(say, _now), lambda line: say(_whole(line)))
         return
@@ -241,7 +243,7 @@ def event_lines(change: WatchEvent) -> list[str]:
 
 
 class ContainerFailures:
-    """Reports once of each start of a container that it failed, unless its pod was deleted, or ended with the run."""
+    """Reports each failure of a container once, unless its pod was deleted or ended with the run."""
 
     def __init__(self, state: StateFolder) -> None:
         self._state = state
@@ -266,7 +268,7 @@ class ContainerFailures:
 
 
 async def failed_logs(cluster: LocalCluster, owner: Object) -> list[str]:
-    """The ends of the logs of the parent's containers that failed, each below its path."""
+    """Return the ends of the logs of the owner's failed containers, each below its path."""
     lines = []
     for pod in await cluster.twin.list(POD):
         if parent_of(pod) != key_of(owner):
@@ -281,7 +283,7 @@ async def failed_logs(cluster: LocalCluster, owner: Object) -> list[str]:
 
 
 def address_lines(addresses: Mapping[tuple[Key, str], str], option: str) -> list[str]:
-    """Return the addresses of models, and the commands that ask them. option: --local, or --state with its folder."""
+    """Return the addresses of models, and commands for them. option: --local, or --state with its folder."""
     services: dict[Key, dict[str, str]] = {}
     for (key, port), address in addresses.items():
         services.setdefault(key, {})[port] = address
@@ -295,7 +297,7 @@ def address_lines(addresses: Mapping[tuple[Key, str], str], option: str) -> list
 
 
 def _whole(line: str) -> str:
-    """The line, indented as it is, and no other one beside it."""
+    """Return the text as one line, with its indentation."""
     return visible(" ".join(line.splitlines()))
 
 

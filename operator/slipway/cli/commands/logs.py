@@ -98,7 +98,7 @@ async def _logs(
     from slipway.cli.connections.logs import follow as follow_logs
     from slipway.cli.connections.resources import find_resources
     from slipway.cli.rendering.errors import NOT_FOUND, CommandError
-    from slipway.cli.rendering.summary import settled
+    from slipway.cli.rendering.summary import get_readiness
 
     write = build_writer(timestamps=timestamps)
     async with opened as connection, connection.logs() as lines:
@@ -107,7 +107,7 @@ async def _logs(
             found = await find_resources(connection.cluster, connection.namespace, target)
             inactive = connection.inactive(found)
             ignored = inactive.objects if inactive else ()
-            last = all(settled(obj) is not None or obj in ignored for obj in found)
+            last = all(get_readiness(obj) is not None or obj in ignored for obj in found)
             return started_containers(await pods_of(connection, found), selection), last
 
         if follow:

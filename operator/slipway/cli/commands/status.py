@@ -94,7 +94,7 @@ async def _status(
             return await with_steps(connection.cluster, connection.with_reachable_urls(found), scope)
 
         if watch:
-            objects = await _followed(
+            objects = await _watch(
                 active_only(look, connection), output, timeout, single=bool(name), everywhere=everywhere
             )
         else:
@@ -115,11 +115,11 @@ async def _status(
 def active_only(look: Look, connection: Connection) -> Look:
     """Return a look without what is inactive when it first looks.
 
-    It raises CommandError if everything is inactive, and if something becomes inactive before it has settled.
+    It raises CommandError if everything is inactive, and if a resource becomes inactive before it is Ready or Stalled.
     """
     from slipway.api.kinds import key_of
     from slipway.cli.rendering.errors import UNAVAILABLE, CommandError
-    from slipway.cli.rendering.summary import owners_in, settled
+    from slipway.cli.rendering.summary import get_readiness, owners_in
 
     ignored: set[Key] | None = None
 
@@ -132,24 +132,22 @@ def active_only(look: Look, connection: Connection) -> Look:
             if inactive and len(ignored) == len(owners_in(found)):
                 raise CommandError(inactive.reason, UNAVAILABLE)
         found = [obj for obj in found if key_of(obj) not in ignored]
-        if inactive := connection.inactive([obj for obj in owners_in(found) if settled(obj) is None]):
+        if inactive := connection.inactive([obj for obj in owners_in(found) if get_readiness(obj) is None]):
             raise CommandError(inactive.reason, UNAVAILABLE)
         return found
 
     return look_at_active
 
 
-async def _followed(
-    look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool
-) -> list[Object]:
+async def _watch(look: Look, output: Output, timeout: float | None, *, single: bool, everywhere: bool) -> list[Object]:
     """Follow the resources. Lines go to standard output, or to standard error if data follow on standard output."""
     from datetime import UTC, datetime
 
-    from slipway.cli.rendering.details import TransitionLog, live_view, watch_until_settled
+    from slipway.cli.rendering.details import TransitionLog, live_view, watch_until_ready
 
     if output is Output.TABLE and interactive():
         with live_view(single=single, all_namespaces=everywhere) as show:
-            return await watch_until_settled(look, show, timeout, stop_at_first=single)
+            return await watch_until_ready(look, show, timeout, stop_at_first=single)
     data = output is not Output.TABLE
     show = TransitionLog(lambda line: say(line, err=data), lambda: datetime.now(UTC))
-    return await watch_until_settled(look, show, timeout, stop_at_first=single)
+    return await watch_until_ready(look, show, timeout, stop_at_first=single)

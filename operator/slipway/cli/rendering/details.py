@@ -13,16 +13,16 @@ from slipway.api.modeldeployment import GateResult, ModelDeployment, Revision
 from slipway.api.status import Condition, Failure, TaskRun
 from slipway.api.trainingjob import Attempt, TrainingJob
 from slipway.cli.rendering.errors import FAILED, TIMED_OUT, CommandError
-from slipway.cli.rendering.summary import StepRow, owners_in, reference, settled, steps_of, summary, typed
+from slipway.cli.rendering.summary import StepRow, get_readiness, owners_in, reference, steps_of, summary, typed
 from slipway.cli.rendering.tables import Table, coloured, number, short_digest, since, size, took
 from slipway.cli.rendering.terminal import one_line, pinned
 
 CUT = 160
-"""Characters of a message in a table of many resources; the table of one shows all."""
+"""Limit of characters of a message in a table of many resources."""
 
 
 def overview(objects: Iterable[Object], now: datetime, *, all_namespaces: bool = False) -> Table:
-    """A line for each resource."""
+    """Return a table with a line for each resource."""
     rows = []
     given = list(objects)
     for obj in owners_in(given):
@@ -35,7 +35,7 @@ def overview(objects: Iterable[Object], now: datetime, *, all_namespaces: bool =
 
 
 def details(obj: Object, now: datetime, objects: Iterable[Object] = ()) -> list[Table]:
-    """One resource: head, conditions, steps, and its attempts or revisions. objects: its Steps are among them."""
+    """Return the tables of one resource: head, conditions, steps, attempts or revisions. objects: with its Steps."""
     resource, steps = typed(obj), steps_of(obj, objects)
     phase, progress, _ = summary(obj, steps)
     meta = obj["metadata"]
@@ -170,17 +170,17 @@ Show = Callable[[Sequence[Object]], None]
 EVERY_SECONDS = 1.0
 
 
-async def watch_until_settled(
+async def watch_until_ready(
     look: Look,
     show: Show,
     timeout_seconds: float | None,
     *,
     stop_at_first: bool,
 ) -> list[Object]:
-    """Look again and again, show what is seen, and return it when every resource has settled.
+    """Read the resources repeatedly, show them, and return them when all are Ready or Stalled.
 
-    stop_at_first: end with the first that is Stalled, as what waits for it may wait for ever. An API server that is
-    away for a moment is waited for. Raises CommandError when the time is up.
+    stop_at_first: return with the first that is Stalled, as resources that need it may wait for ever. Calls are tried
+    again while the API server is unavailable. Raises CommandError after the time limit.
     """
     seen: list[Object] = []
     try:
@@ -192,26 +192,30 @@ async def watch_until_settled(
                     raise
                 except ClusterError:
                     if not seen:
-                        raise  # it never answered: waiting would hide a wrong address
+                        raise  # no answer ever: waiting would hide a wrong address
                     await asyncio.sleep(EVERY_SECONDS)
                     continue
                 show(seen)
-                states = [settled(obj) for obj in owners_in(seen)]
+                states = [get_readiness(obj) for obj in owners_in(seen)]
                 if None not in states or (stop_at_first and False in states):
                     return seen
                 await asyncio.sleep(EVERY_SECONDS)
     except TimeoutError as error:
-        waiting = ", ".join(f"{reference(obj)} ({summary(obj)[0]})" for obj in owners_in(seen) if settled(obj) is None)
-        raise CommandError(f"not settled after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT) from error
+        waiting = ", ".join(
+            f"{reference(obj)} ({summary(obj)[0]})" for obj in owners_in(seen) if get_readiness(obj) is None
+        )
+        raise CommandError(
+            f"--timeout: not Ready after {timeout_seconds:g} s: {waiting or 'no answer'}", TIMED_OUT
+        ) from error
 
 
 def readiness_exit_code(objects: Sequence[Object]) -> int:
     """Return the exit code: 0 if every watched resource is Ready."""
-    return 0 if all(settled(obj) for obj in owners_in(objects)) else FAILED
+    return 0 if all(get_readiness(obj) for obj in owners_in(objects)) else FAILED
 
 
 class TransitionLog:
-    """Writes a line whenever the summary of a resource changes: for pipes and logs."""
+    """Writes a line when the summary of a resource changes, for pipes and logs."""
 
     def __init__(self, write: Callable[[str], None], now: Callable[[], datetime]) -> None:
         self._write = write
@@ -233,7 +237,7 @@ class TransitionLog:
 
 @contextmanager
 def live_view(*, single: bool, all_namespaces: bool) -> Iterator[Show]:
-    """Shows the whole picture in place, on a terminal."""
+    """Yield a function that draws the tables again in place, on a terminal."""
     with pinned() as screen:
 
         def show(objects: Sequence[Object]) -> None:
@@ -243,7 +247,7 @@ def live_view(*, single: bool, all_namespaces: bool) -> Iterator[Show]:
 
 
 def status_tables(objects: Sequence[Object], *, single: bool, all_namespaces: bool = False) -> list[Table]:
-    """Return what `slipway status` shows: everything about a named resource, else a line for each."""
+    """Return the tables of `slipway status`: all details of a named resource, or a line for each resource."""
     now = datetime.now(UTC)
     if single:
         return [table for obj in owners_in(objects) for table in details(obj, now, objects)]

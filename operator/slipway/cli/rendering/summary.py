@@ -1,4 +1,4 @@
-"""A resource's status in one line, and whether it has settled. No times: a line changes on transitions alone."""
+"""A resource's status in one line, without times, so that the line changes only with the status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPL
 
 
 class StepRow(NamedTuple):
-    """A Step as it is shown. run: None until its status tells of one."""
+    """A row of the table of Steps. run: None until the status has one."""
 
     role: str
     phase: str
@@ -30,7 +30,7 @@ class StepRow(NamedTuple):
 
 
 def owners_in(objects: Iterable[Object]) -> list[Object]:
-    """Return what is not a Step: Steps lie among the resources that they belong to."""
+    """Return the objects that are not Steps: their owners."""
     return [obj for obj in objects if obj["kind"] != STEP.kind]
 
 
@@ -46,7 +46,7 @@ def steps_of(owner: Object, objects: Iterable[Object]) -> list[StepRow]:
 
 
 def typed(obj: Object) -> Resource:
-    """The object as its model. Raises CommandError for one that this version cannot read."""
+    """Return the object as its model. Raises CommandError for one that this version cannot read."""
     try:
         return parse(_MODELS[obj["kind"]], obj)
     except SpecError as error:
@@ -56,12 +56,12 @@ def typed(obj: Object) -> Resource:
 
 
 def reference(obj: Object) -> str:
-    """`trainingjob/digits`: what other commands take."""
+    """Return the name that commands accept: `trainingjob/digits`."""
     return f"{obj['kind'].lower()}/{obj['metadata']['name']}"
 
 
-def settled(obj: Object) -> bool | None:
-    """True: Ready for the present spec. False: Stalled for it, nothing moves until a user acts. None: neither yet."""
+def get_readiness(obj: Object) -> bool | None:
+    """Return True if the resource is Ready for its current spec, False if it is Stalled, None if neither."""
     status = obj.get("status", {})
     if status.get("observedGeneration", -1) < obj["metadata"].get("generation", 0):
         return None
@@ -80,7 +80,7 @@ def serves(obj: Object) -> bool:
 
 
 def summary(obj: Object, steps: Sequence[StepRow] = ()) -> tuple[str, str, str]:
-    """Phase, how far it is, and what is wrong or waited for."""
+    """Return the phase, the progress, and the error or the reason for waiting."""
     resource = typed(obj)
     progress = (
         training_progress(resource, steps)
@@ -91,7 +91,7 @@ def summary(obj: Object, steps: Sequence[StepRow] = ()) -> tuple[str, str, str]:
     if resource.status.observed_generation < 0:
         wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
     wrong = wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
-    if _open(steps) and wrong.startswith(SEE_STEPS):  # they are shown here
+    if _open(steps) and wrong.startswith(SEE_STEPS):  # the steps are shown here
         wrong = ""
     return phase, ", ".join(progress) or "-", wrong
 
@@ -140,7 +140,7 @@ def deployment_progress(deployment: ModelDeployment, steps: Sequence[StepRow] = 
 
 _SHOWN = frozenset({"accuracy", "loss"})
 _BEGUN = "Starting"
-"""A Step whose status tells nothing yet: that is worth a write only after some seconds."""
+"""Phase of a Step without a status: the operator writes it only after some seconds."""
 
 
 def _open(steps: Iterable[StepRow]) -> list[StepRow]:
