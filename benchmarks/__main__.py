@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import costs, growth, latency, planner, quiet, restart, throughput, writes
+from benchmarks import costs, growth, latency, planner, quiet, restart, steps, throughput, writes
 from benchmarks.figures import Figures, missed, table, write_report
 from benchmarks.finished import Filled, filled
 from benchmarks.scale import FULL, QUICK, Scale
@@ -23,6 +23,7 @@ ALONE: dict[str, Callable[[Scale, Told], Figures]] = {
     "writes": writes.measure,
     "costs": costs.measure,
     "planner": planner.measure,
+    "steps": steps.measure,
 }
 FILLED: dict[str, Callable[[Filled, Scale, Told], Figures]] = {
     "restart": restart.measure,
@@ -36,7 +37,7 @@ def main(
     only: Annotated[
         str,
         typer.Option(
-            help="some of throughput, latency, writes, costs, planner, restart, growth, quiet; all without it"
+            help="some of throughput, latency, writes, costs, planner, steps, restart, growth, quiet; all without it"
         ),
     ] = "",
     quick: Annotated[bool, typer.Option(help="small sizes, five minutes in all")] = False,

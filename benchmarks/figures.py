@@ -38,6 +38,8 @@ BARS = (
     Bar("writes_per_job_1_nodes", "writes of a one-pod job's life, Events included", 6),
     Bar("writes_per_job_2_nodes", "the same with two pods", 8),
     Bar("writes_per_job_200_nodes", "the same with 200 pods", 14),
+    Bar("writes_of_five_steps", "writes of a ModelDeployment with five steps", 55),
+    Bar("status_bytes_after_100_steps", "bytes of its status after 100 Steps", 30_000),
     Bar("quiet_writes", "writes in a quiet cluster", 0),
     Bar("quiet_cpu_percent", "CPU in a quiet cluster, % of a core", 1.0),
     Bar("quiet_rss_mb", "RSS in a quiet cluster, MB", 150),

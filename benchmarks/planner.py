@@ -9,6 +9,7 @@ from datetime import timedelta
 from benchmarks.figures import Figures, spread
 from benchmarks.scale import Scale
 from slipway.api.kinds import Object
+from slipway.plan.observation import Observation
 from slipway.plan.training import plan_training
 from slipway.reconcile.cache import Cache
 from support.builders import SETTINGS, pod
@@ -40,10 +41,10 @@ def _planning(world: TrainingWorld) -> Callable[[], object]:
     cache, now = Cache(), world.now + timedelta(seconds=1)
     for version, obj in enumerate(world.objects.values(), start=1):
         cache.put(_at(obj, version))
-    parent = cache.get(*world.key)
-    if parent is None or plan_training(parent, cache, SETTINGS, now).status is not None:
+    job, observation = cache.get(*world.key), Observation(cache, SETTINGS, now)
+    if job is None or plan_training(job, observation).status not in (None, job.get("status")):
         raise RuntimeError("an unchanged job plans nothing")
-    return lambda: plan_training(parent, cache, SETTINGS, now)
+    return lambda: plan_training(job, observation)
 
 
 def _at(obj: Object, version: int) -> Object:
