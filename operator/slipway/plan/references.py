@@ -95,12 +95,12 @@ def _refuse_other_use(store: ArtifactStoreSpec, name: str, use: StoreUse) -> Non
     raise SpecError(use.field, f'ArtifactStore "{name}" {problem}', cure, reason="StoreMisused")
 
 
-def known_pool(view: ClusterView, name: str) -> GPUPoolSpec:
-    """Raises NotYet (PoolNotFound) and SpecError (PoolInvalid)."""
+def known_pool(view: ClusterView, name: str, field: str = "spec.pools") -> GPUPoolSpec:
+    """Return the pool that a field of a spec names. Raises NotYet (PoolNotFound) and SpecError (PoolInvalid)."""
     obj = view.get(GPU_POOL, "", name)
     if obj is None:
-        raise NotYet("PoolNotFound", f'there is no GPUPool "{name}"; create it')
-    return parse_referenced(GPUPool, obj, "spec.pools", "PoolInvalid").spec
+        raise NotYet("PoolNotFound", f'{field}: there is no GPUPool "{name}"; create it')
+    return parse_referenced(GPUPool, obj, field, "PoolInvalid").spec
 
 
 def placement_of(pool: GPUPoolSpec) -> Placement:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from slipway.api.kinds import (
     COMPRESSION_PLUGIN,
+    GPU_POOL,
     JOB,
     MODEL_DEPLOYMENT,
     NETWORK_POLICY,
@@ -110,6 +111,10 @@ class Cache:
             affected |= self._open_steps(key, obj["metadata"]["uid"])
         elif key.kind == NETWORK_POLICY and (uid := controller_uid(obj)):  # no pod of theirs starts without it
             affected |= self._open_steps(key, uid)
+        if key.kind == GPU_POOL:  # the pods of Steps run where their owner says
+            for other in tuple(affected):
+                if (known := self.get(*other)) is not None:
+                    affected |= self._open_steps(other, known["metadata"]["uid"])
         if key.kind == COMPRESSION_PLUGIN:  # conversions are found by what they do, not by name
             affected |= {key_of(deployment) for deployment in self.objects(MODEL_DEPLOYMENT)}
         return affected

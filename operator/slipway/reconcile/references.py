@@ -43,12 +43,14 @@ def referenced(obj: Object) -> Iterator[Key]:
     kind, namespace, spec = obj["kind"], obj["metadata"].get("namespace", ""), obj.get("spec")
     if kind == TRAINING_JOB.kind:
         yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
-        yield from _keys(GPU_POOL, "", *_items(value_at(spec, "pools")))
+        yield from _keys(GPU_POOL, "", *_items(value_at(spec, "pools")), value_at(spec, "steps", "pool"))
     elif kind == MODEL_DEPLOYMENT.kind:
         yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
         yield from _keys(TRAINING_JOB, namespace, value_at(spec, "model", "trainingJob"))
         steps = _items(value_at(spec, "compression", "steps"))
         yield from _keys(COMPRESSION_PLUGIN, "", *(value_at(step, "plugin") for step in steps))
+        pools = (value_at(spec, part, "pool") for part in ("compression", "evaluation"))
+        yield from _keys(GPU_POOL, "", *pools)
         yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
     elif kind == STEP.kind:
         yield from _keys(ARTIFACT_STORE, namespace, value_at(spec, "store"), value_at(spec, "heldOut"))

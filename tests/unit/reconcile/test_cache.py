@@ -19,6 +19,7 @@ from slipway.api.kinds import (
     POD,
     PVC,
     SERVICE,
+    STEP,
     TRAINING_JOB,
     Key,
     Kind,
@@ -38,8 +39,8 @@ def make(kind: Kind, name: str = "a", version: int = 5, uid: str = "u", **more: 
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **more}
 
 
-def owned_by(uid: str, name: str = "parent") -> Object:
-    owner = {"apiVersion": TRAINING_JOB.api_version, "kind": "TrainingJob", "name": name, "uid": uid}
+def owned_by(uid: str, name: str = "parent", kind: Kind = TRAINING_JOB) -> Object:
+    owner = {"apiVersion": kind.api_version, "kind": kind.kind, "name": name, "uid": uid}
     return {"ownerReferences": [{**owner, "controller": True}], "labels": MANAGED}
 
 
@@ -294,6 +295,23 @@ def test_what_a_spec_names_wakes_it_whether_it_existed_before_or_not() -> None:
     assert cache.affected(make(GPU_POOL, "h100")) == {train}
     assert cache.affected(make(PVC, "files")) == {store}
     assert cache.affected(make(PVC, "others")) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        (TRAINING_JOB, {"steps": {"pool": "h100"}}),
+        (MODEL_DEPLOYMENT, {"compression": {"pool": "h100"}}),
+        (MODEL_DEPLOYMENT, {"evaluation": {"pool": "h100"}}),
+    ],
+)
+def test_a_pool_wakes_the_open_steps_of_those_that_run_them_there(kind: Kind, spec: Object) -> None:
+    cache = Cache()
+    cache.put(make(kind, "one", uid="u1", spec=spec))
+    for number, phase in enumerate(("Running", "Succeeded")):
+        owners = owned_by("u1", "one", kind)
+        cache.put(make(STEP, f"one-s-{number}", uid=f"s{number}", metadata=owners, status={"phase": phase}))
+    assert cache.affected(make(GPU_POOL, "h100")) == {Key(kind, "default", "one"), Key(STEP, "default", "one-s-0")}
 
 
 def test_a_spec_that_names_something_else_now_is_woken_by_that_alone() -> None:

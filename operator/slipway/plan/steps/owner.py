@@ -52,10 +52,12 @@ def owner_settings(step: Object, view: ClusterView) -> OwnerSettings:
         kind, name = Owner.of(step).controller or ("its owner", "")
         raise NotYet("OwnerNotFound", f"{kind} {name} is gone; this step is deleted with it")
     owner, pods, placement, suspended = Owner.of(found), StepPods(), None, False
+    by_others = step["spec"].get("task", {}).get("task") == "compress"
     missing: NotYet | SpecError | None = None
     try:
-        pods, suspended = _pods(found, by_others=step["spec"].get("task", {}).get("task") == "compress")
-        placement = placement_of(known_pool(view, pods.pool)) if pods.pool else None
+        pods, suspended = _pods(found, by_others=by_others)
+        part = "steps" if owner.kind == TRAINING_JOB else "compression" if by_others else "evaluation"
+        placement = placement_of(known_pool(view, pods.pool, f"spec.{part}.pool")) if pods.pool else None
     except ValidationError:
         missing = NotYet("OwnerInvalid", f"the spec of {owner.kind} {owner.name} cannot be read; correct it")
     except (NotYet, SpecError) as error:

@@ -168,7 +168,9 @@ def _task_spec(step: Owner, spec: StepSpec, settings: OwnerSettings, view: Clust
     )
     if task.digest != spec.digest:
         problem = "is not that of the task: a store or an input was replaced since the step was made"
-        raise SpecError("spec.digest", problem, "delete the step; its owner makes it again", reason="DigestDiffers")
+        raise SpecError(
+            "spec.digest", problem, "nothing: the owner of the step asks for another one", reason="DigestDiffers"
+        )
     return task
 
 

@@ -33,11 +33,12 @@ RETRY_ANNOTATION = f"{GROUP}/retry"
 
 
 def retry_of(owner: Object) -> str | None:
-    """The nonce of the annotation; None without one, or if it is none that a label could hold."""
+    """Return the nonce of the annotation, or its digest if it is none that a Step can hold; None without one."""
     value = (owner["metadata"].get("annotations") or {}).get(RETRY_ANNOTATION)
-    return (
-        value if isinstance(value, str) and re.fullmatch(NONCE_PATTERN, value) and len(value) <= NONCE_LENGTH else None
-    )
+    if not isinstance(value, str) or not value:
+        return None
+    fits = re.fullmatch(NONCE_PATTERN, value) and len(value) <= NONCE_LENGTH
+    return value if fits else short(digest_of({"retry": value}), NONCE_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ class StepSet:
         live = self._view.get(STEP, self._owner.namespace, name)
         if live is not None and live["spec"].get("digest") != request.digest:
             problem = f"Step {name} stands for other work"
-            cure = f"delete Step {name}"
+            cure = f"have an administrator delete Step {name}"
             self.conflicts.append(SpecError("metadata.name", problem, cure, reason=NAME_CONFLICT))
             return Tracked(request, name)
         status = read_status(StepStatus, (live or {}).get("status") or {})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from slipway.api.kinds import JOB, STEP, Object, key_of
 from slipway.api.tasks import MODEL_BYTES
+from slipway.plan.steps.request import retry_of
 from support.builders import HELD_OUT, NAMESPACE, PRUNE, pod, pool, wire_time
 from support.deployments import DIGITS, served, until, world_with
 from support.training import TrainingWorld
@@ -131,7 +133,7 @@ def test_a_step_is_shown_running_once_its_pod_has_started() -> None:
 def test_a_step_waits_for_a_pool_that_is_not_there() -> None:
     world = world_with(compression={"steps": [PRUNE], "pool": "h100"}, evaluation=HELD_OUT)
     world.run(DIGITS)
-    assert 'there is no GPUPool "h100"; create it' in world.condition(DIGITS, "Reconciling")[2]
+    assert 'spec.compression.pool: there is no GPUPool "h100"; create it' in world.condition(DIGITS, "Reconciling")[2]
     world.put(pool())
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"
@@ -154,3 +156,13 @@ def test_where_steps_run_makes_no_other_revision() -> None:
     world.edit(DIGITS, lambda spec: spec["compression"].update(pool="h100", deadline="2h"))
     world.run(DIGITS)
     assert (world.status(DIGITS)["serving"], len(world.jobs())) == (before, jobs)
+
+
+def test_any_value_of_the_retry_annotation_is_another_nonce() -> None:
+    def nonce(value: str) -> str | None:
+        return retry_of({"metadata": {"annotations": {"slipway.dev/retry": value}}})
+
+    assert (nonce("1"), nonce(""), nonce("2026-11-29T04:00Z")) == ("1", None, "2026-11-29T04:00Z")
+    free = [nonce(value) for value in ("now, please", "now, please!", "x" * 64)]
+    assert len({*free, None}) == 4
+    assert all(re.fullmatch("[0-9a-f]{63}", one or "") for one in free)
