@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, TRAINING_JOB, Key, Object, key_of
 from slipway.api.trainingjob import TrainingJobStatus
+from slipway.plan.jobs.pods import index_of
 from slipway.plan.plan import Plan
 from slipway.reconcile.drift import covers
 from support.builders import NAMESPACE, failed, pod, pool, resource, store, wire_time
@@ -46,12 +47,17 @@ class Watched(TrainingWorld):
             assert obj["metadata"]["name"] not in self.known, "a Job whose UID was recorded was made again"
             assert breaches(obj["spec"]["template"]["spec"]) == []
 
+    def remove_pods(self, job: Object, index: int) -> None:
+        for one in [one for one in self.pods_of(job) if index_of(one) == index]:
+            self.remove(key_of(one))
+
     def _recorded_first(self, job: Object) -> None:
         if "slipway.dev/step" in job["metadata"]["labels"]:
             return
         name, status = job["metadata"]["name"], TrainingJobStatus.model_validate(self.status(self.key))
         intents = {attempt.job for attempt in status.attempts if attempt.job_uid is None and attempt.outcome is None}
         intents |= {f"{one.job}-q{one.recoveries}" for one in status.attempts if one.recoveries}
+        intents |= {lost.job for one in status.attempts[-1:] if not one.outcome for lost in one.replacements or ()}
         assert name in intents, f"{name} was made before it was recorded"
         assert status.finished_at is None, "a job that is over made a child"
 
@@ -67,7 +73,7 @@ class Watched(TrainingWorld):
         numbers = [attempt.number for attempt in attempts]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
         assert status.restarts <= self.most_restarts + 1
-        for one in attempts:
+        for one in (*attempts, *(lost for attempt in attempts for lost in attempt.replacements or ())):
             if one.job_uid is not None:
                 assert self.known.setdefault(one.job, one.job_uid) == one.job_uid
         for attempt in attempts:
@@ -92,7 +98,9 @@ def at_rest(world: Watched) -> None:
     assert status["observedGeneration"] == world.objects[world.key]["metadata"]["generation"]
     for kind in (SERVICE, NETWORK_POLICY):
         assert set(world.names(kind, "train")) <= ({world.peers} if status["attempts"] else set())
-    assert len(world.training_jobs()) <= 2
+    wanted = {one["job"] for attempt in status["attempts"] for one in attempt.get("replacements", ())}
+    assert len([name for name in world.training_jobs() if "-i" not in name]) <= 2
+    assert {name for name in world.training_jobs() if "-i" in name} <= wanted
 
 
 # --- What may happen; each does nothing where it does not apply --------------------------------------------------
@@ -136,6 +144,43 @@ def lost_node(world: Watched, job: Object) -> None:
     lost = pod(job, 0)
     lost["metadata"]["deletionTimestamp"] = wire_time(world.now - timedelta(hours=1))
     world.put(lost)
+
+
+def lost_index(world: Watched, job: Object) -> None:
+    """The last pod was taken away."""
+    last = job["spec"]["completions"] - 1
+    if last == 0:
+        return
+    world.remove_pods(job, last)
+    world.index_fails(last)
+
+
+def of_replacement(happen: Callable[[Watched, Object, int], object]) -> Callable[[Watched], None]:
+    """Something happens to the replacement of the newest attempt, if its Job is made and not over."""
+
+    def action(world: Watched) -> None:
+        attempts = world.status(world.key).get("attempts") or [{}]
+        for one in attempts[-1].get("replacements", ()):
+            job = world.objects.get(Key(JOB, NAMESPACE, one["job"]))
+            if job is not None and not job.get("status", {}).get("conditions"):
+                happen(world, job, one["index"])
+
+    return action
+
+
+def replacement_lost(world: Watched, job: Object, index: int) -> None:
+    world.remove_pods(job, index)
+    world.ends(job, "Failed", "PodFailurePolicy")
+
+
+def replacement_fails(world: Watched, job: Object, index: int) -> None:
+    world.put(pod(job, index, exit_code=1, message=failed("boom", rank=index, at=world.now)))
+    world.ends(job, "Failed", "BackoffLimitExceeded")
+
+
+def replacement_vanishes(world: Watched, job: Object, _index: int) -> None:
+    world.remove(key_of(job))
+    world.plan()
 
 
 def no_room(world: Watched, job: Object) -> None:
@@ -231,6 +276,11 @@ ACTIONS: dict[str, Callable[[Watched], None]] = {
     "success, the pods gone": with_job(lost_success),
     "the job vanishes": with_job(lambda world, _: world.vanishes()),
     "a node is lost": with_job(lost_node),
+    "an index is lost": with_job(lost_index),
+    "a replacement runs": of_replacement(lambda world, job, index: world.put(pod(job, index))),
+    "a replacement is lost": of_replacement(replacement_lost),
+    "a replacement fails": of_replacement(replacement_fails),
+    "a replacement vanishes": of_replacement(replacement_vanishes),
     "no room for a pod": with_job(no_room),
     "tasks end well": tasks_end_well,
     "tasks fail": tasks_fail,
@@ -256,6 +306,7 @@ COMMON = [
     *(
         "a node is lost",
         "no room for a pod",
+        "an index is lost",
         "all pods run",
         "tasks end well",
         "failure",

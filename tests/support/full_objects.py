@@ -129,6 +129,16 @@ def training_jobs() -> list[Json]:
                 "endedAt": NOW,
                 "pendingReason": "1 of 2 pods run",
                 "pendingObservedAt": NOW,
+                "replacements": [
+                    {
+                        "index": 1,
+                        "number": 2,
+                        "job": "digits-1-i1-2",
+                        "jobUID": "11111111-2222-3333-4444-666666666666",
+                        "startsAt": NOW,
+                        "failure": _failure(),
+                    }
+                ],
                 "outcome": "Failed",
                 "imageID": "registry.example/runtime@sha256:one",
                 "failure": _failure(),

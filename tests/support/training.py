@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -54,9 +55,8 @@ class TrainingWorld(World):
 
     def pods_run(self) -> TrainingWorld:
         """All pods of the newest attempt run."""
-        job = self.job()
-        for index in range(job["spec"]["completions"]):
-            self.put(pod(job, index))
+        for index in range(self.job()["spec"]["completions"]):
+            self.put(pod(self.job_of(index), index))
         return self.plan()
 
     def pod_is(self, index: int, **state: Any) -> TrainingWorld:
@@ -68,17 +68,68 @@ class TrainingWorld(World):
         """The Job controller adds a condition to the newest attempt's Job."""
         job = self.job()
         condition = {"type": kind, "status": "True", "reason": reason, "lastTransitionTime": wire_time(self.now)}
-        self.set_status(key_of(job), {"conditions": [*conditions_of(job).values(), condition]})
+        conditions = [*conditions_of(job).values(), condition]
+        self.set_status(key_of(job), {**job.get("status", {}), "conditions": conditions})
+        return self.plan()
+
+    def loses(self, index: int, reason: str = "EvictionByEvictionAPI") -> TrainingWorld:
+        """Kubernetes takes the newest pod of an index away, and what controls it tells so when the pod is gone."""
+        job = self.job_of(index)
+        target = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": reason,
+            "lastTransitionTime": wire_time(self.now),
+        }
+        taken = pod(job, index)
+        taken = copy.deepcopy(self.objects.get(key_of(taken), taken))
+        taken["status"]["conditions"] = [target]
+        self.put(taken)
+        self.plan()
+        self.remove(key_of(taken))
+        if job["spec"]["completionMode"] == "Indexed":
+            return self.index_fails(index)
+        name = f"{NAMESPACE}/{taken['metadata']['name']}"
+        said = f"Pod {name} has condition DisruptionTarget matching FailJob rule at index 0"
+        return self.ends(job, "Failed", "PodFailurePolicy", said)
+
+    def index_fails(self, index: int) -> TrainingWorld:
+        """The Job controller counts an index of the newest attempt's Job as failed; the others go on."""
+        return self._counts("failedIndexes", index)
+
+    def index_succeeds(self, index: int) -> TrainingWorld:
+        return self._counts("completedIndexes", index)
+
+    def _counts(self, field: str, index: int) -> TrainingWorld:
+        job = self.job()
+        known = [one for one in job.get("status", {}).get(field, "").split(",") if one]
+        self.set_status(key_of(job), {**job.get("status", {}), field: ",".join(sorted({*known, str(index)}))})
+        return self.plan()
+
+    def ends(self, job: Object, kind: str, reason: str = "", message: str = "") -> TrainingWorld:
+        """Any Job says how it ended."""
+        said = {"reason": reason, "message": message, "lastTransitionTime": wire_time(self.now)}
+        self.set_status(
+            key_of(job), {**job.get("status", {}), "conditions": [{"type": kind, "status": "True", **said}]}
+        )
         return self.plan()
 
     def succeeds(self, report: Object | None = None) -> TrainingWorld:
         """All pods of the newest attempt end well, and so does its Job."""
         own = env_of(self.job()).get(OUT_URI_ENV, "store:///made").removeprefix("store:///")
         left = report or succeeded(artifact("trained", folder=own), {"loss": 0.1})
+        replaced = [one["index"] for one in self.attempts[-1].get("replacements", ())]
         for index in range(self.job()["spec"]["completions"]):
             message = left if index == 0 else None
-            self.pod_is(index, exit_code=0, message=message)
-        return self.job_says("Complete")
+            self.put(pod(self.job_of(index), index, exit_code=0, message=message, at=self.now))
+        if not replaced:
+            return self.job_says("Complete")
+        own = [index for index in range(self.job()["spec"]["completions"]) if index not in replaced]
+        done = {"completedIndexes": ",".join(map(str, own)), "failedIndexes": ",".join(map(str, replaced))}
+        self.set_status(key_of(self.job()), {**self.job().get("status", {}), **done})
+        for index in replaced:
+            self.ends(self.job_of(index), "Complete")
+        return self.job_says("Failed", "FailedIndexes")
 
     def fails(self, message: str = "boom", *, rank: int = 0, reason: str = "BackoffLimitExceeded") -> TrainingWorld:
         """A rank raises, the other pods are ended, and so is the Job."""
@@ -107,6 +158,12 @@ class TrainingWorld(World):
     def job(self) -> Object:
         """The newest attempt's Job."""
         return self.objects[Key(JOB, NAMESPACE, self.attempts[-1]["job"])]
+
+    def job_of(self, index: int) -> Object:
+        """The Job of the newest pod of an index of the newest attempt."""
+        names = [one["job"] for one in self.attempts[-1].get("replacements", ()) if one["index"] == index]
+        made = [job for name in names if (job := self.objects.get(Key(JOB, NAMESPACE, name))) is not None]
+        return made[0] if made else self.job()
 
     def running_jobs(self) -> list[Object]:
         return [job for job in self._sorted(JOB) if not job.get("status", {}).get("conditions")]

@@ -12,7 +12,7 @@ from slipway.api.base import DnsLabel, Duration, Image, Metrics, Model, Moment, 
 from slipway.api.entrypoint import Entrypoint
 from slipway.api.podtemplate import PodTemplate, StepPods
 from slipway.api.scheduling import Resources
-from slipway.api.status import Conditions, JobRecord, ShortText
+from slipway.api.status import Conditions, Failure, JobRecord, ShortText
 
 
 class NeverRestart(Model):
@@ -41,8 +41,8 @@ class Restarts(Model):
     Default: true. An eviction that the pod itself caused by its disk or memory usage always counts."""
     max_disruptions: int = Field(default=500, ge=0, le=100_000)
     """Number of consecutive attempts that may end by preemption, eviction, drain or the loss of a Node and are followed
-    by another one. The delay before each next attempt doubles from 10 seconds to 5 minutes. Default: 500. Raise it for
-    Nodes that are reclaimed very often."""
+    by another one; a lost pod that is replaced counts as one of them. The delay before each next attempt or replacement
+    doubles from 10 seconds to 5 minutes. Default: 500. Raise it for Nodes that are reclaimed very often."""
     reset_after: Duration = "10m"
     """Minimum time for which all pods of an attempt must have run, so that its disruption counts as the first one again
     and the delay starts at 10 seconds. Default: 10m."""
@@ -142,6 +142,31 @@ class AttemptOutcome(StrEnum):
     """An artifact that it reads is not in the store."""
 
 
+MAX_REPLACEMENTS = 8
+"""Pods of one attempt that are replaced; the loss of one more ends it, and the next attempt starts all pods again."""
+
+MAX_GENERATIONS = 99
+"""Replacements of one index within an attempt."""
+
+
+class Replacement(Model):
+    """A pod that takes the place of one that was lost before all pods of its attempt had run."""
+
+    index: int = Field(ge=1)
+    """Completion index of the pod. The pod of index 0, where all meet, is not replaced."""
+    number: int = Field(ge=1, le=MAX_GENERATIONS)
+    """Generation of the pod of this index: 1 for its first replacement. Only the newest one counts as a pod of the
+    attempt."""
+    job: Annotated[str, Field(max_length=63)]
+    """Name of its Job, which has one pod."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = Field(default=None, alias="jobUID")
+    """UID of its Job; absent until it is created."""
+    starts_at: Moment
+    """Time from which its Job is created: the loss plus the wait that follows a disruption."""
+    failure: Failure
+    """Cause of the loss of the pod that it replaces."""
+
+
 class Attempt(JobRecord):
     """One run of torchrun on all pods, as an Indexed Job."""
 
@@ -162,6 +187,9 @@ class Attempt(JobRecord):
     pending_observed_at: Moment | None = None
     """Time at which pendingReason was written. It is updated after 1 minute at the earliest, and after up to 10 minutes
     the longer the pods wait."""
+    replacements: Annotated[tuple[Replacement, ...], Field(max_length=MAX_REPLACEMENTS)] | None = None
+    """Pods that replace lost ones: the newest of each index. A pod is replaced if it was preempted, drained or lost
+    with its Node before all pods ran; the others keep waiting for it. Later losses end the attempt."""
     outcome: AttemptOutcome | None = None
     """End of the attempt, absent while it is open: Succeeded, Failed, Preempted, NodeLost, NotStarted (its pods never
     ran all at once), InputMissing (an artifact is not in the store), Suspended, or Cancelled (by the deadline, or
@@ -194,8 +222,8 @@ class TrainingJobStatus(Model):
     restarts: int = Field(default=0, ge=0)
     """Number of attempts that counted as failures; spec.restarts.max limits it."""
     disruptions: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Number of consecutive attempts that ended by a disruption or the loss of a Node; spec.restarts.maxDisruptions
-    limits it, and spec.restarts.resetAfter resets it."""
+    """Number of consecutive disruptions and lost Nodes that ended an attempt or took a pod that was replaced;
+    spec.restarts.maxDisruptions limits it, and spec.restarts.resetAfter resets it."""
     pending_since: Moment | None = None
     """Time since which not all pods run. Absent while they do, and while no attempt is wanted."""
     workers: Annotated[str, Field(max_length=32)] | None = None

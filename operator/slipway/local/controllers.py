@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slipway.api.base import wire_time
 from slipway.api.kinds import POD, Object
 from slipway.api.tasks import INDEX_ENV
-from slipway.plan.jobs.outcomes import BY_POLICY, DEADLINE_EXCEEDED, conditions_of
+from slipway.plan.jobs.outcomes import BY_POLICY, DEADLINE_EXCEEDED, conditions_of, indices_of
 from slipway.plan.jobs.pods import INDEX_ANNOTATION, INDEX_LABEL, index_of, name_prefix
 
 FINALIZER = "slipway.dev/local"
@@ -91,6 +91,9 @@ def sync_job(job: Object, pods: Sequence[Object], now: datetime) -> JobWrites:
     running = [pod for pod in pods if get_phase(pod) not in ("Succeeded", "Failed")]
     create: tuple[Object, ...] = ()
     conditions: list[Object] = []
+    failed = _failed_indices(job, pods)
+    if failing is None and failed and not running and len(failed) + len(succeeded) >= wanted:
+        failing = _job_condition(FAILURE_TARGET, "FailedIndexes", "Job has failed indexes", now)
     if failing is not None:
         conditions = [failing, *([] if running else [{**failing, "type": "Failed"}])]
     elif len(succeeded) >= wanted:
@@ -109,6 +112,10 @@ def sync_job(job: Object, pods: Sequence[Object], now: datetime) -> JobWrites:
         "failed": sum(get_phase(pod) == "Failed" for pod in pods),
         "uncountedTerminatedPods": {},
     }
+    if job["spec"].get("completionMode") == "Indexed":
+        status["completedIndexes"] = intervals({index for pod in succeeded if (index := index_of(pod)) is not None})
+    if "backoffLimitPerIndex" in job["spec"]:
+        status["failedIndexes"] = intervals(failed)
     if conditions:
         status["conditions"] = conditions
     deleted = tuple(pod for pod in running if not is_terminating(pod)) if failing is not None else ()
@@ -121,7 +128,7 @@ def _render_missing_pods(job: Object, pods: Sequence[Object], wanted: int) -> tu
         return ()
     if job["spec"].get("completionMode") != "Indexed":
         return tuple(_render_pod(job, None) for _ in range(wanted - len(pods)))
-    taken = {index_of(pod) for pod in pods}
+    taken = {index_of(pod) for pod in pods} | _failed_indices(job, pods)
     return tuple(_render_pod(job, index) for index in range(wanted) if index not in taken)
 
 
@@ -146,24 +153,56 @@ def _render_pod(job: Object, index: int | None) -> Object:
     return render_pod(job, {**template, "spec": spec}, prefix, indexed, {INDEX_ANNOTATION: str(index)})
 
 
+def intervals(indices: Collection[int]) -> str:
+    """Render a set of indices as the status of a Job does: `1,3-5`; two in a row are written as both."""
+    found: list[list[int]] = []
+    for index in sorted(indices):
+        if found and index == found[-1][-1] + 1:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in found)
+
+
+def _failed_indices(job: Object, pods: Sequence[Object]) -> frozenset[int]:
+    """Return the indices that have failed for good, backoffLimitPerIndex being 0; their pods may be gone."""
+    if "backoffLimitPerIndex" not in job["spec"]:
+        return frozenset()
+    now = {index for pod in pods if get_phase(pod) == "Failed" and (index := index_of(pod)) is not None}
+    return indices_of(job, "failedIndexes") | now
+
+
 def _find_failure(job: Object, pods: Sequence[Object], now: datetime) -> Object | None:
     """Return the condition FailureTarget if pods have failed or the deadline has passed; None otherwise."""
     failed = [pod for pod in pods if get_phase(pod) == "Failed"]
+    rules = job["spec"].get("podFailurePolicy", {}).get("rules", ())
     for pod in failed:
-        for number, rule in enumerate(job["spec"].get("podFailurePolicy", {}).get("rules", ())):
-            matched = next(
-                (c["type"] for c in rule.get("onPodConditions", ()) if c["type"] in conditions_of(pod)), None
-            )
-            if rule["action"] == "FailJob" and matched:
-                name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                message = f"Pod {name} has condition {matched} matching FailJob rule at index {number}"
-                return _job_condition(FAILURE_TARGET, BY_POLICY, message, now)
-    if len(failed) > int(job["spec"].get("backoffLimit", 6)):
+        # The first rule that matches a pod decides about it.
+        found = next(((number, why) for number, rule in enumerate(rules) if (why := _matched(rule, pod))), None)
+        if found is not None and rules[found[0]]["action"] == "FailJob":
+            message = f"{found[1]} matching FailJob rule at index {found[0]}"
+            return _job_condition(FAILURE_TARGET, BY_POLICY, message, now)
+    if len(failed) > int(job["spec"].get("backoffLimit", len(pods) if "backoffLimitPerIndex" in job["spec"] else 6)):
         message = "Job has reached the specified backoff limit"
         return _job_condition(FAILURE_TARGET, "BackoffLimitExceeded", message, now)
     limit, started = job["spec"].get("activeDeadlineSeconds"), job.get("status", {}).get("startTime")
     if limit is not None and started and now >= datetime.fromisoformat(started) + timedelta(seconds=limit):
         return _job_condition(FAILURE_TARGET, DEADLINE_EXCEEDED, "Job was active longer than specified deadline", now)
+    return None
+
+
+def _matched(rule: Object, pod: Object) -> str | None:
+    """Return why a failed pod matches a rule of a podFailurePolicy, in the words of the Job controller."""
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    for condition in rule.get("onPodConditions", ()):
+        if condition["type"] in conditions_of(pod):
+            return f"Pod {name} has condition {condition['type']}"
+    if (wanted := rule.get("onExitCodes")) is None:
+        return None
+    for container in pod.get("status", {}).get("containerStatuses", ()):
+        code = container.get("state", {}).get("terminated", {}).get("exitCode", 0)
+        if code and (code in wanted["values"]) == (wanted["operator"] == "In"):
+            return f"Container {container['name']} for pod {name} failed with exit code {code}"
     return None
 
 

@@ -21,6 +21,7 @@ from slipway.local.pod import RunningPod
 from slipway.local.state import StateFolder
 from slipway.plan.jobs.pods import index_of
 from slipway.plan.observation import controller_uid
+from slipway.plan.owner import ATTEMPT_LABEL, PEERS_LABEL
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class Kubelet:
         self._running: dict[str, RunningPod] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
-        self._ports: dict[str, int] = {}  # Job's UID -> port of its rendezvous
+        self._ports: dict[str, int] = {}  # group of pods -> port of its rendezvous
 
     async def sync_pods(self, pods: list[Object]) -> None:
         """Start and stop pods. All get their addresses before any starts: agents need the rendezvous endpoint."""
@@ -109,15 +110,15 @@ class Kubelet:
         return Allocation(self._rendezvous(pod), self._devices.visible(pod["metadata"]["uid"]))
 
     def _rendezvous(self, pod: Object) -> RendezvousEndpoint | None:
-        """Return the address of the Job's pod of index 0, with one port for all pods of the Job."""
-        job, index = controller_uid(pod), index_of(pod)
-        if job is None or index is None:
+        """Return the address of the pod of index 0, with one port for all pods of the Job or attempt."""
+        group, index = _group(pod), index_of(pod)
+        if group is None or index is None:
             return None
-        first = next((one.pod for one in self._running.values() if _is_first(one.pod, job)), pod)
+        first = next((one.pod for one in self._running.values() if _is_first(one.pod, group)), pod)
         address = str(first["status"]["podIP"])
-        if job not in self._ports:
-            self._ports[job] = find_free_port(address)
-        return address, self._ports[job]
+        if group not in self._ports:
+            self._ports[group] = find_free_port(address)
+        return address, self._ports[group]
 
     @staticmethod
     async def _cancel(*tasks: asyncio.Task[None]) -> None:
@@ -126,8 +127,16 @@ class Kubelet:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _is_first(pod: Object, job: str) -> bool:
-    return controller_uid(pod) == job and index_of(pod) == 0
+def _group(pod: Object) -> str | None:
+    """Return a name for the pods whose agents meet: those of an attempt, or of a Job."""
+    labels = pod["metadata"].get("labels", {})
+    if PEERS_LABEL in labels and ATTEMPT_LABEL in labels:
+        return f"{labels[PEERS_LABEL]}/{labels[ATTEMPT_LABEL]}"
+    return controller_uid(pod)
+
+
+def _is_first(pod: Object, group: str) -> bool:
+    return _group(pod) == group and index_of(pod) == 0
 
 
 def _is_over(pod: Object) -> bool:

@@ -22,6 +22,8 @@ OWNER_LABELS = {
 ROLE_LABEL = f"{GROUP}/role"
 REVISION_LABEL = f"{GROUP}/revision"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
+REPLACEMENT_LABEL = f"{GROUP}/replacement"
+"""On the Job and the pod that replace a lost pod of an attempt: the generation of the pod of that index."""
 PEERS_LABEL = f"{GROUP}/peers"
 """On the pods of a TrainingJob on several nodes: which Service names them, and who may reach them."""
 NAME_CONFLICT = "NameConflict"

@@ -30,7 +30,17 @@ NODE_TOLERATION_SECONDS = 30
 The Node has been silent for 40 to 50 s by then; a kubelet that is restarted comes back sooner."""
 _NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
-_DISRUPTED = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+_DISRUPTED = [{"type": "DisruptionTarget", "status": "True"}]
+_FAIL_JOB: Object = {"podFailurePolicy": {"rules": [{"action": "FailJob", "onPodConditions": _DISRUPTED}]}}
+_FAIL_INDEX: Object = {
+    "backoffLimitPerIndex": 0,
+    "podFailurePolicy": {
+        "rules": [
+            {"action": "FailIndex", "onPodConditions": _DISRUPTED},
+            {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
+        ]
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +158,17 @@ def job(
     role: str,
     pods: int = 1,
     indexed: bool = True,
+    fail_by_index: bool = False,
     deadline: timedelta | None = None,
 ) -> Object:
     """An Indexed Job that is never retried by itself: restarts and TTL are the planner's.
 
     Where a pod is disrupted the whole Job fails with reason PodFailurePolicy, so it remembers preemption when its
-    pod is gone (KEP-3329).
+    pod is gone (KEP-3329). fail_by_index: only the pod's index fails, and the other pods run on (KEP-3850); a pod that
+    exits with an error still fails the whole Job.
     """
+    # Indices that fail count against backoffLimit too.
+    when_lost = _FAIL_INDEX if fail_by_index else {"backoffLimit": 0, **_FAIL_JOB}
     labels = {ROLE_LABEL: role}
     return owner.child(
         JOB,
@@ -164,9 +178,8 @@ def job(
             "completionMode": "Indexed" if indexed else "NonIndexed",
             "completions": pods,
             "parallelism": pods,
-            "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": [_DISRUPTED]},
+            **when_lost,
             **({"activeDeadlineSeconds": int(deadline.total_seconds())} if deadline is not None else {}),
             "template": template,
         },

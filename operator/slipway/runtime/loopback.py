@@ -12,10 +12,20 @@ from contextlib import suppress
 from datetime import timedelta
 
 from torch._C._distributed_c10d import Store, TCPStore
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters, rendezvous_handler_registry
+from torch.distributed.elastic.rendezvous import (
+    RendezvousError,
+    RendezvousHandler,
+    RendezvousInfo,
+    RendezvousParameters,
+    rendezvous_handler_registry,
+)
 from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend, create_backend
-from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler, RendezvousTimeout
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
+    DynamicRendezvousHandler,
+    RendezvousTimeout,
+    _RendezvousExitOp,
+)
 from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
 BACKEND = "slipway"
@@ -59,6 +69,17 @@ def listening_store(host: str, port: int) -> TCPStore:
 class _Handler(DynamicRendezvousHandler):
     def get_backend(self) -> str:
         return BACKEND
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Join, and leave again if a signal ends the wait: torch counts a node that is gone for another 15 s."""
+        try:
+            return super().next_rendezvous()
+        except RendezvousError:
+            raise
+        except BaseException:
+            with suppress(Exception):  # the store may be gone
+                self._op_executor.run(_RendezvousExitOp(), self._get_deadline(timedelta(seconds=5)))
+            raise
 
     def _create_tcp_store_server(self, master_addr: str, master_port: int) -> TCPStore:
         """Return the store that the ranks of the workers connect to (env://)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from slipway.api.kinds import Object
-from slipway.local.controllers import sync_job
-from slipway.plan.jobs.outcomes import conditions_of, job_end
+from slipway.local.controllers import intervals, sync_job
+from slipway.plan.jobs.outcomes import conditions_of, indices_of, job_end
 from slipway.plan.jobs.pods import INDEX_ANNOTATION
 from slipway.plan.owner import Owner
 from slipway.plan.pods import job as job_of
@@ -21,9 +21,9 @@ PARENT = Owner.of(
 )
 
 
-def a_job(pods: int = 2) -> Object:
+def a_job(pods: int = 2, *, fail_by_index: bool = False) -> Object:
     template = {"metadata": {"labels": {"team": "vision"}}, "spec": {"containers": [{"name": "main", "env": []}]}}
-    made = job_of(PARENT, "digits-1", template, role="train", pods=pods)
+    made = job_of(PARENT, "digits-1", template, role="train", pods=pods, fail_by_index=fail_by_index)
     made["metadata"] |= {"uid": "job", "resourceVersion": "1"}
     return made
 
@@ -106,3 +106,45 @@ def test_a_suspended_job_makes_no_pods():
     job = a_job()
     job["spec"]["suspend"] = True
     assert not sync_job(job, [], NOW).create
+
+
+DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}]
+
+
+def test_an_index_whose_pod_is_disrupted_fails_alone_and_gets_no_other_pod():
+    job = a_job(3, fail_by_index=True)
+    pods = pods_of(job, None, "Failed", None)
+    pods[1]["status"]["conditions"] = DISRUPTED
+    writes = sync_job(job, pods, NOW)
+    assert (writes.create, writes.delete) == ((), ())
+    assert (writes.status["failedIndexes"], writes.status["completedIndexes"]) == ("1", "")
+    assert "conditions" not in writes.status
+    later = sync_job({**job, "status": writes.status}, [pods[0], pods[2]], NOW)
+    assert (later.status["failedIndexes"], later.create) == ("1", ())
+
+
+def test_a_job_with_a_failed_index_fails_when_all_others_have_ended():
+    job = a_job(3, fail_by_index=True)
+    pods = pods_of(job, "Succeeded", "Failed", "Succeeded")
+    pods[1]["status"]["conditions"] = DISRUPTED
+    status = sync_job(job, pods, NOW).status
+    assert conditions_of({"status": status})["Failed"]["reason"] == "FailedIndexes"
+    assert status["completedIndexes"] == "0,2"
+
+
+def test_a_pod_that_exits_with_an_error_fails_a_job_of_indices_as_a_whole():
+    job = a_job(3, fail_by_index=True)
+    pods = pods_of(job, None, "Failed", None)
+    writes = sync_job(job, pods, NOW)
+    failing = conditions_of({"status": writes.status})["FailureTarget"]
+    assert failing["reason"] == "PodFailurePolicy"
+    name = pods[1]["metadata"]["name"]
+    said = f"Container main for pod default/{name} failed with exit code 1 matching FailJob rule at index 1"
+    assert failing["message"] == said
+    assert len(writes.delete) == 2
+
+
+def test_indices_are_written_as_the_job_controller_writes_them():
+    assert intervals({0, 1, 3, 4, 5, 9}) == "0,1,3-5,9"
+    assert intervals(()) == ""
+    assert indices_of({"status": {"failedIndexes": "0,1,3-5,9"}}, "failedIndexes") == {0, 1, 3, 4, 5, 9}

@@ -26,14 +26,18 @@ from slipway.api.reports import Report
 from slipway.api.status import Failure, JobRecord
 from slipway.plan.jobs.lostnodes import lost_after, lost_pod
 from slipway.plan.jobs.outcomes import (
+    NOTHING_REPLACED,
     STUCK_AFTER,
     JobEnd,
+    Replaced,
     conditions_of,
     failed_end,
+    failed_index,
     failure_of_report,
     has_ended,
     is_consequence,
     job_end,
+    lingers,
     remaining,
     stuck_at,
     success_report,
@@ -41,7 +45,7 @@ from slipway.plan.jobs.outcomes import (
 )
 from slipway.plan.jobs.pending import never_runs
 from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
-from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN
+from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN, Cause, cause_of
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, earliest
@@ -84,11 +88,12 @@ def observe_job(
     observation: Observation,
     *,
     reports: bool = True,
+    replaced: Replaced = NOTHING_REPLACED,
 ) -> Observed[Record]:
     """Derive the phase of a Job. Raises SpecError if another object has its name, and what `render` raises.
 
     render: the Job as it is to be, asked for only until the UID is recorded. reports: False for an image of the user's,
-    whose pods leave no report.
+    whose pods leave no report. replaced: what stands for its lost pods, which are not believed any more.
     """
     now = observation.now
     live = owner.own(observation.view, JOB, record.job, record.job_uid)
@@ -102,16 +107,19 @@ def observe_job(
     if live["metadata"]["uid"] != record.job_uid:
         return Observed(JobPhase.UNREPORTED, record)
     believed, refused = pods_of(live, observation)
+    believed = [*(pod for pod in believed if index_of(pod) not in replaced.indices), *replaced.pods]
     pods = JobPods(remaining(live, believed, now), refused)
-    end = _end(live, pods.believed, now)
+    end = _end(live, pods.believed, now, replaced)
     if end is None:
-        cut_short = _cut_short(pods.believed, now)
+        cut_short = _cut_short(live, pods.believed, now, replaced, record.failure)
         if cut_short is not None:
             return Observed(JobPhase.ENDED, record, live, pods, cut_short)
         return Observed(JobPhase.RUNNING, record, live, pods, plan=Plan(wake_at=_next_look(live, pods.believed, now)))
     if (observed_at := wait_for_pods_until(live, pods.believed, now)) is not None:
         return Observed(JobPhase.LAGGING, record, live, pods, end, Plan(wake_at=observed_at))
-    phase = JobPhase.UNREPORTED if reports and not _tells_all(end, live, pods.believed) else JobPhase.ENDED
+    phase = (
+        JobPhase.UNREPORTED if reports and not _tells_all(end, live, pods.believed, record.failure) else JobPhase.ENDED
+    )
     return Observed(phase, record, live, pods, end)
 
 
@@ -145,8 +153,8 @@ def _misplaced(report: Report | None, folder: str) -> Failure | None:
     return Failure(reason="Error", exception=ContractError.__name__, message=message)
 
 
-def _end(job: Object, pods: Sequence[Object], now: datetime) -> JobEnd | None:
-    end = job_end(job, pods)
+def _end(job: Object, pods: Sequence[Object], now: datetime, replaced: Replaced) -> JobEnd | None:
+    end = job_end(job, pods, replaced)
     failing = conditions_of(job).get("FailureTarget")
     if end is None and failing is not None and now >= _stuck_at(failing):
         return _stuck_end(failing, pods)
@@ -164,9 +172,13 @@ def _stuck_end(failing: Object, pods: Sequence[Object]) -> JobEnd:
     return JobEnd(False, failure=Failure(reason=NODE_LOST, index=index_of(stuck), message=message))
 
 
-def _cut_short(pods: Sequence[Object], now: datetime) -> JobEnd | None:
-    """The end of a Job that will not end by itself: of a lost Node, or of pods that can never run."""
-    failure = lost_pod(pods, now) or never_runs(pods)
+def _cut_short(
+    job: Object, pods: Sequence[Object], now: datetime, replaced: Replaced, before: Failure | None
+) -> JobEnd | None:
+    """The end of a Job that will not end by itself: of a lost pod, or of pods that can never run."""
+    failure = lost_pod(pods, now) or never_runs(pods) or failed_index(job, pods, replaced, before)
+    if failure is None and lingers(job):
+        failure = replaced.failure
     if failure is None:
         return None
     if (report := success_report(pods)) is not None:  # index 0 reports when all others are done
@@ -184,12 +196,14 @@ def _stuck_at(failing: Object) -> datetime:
     return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
 
 
-def _tells_all(end: JobEnd, job: Object, pods: Sequence[Object]) -> bool:
+def _tells_all(end: JobEnd, job: Object, pods: Sequence[Object], before: Failure | None) -> bool:
     """Whether what is left of the pods tells how the Job ended, or the store must be asked.
 
     When a pod fails the Job controller deletes those that still run: of two that fail together, the one that did so
-    first may be gone, and the other knows only that it lost its peer.
+    first may be gone, and the other knows only that it lost its peer. before: the disruption that was seen first.
     """
     if end.failure is not None and is_consequence(end.failure):
+        if before is not None and cause_of(before) is Cause.DISRUPTED and "backoffLimitPerIndex" in job["spec"]:
+            return True
         return len(pods) >= int(job["spec"].get("completions", 1))
     return not end.report_missing

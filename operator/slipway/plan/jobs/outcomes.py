@@ -26,7 +26,9 @@ from slipway.plan.jobs.termination import parse_termination_message
 from slipway.plan.pods import CONTAINER
 
 BY_POLICY = "PodFailurePolicy"
-"""Why a Job failed whose pod was taken away; our policy names nothing else."""
+"""Why a Job failed by a rule of its policy: a pod was taken away, or exited with an error."""
+_BY_EXIT_CODE = "failed with exit code"
+"""In the message of the second (getPodFailurePolicyMessage in pkg/controller/job/pod_failure_policy.go)."""
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 """Why a Job failed that was not over within its activeDeadlineSeconds."""
 _BY_KUBELET = "TerminationByKubelet"
@@ -58,7 +60,59 @@ class JobEnd:
         return self.failure is not None and self.failure.reason == UNKNOWN
 
 
-def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What stands for the lost pods of an Indexed Job, each a Job of one pod.
+
+    indices: those whose own pods do not count any more. pods: the ones that do. succeeded: indices whose replacement
+    has ended well. failure: that of a replacement, once the others had the time to end by it.
+    """
+
+    indices: frozenset[int] = frozenset()
+    pods: tuple[Object, ...] = ()
+    succeeded: frozenset[int] = frozenset()
+    failure: Failure | None = None
+
+    def complete(self, job: Object) -> bool:
+        """Whether every index of the Job has succeeded, some by replacements. The Job itself never says so.
+
+        It says that indices have failed, and not even that as long as a lost pod is Terminating on its Node.
+        """
+        done = indices_of(job, "completedIndexes") | self.succeeded
+        over = is_over(job) or not self.indices <= indices_of(job, "failedIndexes")
+        return bool(self.indices) and over and len(done) >= int(job["spec"].get("completions", 1))
+
+
+NOTHING_REPLACED = Replaced()
+
+
+def indices_of(job: Object, field: str) -> frozenset[int]:
+    """A set of indices in the status of a Job, which writes it as `1,3-5`."""
+    parts = [part.partition("-") for part in (job.get("status", {}).get(field) or "").split(",") if part]
+    return frozenset(index for first, _, last in parts for index in range(int(first), int(last or first) + 1))
+
+
+def failed_index(
+    job: Object, pods: Sequence[Object], replaced: Replaced = NOTHING_REPLACED, before: Failure | None = None
+) -> Failure | None:
+    """The failure of an index that has failed while its Job goes on; None where there is none.
+
+    A pod that exits with an error fails the whole Job: what fails an index alone is a disruption, or a kubelet that
+    would not run the pod. before: the disruption that was seen first; its pod may be gone.
+    """
+    failed = indices_of(job, "failedIndexes") - replaced.indices
+    if not failed or not lingers(job) or "backoffLimitPerIndex" not in job["spec"]:
+        return None
+    index = min(failed)
+    own = [pod for pod in pods if index_of(pod) == index]
+    if (found := disruption(own) or first_failure(own)) is not None:
+        return found.model_copy(update={"index": index})
+    if before is not None and before.index == index:
+        return before
+    return Failure(reason=PREEMPTED, index=index, message=f"the pod of index {index} was taken away before it ended")
+
+
+def job_end(job: Object, pods: Sequence[Object], replaced: Replaced = NOTHING_REPLACED) -> JobEnd | None:
     """None while the Job is not over, or is not seen to be: its last condition comes after its last pod has ended.
 
     A pod that still runs by what is seen of it has ended, then, and its event, which comes by another watch, is on the
@@ -66,11 +120,11 @@ def job_end(job: Object, pods: Sequence[Object]) -> JobEnd | None:
     """
     conditions = conditions_of(job)
     failed = conditions.get("Failed")
-    if failed is not None and failed.get("reason") == BY_POLICY:  # tells it all
+    if failed is not None and _by_disruption(failed):  # tells it all
         return failed_end(failed, pods)
     if not all(has_ended(pod) for pod in pods):
         return None
-    if "Complete" in conditions:
+    if "Complete" in conditions or replaced.complete(job):
         return JobEnd(True, report=success_report(pods))
     return None if failed is None else failed_end(failed, pods)
 
@@ -95,7 +149,7 @@ def stuck_at(job: Object) -> datetime | None:
 
 def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
     """The end that a Job's condition Failed, or FailureTarget before it, tells of."""
-    if condition.get("reason") == BY_POLICY:
+    if _by_disruption(condition):
         found = disruption(pods)
         if found is not None and found.reason == EVICTED:
             return JobEnd(False, failure=found)
@@ -104,6 +158,10 @@ def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
         message = "the pod took longer than the deadline allows"
         return JobEnd(False, failure=Failure(reason=DEADLINE_EXCEEDED, message=message))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
+
+
+def _by_disruption(condition: Object) -> bool:
+    return condition.get("reason") == BY_POLICY and _BY_EXIT_CODE not in str(condition.get("message", ""))
 
 
 def wait_for_pods_until(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:

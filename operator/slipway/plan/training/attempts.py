@@ -57,6 +57,11 @@ def job_name(owner: Owner, number: int) -> str:
     return owner.child_name(str(number))
 
 
+def replacement_name(attempt: Attempt, index: int, number: int) -> str:
+    """Of the Job that replaces a lost pod: `<attempt's Job>-i<index>-<generation>`."""
+    return f"{attempt.job}-i{index}-{number}"
+
+
 def folder(owner: Owner, number: int) -> str:
     """The attempt's own folder of the store."""
     return f"training/{owner.uid}/{number}"

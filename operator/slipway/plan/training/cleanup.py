@@ -14,7 +14,7 @@ from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, STEP, Object
 from slipway.api.trainingjob import Attempt, AttemptOutcome
 from slipway.plan.jobs.outcomes import lingers
 from slipway.plan.observation import ClusterView
-from slipway.plan.owner import Owner, deletion
+from slipway.plan.owner import REPLACEMENT_LABEL, Owner, deletion
 from slipway.plan.plan import Deletion
 
 _STOPPED = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
@@ -29,7 +29,8 @@ def obsolete_jobs(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView
     jobs = [
         job
         for job in view.owned(JOB, owner.namespace, owner.uid)
-        if (name := _attempts_job(owner, job)) and (name not in logged or (name != is_open and lingers(job)))
+        if (name := _attempts_job(owner, job))
+        and (name not in logged or (lingers(job) if name != is_open else _is_replaced(job, attempts[-1])))
     ]
     return deletions(jobs)
 
@@ -49,7 +50,16 @@ def _failed(attempts: tuple[Attempt, ...]) -> list[Attempt]:
     return [attempt for attempt in attempts if attempt.outcome is AttemptOutcome.FAILED]
 
 
+def _is_replaced(job: Object, attempt: Attempt) -> bool:
+    """Whether this is the Job of a replacement that was lost itself. attempt: the one that is open."""
+    current = {one.job for one in attempt.replacements or ()}
+    return REPLACEMENT_LABEL in job["metadata"].get("labels", {}) and job["metadata"]["name"] not in current
+
+
 def _attempts_job(owner: Owner, job: Object) -> str | None:
-    """The name of the attempt's Job that this is, or whose report it reads; None for Jobs of other tasks."""
-    found = re.fullmatch(f"({re.escape(owner.child_name(''))}\\d+)(-q\\d+)?", job["metadata"]["name"])
+    """The name of the attempt's Job that this is, or whose report it reads, or a pod of which it replaces.
+
+    None for Jobs of other tasks.
+    """
+    found = re.fullmatch(f"({re.escape(owner.child_name(''))}\\d+)(-q\\d+|-i\\d+-\\d+)?", job["metadata"]["name"])
     return found[1] if found else None

@@ -11,7 +11,7 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import JOB, Object, kind_of
 from slipway.api.reports import Report, shorten
 from slipway.api.status import Failure
-from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobStatus
+from slipway.api.trainingjob import Attempt, AttemptOutcome, Replacement, TrainingJobStatus
 from slipway.plan.egress import RESTRICTED, egress_rules
 from slipway.plan.jobs.lifecycle import JobPhase, Observed, observe_job, result_of
 from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, JobEnd, disruption, has_started
@@ -27,6 +27,12 @@ from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.auxiliary import data_refs
 from slipway.plan.training.context import ReconcileContext
+from slipway.plan.training.replacing import (
+    Replacements,
+    next_replacement,
+    observe_replacements,
+    with_replacement,
+)
 from slipway.plan.training.retry import deadline, pending_deadline
 
 
@@ -34,7 +40,7 @@ from slipway.plan.training.retry import deadline, pending_deadline
 class Followed:
     """The attempt as it is now. report: what it left, once it succeeded; pending_reason: why that is not read again.
 
-    conflict: an object under the name of a child that is none, while the attempt goes on.
+    conflict: an object under the name of a child that is none, while the attempt goes on. replacement: one that is new.
     """
 
     attempt: Attempt
@@ -42,20 +48,39 @@ class Followed:
     report: Report | None = None
     conflict: SpecError | None = None
     pending_reason: str | None = None
+    replacement: Replacement | None = None
 
 
-def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt, *, may_replace: bool = True) -> Followed:
     """Raises SpecError for a name that another owns, NotYet for a store or pool that is needed now and is gone.
 
     What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
+    may_replace: whether lost pods get others.
     """
-    reports = ctx.spec.image is None
+
+    def render(replacement: Replacement) -> Object:
+        return manifests.replacement_job(ctx.owner, _job(ctx, status, attempt), replacement)
+
+    replacements = observe_replacements(ctx, attempt, render)
+    found = _follow(ctx, status, replacements, may_replace=may_replace)
+    if found.attempt.outcome is not None:
+        return found
+    due = replacements.due if may_replace and found.replacement is None else ()
+    made = Plan(create=tuple(render(one) for one in due))
+    return replace(found, plan=found.plan.plus(replacements.plan).plus(made))
+
+
+def _follow(
+    ctx: ReconcileContext, status: TrainingJobStatus, replacements: Replacements, *, may_replace: bool
+) -> Followed:
+    attempt, reports = replacements.attempt, ctx.spec.image is None
     observed = observe_job(
         ctx.owner,
         attempt,
         lambda: _job(ctx, status, attempt),
         ctx.observation,
         reports=reports,
+        replaced=replacements.replaced,
     )
     attempt, end = observed.record, observed.end
     if observed.phase is JobPhase.INTENDED:
@@ -63,6 +88,10 @@ def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -
     if observed.phase is JobPhase.LAGGING:
         return Followed(attempt, observed.plan)
     if observed.phase is JobPhase.ENDED and end is not None:
+        wanted = may_replace and _unwanted(ctx, status, attempt) is None
+        if wanted and (replacement := next_replacement(ctx, status, observed)) is not None:
+            plan = Plan(wake_at=replacement.starts_at)
+            return Followed(with_replacement(attempt, replacement), plan, replacement=replacement)
         return _closed(ctx, observed, end)
     if end is not None:
         attempt = _remembering(attempt, end.failure)
@@ -74,7 +103,7 @@ def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -
         return Followed(unwanted, observed.plan)
     if observed.phase is JobPhase.UNREPORTED:
         return _recovered(ctx, observed, reports=reports)
-    return _watched(ctx, observed)
+    return _watched(ctx, observed, replacements.waiting)
 
 
 def _carried_out(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
@@ -108,8 +137,11 @@ def _job(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> 
     )
 
 
-def _watched(ctx: ReconcileContext, observed: Observed[Attempt]) -> Followed:
-    """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end."""
+def _watched(ctx: ReconcileContext, observed: Observed[Attempt], waiting: Sequence[str]) -> Followed:
+    """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end.
+
+    waiting: why pods are missing that are to be replaced.
+    """
     attempt, pods, wake_at = observed.record, observed.pods.believed, observed.plan.wake_at
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
@@ -117,7 +149,7 @@ def _watched(ctx: ReconcileContext, observed: Observed[Attempt]) -> Followed:
         now_runs = {"running_at": ctx.now, "pending_reason": None, "pending_observed_at": None}
         attempt = attempt.model_copy(update={**now_runs, "image_id": image_id_of(pods)})
     if attempt.running_at is None:
-        attempt, look_at = _pending(ctx, attempt, observed.pods)
+        attempt, look_at = _pending(ctx, attempt, observed.pods, waiting)
         wake_at = earliest((wake_at, look_at))
     conflict = ctx.owner.conflict(ctx.view, JOB, attempt.job)
     network: list[Object] = []
@@ -129,12 +161,14 @@ def _watched(ctx: ReconcileContext, observed: Observed[Attempt]) -> Followed:
     return Followed(attempt, plan, conflict=conflict)
 
 
-def _pending(ctx: ReconcileContext, attempt: Attempt, found: JobPods) -> tuple[Attempt, datetime | None]:
+def _pending(
+    ctx: ReconcileContext, attempt: Attempt, found: JobPods, waiting: Sequence[str]
+) -> tuple[Attempt, datetime | None]:
     """The attempt with why its pods do not all run, and when to look again though nothing happens.
 
     Written seldom, and not for every pod that comes to run: each change is a write of the status.
     """
-    reason = shorten(pending_reason(found.believed, attempt.nodes, _secret(ctx), found.refused), 256)
+    reason = shorten(pending_reason(found.believed, attempt.nodes, _secret(ctx), (*found.refused, *waiting)), 256)
     if reason == attempt.pending_reason:
         return attempt, None
     due_at = attempt.started_at + PENDING_GRACE
@@ -214,12 +248,29 @@ def _closed(ctx: ReconcileContext, observed: Observed[Attempt], end: JobEnd) -> 
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, ctx.now), observed.plan, report=result.report)
     if end.succeeded:  # what it reports is the failure
         return Followed(failed(attempt, result.failure, ctx.now), observed.plan)
-    failure = _worst(attempt.failure, result.failure)
+    failure = _unless_met_by_lost(attempt, _worst(attempt.failure, result.failure))
     return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), ctx.now), observed.plan)
 
 
 _MET_NOBODY = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})
 """Exceptions of an agent that waited for the others: our own, and torch's where the image is the user's."""
+
+
+_STORE_ERRORS = frozenset({"DistStoreError", "DistNetworkError"})
+"""Exceptions of an agent, not of a worker: it waits for one that has joined and does not answer any more."""
+
+
+def _unless_met_by_lost(attempt: Attempt, failure: Failure) -> Failure:
+    """The failure; the loss of a pod that was replaced if the agents counted the lost one when they met.
+
+    torchrun takes an agent for lost 15 s after it was last heard of.
+    """
+    raised = (failure.exception or "").rpartition(".")[2]
+    if not attempt.replacements or failure.rank is not None or raised not in _STORE_ERRORS:
+        return failure
+    lost = attempt.replacements[-1]
+    message = f"the agents met before they knew that pod {lost.index} was lost ({raised})"
+    return Failure(reason=PREEMPTED, index=lost.index, message=message)
 
 
 def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Object]) -> Failure:

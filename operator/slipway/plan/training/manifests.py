@@ -15,6 +15,7 @@ from slipway.api.kinds import NETWORK_POLICY, SERVICE, Object
 from slipway.api.tasks import (
     DATA_ENV,
     FOLDER_ENV,
+    INDEX_ENV,
     LOOPBACK,
     OUT_DIR,
     OUTPUT_ENV,
@@ -24,11 +25,12 @@ from slipway.api.tasks import (
     Rendezvous,
     TrainTask,
 )
-from slipway.api.trainingjob import Attempt, TrainingJobSpec
+from slipway.api.trainingjob import Attempt, Replacement, TrainingJobSpec
 from slipway.plan.egress import DNS, RESTRICTED
-from slipway.plan.owner import ATTEMPT_LABEL, PEERS_LABEL, ROLE_LABEL, Owner
+from slipway.plan.jobs.pods import INDEX_LABEL
+from slipway.plan.owner import ATTEMPT_LABEL, PEERS_LABEL, REPLACEMENT_LABEL, ROLE_LABEL, Owner
 from slipway.plan.plan import Settings
-from slipway.plan.pods import RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
+from slipway.plan.pods import CONTAINER, RUNTIME_COMMAND, Placement, container, job, pod_template, task_env
 from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput, literal, variable_json
 from slipway.plan.training.attempts import folder
@@ -150,7 +152,34 @@ def training_job(
         terminationGracePeriodSeconds=grace_seconds,
         **met,
     )
-    return job(owner, attempt.job, template, role=ROLE, pods=attempt.nodes)
+    return job(owner, attempt.job, template, role=ROLE, pods=attempt.nodes, fail_by_index=attempt.nodes > 1)
+
+
+def replacement_job(owner: Owner, attempts_job: Object, replacement: Replacement) -> Object:
+    """The Job of one pod that takes the place of a lost one. attempts_job: as `training_job` renders it.
+
+    The pod has the host name, the index and the labels that the Job controller gave the lost one. The Job is not
+    Indexed, or the controller would write its own over them.
+    """
+    template = attempts_job["spec"]["template"]
+    index = str(replacement.index)
+    labels = {
+        **template["metadata"]["labels"],
+        INDEX_LABEL: index,
+        REPLACEMENT_LABEL: str(replacement.number),
+    }
+    containers = [
+        {**one, "env": [{"name": INDEX_ENV, "value": index}, *one["env"]]} if one["name"] == CONTAINER else one
+        for one in template["spec"]["containers"]
+    ]
+    hostname = f"{attempts_job['metadata']['name']}-{index}"
+    made = {
+        "metadata": {**template["metadata"], "labels": labels},
+        "spec": {**template["spec"], "containers": containers, "hostname": hostname},
+    }
+    rendered = job(owner, replacement.job, made, role=ROLE, indexed=False)
+    rendered["metadata"]["labels"][REPLACEMENT_LABEL] = str(replacement.number)
+    return rendered
 
 
 def _labels(attempt: Attempt) -> dict[str, str]:

@@ -27,7 +27,7 @@ from slipway.api.kinds import ARTIFACT_STORE, Object
 from slipway.api.reading import read_status
 from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJob, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.conditions import CHILD_REFUSED, ConditionValue, blocked, refused, with_conditions
-from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED
+from slipway.plan.jobs.outcomes import DEADLINE_EXCEEDED, describe_failure
 from slipway.plan.jobs.retry import Cause, why_never
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
@@ -42,7 +42,16 @@ from slipway.plan.training.auxiliary import prepare, seal
 from slipway.plan.training.cleanup import all_children, obsolete_jobs
 from slipway.plan.training.context import Decision, ReconcileContext
 from slipway.plan.training.follow import Followed, follow, network_plan
-from slipway.plan.training.retry import BLAMED, counted, deadline, pending_deadline, policy_of, retry_at, tally_of
+from slipway.plan.training.retry import (
+    BLAMED,
+    counted,
+    counted_loss,
+    deadline,
+    pending_deadline,
+    policy_of,
+    retry_at,
+    tally_of,
+)
 from slipway.plan.training.validation import refuse_oversized, refuse_stores
 
 
@@ -92,7 +101,7 @@ def _of_unreadable(
 ) -> Decision:
     """What runs under a spec that cannot be read as a whole is followed to its end; nothing is begun.
 
-    round_: with the spec without its fields left_out. error: why the spec cannot be read.
+    ctx: with the spec without its fields left_out. error: why the spec cannot be read.
     """
     attempt = newest(status)
     if attempt is None or attempt.outcome is not None or attempt.job_uid is None:
@@ -103,7 +112,7 @@ def _of_unreadable(
 def _followed_to_its_end(
     ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt, error: SpecError, left_out: frozenset[str]
 ) -> Decision:
-    found = follow(ctx, status, attempt)
+    found = follow(ctx, status, attempt, may_replace=False)
     after = with_attempt(status, found.attempt)
     if found.attempt.outcome is None:
         state = states.obstructed(_state_of(after, found), error.reason, str(error))
@@ -129,9 +138,12 @@ def _decided(ctx: ReconcileContext, status: TrainingJobStatus, found: Followed) 
     if attempt.running_at is not None or attempt.outcome is AttemptOutcome.SUCCEEDED:
         status = status.model_copy(update={"pending_since": None})
     if attempt.outcome is None:
+        told = _replaced(found)
+        if found.replacement is not None:
+            status = counted_loss(status, found.replacement.failure, ctx.spec.restarts)
         state = _state_of(status, found)
         if found.conflict is None:
-            return Decision(status, state, found.plan)
+            return Decision(status, state, found.plan, told)
         state = states.obstructed(state, found.conflict.reason, str(found.conflict))
         return Decision(status, state, found.plan.plus(Plan(wake_at=ctx.now + RESYNC_INTERVAL)))
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
@@ -159,6 +171,14 @@ def _restart_of(status: TrainingJobStatus) -> Attempt | None:
     before = status.attempts[-2] if len(status.attempts) > 1 else None
     restarts = before is not None and before.outcome in BLAMED and before.outcome is not AttemptOutcome.NOT_STARTED
     return before if restarts else None
+
+
+def _replaced(found: Followed) -> tuple[EventRecord, ...]:
+    """The Event of a pod that was lost and is replaced."""
+    if (lost := found.replacement) is None:
+        return ()
+    message = f"attempt {found.attempt.number}: {describe_failure(lost.failure)}; another pod starts at"
+    return (EventRecord("Warning", "PodReplaced", f"{message} {lost.starts_at:%H:%M:%S} UTC"),)
 
 
 def _told(attempt: Attempt, after: Decision) -> tuple[EventRecord, ...]:

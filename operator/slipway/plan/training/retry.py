@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from slipway.api.base import timedelta_of
+from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, Restarts, TrainingJobSpec, TrainingJobStatus
 from slipway.plan.jobs.retry import Cause, Limit, Never, RetryPolicy, Tally
 
@@ -71,6 +72,13 @@ def counted(status: TrainingJobStatus, attempt: Attempt, restarts: Restarts) -> 
     if attempt.running_at is not None or attempt.outcome is AttemptOutcome.FAILED:
         update["pending_since"] = None
     return status.model_copy(update=update)
+
+
+def counted_loss(status: TrainingJobStatus, failure: Failure, restarts: Restarts) -> TrainingJobStatus:
+    """The status after a pod was lost for this cause and is replaced, before all pods have run."""
+    policy = policy_of(restarts)
+    tally = policy.counted(tally_of(status), policy.cause(failure), timedelta(0))
+    return status.model_copy(update={"disruptions": tally.disruptions})
 
 
 def retry_at(attempt: Attempt, status: TrainingJobStatus, restarts: Restarts) -> datetime | None:

@@ -40,8 +40,12 @@ def child(kind: Kind, world: TrainingWorld) -> Object:
 
 def test_the_job_is_indexed_and_never_retries_by_itself() -> None:
     job = job_of(nodes=3)
-    spec = {name: job["spec"][name] for name in ("completionMode", "completions", "parallelism", "backoffLimit")}
-    assert spec == {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimit": 0}
+    spec = {
+        name: job["spec"][name] for name in ("completionMode", "completions", "parallelism", "backoffLimitPerIndex")
+    }
+    assert spec == {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimitPerIndex": 0}
+    assert [rule["action"] for rule in job["spec"]["podFailurePolicy"]["rules"]] == ["FailIndex", "FailJob"]
+    assert job_of(nodes=1)["spec"]["backoffLimit"] == 0
     assert "ttlSecondsAfterFinished" not in job["spec"]
     assert pod_spec(job)["restartPolicy"] == "Never"
 
