@@ -77,7 +77,7 @@ async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
     runs = [one.get("status", {}).get("run", {}) for one in await stage.twin.list(STEP, key.namespace)]
     recorded = {one.get("job") for one in (*runs, *obj["status"].get("attempts", ()))}
     for job in await stage.twin.list(JOB, key.namespace):
-        assert re.sub(r"-q\d+$", "", job["metadata"]["name"]) in recorded
+        assert re.sub(r"-q\d+$|-i\d+-\d+$", "", job["metadata"]["name"]) in recorded
     timed = {"ttlAfterFinished", "activeDeadline"} & obj["spec"].keys()
     await silent(stage, after_seconds=DUE_SECONDS if timed else 0.0)
 

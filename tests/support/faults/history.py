@@ -125,7 +125,11 @@ class ChangeHistory:
     def _status(self, before: Object | None, obj: Object) -> None:
         status, owner = obj.get("status", {}), obj["metadata"]["uid"]
         for attempt in status.get("attempts", ()):
-            self._entry((owner, "attempt", str(attempt["number"])), attempt, "outcome")
+            number = str(attempt["number"])
+            self._entry((owner, "attempt", number), attempt, "outcome")
+            for one in attempt.get("replacements", ()):
+                name = (owner, "attempt", number, "pod", str(one["index"]), "generation", str(one["number"]))
+                self._entry(name, one, "endedAt")
         if obj["kind"] == STEP.kind and (run := status.get("run")) is not None and "sharedFrom" not in status:
             self._entry((owner, "step", obj["spec"]["role"], str(run["tries"])), run, "endedAt")
         if before is not None:
@@ -157,7 +161,9 @@ def _records(owner: Object) -> list[Object]:
     """Return the records of the Jobs of a resource: attempts, or the run of a Step, which itself intends its first."""
     status = owner.get("status", {})
     if owner["kind"] != STEP.kind:
-        return [*status.get("attempts", ())]
+        attempts = status.get("attempts", ())
+        replacements = [one for attempt in attempts[-1:] for one in attempt.get("replacements", ())]
+        return [*attempts, *(replacements if attempts and not attempts[-1].get("outcome") else ())]
     first = {"job": job_name(job_prefix(Owner.of(owner)), 1), "tries": 1}
     return [status.get("run", first)]
 

@@ -11,7 +11,7 @@ from support.faults.scenario_runs import Outcome
 def seen_late(outcome: Outcome) -> Outcome:
     """Without the time at which the pods of an attempt ran, and which pod of a preempted Job was the one: the Job
     itself remembers only that it was preempted."""
-    told = {event for event in outcome.told if event[1] != "AttemptPreempted"}
+    told = {event for event in outcome.told if event[1] not in ("AttemptPreempted", "PodReplaced")}
     return replace(outcome, state=[_seen_late(obj) for obj in outcome.state], told=told)
 
 
@@ -23,4 +23,6 @@ def _seen_late(obj: Object) -> Object:
     for one in kept:
         if one.get("outcome") == "Preempted":
             one["failure"] = one["failure"]["reason"]
+        for lost in one.get("replacements", ()):
+            lost["failure"] = lost["failure"]["reason"]
     return {**obj, "status": {**obj["status"], "attempts": kept}}

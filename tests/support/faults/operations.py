@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from slipway.api.artifacts import State
 from slipway.api.kinds import RECONCILED, Key, Object, key_of
 from slipway.plan.digests import digest_of
+from slipway.plan.jobs.outcomes import conditions_of
+from slipway.plan.jobs.pods import index_of
+from slipway.plan.owner import REPLACEMENT_LABEL
 from support.builders import succeeded, wire_time
 from support.faults.world import Operation, World, role_of
 from support.world import COUNTS, does_its_work, env_of, task_of
@@ -71,17 +74,30 @@ def fails(message: str = "boom", exception: str = "ValueError") -> Operation:
     return operation
 
 
-async def preempted(world: World, job: Object, pods: Sequence[Object]) -> bool:
-    """The scheduler takes the first pod for another; the Job says so when no pod is left."""
-    target = {
+def _target(world: World) -> Object:
+    return {
         "type": "DisruptionTarget",
         "status": "True",
         "reason": "PreemptionByScheduler",
         "message": "preempting to accommodate a higher priority pod",
         "lastTransitionTime": wire_time(world.now()),
     }
+
+
+async def preempted(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """The scheduler takes the first pod for another; the Job says so when no pod is left.
+
+    Of a Job whose indices fail one by one, the other pods run on.
+    """
+    by_index = "backoffLimitPerIndex" in job["spec"]
+    if job.get("status", {}).get("failedIndexes"):
+        return False
     if pods and "DisruptionTarget" not in str(pods[0]["status"]):
-        await world.admin.set_status(key_of(pods[0]), {"conditions": [target]})
+        await world.admin.set_status(key_of(pods[0]), {"conditions": [_target(world)]})
+        return True
+    if by_index:
+        await world.admin.delete(key_of(pods[0]))
+        await world.index_fails(job, 0)
         return True
     if pods:
         for pod in pods:
@@ -89,6 +105,36 @@ async def preempted(world: World, job: Object, pods: Sequence[Object]) -> bool:
         return True
     said = "Pod matching onPodConditions rule at index 0"
     await world.job_ends(job, *_FAILED, reason="PodFailurePolicy", message=said)
+    return True
+
+
+async def one_waits(world: World, job: Object, _pods: Sequence[Object]) -> bool:
+    """All pods start but the last, which finds no room."""
+    await world.start(job, waits=int(job["spec"]["completions"]) - 1)
+    return True
+
+
+async def loses_the_pod_that_waits(world: World, job: Object, pods: Sequence[Object]) -> bool:
+    """The last pod is taken away before it ran. The first one ends well once its replacement has."""
+    last = int(job["spec"]["completions"]) - 1
+    own = {index_of(pod): pod for pod in pods}
+    if last in own and "DisruptionTarget" not in str(own[last]["status"]):
+        await world.admin.set_status(key_of(own[last]), {"phase": "Pending", "conditions": [_target(world)]})
+        return True
+    if last in own:
+        await world.admin.delete(key_of(own[last]))
+        await world.index_fails(job, last)
+        return True
+    replacements = [one for one in await world.jobs("train") if REPLACEMENT_LABEL in one["metadata"]["labels"]]
+    if not any("Complete" in conditions_of(one) for one in replacements):
+        return False
+    report = {**report_of(job), "at": wire_time(world.now())}
+    for index, pod in own.items():
+        await world.pod_ends(pod, 0, _message(report) if index == 0 else "")
+    done = ",".join(str(index) for index in range(last))
+    await world.job_ends(
+        job, *_FAILED, reason="FailedIndexes", message="Job has failed indexes", completedIndexes=done, succeeded=last
+    )
     return True
 
 

@@ -10,7 +10,9 @@ from support.faults.operations import (
     counting,
     fails,
     finds_a_model,
+    loses_the_pod_that_waits,
     lost_with_its_node,
+    one_waits,
     preempted,
     runs_on,
     vanishes,
@@ -96,6 +98,10 @@ SCENARIOS = (
     RESTARTS_ONCE,
     training("restarts exhausted", operations={"train": fails()}, restarts={"max": 1, "backoff": "1s"}),
     training("preempted", operations={"train/1": preempted}),
+    training(
+        "a pod lost while it waits for room",
+        operations={"train/1/start": one_waits, "train/1": loses_the_pod_that_waits},
+    ),
     training("node lost", operations={"train/1": lost_with_its_node}),
     training("node lost when the work was done", operations={"train/1": lost_with_its_node, "recover": finds_a_model}),
     training(

@@ -13,7 +13,7 @@ from datetime import datetime
 from slipway.api.kinds import CHILDREN, DEPLOYMENT, JOB, POD, RECONCILED, Kind, Object, key_of
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.observation import controller_uid
-from slipway.plan.owner import ATTEMPT_LABEL, ROLE_LABEL
+from slipway.plan.owner import ATTEMPT_LABEL, REPLACEMENT_LABEL, ROLE_LABEL
 from slipway.plan.pods import CONTAINER
 from support.builders import controlled, pod_name, wire_time
 from support.faults.admin import Admin
@@ -81,20 +81,29 @@ class World:
     # --- Jobs ---------------------------------------------------------------------------------------------------
 
     async def _advance(self, job: Object, pods: Sequence[Object]) -> bool:
+        name = "replacement" if REPLACEMENT_LABEL in job["metadata"]["labels"] else role_of(job)
         if not pods and not job.get("status", {}).get("startTime"):
+            if (start := self.operations.get(f"{name}/{number_of(job)}/start")) is not None:
+                return await start(self, job, pods)
             await self.start(job)
             return True
-        operation = (
-            self.operations.get(f"{role_of(job)}/{number_of(job)}") or self.operations.get(role_of(job)) or self.usual
-        )
+        operation = self.operations.get(f"{name}/{number_of(job)}") or self.operations.get(name) or self.usual
         return await operation(self, job, pods)
 
-    async def start(self, job: Object) -> None:
-        """All its pods run."""
+    async def start(self, job: Object, waits: int | None = None) -> None:
+        """All its pods run. waits: the index of one that does not yet."""
         count = job["spec"]["completions"]
         for index in range(count):
-            await self.admin.create(pod_of(job, index))
+            pod = pod_of(job, index)
+            await self.admin.create({**pod, "status": {"phase": "Pending"}} if index == waits else pod)
         await self.admin.set_status(key_of(job), {"startTime": wire_time(self.now()), "active": count, "ready": count})
+
+    async def index_fails(self, job: Object, index: int) -> None:
+        """The Job controller counts an index as failed, and the other pods run on."""
+        status = {field: value for field, value in job["status"].items() if field in ("startTime", "completedIndexes")}
+        others = job["spec"]["completions"] - 1
+        told = {"active": others, "ready": others, "failed": 1, "failedIndexes": str(index)}
+        await self.admin.set_status(key_of(job), {**status, **told})
 
     async def pod_ends(self, pod: Object, exit_code: int, message: str = "", **status: object) -> None:
         """status: more of the pod's, as its conditions."""
@@ -105,8 +114,8 @@ class World:
             key_of(pod), {"phase": phase, "containerStatuses": [_container(pod, state)], **status}
         )
 
-    async def job_ends(self, job: Object, *types: str, reason: str = "", message: str = "") -> None:
-        """As the Job controller says it, once no pod is left that runs."""
+    async def job_ends(self, job: Object, *types: str, reason: str = "", message: str = "", **more: object) -> None:
+        """As the Job controller says it, once no pod is left that runs. more: fields of the status."""
         now = wire_time(self.now())
         conditions = [
             {
@@ -119,7 +128,7 @@ class World:
             }
             for kind in types
         ]
-        status: Object = {"active": 0, "ready": 0, "uncountedTerminatedPods": {}, "conditions": conditions}
+        status: Object = {"active": 0, "ready": 0, "uncountedTerminatedPods": {}, "conditions": conditions, **more}
         if "Complete" in types:
             status |= {"completionTime": now, "succeeded": job["spec"]["completions"]}
         await self.admin.set_status(key_of(job), status)
@@ -155,9 +164,10 @@ def number_of(job: Object) -> int:
 def pod_of(job: Object, index: int) -> Object:
     """A running pod of a Job, as the Job controller makes it and the kubelet runs it."""
     meta, template = job["metadata"], job["spec"]["template"]
+    indexed = {_INDEX: str(index)} if job["spec"].get("completionMode") == "Indexed" else {}
     labels = {
         **template["metadata"]["labels"],
-        _INDEX: str(index),
+        **indexed,
         "batch.kubernetes.io/job-name": meta["name"],
         "batch.kubernetes.io/controller-uid": meta["uid"],
     }
