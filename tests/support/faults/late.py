@@ -23,6 +23,7 @@ def _seen_late(obj: Object) -> Object:
     for one in kept:
         if one.get("outcome") == "Preempted":
             one["failure"] = one["failure"]["reason"]
-        for lost in one.get("replacements", ()):
-            lost["failure"] = lost["failure"]["reason"]
+        if "replacements" in one:
+            lost = [{**pod, "failure": pod["failure"]["reason"]} for pod in one["replacements"]]
+            one["replacements"] = lost
     return {**obj, "status": {**obj["status"], "attempts": kept}}
