@@ -33,6 +33,7 @@ FULL_TEMPLATE: dict[str, Any] = {
 SPECS: dict[str, dict[str, Any]] = {
     "recipe": {"data": [{"name": "train", "dataset": "digits"}]},
     "pool": {"pools": ["h100"], "nodes": 2, "resources": {"cpu": "1500m", "memory": "2048Mi"}},
+    "replaced": {"nodes": 3, "podTemplate": FULL_TEMPLATE},
     "own": {
         "image": "mine:1",
         "entrypoint": {"script": {"path": "/src/train.py", "args": ["--lr", "0.1"]}},
@@ -54,6 +55,9 @@ def children(name: str) -> list[Object]:
     if "data" in SPECS[name]:
         world.step()
         world.plan()
+        seen()
+    if name == "replaced":
+        world.pod_is(0).loses(1).passes(seconds=10)
         seen()
     world.pods_run()
     if "image" in SPECS[name]:
