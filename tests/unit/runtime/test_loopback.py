@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from slipway.runtime import loopback
+from support.servers import free_ports
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,36 @@ def test_the_backend_is_registered_once_however_often_it_is_asked_for() -> None:
 
     assert loopback.register() == loopback.register() == loopback.BACKEND
     assert loopback.BACKEND in rendezvous_handler_registry._registry
+
+
+class Killed(Exception):
+    """What the handler of a signal raises."""
+
+
+def test_an_agent_that_a_signal_ends_while_it_waits_leaves_the_rendezvous_and_is_not_counted() -> None:
+    """torch itself counts it for another 15 s, and the others would meet one that is gone."""
+    from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters
+
+    (port,) = free_ports(1)
+
+    def agent(*, host: bool = False) -> RendezvousHandler:
+        options = {"is_host": host, "read_timeout": 60, "timeout": 30}
+        endpoint = f"127.0.0.1:{port}"
+        return loopback._handler(RendezvousParameters(loopback.BACKEND, endpoint, "meet", 3, 3, "127.0.0.1", **options))
+
+    def kill(_number: int, _frame: object) -> None:
+        raise Killed
+
+    first, lost = agent(host=True), agent()
+    with ThreadPoolExecutor(3) as threads:
+        met = [threads.submit(first.next_rendezvous)]
+        before = signal.signal(signal.SIGALRM, kill)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 3)
+            with pytest.raises(Killed):
+                lost.next_rendezvous()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        met += [threads.submit(agent().next_rendezvous) for _ in range(2)]
+        assert sorted(one.result(timeout=25).rank for one in met) == [0, 1, 2]
