@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import ValidationError
 
-from slipway.api.base import timedelta_of
+from slipway.api.base import digest_of, timedelta_of
 from slipway.api.crds import Resource
 from slipway.api.kinds import MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
-from slipway.plan.digests import digest_of
 from support.builders import (
     HELD_OUT,
     NAMESPACE,

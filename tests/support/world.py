@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slipway.api.artifacts import State
+from slipway.api.base import digest_of
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, STEP, Key, Kind, Object, key_of
 from slipway.api.tasks import OUT_URI_ENV, parse_task
-from slipway.plan.digests import digest_of
 from slipway.plan.observation import Observation, carries, controller_uid
 from slipway.plan.plan import Plan, Refusal, Settings, earliest
 from slipway.plan.pods import CONTAINER

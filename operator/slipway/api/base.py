@@ -6,11 +6,13 @@ by the API server, or by `reading.read_written`, which decides as the server doe
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -244,3 +246,15 @@ Open = Annotated[
     WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
 ]
 """An object whose fields a plugin, a factory or torch.optim defines. Nested at most MAX_DEPTH levels."""
+
+
+def digest_of(value: object) -> str:
+    """`sha256:<hex>` of a JSON-ready value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair, as JSON can spell it, is text like any other here.
+    return f"sha256:{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def short(digest: str, length: int = 10) -> str:
+    """The first hexadecimal digits: for names."""
+    return digest.removeprefix("sha256:")[:length]

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Model
+from slipway.api.base import Model, digest_of, short
 from slipway.api.kinds import JOB, Object
 from slipway.api.podtemplate import PodSettings
 from slipway.api.scheduling import Resources
 from slipway.api.status import TaskRun, TaskState
 from slipway.api.tasks import CompressTask, DecidingTask
-from slipway.plan.digests import digest_of, short
 from slipway.plan.jobs.lifecycle import JobPhase, observe_job, result_of
 from slipway.plan.jobs.outcomes import JobEnd, describe_cause, lingers
 from slipway.plan.jobs.pending import why_pending

@@ -12,12 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from slipway.api.artifacts import ArtifactRef, State
-from slipway.api.base import wire_time
+from slipway.api.base import digest_of, wire_time
 from slipway.api.kinds import DEPLOYMENT, JOB, POD, Object, key_of
 from slipway.api.reports import PairedCounts, Report
 from slipway.api.tasks import OUT_URI_ENV, parse_task
 from slipway.cluster.twin import Twin
-from slipway.plan.digests import digest_of
 from slipway.plan.jobs.outcomes import is_over
 from slipway.plan.jobs.pods import INDEX_LABEL, name_prefix
 from slipway.plan.observation import controller_uid

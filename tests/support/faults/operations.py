@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from slipway.api.artifacts import State
+from slipway.api.base import digest_of
 from slipway.api.kinds import RECONCILED, Key, Object, key_of
-from slipway.plan.digests import digest_of
 from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.jobs.pods import index_of
 from slipway.plan.owner import REPLACEMENT_LABEL

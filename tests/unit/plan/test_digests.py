@@ -6,10 +6,10 @@ import pytest
 
 from slipway.api.artifacts import ArtifactRef, State
 from slipway.api.artifactstore import ArtifactStoreSpec
+from slipway.api.base import digest_of
 from slipway.api.modeldeployment import ModelDeploymentSpec
 from slipway.api.tasks import CompressTask, DataRef
 from slipway.plan.deployment.revision import revision_digest
-from slipway.plan.digests import digest_of
 from slipway.plan.storemount import StoreMount
 from slipway.plan.tasks import TaskSpec
 from support.builders import DIGEST, model_deployment, plugin

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from pydantic.alias_generators import to_camel
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.base import Model
+from slipway.api.base import Model, digest_of, short
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
 from slipway.api.podtemplate import StepPods
-from slipway.plan.digests import digest_of, short
 from slipway.plan.owner import Owner
 
 PROJECTION = 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slipway.api.artifacts import ArtifactRef, DataSource, State
+from slipway.api.base import digest_of
 from slipway.api.errors import SpecError
 from slipway.api.kinds import TRAINING_JOB
 from slipway.api.modeldeployment import Evaluation, ModelDeploymentSpec, ModelDeploymentStatus
 from slipway.api.trainingjob import TrainingJob
-from slipway.plan.digests import digest_of
 from slipway.plan.observation import ClusterView
 from slipway.plan.owner import Owner
 from slipway.plan.parse import parse_referenced

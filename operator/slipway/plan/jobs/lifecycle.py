@@ -24,7 +24,6 @@ from slipway.api.errors import ContractError
 from slipway.api.kinds import JOB, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure, JobRecord
-from slipway.plan.jobs.lostnodes import lost_after, lost_pod
 from slipway.plan.jobs.outcomes import (
     NOTHING_REPLACED,
     STUCK_AFTER,
@@ -43,7 +42,7 @@ from slipway.plan.jobs.outcomes import (
     success_report,
     wait_for_pods_until,
 )
-from slipway.plan.jobs.pending import never_runs
+from slipway.plan.jobs.pending import lost_after, lost_pod, never_runs
 from slipway.plan.jobs.pods import JobPods, index_of, own_job, pods_of
 from slipway.plan.jobs.retry import NODE_LOST, UNKNOWN, Cause, cause_of
 from slipway.plan.observation import Observation

@@ -8,12 +8,11 @@ from functools import cached_property
 from hashlib import sha256
 
 from slipway.api.artifactstore import ArtifactStoreSpec
-from slipway.api.base import Model
+from slipway.api.base import Model, digest_of, short
 from slipway.api.kinds import GROUP, STEP, Object
 from slipway.api.status import TaskRun
 from slipway.api.step import NONCE_LENGTH, NONCE_PATTERN, StepSpec
 from slipway.api.tasks import CompressTask, PrepareTask
-from slipway.plan.digests import digest_of, short
 from slipway.plan.owner import REVISION_LABEL, ROLE_LABEL, Owner
 from slipway.plan.storemount import StoreMount, identity_of
 from slipway.plan.tasks import TaskSpec, job_name

@@ -16,7 +16,7 @@ from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet, Tracked, pods_cure
 from slipway.plan.tasks import TRIED_AGAIN, tried_again
 from slipway.plan.training.attempts import folder, newest
-from slipway.plan.training.context import ReconcileContext
+from slipway.plan.training.states import ReconcileContext
 
 
 class Progress(NamedTuple):

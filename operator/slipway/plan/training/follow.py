@@ -26,7 +26,6 @@ from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.training import manifests
 from slipway.plan.training.attempts import ended, failed, folder
 from slipway.plan.training.auxiliary import data_refs
-from slipway.plan.training.context import ReconcileContext
 from slipway.plan.training.replacing import (
     Replacements,
     next_replacement,
@@ -34,6 +33,7 @@ from slipway.plan.training.replacing import (
     with_replacement,
 )
 from slipway.plan.training.retry import deadline, pending_deadline
+from slipway.plan.training.states import ReconcileContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,8 @@ from slipway.plan.references import RESYNC_INTERVAL, NotYet, condition, known_po
 from slipway.plan.steps.request import Store, retry_of
 from slipway.plan.steps.tracking import StepSet
 from slipway.plan.training import states
-from slipway.plan.training.attempts import cause, newest, opened, with_attempt
+from slipway.plan.training.attempts import all_children, cause, newest, obsolete_jobs, opened, with_attempt
 from slipway.plan.training.auxiliary import prepare, seal
-from slipway.plan.training.cleanup import all_children, obsolete_jobs
-from slipway.plan.training.context import Decision, ReconcileContext
 from slipway.plan.training.follow import Followed, follow, network_plan
 from slipway.plan.training.retry import (
     BLAMED,
@@ -52,6 +50,7 @@ from slipway.plan.training.retry import (
     retry_at,
     tally_of,
 )
+from slipway.plan.training.states import Decision, ReconcileContext
 from slipway.plan.training.validation import refuse_oversized, refuse_stores
 
 

@@ -21,8 +21,8 @@ from slipway.plan.jobs.recovery import LOST, lost
 from slipway.plan.jobs.retry import Cause
 from slipway.plan.plan import Plan
 from slipway.plan.training.attempts import replacement_name
-from slipway.plan.training.context import ReconcileContext
 from slipway.plan.training.retry import policy_of, tally_of
+from slipway.plan.training.states import ReconcileContext
 
 OTHERS_END_WITHIN = timedelta(seconds=30)
 """How long the others have to notice that a replacement failed, so that their Job ends by itself and keeps its logs."""

@@ -1,4 +1,4 @@
-"""The states of a TrainingJob as people and tools read them: one function for each row of the table.
+"""The input and the result of planning a TrainingJob, and its states as people and tools read them.
 
 Every state says all six conditions: a condition that comes and goes would forget when it last flipped.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from slipway.api.artifacts import ArtifactRef
-from slipway.api.trainingjob import Attempt, AttemptOutcome
+from slipway.api.trainingjob import Attempt, AttemptOutcome, TrainingJobSpec, TrainingJobStatus
 from slipway.plan import conditions
 from slipway.plan.conditions import ConditionValue
+from slipway.plan.observation import ClusterView, Observation
+from slipway.plan.owner import Owner
+from slipway.plan.plan import EventRecord, Plan, Settings
 from slipway.plan.training.attempts import cause, outcome_reason
 
 Phase = Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "Failed"]
@@ -113,3 +117,42 @@ def _not_running(before: Attempt) -> ConditionValue:
 
 def _pods(count: int) -> str:
     return "1 pod" if count == 1 else f"{count} pods"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileContext:
+    """One moment, to the second, as it is recorded.
+
+    retry: the nonce by which the user has failed Steps run again.
+    """
+
+    owner: Owner
+    spec: TrainingJobSpec
+    observation: Observation
+    retry: str | None = None
+
+    @property
+    def view(self) -> ClusterView:
+        return self.observation.view
+
+    @property
+    def settings(self) -> Settings:
+        return self.observation.settings
+
+    @property
+    def now(self) -> datetime:
+        return self.observation.now
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The ledger as it should be, the state to show for it, and what to write besides.
+
+    refused: what the API server does not take of the Jobs of Steps.
+    """
+
+    status: TrainingJobStatus
+    state: State
+    plan: Plan = field(default_factory=Plan)
+    events: tuple[EventRecord, ...] = ()
+    refused: ConditionValue | None = None
