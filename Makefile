@@ -106,13 +106,14 @@ soak: setup ## What make test samples, whole: every write, spec transitions, all
 	SEED=$(SEED) MINUTES=$(MINUTES) SAMPLE_EVERY=1 TAKEOVER_JOBS=5000 TRANSITION_EXAMPLES=30 $(BIN)/python -m pytest -rP \
 	  --hypothesis-seed=$(SEED) --timeout=7200 \
 	  tests/property tests/faults tests/transitions tests/integration/test_agreement.py \
-	  tests/integration/test_leadership.py tests/soak
+	  tests/integration/test_leadership.py tests/integration/test_local_run.py tests/soak
 	SEED=$(SEED) $(MAKE) e2e-all
 
 together: setup
 	dev/cluster/build
 	PATH="$(CURDIR)/$(BIN):$$PATH" dev/cluster/install-env
-	$(BIN)/python -m pytest $(WORKERS) tests/faults tests/transitions tests/contract tests/integration
+	$(BIN)/python -m pytest $(WORKERS) -m 'not gpu and not images and not release' \
+	  tests/faults tests/transitions tests/contract tests/integration
 
 test: check ## Everything, from a cold start: check, then faults and integration by several workers, then e2e
 	$(MAKE) --jobs=2 --output-sync=target prepare

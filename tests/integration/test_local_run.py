@@ -113,6 +113,7 @@ def test_what_another_deployment_had_made_is_shared(served: Path, tmp_path: Path
     assert {"prepare-evaluation", "convert-baseline", "step-0-prune-structured", "step-1-quantize-int8"} <= shared
 
 
+@pytest.mark.release
 def test_torchrun_workers_get_200_kb_of_arguments_to_the_letter(tmp_path: Path):
     code, said = finished(tmp_path / "state", [written(tmp_path, *long_training("long"))])
     assert code == 1
@@ -149,6 +150,7 @@ def test_nothing_that_a_run_started_outlives_it_and_its_attempt_is_not_counted(n
         assert second.get("outcome") is None
 
 
+@pytest.mark.release
 def test_a_script_of_ones_own_is_trained_and_sealed(tmp_path: Path):
     source = (EXAMPLES / "digits/train.py").read_text()
     config, job = script_training("own", source, data=digits_training()["spec"]["data"])
@@ -157,6 +159,7 @@ def test_a_script_of_ones_own_is_trained_and_sealed(tmp_path: Path):
     assert the("TrainingJob", tmp_path / "state")["status"]["artifact"]["state"] == "module"
 
 
+@pytest.mark.release
 def test_a_training_keeps_what_it_makes_in_a_bucket(tmp_path: Path):
     with seaweed(tmp_path) as service:
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": ADMIN}
