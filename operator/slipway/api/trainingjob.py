@@ -153,7 +153,7 @@ class Replacement(Model):
     """A pod that takes the place of one that was lost before all pods of its attempt had run."""
 
     index: int = Field(ge=1)
-    """Completion index of the pod. The pod of index 0, where all meet, is not replaced."""
+    """Completion index of the pod. The pod of index 0, which hosts the rendezvous, is not replaced."""
     number: int = Field(ge=1, le=MAX_GENERATIONS)
     """Generation of the pod of this index: 1 for its first replacement. Only the newest one counts as a pod of the
     attempt."""
