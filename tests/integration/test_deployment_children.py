@@ -21,7 +21,7 @@ from slipway.cluster.apiserver import collection_path
 from slipway.plan.deployment.manifests import controller_revision, deployment, selected_revision, service
 from slipway.plan.owner import Owner
 from slipway.reconcile.cache import trimmed
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from support.apiserver import ApiServer, restricted_namespace
 from support.builders import model_deployment
 from support.deployments import DIGITS, counting, served, with_ratio, world_with
@@ -75,7 +75,7 @@ def test_what_is_applied_lives_as_it_was_rendered_and_a_second_time_changes_noth
         (obj,) = made[kind.kind]
         target = f"{path(obj)}/{obj['metadata']['name']}"
         live = apiserver.must("PATCH", target, obj, **APPLY)
-        assert covers(trimmed(live), obj)
+        assert in_sync(trimmed(live), obj)
         again = apiserver.must("PATCH", target, obj, **APPLY)
         assert again["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
 
@@ -89,7 +89,7 @@ def test_a_service_that_only_claims_its_name_is_kept_with_a_selector_that_matche
     target = f"{path(claim)}/claimed"
     live = apiserver.must("PATCH", target, claim, **APPLY)
     assert live["spec"]["selector"]["slipway.dev/revision"] == ""
-    assert covers(trimmed(live), claim)
+    assert in_sync(trimmed(live), claim)
     assert selected_revision(live) is None
 
 

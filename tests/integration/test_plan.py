@@ -22,7 +22,7 @@ from slipway.manifests import read_manifests
 from slipway.preview.changes import manifest_of
 from slipway.preview.placeholders import named, unknown
 from slipway.preview.plan_preview import PlanPreview, preview_plan
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from slipway.reconcile.planners import PLANNERS
 from support.accounts import Account
 from support.apiserver import ApiServer
@@ -118,7 +118,7 @@ async def test_from_files_alone_it_says_what_the_cluster_then_holds(cluster: Clu
     planned = said(preview)
     assert preview.good
     assert sorted(planned) == sorted(held)
-    assert [name for name, obj in planned.items() if not covers(held[name], obj)] == []
+    assert [name for name, obj in planned.items() if not in_sync(held[name], obj)] == []
 
 
 async def test_from_a_cluster_it_says_what_an_edit_then_makes_changes_and_deletes(cluster: Cluster) -> None:
@@ -138,7 +138,7 @@ async def test_from_a_cluster_it_says_what_an_edit_then_makes_changes_and_delete
     assert {str(named(name, preview.names)) for name in new} == {
         str(named(f"{key.kind} {key.name}", names)) for key in cluster.made if key not in before
     }
-    assert [name for name, obj in planned.items() if name not in held or not covers(held[name], obj)] == []
+    assert [name for name, obj in planned.items() if name not in held or not in_sync(held[name], obj)] == []
 
 
 async def test_an_unchanged_spec_changes_nothing_and_a_revert_goes_back_without_a_job(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.api.scheduling import MAX_QUANTITY_LENGTH, QUANTITY_PATTERN, amount_of
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from support.apiserver import ApiServer
 from support.budget import tried
 from support.chart import CHART, refusal, rendered
@@ -81,9 +81,9 @@ def test_a_quantity_of_kubernetes_is_taken_everywhere_and_never_drifts(server: A
     taken, live = created(server, quantity)
     assert taken, live
     assert accepted_by(server, quantity) == {"CRD": True, "model": True}
-    assert covers(live, deployment(quantity))
+    assert in_sync(live, deployment(quantity))
     other = "1" if amount_of(quantity) != 1 else "2"
-    assert not covers(live, deployment(other))
+    assert not in_sync(live, deployment(other))
 
 
 @pytest.mark.parametrize("quantity", WRONG)
@@ -113,7 +113,7 @@ def test_the_server_the_crds_and_the_models_agree_on_whatever_looks_like_a_quant
         taken, live = created(server, quantity)
         assert accepted_by(server, quantity) == {"CRD": taken, "model": taken}, live
         assert (amount_of(quantity) is not None) == taken
-        assert not taken or covers(live, deployment(quantity)), live
+        assert not taken or in_sync(live, deployment(quantity)), live
 
     agree()
 

@@ -8,7 +8,7 @@ import pytest
 
 from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, Object, kind_of
 from slipway.cluster.apiserver import collection_path
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from support.apiserver import ApiServer, restricted_namespace
 from support.builders import pool
 from support.training import TrainingWorld
@@ -100,7 +100,7 @@ def test_children_are_accepted_and_live_as_they_were_rendered(apiserver: ApiServ
             live = apiserver.must("PATCH", target, obj, **APPLY)
             again = apiserver.must("PATCH", target, obj, **APPLY)
             assert again["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
-        assert covers(live, obj)
+        assert in_sync(live, obj)
 
 
 @pytest.mark.parametrize("name", SPECS)

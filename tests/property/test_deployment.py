@@ -17,7 +17,7 @@ from slipway.plan.observation import controller_uid
 from slipway.plan.owner import Owner
 from slipway.plan.steps.request import job_prefix
 from slipway.plan.tasks import job_name
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from support.builders import (
     NAMESPACE,
     PRUNE,
@@ -94,7 +94,7 @@ class WatchedWorld(World):
         status = self.status(DIGITS)
         assert (plan.create, plan.delete, plan.events) == ((), (), ())
         assert plan.status == status
-        assert all(covers(self.objects[key_of(obj)], obj) for obj in plan.apply)
+        assert all(in_sync(self.objects[key_of(obj)], obj) for obj in plan.apply)
         target = service_target(self)
         replicas = self.objects[DIGITS]["spec"].get("serving", {}).get("replicas", 1)
         if target is not None:

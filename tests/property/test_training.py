@@ -13,7 +13,7 @@ from slipway.api.kinds import JOB, NETWORK_POLICY, SERVICE, TRAINING_JOB, Key, O
 from slipway.api.trainingjob import TrainingJobStatus
 from slipway.plan.jobs.pods import index_of
 from slipway.plan.plan import Plan
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from support.builders import NAMESPACE, failed, pod, pool, resource, store, wire_time
 from support.full_objects import pod_template
 from support.restricted import breaches
@@ -83,7 +83,7 @@ class Watched(TrainingWorld):
 
 def nothing(plan: Plan, world: Watched) -> bool:
     """Whether the plan writes nothing in this world."""
-    applied = all(covers(world.objects[key_of(obj)], obj) for obj in plan.apply if key_of(obj) in world.objects)
+    applied = all(in_sync(world.objects[key_of(obj)], obj) for obj in plan.apply if key_of(obj) in world.objects)
     made = all(key_of(obj) in world.objects for obj in plan.apply)
     return not plan.create and not plan.delete and plan.status is None and not plan.events and applied and made
 

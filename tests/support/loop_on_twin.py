@@ -87,7 +87,14 @@ class OperatorOnTwin:
         self._lawful = Lawful(self.cluster, self.twin)
         executor = Executor(self._lawful if self._law else self.cluster, self.cache, "test", log=structured_log())
         self.reconciler = Reconciler(
-            self.planners, SETTINGS, self.cache, executor, self.queue, self.clock.now, timed=self, log=structured_log()
+            self.planners,
+            SETTINGS,
+            self.cache,
+            executor,
+            self.queue,
+            self.clock.now,
+            metrics=self,
+            log=structured_log(),
         )
         self.twin.subscribe(self._hear)
 
@@ -124,7 +131,7 @@ class OperatorOnTwin:
                 self.clock.elapsed += wait
                 continue
             try:
-                await self.reconciler.turn(key)
+                await self.reconciler.process_key(key)
             finally:
                 self.queue.done(key)
         raise AssertionError(f"not quiet after {MANY_TURNS} turns")
@@ -132,7 +139,7 @@ class OperatorOnTwin:
     def reconciled(self, key: Key, result: Result, seconds: float) -> None:
         """Hears of every turn. One that failed has ended where only children were refused."""
         del seconds
-        verbs = [refusal.verb for refusal in self.reconciler._refusals.told(key, self.clock.now())]
+        verbs = [refusal.verb for refusal in self.reconciler._refusals.current(key, self.clock.now())]
         children_alone = bool(verbs) and STATUS not in verbs
         read = not self._lawful.takes_failed_reads()
         self._ended[key] = result != "requeue" and (result != "error" or (children_alone and read))

@@ -22,7 +22,7 @@ from slipway.plan.pods import CONTAINER
 from slipway.plan.steps import plan_step
 from slipway.plan.taskinput import task_text
 from slipway.reconcile.cache import trimmed
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 from slipway.reconcile.execute import status_patch
 from support.builders import SETTINGS, T0, pod, succeeded, wire_time
 
@@ -219,7 +219,7 @@ class World:
 
     def _apply(self, rendered: Object) -> None:
         live = self.objects.get(key_of(rendered))
-        if live is not None and covers(live, rendered):
+        if live is not None and in_sync(live, rendered):
             return
         self._log("apply", rendered)
         generation = (live["metadata"]["generation"] if live else 0) + 1

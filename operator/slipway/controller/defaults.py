@@ -11,7 +11,7 @@ import yaml
 from slipway.api.errors import ClusterError, NotFound
 from slipway.api.kinds import ARTIFACT_STORE, COMPRESSION_PLUGIN, Object, key_of
 from slipway.cluster.port import ABSENT, Cluster, look_up
-from slipway.reconcile.drift import covers
+from slipway.reconcile.drift import in_sync
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ async def _create_once(manifest: Object, cluster: Cluster) -> None:
     if live is None:
         await cluster.create(manifest)
         log.info("created a default", object=_name(manifest))
-    elif not covers(live, manifest):
+    elif not in_sync(live, manifest):
         log.warning("kept a store that differs from the default of the release", object=_name(manifest))
 
 
@@ -82,7 +82,7 @@ async def _keep_as_shipped(manifest: Object, cluster: Cluster) -> None:
         version = {field: live["metadata"][field] for field in ("uid", "resourceVersion")}
     except NotFound:
         live, version = None, {"resourceVersion": ABSENT}
-    if live is None or not covers(live, manifest):
+    if live is None or not in_sync(live, manifest):
         await cluster.apply({**manifest, "metadata": {**manifest["metadata"], **version}})
         log.info("applied a default", object=_name(manifest))
 

@@ -86,7 +86,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
         election = Election(api, options.lease_namespace, options.lease_name, options.identity, monotonic, _now)
         cluster = wrapper(LeaderFenced(api, lambda: election.holds) if options.elect else api)
         cache = Cache()
-        queue = WorkQueue(monotonic, watched=telemetry)
+        queue = WorkQueue(monotonic, metrics=telemetry)
         feed = Feed(cache, queue, planners)
         lists = Lists(api, cache, feed, _watched_scopes(options.namespaces))
         log = structured_log()

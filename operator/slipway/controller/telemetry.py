@@ -30,7 +30,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 
 class Telemetry:
-    """The metrics of one operator: observes the queue (queue.Watched), reconciliations (loop.Timed) and calls."""
+    """The metrics of one operator: its queue (QueueMetrics), its reconciles (ReconcileMetrics) and its calls."""
 
     def __init__(self, host: str, lease: str) -> None:
         """host: the API server's. lease: the Lease's name."""

@@ -29,7 +29,7 @@ from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import Planner, Reconciler, run_workers
 from slipway.reconcile.planners import PLANNERS
 from slipway.reconcile.queue import WorkQueue
-from slipway.reconcile.references import asked_for_by, is_foreign
+from slipway.reconcile.references import is_foreign, user_resource_of
 
 WORKERS = 4
 RESYNC_SECONDS = 5.0
@@ -193,7 +193,7 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _is_active(obj: Object, active: Collection[Key]) -> bool:
     """Return whether this run works on the object. Stores always are: any resource may use them."""
-    key = asked_for_by(obj)
+    key = user_resource_of(obj)
     return key is not None and (key in active or key.kind == ARTIFACT_STORE)
 
 

@@ -1,9 +1,9 @@
-"""What we know of the cluster: trimmed objects, fed by watches, lists and the answers to our own writes.
+"""The operator's copy of the cluster: trimmed objects from watches, lists and the answers to its own writes.
 
-The newest resourceVersion wins, whatever order events arrive in: within a kind it grows with every write (KEP-5504),
-across a deletion and re-creation too. What was deleted stays deleted: a late event cannot bring it back.
+The newest resourceVersion wins, in whatever order events arrive: within a kind it grows with every write (KEP-5504),
+also across a deletion and re-creation. A deleted object stays deleted: a late event does not restore it.
 
-Of an object only what planners and the executor read is kept: a pod takes some 4 KB of Python objects instead of 20.
+The cache stores only the fields that planners and the executor read: a pod takes about 4 KB of memory instead of 20.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from slipway.plan.observation import carries, controller_uid
 from slipway.plan.owner import REVISION_LABEL
 from slipway.plan.parse import value_at
 from slipway.plan.steps.request import RETRY_ANNOTATION, SHARE_LABEL
-from slipway.reconcile.references import is_foreign, parent_of, referenced
+from slipway.reconcile.references import is_foreign, owner_of, referenced
 
 _OWNERS = {kind.kind: kind for kind in OWNERS}
 INDEXED_LABELS = (REVISION_LABEL, SHARE_LABEL)
-"""Labels by which `select` looks at nothing but what carries them."""
+"""Labels that have an index: `select` then reads only the objects that carry them."""
 NEVER = sys.maxsize
-"""A version that no object reaches."""
+"""A resourceVersion above that of any object."""
 TOMBSTONES = 10_000
-"""UIDs of the newest deletions that are remembered; a watch lags by seconds, not by so many deletions."""
+"""Number of deleted UIDs to remember, the newest ones; a watch lags by seconds, not by 10,000 deletions."""
 
 
 class _Entry(NamedTuple):
     object: Object
     version: int
-    mark: int  # counts puts: what was put after a list began is not missing from that list
-    answered: bool  # this version came as an answer of the API server, not by a watch, which may lag
+    mark: int  # counts puts: an object that was put after a list began is not missing from that list
+    answered: bool  # this version is an answer of the API server; a watch may lag
 
 
 class Cache:
-    """The objects of one moment; implements slipway.plan.observation.ClusterView. Nobody may change what it returns."""
+    """The current objects; implements slipway.plan.observation.ClusterView. Callers must not change what it returns."""
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], _Entry]] = {}
         self._owned: dict[tuple[str, str], dict[Key, Object]] = {}  # namespace, controller's UID -> its children
         self._labelled: dict[tuple[Kind, str, str, str], set[tuple[str, str]]] = {}  # by each of INDEXED_LABELS
-        self._referrers: dict[Key, set[Key]] = {}  # who names an object, whether it exists or not
-        self._strangers: dict[Key, Object] = {}
-        self._gone: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one is alive
+        self._referrers: dict[Key, set[Key]] = {}  # resources that name an object, whether it exists or not
+        self._foreign: dict[Key, Object] = {}
+        self._tombstones: OrderedDict[str, int] = OrderedDict()  # UID -> no version below this one exists
         self._marks = 0
 
-    # --- What planners see --------------------------------------------------------------------------------------
+    # --- For planners -------------------------------------------------------------------------------------------
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         entry = self._objects.get(kind, {}).get((namespace if kind.namespaced else "", name))
@@ -78,7 +78,7 @@ class Cache:
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
         entries = self._objects.get(kind, {})
         indexed = next((label for label in INDEXED_LABELS if label in labels), None)
-        if indexed is not None:  # thousands of pods may live beside those few
+        if indexed is not None:  # a namespace may have thousands of other pods
             names: Iterable[tuple[str, str]] = self._labelled.get((kind, namespace, indexed, labels[indexed]), ())
         else:
             names = (name for name in entries if name[0] == namespace)
@@ -89,15 +89,15 @@ class Cache:
 
     @property
     def unmanaged(self) -> Sequence[Object]:
-        """What was met under a name of ours and is not ours: no watch and no list shows it."""
-        return list(self._strangers.values())
+        """Objects that have the name of a child and are not managed by Slipway: no watch and no list returns them."""
+        return list(self._foreign.values())
 
     def affected(self, obj: Object) -> set[Key]:
-        """The keys to plan again when this object changed, appeared or went: its parent, and who names it."""
+        """Return the keys to plan again after a change of this object: its owner, and the resources that name it."""
         key = key_of(obj)
-        owner = parent_of(obj)
+        owner = owner_of(obj)
         affected = self._referrers.get(key, set()) | ({owner} if owner else set())
-        if is_foreign(obj):  # it may stand under the name of a child, which begins with its parent's
+        if is_foreign(obj):  # it may have the name of a child, which begins with the owner's name
             affected |= {
                 key_of(other)
                 for kind in RECONCILED
@@ -106,40 +106,40 @@ class Cache:
                 and f"{key.name}-".startswith(f"{other['metadata']['name']}-")
             }
         if key.kind == STEP:
-            affected |= self._concerned_by_step(key, obj)
-        elif owner == key:  # what their pods are given comes from the owner
+            affected |= self._affected_by_step(key, obj)
+        elif owner == key:  # pods of Steps get settings from the owner
             affected |= self._open_steps(key, obj["metadata"]["uid"])
-        elif key.kind == NETWORK_POLICY and (uid := controller_uid(obj)):  # no pod of theirs starts without it
+        elif key.kind == NETWORK_POLICY and (uid := controller_uid(obj)):  # no pod of a Step starts without its policy
             affected |= self._open_steps(key, uid)
-        if key.kind == GPU_POOL:  # the pods of Steps run where their owner says
+        if key.kind == GPU_POOL:  # the owner selects the pool of its Steps' pods
             for other in tuple(affected):
                 if (known := self.get(*other)) is not None:
                     affected |= self._open_steps(other, known["metadata"]["uid"])
-        if key.kind == COMPRESSION_PLUGIN:  # conversions are found by what they do, not by name
+        if key.kind == COMPRESSION_PLUGIN:  # conversions are selected by input and output, not by name
             affected |= {key_of(deployment) for deployment in self.objects(MODEL_DEPLOYMENT)}
         return affected
 
     def _open_steps(self, key: Key, owner: str) -> set[Key]:
         return {key_of(step) for step in self.owned(STEP, key.namespace, owner) if not _done(step)}
 
-    def _concerned_by_step(self, key: Key, step: Object) -> set[Key]:
-        """The owner of a Step, and the Steps that wait for it because they want the same work."""
+    def _affected_by_step(self, key: Key, step: Object) -> set[Key]:
+        """Return the owner of a Step, and the Steps that wait for it because they have the same work."""
         owners = (one for one in step["metadata"].get("ownerReferences", ()) if one.get("controller"))
-        concerned = {Key(kind, key.namespace, one["name"]) for one in owners if (kind := _OWNERS.get(one["kind"]))}
+        affected = {Key(kind, key.namespace, one["name"]) for one in owners if (kind := _OWNERS.get(one["kind"]))}
         share = (step["metadata"].get("labels") or {}).get(SHARE_LABEL)
         same = self.select(STEP, key.namespace, {SHARE_LABEL: share}) if share else ()
-        return concerned | {key_of(other) for other in same if not _done(other)}
+        return affected | {key_of(other) for other in same if not _done(other)}
 
-    # --- What feeds it ------------------------------------------------------------------------------------------
+    # --- For watches, lists and the executor --------------------------------------------------------------------
 
     def put(self, obj: Object, *, answered: bool = False) -> bool:
-        """Take an object as it was seen or, to a call of ours, answered. True where something that is read changed."""
+        """Store an object from a watch, a list or the answer to a write. Return whether a stored field changed."""
         meta = obj["metadata"]
         key, version = key_of(obj), int(meta["resourceVersion"])
-        if (gone_at := self._gone.get(meta["uid"])) is not None:
+        if (gone_at := self._tombstones.get(meta["uid"])) is not None:
             if version < gone_at:
                 return False
-            del self._gone[meta["uid"]]  # it lives, and had only left our watch: it lost the label that is watched
+            del self._tombstones[meta["uid"]]  # it exists: it had only lost the label that the watch selects by
         before = self._entry(key)
         if before is not None:
             if version <= before.version:
@@ -150,7 +150,7 @@ class Cache:
                 self._forget(key, before.object, NEVER)
                 before = None
         kept = trimmed(obj)
-        same = before is not None and _alike(before.object, kept)
+        same = before is not None and _equal(before.object, kept)
         if before is not None and not same:
             self._unlink(key, before.object)
         self._remember(key, kept, version, answered)
@@ -161,34 +161,34 @@ class Cache:
         return not same
 
     def remove(self, key: Key, uid: str, version: int = NEVER) -> Object | None:
-        """That object is deleted; returns what was known of it. A namesake of another UID stays.
+        """Remove a deleted object and return its last state. An object of the same name with another UID stays.
 
-        version: of the event that says so, where one does. A deletion's is above all that lived; where an object only
-        lost the label that is watched, it is the version that lives, and can be put again.
+        version: the resourceVersion of the event, if there is one. A real deletion has a higher version than the
+        object ever had. An object that only lost the watched label still has that version, and can be put again.
         """
         before = self._entry(key)
         if before is None or before.object["metadata"]["uid"] != uid:
-            self._bury(uid, version)
+            self._add_tombstone(uid, version)
             return None
         self._forget(key, before.object, version)
         return before.object
 
     def answered(self, key: Key) -> bool:
-        """Whether what is known of an object was the API server's own answer, and so was true at that moment."""
+        """Return True if the cached version of an object is an answer of the API server, and so was current then."""
         entry = self._entry(key)
         return entry is not None and entry.answered
 
     def mark(self) -> int:
-        """The moment before a list is asked for: give it to `missing`."""
+        """Return a number that marks the moment before a list request; pass it to `missing`."""
         return self._marks
 
     def missing(
         self, kind: Kind, seen: Iterable[tuple[str, str]], since: int, namespace: str | None = None
     ) -> list[Object]:
-        """What is known here but was not in a list: it vanished, and no event said so.
+        """Return the cached objects that were not in a list: they were deleted, and no event reported it.
 
-        seen: (namespace, name) of what was in the list, which was asked for after `mark` gave `since`; what was put
-        later may be newer than the list. namespace: of the list, None for all.
+        seen: (namespace, name) of the items of the list. since: the value of `mark` before the list was requested; an
+        object that was put later may be newer than the list. namespace: that of the list, None for all.
         """
         names = set(seen)
         return [
@@ -197,10 +197,10 @@ class Cache:
             if entry.mark <= since
             and name not in names
             and namespace in (None, name[0])
-            and Key(kind, *name) not in self._strangers
+            and Key(kind, *name) not in self._foreign
         ]
 
-    # --- Inside -------------------------------------------------------------------------------------------------
+    # --- Internal -----------------------------------------------------------------------------------------------
 
     def _entry(self, key: Key) -> _Entry | None:
         return self._objects.get(key.kind, {}).get((key.namespace, key.name))
@@ -211,14 +211,14 @@ class Cache:
         self._objects.setdefault(key.kind, {})[(key.namespace, key.name)] = entry
 
     def _forget(self, key: Key, obj: Object, version: int) -> None:
-        self._bury(obj["metadata"]["uid"], version)
+        self._add_tombstone(obj["metadata"]["uid"], version)
         del self._objects[key.kind][(key.namespace, key.name)]
         self._unlink(key, obj)
 
-    def _bury(self, uid: str, version: int) -> None:
-        self._gone[uid] = max(version, self._gone.get(uid, 0))
-        if len(self._gone) > TOMBSTONES:
-            self._gone.popitem(last=False)
+    def _add_tombstone(self, uid: str, version: int) -> None:
+        self._tombstones[uid] = max(version, self._tombstones.get(uid, 0))
+        if len(self._tombstones) > TOMBSTONES:
+            self._tombstones.popitem(last=False)
 
     def _link(self, key: Key, obj: Object) -> None:
         self._link_owned(key, obj)
@@ -227,14 +227,14 @@ class Cache:
 
     def _link_owned(self, key: Key, obj: Object) -> None:
         if is_foreign(obj):
-            self._strangers[key] = obj
+            self._foreign[key] = obj
         for mark in _marks(key, obj):
             self._labelled.setdefault(mark, set()).add((key.namespace, key.name))
         if uid := controller_uid(obj):
             self._owned.setdefault((key.namespace, uid), {})[key] = obj
 
     def _unlink(self, key: Key, obj: Object) -> None:
-        self._strangers.pop(key, None)
+        self._foreign.pop(key, None)
         for mark in _marks(key, obj):
             names = self._labelled.get(mark, set())
             names.discard((key.namespace, key.name))
@@ -261,8 +261,8 @@ def _done(step: Object) -> bool:
     return bool(value_at(step, "status", "phase") == "Succeeded")
 
 
-def _alike(one: Object, other: Object) -> bool:
-    """Equal but for the resourceVersion."""
+def _equal(one: Object, other: Object) -> bool:
+    """Return True if two objects are equal except for the resourceVersion."""
     if one["metadata"].keys() != other["metadata"].keys():
         return False
     for field, value in one.items():
@@ -275,9 +275,9 @@ def _alike(one: Object, other: Object) -> bool:
 
 
 _DROPPED_METADATA = frozenset({"managedFields", "selfLink", "generateName", "annotations", "finalizers"})
-"""Anybody who may write an object may put 256 KiB of annotations into it; one of them is read."""
+"""An object may have 256 KiB of annotations, written by any user; planners read only one annotation."""
 _LABELS = ("slipway.dev/", "batch.kubernetes.io/", "app.kubernetes.io/managed-by", "velero.io/exclude-from-backup")
-"""Prefixes of the labels that are read."""
+"""Prefixes of the labels that planners read."""
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences", "deletionTimestamp")
 _POD_STATUS = (
     "phase",
@@ -293,12 +293,12 @@ _CONTAINER_STATUS = ("name", "image", "imageID", "ready", "restartCount", "start
 
 
 def trimmed(obj: Object) -> Object:
-    """A copy of the object with what is read of it; strings that recur in every object are shared."""
+    """Return a copy of the object with the fields that are read; equal strings are one object in memory."""
     kind = kind_of(obj)
     if kind == POD:
         return _pod(obj)
     kept = {field: value for field, value in obj.items() if field != "metadata"}
-    if kind == JOB:  # created once; of its pods' template only what they run is read again
+    if kind == JOB:  # a Job never changes; of its pod template only the workload is read again
         spec = {field: value for field, value in obj.get("spec", {}).items() if field != "template"}
         kept["spec"] = {**spec, WORKLOAD: workload_of(obj), TEMPLATE: template_of(obj)}
     elif kind == PVC:
@@ -322,7 +322,7 @@ def _pod(obj: Object) -> Object:
     for field in ("containerStatuses", "initContainerStatuses"):
         if field in kept:
             kept[field] = [{f: one[f] for f in _CONTAINER_STATUS if f in one} for one in kept[field]]
-            for one in kept[field]:  # the same of many pods, and longer than what is shared anyway
+            for one in kept[field]:  # many pods have the same value, and it is longer than `_shared` interns
                 one.update({f: sys.intern(one[f]) for f in ("image", "imageID") if one.get(f)})
     node = obj.get("spec", {}).get("nodeName")
     return {
@@ -335,7 +335,7 @@ def _pod(obj: Object) -> Object:
 
 
 def _shared(value: Any) -> Any:
-    """The value again, with one object for all equal field names and short strings."""
+    """Return the value with one object in memory for all equal field names and short strings."""
     if isinstance(value, dict):
         return {sys.intern(field): _shared(item) for field, item in value.items()}
     if isinstance(value, list):

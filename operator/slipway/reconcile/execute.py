@@ -1,4 +1,4 @@
-"""Carrying a plan out: apply, create, delete, status, events. The order makes a crash between any two harmless."""
+"""The executor of plans: apply, create, delete, status, events. The order makes a crash between two writes harmless."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from slipway.cluster.port import ABSENT, Cluster
 from slipway.plan.observation import controller_uid
 from slipway.plan.plan import STATUS, Deletion, EventRecord, Plan
 from slipway.reconcile.cache import Cache
-from slipway.reconcile.drift import Covered
+from slipway.reconcile.drift import DriftDetector
 from slipway.reconcile.log import NO_LOG, Log
 
 
 class Refused(NamedTuple):
-    """A write that the API server did not take. body: what was asked for: another body is another write."""
+    """A write that the API server refused. body: the content of the write; another body is another write."""
 
     verb: str
     key: Key
@@ -29,16 +29,16 @@ class Refused(NamedTuple):
     error: ClusterError
 
 
-Held = Mapping[tuple[str, Key], Refused]
-"""Refused writes by verb and object: what asks for the same again is refused without a call."""
+DeferredWrites = Mapping[tuple[str, Key], Refused]
+"""Refused writes by verb and object that wait for their back-off: the same write is refused without a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a plan; true where anything was written or learned: then plan again.
+    """The result of a plan; true if the plan wrote something or the cache changed: then plan again.
 
-    refused: every write of the plan that was not taken, in this round or before (Held). whole: the plan was carried
-    out to its end, so what is not in `refused` is refused no longer. undone: something was applied and is as it was.
+    refused: every refused write of the plan, of this round or before (DeferredWrites). whole: all parts of the plan
+    were tried, so a write that is not in `refused` is refused no more. undone: an apply succeeded and changed nothing.
     """
 
     changed: bool
@@ -52,27 +52,33 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Turns plans into writes, and what the writes answer into the cache.
+    """Carries plans out, and puts the answers into the cache.
 
-    instance: who reports Events, as in the pod's name.
+    instance: the reporting instance of Events, the name of the pod.
     """
 
     cluster: Cluster
     cache: Cache
     instance: str
-    covered: Covered = field(default_factory=Covered)
+    drift: DriftDetector = field(default_factory=DriftDetector)
     log: Log = NO_LOG
 
     async def carry_out(
-        self, plan: Plan, owner: Object, now: datetime, held: Held | None = None, *, may_retry: bool = True
+        self,
+        plan: Plan,
+        owner: Object,
+        now: datetime,
+        deferred: DeferredWrites | None = None,
+        *,
+        may_retry: bool = True,
     ) -> Outcome:
-        """Make the writes of one round, each part of the plan by itself.
+        """Make the writes of one plan, each part of it independently.
 
-        parent: as the plan was made from. Where a write meets another version than the plan was made from, the object
-        is read again and the rest of the plan is dropped: the next round decides on what really is. Where a child is
-        refused that was not refused before, the status waits for the next round, which can tell of it.
-        may_retry: False takes a child that is never as it was seen for refused, so that the status is written.
-        Raises ClusterError for a read that fails.
+        owner: the version that the plan was made from. If a write finds another version than the plan was made from,
+        the executor reads the object and drops the rest of the plan: the next round decides with the current one. If a
+        child is refused for the first time, the status waits for the next round, which can report the refusal.
+        may_retry: False treats a child that always has another version as refused, so that the status is written.
+        Raises ClusterError if a read fails.
         """
         for key in plan.gone:
             if await self._lives(key):
@@ -80,66 +86,68 @@ class Executor:
         drifted = [
             (rendered, live)
             for rendered in plan.apply
-            if (live := self.cache.get(*key_of(rendered))) is None or not self.covered.covers(live, rendered)
+            if (live := self.cache.get(*key_of(rendered))) is None or not self.drift.in_sync(live, rendered)
         ]
         patch = status_patch(owner.get("status") or {}, plan.status)
         at_once = bool(patch) and plan.at_once and not plan.create and not plan.delete
-        # Where the status is written at the same time, its version tells an old parent, and costs no read.
-        if (drifted or plan.create or plan.delete) and not at_once and not await self._is_as_seen(owner):
+        # A status write at the same time fails for an outdated owner by itself, without a read.
+        if (drifted or plan.create or plan.delete) and not at_once and not await self._is_current(owner):
             return Outcome(True)
-        tried = _Tried(plan.parts, held or {}, may_retry)
+        writes = _RoundWrites(plan.parts, deferred or {}, may_retry)
         try:
-            writes = [
-                self._write(tried, "apply", key_of(rendered), owner, rendered, partial(self._apply, rendered))
+            calls = [
+                self._write(writes, "apply", key_of(rendered), owner, rendered, partial(self._apply, rendered))
                 for rendered, _ in drifted
             ]
             if at_once:
-                writes.append(self._write_status(tried, owner, patch))
-            answers = await _together(*writes)
-            # What a webhook changes back at once stays as it was: applied again in this turn it would be so again.
+                calls.append(self._write_status(writes, owner, patch))
+            answers = await _together(*calls)
+            # An object that a webhook reverts at once does not change: another apply now would be reverted too.
             stays = [key_of(rendered) for rendered, live in drifted if self.cache.get(*key_of(rendered)) is live]
             wrote = len(stays) < len(drifted)
-            undone = bool(set(stays) - {one.key for one in tried.refused})
+            undone = bool(set(stays) - {one.key for one in writes.refused})
             for obj in plan.create:
-                wrote |= await self._write(tried, "create", key_of(obj), owner, obj, partial(self._create, obj))
+                wrote |= await self._write(writes, "create", key_of(obj), owner, obj, partial(self._create, obj))
             for deletion in plan.delete:
                 delete = partial(self._delete, deletion)
-                wrote |= await self._write(tried, "delete", deletion.key, owner, deletion, delete)
-            if tried.news:
-                return Outcome(True, tuple(tried.refused), whole=True)
-            if patch and not (answers[-1] if at_once else await self._write_status(tried, owner, patch)):
-                # Another status may be taken: the planner hears of this one before the turn ends.
-                news = any(one.verb == STATUS and one not in tried.held.values() for one in tried.refused)
-                return Outcome(wrote or news, tuple(tried.refused), whole=True, undone=undone)
+                wrote |= await self._write(writes, "delete", deletion.key, owner, deletion, delete)
+            if writes.newly_refused:
+                return Outcome(True, tuple(writes.refused), whole=True)
+            if patch and not (answers[-1] if at_once else await self._write_status(writes, owner, patch)):
+                # The API server may accept another status: the planner gets this refusal in the next round.
+                newly_refused = any(
+                    one.verb == STATUS and one not in writes.deferred.values() for one in writes.refused
+                )
+                return Outcome(wrote or newly_refused, tuple(writes.refused), whole=True, undone=undone)
             wrote |= bool(patch)
         except Conflict:
-            return Outcome(True, tuple(tried.refused))
+            return Outcome(True, tuple(writes.refused))
         for event in plan.events:
-            await self.tell(event, owner, now)
-        return Outcome(wrote, tuple(tried.refused), whole=True, undone=undone)
+            await self.record_event(event, owner, now)
+        return Outcome(wrote, tuple(writes.refused), whole=True, undone=undone)
 
-    async def tell(self, event: EventRecord, owner: Object, now: datetime) -> None:
-        """Post an Event on the parent, as well as it goes."""
+    async def record_event(self, event: EventRecord, owner: Object, now: datetime) -> None:
+        """Post an Event on the owner. A failure is only logged."""
         self.log.info("event", type=event.type, reason=event.reason, message=event.message)
         try:
             await self.cluster.create(event_of(event, owner, now, self.instance))
         except AlreadyExists:
             pass
-        except ClusterError as error:  # an Event informs; nothing waits for it
+        except ClusterError as error:  # nothing depends on an Event
             self.log.warning("could not post an Event", reason=event.reason, error=str(error))
 
     async def _lives(self, key: Key) -> bool:
-        """Whether an object is there although the plan takes it to be gone; the cache then knows it."""
+        """Return True if an object exists that the plan takes for deleted; the cache then has it."""
         try:
             return self.cache.put(await self.cluster.get(key), answered=True)
         except NotFound:
             return False
 
-    async def _is_as_seen(self, owner: Object) -> bool:
-        """Whether the plan was made from the parent as it is: watches lag, and not all by the same.
+    async def _is_current(self, owner: Object) -> bool:
+        """Return True if the plan was made from the current owner: watches lag, each by a different time.
 
-        A child that is made or deleted for a parent as it was long ago would be made twice, or be the wrong one. It
-        costs a read only where the parent as it is known came by a watch: an intent that we wrote was answered.
+        A child created or deleted for an outdated owner would be created twice, or be the wrong one. The check costs a
+        read only if the cached owner came from a watch: the answer to a status write is current.
         """
         key = key_of(owner)
         if self.cache.answered(key):
@@ -150,40 +158,40 @@ class Executor:
 
     async def _write(
         self,
-        tried: _Tried,
+        writes: _RoundWrites,
         verb: str,
         key: Key,
         owner: Object,
         body: Object | Deletion,
         call: Callable[[], Awaitable[None]],
     ) -> bool:
-        """Make one write; False where it is refused, or waits for one of its part that is.
+        """Make one write. Return False if it is refused, or if a write of the same part is.
 
-        Raises Conflict where it was decided on what is no longer so; the cache then knows better. Where the object was
-        old the parent may be too, and what is wanted of the object with it: both are read again.
+        Raises Conflict if the write was decided on an outdated version; the cache then has the current one. If the
+        object was outdated, the owner may be too, and the object is rendered from it: both are read again.
         """
-        if not tried.may(verb, key, body):
+        if not writes.may_write(verb, key, body):
             return False
         try:
             await call()
         except Conflict as conflict:
-            if verb == "create":  # decided on nothing that lives: a quota that others use at the same moment
-                tried.refuse(Refused(verb, key, body, conflict))
+            if verb == "create":  # a create has no version: the conflict is a quota that others use at the same time
+                writes.refuse(Refused(verb, key, body, conflict))
                 return False
             self.log.debug("decided on an old version", object=_shown(key), error=str(conflict))
             for old in dict.fromkeys((key, key_of(owner))):
                 await self._refresh(old)
-            if tried.may_retry or verb == STATUS:
+            if writes.may_retry or verb == STATUS:
                 raise
-            tried.refuse(Refused(verb, key, body, conflict))
+            writes.refuse(Refused(verb, key, body, conflict))
             return False
         except ClusterError as error:
-            tried.refuse(Refused(verb, key, body, error))
+            writes.refuse(Refused(verb, key, body, error))
             return False
         return True
 
-    async def _write_status(self, tried: _Tried, owner: Object, patch: Object) -> bool:
-        return await self._write(tried, STATUS, key_of(owner), owner, patch, partial(self._patch_status, owner, patch))
+    async def _write_status(self, writes: _RoundWrites, owner: Object, patch: Object) -> bool:
+        return await self._write(writes, STATUS, key_of(owner), owner, patch, partial(self._patch_status, owner, patch))
 
     async def _refresh(self, key: Key) -> None:
         try:
@@ -195,14 +203,16 @@ class Executor:
     async def _apply(self, rendered: Object) -> None:
         live = self.cache.get(*key_of(rendered))
         if live is not None and controller_uid(live) != controller_uid(rendered):
-            raise AlreadyExists(f"apply {_shown(key_of(rendered))}: it belongs to somebody else, and is left alone")
-        # Where nothing is known to live, only create: what else has the name is not ours to take over.
+            raise AlreadyExists(
+                f"apply {_shown(key_of(rendered))}: another owner has an object of this name; delete or rename it"
+            )
+        # If no live object is known, only create: an object of another owner must not be taken over.
         seen = {field: live["metadata"][field] for field in ("uid", "resourceVersion")} if live else None
         meta = {**rendered["metadata"], **(seen or {"resourceVersion": ABSENT})}
         answer = await self.cluster.apply({**rendered, "metadata": meta})
         self.cache.put(answer, answered=True)
         if live is not None and answer["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
-            self.log.warning("applied, and a webhook or a policy changes it back", object=_shown(key_of(rendered)))
+            self.log.warning("applied, and a webhook or a policy reverted it", object=_shown(key_of(rendered)))
         else:
             self.log.info("applied", object=_shown(key_of(rendered)), drifted=live is not None)
 
@@ -213,18 +223,22 @@ class Executor:
         except AlreadyExists:
             known = self.cache.get(*key_of(obj))
             await self._refresh(key_of(obj))
-            if known is not None and self.cache.get(*key_of(obj)) is known:  # seen, and asked for all the same
+            if (
+                known is not None and self.cache.get(*key_of(obj)) is known
+            ):  # the planner knew it, and created it nevertheless
                 raise
 
     async def _delete(self, deletion: Deletion) -> None:
         try:
-            held = await self.cluster.delete(deletion.key, uid=deletion.uid, resource_version=deletion.resource_version)
+            terminating = await self.cluster.delete(
+                deletion.key, uid=deletion.uid, resource_version=deletion.resource_version
+            )
         except NotFound:
-            held = None
-        if held is None:
+            terminating = None
+        if terminating is None:
             self.cache.remove(deletion.key, deletion.uid)
         else:
-            self.cache.put(held, answered=True)
+            self.cache.put(terminating, answered=True)
         self.log.info("deleted", object=_shown(deletion.key))
 
     async def _patch_status(self, owner: Object, patch: Object) -> None:
@@ -236,20 +250,20 @@ class Executor:
 
 
 @dataclass(slots=True)
-class _Tried:
-    """What became of the writes of one round so far. news: a child was refused that was not refused before."""
+class _RoundWrites:
+    """The results of the writes of one plan. newly_refused: a child was refused that was not refused before."""
 
     parts: Sequence[frozenset[Key]]
-    held: Held
+    deferred: DeferredWrites
     may_retry: bool = True
     refused: list[Refused] = field(default_factory=list)
-    news: bool = False
+    newly_refused: bool = False
 
-    def may(self, verb: str, key: Key, body: Object | Deletion) -> bool:
-        """Whether to try the write: nothing of its part was refused, nor the same write a moment ago."""
+    def may_write(self, verb: str, key: Key, body: Object | Deletion) -> bool:
+        """Return True if no write of its part was refused, and the same write does not wait for its back-off."""
         if verb != STATUS and any(one.verb != STATUS and self._together(one.key, key) for one in self.refused):
             return False
-        known = self.held.get((verb, key))
+        known = self.deferred.get((verb, key))
         if known is None or known.body != body:
             return True
         self.refused.append(known)
@@ -257,10 +271,10 @@ class _Tried:
 
     def refuse(self, refused: Refused) -> None:
         self.refused.append(refused)
-        self.news |= refused.verb != STATUS
+        self.newly_refused |= refused.verb != STATUS
 
     def _together(self, one: Key, other: Key) -> bool:
-        """Whether the writes of two objects are of one part."""
+        """Return True if the writes of two objects belong to one part."""
         return self._part(one) == self._part(other)
 
     def _part(self, key: Key) -> int | None:
@@ -268,7 +282,7 @@ class _Tried:
 
 
 async def _together(*writes: Awaitable[bool]) -> list[bool]:
-    """What is applied waits for no answer of each other. Each gets its own; then the first error is raised."""
+    """Make all writes at the same time and return their results; the first error is raised after the last answer."""
     made: list[bool] = []
     for answer in await asyncio.gather(*writes, return_exceptions=True):
         if isinstance(answer, BaseException):
@@ -278,7 +292,7 @@ async def _together(*writes: Awaitable[bool]) -> list[bool]:
 
 
 def status_patch(present: Object, wanted: Object | None) -> Object:
-    """The JSON merge patch (RFC 7386) from one status to the other; empty where nothing changes."""
+    """Return the JSON merge patch (RFC 7386) from one status to the other; empty if nothing changes."""
     return {} if wanted is None else _merge_patch(present, wanted)
 
 
@@ -301,14 +315,14 @@ def _shown(key: Key) -> str:
 
 CONTROLLER = f"{GROUP}/operator"
 NOTE_BYTES = 1024
-"""The API server says characters and counts bytes: words of a pod may be in any script."""
+"""The documentation of the API server counts characters, its code counts bytes: a message may be in any script."""
 
 
 def event_of(event: EventRecord, owner: Object, now: datetime, instance: str) -> Object:
-    """The Event of one transition of its parent.
+    """Return the Event of one transition of its owner.
 
-    instance: who reports, as in `slipway-7d9f-abcde`. Its name is made of the parent's UID and of what happened, so a
-    repetition is AlreadyExists to the API server: no counter, no memory, no second Event within the Events' TTL.
+    instance: the reporting instance, as in `slipway-7d9f-abcde`. The name of the Event is a hash of the owner's UID and
+    the transition, so the API server refuses a repetition as AlreadyExists within the TTL of Events.
     """
     meta = owner["metadata"]
     mark = sha256("\0".join((meta["uid"], event.type, event.reason, event.message)).encode()).hexdigest()

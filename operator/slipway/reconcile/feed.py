@@ -1,4 +1,4 @@
-"""From what watches and lists show to the cache, and on to the keys that must be planned again."""
+"""The feed: puts the results of watches and lists into the cache, and queues the keys that must be planned again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from slipway.reconcile.queue import WorkQueue
 
 
 class Feed:
-    """Keeps the cache, and while it leads, fills the queue.
+    """Fills the cache, and while the operator is the leader, the queue.
 
-    kinds: those that have a planner. Until `lead` is called the cache is kept warm and nothing is queued.
+    kinds: those that have a planner. Before `lead` is called, the feed fills the cache and queues nothing.
     """
 
     def __init__(self, cache: Cache, queue: WorkQueue, kinds: Collection[Kind]) -> None:
@@ -20,12 +20,13 @@ class Feed:
         self._queue = queue
         self._kinds = kinds
         self._leads = False
-        self._changed: dict[Key, None] = {}  # as a standby saw it, the newest last
+        self._changed: dict[Key, None] = {}  # changes observed as a standby, the newest last
 
     def lead(self) -> None:
-        """Queue everything that is known, what changed last first, and from now on everything that changes.
+        """Queue all known resources, the last changed ones first, and from now on every changed one.
 
-        A leader dies with the newest changes unanswered, and thousands of resources at rest take seconds to look at.
+        A leader that dies leaves the newest changes unplanned, and planning thousands of unchanged resources takes
+        seconds.
         """
         self._leads = True
         for key in reversed(self._changed):
@@ -36,20 +37,20 @@ class Feed:
                 self._queue.add(key_of(obj))
 
     def on_event(self, obj: Object, *, deleted: bool) -> None:
-        """One event of a watch. What is known already, or changes nothing that anybody reads, wakes nobody."""
+        """Handle one event of a watch. An event that changes no stored field queues nothing."""
         if deleted:
             self._remove(obj, int(obj["metadata"]["resourceVersion"]))
         elif self._cache.put(obj):
             self._wake(self._cache.affected(obj))
 
     def on_vanished(self, obj: Object) -> None:
-        """What was known is no more, and no event said so."""
+        """Handle the deletion of a cached object that no event reported."""
         self._remove(obj, int(obj["metadata"]["resourceVersion"]) + 1)
 
     def on_list(self, kind: Kind, names: Collection[tuple[str, str]], since: int, namespace: str | None) -> int:
-        """A list of a kind ended; returns how many objects vanished without an event.
+        """Handle the end of a list of a kind. Return the number of objects that were deleted without an event.
 
-        names: (namespace, name) of its items, which `on_event` got. since: Cache.mark() before it was asked for.
+        names: (namespace, name) of its items, which `on_event` got. since: Cache.mark() before the list was requested.
         """
         missing = self._cache.missing(kind, names, since, namespace)
         for obj in missing:

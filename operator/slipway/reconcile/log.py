@@ -1,6 +1,6 @@
-"""The log of the loop: events with values by name, and the resource that they are about.
+"""The log of the reconcile loop: events with named values, bound to the resource that they are about.
 
-A dry run logs nothing, and the command that makes it starts without the library.
+A dry run logs nothing, and the command that runs it starts without importing the library.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_LOG = NoLog()
 
 
 def structured_log() -> Log:
-    """Return a log that writes through structlog, as it is configured when an event comes."""
+    """Return a log that writes through structlog, as structlog is configured at the time of the event."""
     import structlog
 
     log = structlog.get_logger("slipway.reconcile")

@@ -1,8 +1,8 @@
-"""The one loop, for every kind: observe, plan, carry out, until the plan is empty.
+"""The reconcile loop of all kinds: observe, plan, carry out, until the plan is empty.
 
     queue of keys -> reconcile(key) -> cache -> planner (pure) -> executor -> cluster, cache
 
-Level-triggered: it never asks what happened, only what is.
+The loop is level-triggered: it reads the current state, never the event.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from slipway.reconcile.refusals import Refusals
 from slipway.reconcile.watchdog import Watchdog
 
 Planner = Callable[[Object, Observation], Plan]
-"""Pure: the parent as the API server holds it, and what is observed besides, give the writes."""
+"""A pure function from the resource, as the API server returns it, and the observation to the writes."""
 
 Result = Literal["success", "error", "requeue", "requeue_after"]
 
 MAX_ROUNDS = 10
-"""Plans that one turn of a worker carries out; a resource that wants more waits behind the others."""
+"""Plans that a worker carries out for one key; a resource that needs more waits behind the other keys."""
 CONFLICTS = 5
-"""Rounds of a turn that look again at once where a child is not as it was seen; after them it is taken for refused."""
+"""Rounds that retry at once after a conflict on a child; later ones treat the write as refused."""
 UNDONE_RETRY_INTERVAL = timedelta(minutes=5)
-"""How long to wait before applying again what a webhook or a policy changed back at once."""
+"""Time before the next apply of an object that a webhook or a policy reverted at once."""
 SHORTEST_SLEEP_SECONDS = 0.05
-"""A planner that asks for a moment that has passed gets the next one, not a busy loop."""
+"""Shortest delay of a planner that asks for a time in the past: it prevents a busy loop."""
 LONGEST_SLEEP_SECONDS = 600.0
-"""A key that sleeps is planned again at least so often: the wall clock may be stepped, a monotonic delay is not."""
+"""Longest delay of a key: the wall clock may be stepped, a monotonic delay is not."""
 
 
-class Timed(Protocol):
-    """What hears of every turn: metrics."""
+class ReconcileMetrics(Protocol):
+    """The metrics of reconciles: called after each one."""
 
     def reconciled(self, key: Key, result: Result, seconds: float) -> None: ...
 
 
 class Reconciler:
-    """Brings one resource after another to what its planner wants.
+    """Reconciles resources, one at a time in each worker, until the plan of each is empty.
 
-    clock: the wall clock (aware), read once a round.
+    clock: the wall clock (aware), read once for each plan.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Reconciler:
         executor: Executor,
         queue: WorkQueue,
         clock: Callable[[], datetime],
-        timed: Timed | None = None,
+        metrics: ReconcileMetrics | None = None,
         watchdog: Watchdog | None = None,
         log: Log = NO_LOG,
     ) -> None:
@@ -71,27 +71,27 @@ class Reconciler:
         self._executor = executor
         self._queue = queue
         self._clock = clock
-        self._timed = timed
+        self._metrics = metrics
         self._watchdog = watchdog or Watchdog()
         self._log = log
         self._refusals = Refusals()
 
     async def work(self) -> None:
-        """One worker: takes keys until the queue is closed. Nothing that a resource causes ends it."""
+        """Run one worker until the queue is closed. No error of a resource ends it."""
         while (key := await self._queue.get()) is not None:
             try:
-                await self.turn(key)
+                await self.process_key(key)
             finally:
                 self._queue.done(key)
-            await asyncio.sleep(0)  # a turn without a write never waits: without this, thousands hold up the Lease
+            await asyncio.sleep(0)  # a reconcile without a write never yields: thousands of them would delay the Lease
 
-    async def turn(self, key: Key) -> None:
-        """One turn on a key that was taken from the queue: reconcile it, and say when it comes again."""
+    async def process_key(self, key: Key) -> None:
+        """Reconcile a key that was taken from the queue, and queue its next reconcile."""
         started = perf_counter()
         with self._log.bound(kind=key.kind.kind, namespace=key.namespace, name=key.name):
             result = await self._attempt(key)
-        if self._timed is not None:
-            self._timed.reconciled(key, result, perf_counter() - started)
+        if self._metrics is not None:
+            self._metrics.reconciled(key, result, perf_counter() - started)
 
     async def _attempt(self, key: Key) -> Result:
         self._refusals.begin(key, self._queue.now())
@@ -106,9 +106,9 @@ class Reconciler:
             self._log.exception("planning failed: this is a defect of Slipway", retry_in_seconds=round(wait, 3))
             return "error"
         if not converged:
-            self._queue.observed(key)  # its own last write, above all: it must wait behind the others
+            self._queue.observed(key)  # also for its own last write: the key must wait behind the others
             wait = self._queue.retry(key)
-            self._log.warning("not converged in one turn", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
+            self._log.warning("not converged", rounds=MAX_ROUNDS, retry_in_seconds=round(wait, 3))
             return "requeue"
         if wake_at is not None:
             seconds = (wake_at - self._clock()).total_seconds()
@@ -117,59 +117,60 @@ class Reconciler:
             self._try_again(key, errors)
             return "error"
         self._queue.forget(key)
-        self._refusals.over(key)
+        self._refusals.clear(key)
         return "success" if wake_at is None else "requeue_after"
 
     def _try_again(self, key: Key, errors: Sequence[ClusterError]) -> None:
-        """Come back for what was refused: after the next back-off where it was just tried, else when that is over."""
+        """Queue the next try of refused writes: after a new back-off if they were just tried, else at its end."""
         due = self._refusals.due(key)
         if due is not None:
             self._queue.add_after(key, due - self._queue.now())
             return
         wait = self._queue.retry(key, max(error.retry_after_seconds or 0.0 for error in errors))
-        self._refusals.wait(key, self._queue.now() + wait)
+        self._refusals.defer(key, self._queue.now() + wait)
         for error in errors:
             self._log.warning("the API server refused", error=str(error), retry_in_seconds=round(wait, 3))
 
     async def reconcile(self, key: Key) -> tuple[bool, datetime | None]:
-        """Plan and carry out until nothing is left to do. Returns whether that came to be, and when to plan again.
+        """Plan and carry out until nothing is left to do. Return whether the key converged, and when to plan again.
 
-        A resource that is gone or being deleted is left alone: its children go by their ownerReferences. What the API
-        server refuses is kept, and given to the planner with every round until it is taken.
-        Raises ClusterError for a read that fails, and whatever a planner raises.
+        The loop skips a resource that is gone or being deleted: the garbage collector deletes its children. Refused
+        writes are recorded, and each plan gets them until the API server accepts them.
+        Raises ClusterError if a read fails, and whatever a planner raises.
         """
         planner = self._planners[key.kind]
         for number in range(MAX_ROUNDS):
             self._queue.observed(key)
             owner = self._cache.get(*key)
             if owner is None or "deletionTimestamp" in owner["metadata"]:
-                self._refusals.over(key)
+                self._refusals.clear(key)
                 return True, None
             with self._log.bound(uid=owner["metadata"]["uid"]):
                 now = self._clock()
-                told = self._refusals.told(key, now)
+                refusals = self._refusals.current(key, now)
                 with self._watchdog.holding(key):
-                    plan = planner(owner, Observation(self._cache, self._settings, now, told))
-                held, may_retry = self._refusals.held(key), number < CONFLICTS
+                    plan = planner(owner, Observation(self._cache, self._settings, now, refusals))
+                deferred, may_retry = self._refusals.deferred(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 going = [obj for one in plan.delete if (obj := self._cache.get(*one.key)) is not None]
-                outcome = await self._executor.carry_out(plan, owner, now, held, may_retry=may_retry)
+                outcome = await self._executor.carry_out(plan, owner, now, deferred, may_retry=may_retry)
                 self._wake_written(key, known, going)
-                for news in self._refusals.learn(key, outcome, now):
-                    await self._executor.tell(news, owner, now)
-                lifted = len(self._refusals.told(key, now)) < len(told)  # taken without an answer, or wanted no more
+                for event in self._refusals.record(key, outcome, now):
+                    await self._executor.record_event(event, owner, now)
+                # A refused write may have been made without an answer, or may be part of the plan no longer.
+                lifted = len(self._refusals.current(key, now)) < len(refusals)
                 if not outcome.changed and not lifted:
                     if plan.defect is not None:
                         raise plan.defect
-                    again_at = now + UNDONE_RETRY_INTERVAL if outcome.undone else None  # no watch tells when that ends
+                    again_at = now + UNDONE_RETRY_INTERVAL if outcome.undone else None  # no watch reports its end
                     return True, earliest((plan.wake_at, again_at))
             self._wake_referrers(key, owner)
         return False, None
 
     def _wake_written(self, key: Key, before: Mapping[Key, Object | None], going: Sequence[Object]) -> None:
-        """The watch shows nothing new of what we wrote: Steps, and those that waited for a child, are queued here.
+        """Queue the resources that depend on written children: the watch reports nothing new about our own writes.
 
-        before: what was applied, as it was known. going: what was to be deleted.
+        before: the applied objects as they were cached before. going: the objects that the plan deleted.
         """
         for obj in going:
             if self._cache.get(*key_of(obj)) is None:
@@ -180,7 +181,7 @@ class Reconciler:
                 self._wake(self._cache.affected(written) - {key})
 
     def _wake_referrers(self, key: Key, before: Object) -> None:
-        """The same of the resource itself: who names it is queued here."""
+        """Queue the resources that name this one, if its status was written."""
         if self._cache.get(*key) is not before:
             self._wake(self._cache.affected(before) - {key})
 
@@ -191,7 +192,7 @@ class Reconciler:
 
 
 async def run_workers(reconciler: Reconciler, count: int) -> None:
-    """So many workers until the queue is closed, each with its last key worked to its end."""
+    """Run `count` workers until the queue is closed; each finishes its last key."""
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(reconciler.work())

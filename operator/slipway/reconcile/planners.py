@@ -1,4 +1,4 @@
-"""Which planner plans which kind."""
+"""The planners by kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slipway.plan.steps import plan_step
 from slipway.plan.store import plan_store
 from slipway.plan.training import plan_training
 
-if TYPE_CHECKING:  # commands plan without the loop, and without its logging
+if TYPE_CHECKING:  # commands plan without importing the loop and its logging
     from slipway.reconcile.loop import Planner
 
 PLANNERS: Mapping[Kind, Planner] = {

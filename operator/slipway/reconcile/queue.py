@@ -1,7 +1,8 @@
 """The work queue of keys, with the semantics of client-go's workqueue.
 
-A key is queued once however often it is added; one worker at a time has it; added while a worker has it, it comes
-again after `done`. Failures come back by exponential back-off, without jitter: one process, one queue, no herd.
+A key is queued once, even if it is added several times, and only one worker at a time has it. A key that is added while
+a worker has it is queued again after `done`. Failed keys are retried with exponential back-off, without jitter: there
+is one process with one queue.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Protocol
 from slipway.api.kinds import Key
 
 
-class Watched(Protocol):
-    """What hears of the queue's life: metrics."""
+class QueueMetrics(Protocol):
+    """The metrics of a queue."""
 
     def added(self, key: Key, /) -> None:
-        """It waits now for a worker."""
+        """Record that a key waits for a worker."""
         ...
 
     def taken(self, key: Key, /, waited_seconds: float) -> None: ...
@@ -29,8 +30,8 @@ class Watched(Protocol):
     def retried(self, key: Key, /) -> None: ...
 
 
-class Unwatched:
-    """Nobody listens."""
+class NoMetrics:
+    """Metrics that record nothing."""
 
     def added(self, key: Key, /) -> None:
         pass
@@ -46,9 +47,9 @@ class Unwatched:
 
 
 class WorkQueue:
-    """Keys that wait for a worker, now or later. Single-threaded: all calls from one event loop.
+    """A queue of keys that wait for a worker, now or after a delay. All calls must come from one event loop.
 
-    time: a monotonic clock in seconds. base_seconds, max_seconds: the back-off's first and longest wait; it doubles.
+    time: a monotonic clock in seconds. base_seconds, max_seconds: the first and the longest back-off; it doubles.
     """
 
     def __init__(
@@ -57,34 +58,34 @@ class WorkQueue:
         *,
         base_seconds: float = 0.25,
         max_seconds: float = 300.0,
-        watched: Watched | None = None,
+        metrics: QueueMetrics | None = None,
     ) -> None:
         self._time = time
         self._base_seconds = base_seconds
         self._max_seconds = max_seconds
-        self._watched = watched or Unwatched()
+        self._metrics = metrics or NoMetrics()
         self._ready: deque[Key] = deque()
         self._waiting: dict[Key, float] = {}  # key -> when it was added; exactly the keys in _ready
         self._working: dict[Key, float] = {}  # key -> when a worker took it
         self._dirty: set[Key] = set()  # added while a worker had it
         self._due: dict[Key, float] = {}  # delayed adds, the earliest of each key
-        self._heap: list[tuple[float, int, Key]] = []  # of _due, and of entries that _due no longer holds
+        self._heap: list[tuple[float, int, Key]] = []  # the entries of _due, and outdated ones
         self._pushed = 0  # breaks ties in the heap: a Key has no order
         self._failures: dict[Key, int] = {}
-        self._idle: deque[asyncio.Future[None]] = deque()  # of workers that wait
+        self._idle: deque[asyncio.Future[None]] = deque()  # one for each worker that waits
         self._closed = False
 
     def __len__(self) -> int:
-        """Keys that wait for a worker now."""
+        """Return the number of keys that wait for a worker now."""
         return len(self._ready)
 
     def now(self) -> float:
-        """The moment by which it delays keys."""
+        """Return the current time of the queue's clock, in seconds."""
         return self._time()
 
     @property
     def working(self) -> int:
-        """Keys that a worker has."""
+        """The number of keys that a worker has."""
         return len(self._working)
 
     def add(self, key: Key) -> None:
@@ -93,11 +94,11 @@ class WorkQueue:
         elif key not in self._waiting:
             self._waiting[key] = self._time()
             self._ready.append(key)
-            self._watched.added(key)
+            self._metrics.added(key)
             self._wake_one()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Add it so much later; of several delays the earliest holds. Taking the key forgets its delay."""
+        """Add a key after a delay; the earliest of several delays applies. Taking the key cancels its delay."""
         if seconds <= 0:
             self.add(key)
             return
@@ -106,7 +107,7 @@ class WorkQueue:
             self._due[key] = due
             self._pushed += 1
             heapq.heappush(self._heap, (due, self._pushed, key))
-            self._wake_one()  # it sleeps until the earliest key is due, which may be this one now
+            self._wake_one()  # the worker sleeps until the earliest key is due, which may be this one now
 
     def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
         """Add it after its back-off, or after what the server asked for where that is longer; returns the wait."""
@@ -114,7 +115,7 @@ class WorkQueue:
         self._failures[key] = failures + 1
         # Beyond 2**32 the limit holds anyway, and the power would overflow one day.
         wait = max(at_least_seconds, min(self._base_seconds * 2.0 ** min(failures, 32), self._max_seconds))
-        self._watched.retried(key)
+        self._metrics.retried(key)
         self.add_after(key, wait)
         return wait
 
@@ -129,7 +130,7 @@ class WorkQueue:
             return None
         key = self._ready.popleft()
         now = self._time()
-        self._watched.taken(key, now - self._waiting.pop(key))
+        self._metrics.taken(key, now - self._waiting.pop(key))
         self._working[key] = now
         self._due.pop(key, None)
         return key
@@ -139,7 +140,7 @@ class WorkQueue:
         while not self._closed:
             if (key := self.take()) is not None:
                 if self._heap:
-                    self._wake_one()  # somebody else must look at the clock now
+                    self._wake_one()  # another worker must wait for the next delayed key
                 return key
             woken = asyncio.get_running_loop().create_future()
             self._idle.append(woken)
@@ -154,39 +155,40 @@ class WorkQueue:
         return None
 
     def observed(self, key: Key) -> None:
-        """The worker looks at everything anew right now: what was added so far needs no turn of its own.
+        """Record that the worker reads the current state now: an earlier `add` needs no reconcile of its own.
 
-        The events of its own writes often come before their answers; without this each turn would bring another.
+        The events of the worker's own writes often come before the answers; otherwise each reconcile would cause one
+        more.
         """
         self._dirty.discard(key)
 
     def done(self, key: Key) -> None:
-        self._watched.done(key, self._time() - self._working.pop(key))
+        self._metrics.done(key, self._time() - self._working.pop(key))
         if key in self._dirty:
             self._dirty.discard(key)
             self.add(key)
 
     def seconds_to_next(self) -> float | None:
-        """Until the next delayed key is due; None where there is none."""
+        """Return the seconds until the next delayed key is due; None if there is none."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return max(0.0, self._heap[0][0] - self._time()) if self._heap else None
 
     def close(self) -> None:
-        """Every `get` returns None from now on; what a worker has is worked to its end."""
+        """Let every `get` return None from now on; a worker finishes the key that it has."""
         self._closed = True
         while self._idle:
             self._wake_one()
 
     def _wake_one(self) -> None:
-        """One worker for one key: all of them would look for it, and seven of eight in vain."""
+        """Wake one worker for one key: if all woke, all but one would find nothing."""
         while self._idle:
             if not (woken := self._idle.popleft()).done():
                 woken.set_result(None)
                 return
 
     def _promote(self) -> None:
-        """Move the delayed keys that are due to those that wait for a worker."""
+        """Queue the delayed keys that are due."""
         while self.seconds_to_next() == 0.0:
             _, _, key = heapq.heappop(self._heap)
             del self._due[key]

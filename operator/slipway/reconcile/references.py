@@ -1,4 +1,4 @@
-"""Who must be planned again when an object changes: pure functions of objects."""
+"""References between objects, for the keys to plan again when an object changes: pure functions of objects."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from slipway.plan.parse import value_at
 from slipway.plan.references import FOR_ALL, FOR_EVALUATION, StoreUse
 
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
-"""On everything that planners make, pods included: by it watches and lists find our children."""
+"""Labels of every object that planners create, pods included; watches and lists select by them."""
 
 SELECTED = frozenset((*CHILDREN, POD))
-"""The kinds of which only what carries MANAGED is watched."""
+"""The kinds of which only objects with the label of MANAGED are watched."""
 
-_PARENTS: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
+_RECONCILED: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
 
 
 def referenced(obj: Object) -> Iterator[Key]:
-    """The objects that this one names and its planner reads. Lenient: a bad spec names nothing."""
+    """Yield the keys of the objects that this one names and its planner reads. An invalid spec names nothing."""
     kind, namespace, spec = obj["kind"], obj["metadata"].get("namespace", ""), obj.get("spec")
     if kind == TRAINING_JOB.kind:
         yield from _keys(ARTIFACT_STORE, namespace, *(name for _, name in stores_of(obj)))
@@ -51,7 +51,7 @@ def referenced(obj: Object) -> Iterator[Key]:
         yield from _keys(COMPRESSION_PLUGIN, "", *(value_at(step, "plugin") for step in steps))
         pools = (value_at(spec, part, "pool") for part in ("compression", "evaluation"))
         yield from _keys(GPU_POOL, "", *pools)
-        yield Key(SERVICE, namespace, obj["metadata"]["name"])  # somebody else's may stand in the way
+        yield Key(SERVICE, namespace, obj["metadata"]["name"])  # a Service of another owner may have the name
     elif kind == STEP.kind:
         yield from _keys(ARTIFACT_STORE, namespace, value_at(spec, "store"), value_at(spec, "heldOut"))
     elif kind == ARTIFACT_STORE.kind:
@@ -59,14 +59,14 @@ def referenced(obj: Object) -> Iterator[Key]:
 
 
 def stores_of(obj: Object) -> Iterator[tuple[StoreUse, str]]:
-    """The ArtifactStores that a TrainingJob or a ModelDeployment names, and what for; lenient as `referenced` is."""
+    """Yield the ArtifactStores that a TrainingJob or a ModelDeployment names, with their use. Skip invalid fields."""
     spec = obj.get("spec")
     named = ((FOR_ALL, value_at(spec, "store") or "default"), (FOR_EVALUATION, value_at(spec, "evaluation", "store")))
     return ((use, name) for use, name in named if isinstance(name, str) and name)
 
 
 def _keys(kind: Kind, namespace: str, *names: object) -> Iterator[Key]:
-    """Of what are names at all."""
+    """Yield a key for each value that is a name."""
     return (Key(kind, namespace, name) for name in names if isinstance(name, str) and name)
 
 
@@ -75,41 +75,41 @@ def _items(value: object) -> Iterable[object]:
 
 
 def selector_of(kind: Kind) -> str:
-    """The label selector of a kind's lists and watches; "" for all."""
+    """Return the label selector for lists and watches of a kind; "" selects all objects."""
     return selector_text(MANAGED) if kind in SELECTED else ""
 
 
 def is_foreign(obj: Object) -> bool:
-    """It is of a kind of which only our own are watched, and not one of them: no watch tells of its changes."""
+    """Return True for an object that no watch reports: its kind is watched by label, and it does not have the label."""
     return kind_of(obj) in SELECTED and not carries(obj, MANAGED)
 
 
-def parent_of(obj: Object) -> Key | None:
-    """The resource of ours that an object is planned for: itself, its controller, or the one its labels name."""
+def owner_of(obj: Object) -> Key | None:
+    """Return the resource that an object is planned for: itself, its controller, or the one that its labels name."""
     if obj["apiVersion"] == API_VERSION:
-        return key_of(obj) if obj["kind"] in _PARENTS else None
+        return key_of(obj) if obj["kind"] in _RECONCILED else None
     meta = obj["metadata"]
     namespace = meta.get("namespace", "")
     for owner in meta.get("ownerReferences", ()):
-        if owner.get("controller") and owner.get("apiVersion") == API_VERSION and owner["kind"] in _PARENTS:
-            return Key(_PARENTS[owner["kind"]], namespace, owner["name"])
+        if owner.get("controller") and owner.get("apiVersion") == API_VERSION and owner["kind"] in _RECONCILED:
+            return Key(_RECONCILED[owner["kind"]], namespace, owner["name"])
     labels = meta.get("labels") or {}
     if STEP_LABEL in labels:
         return Key(STEP, namespace, labels[STEP_LABEL])
-    return _labelled(obj)
+    return _labelled_owner(obj)
 
 
-def asked_for_by(obj: Object) -> Key | None:
-    """The resource that a user made and that an object is for: itself, or the owner of the Step that made it."""
-    owner = parent_of(obj)
-    return _labelled(obj) if owner is not None and owner.kind == STEP else owner
+def user_resource_of(obj: Object) -> Key | None:
+    """Return the user's resource that an object belongs to: itself, its owner, or the owner of its Step."""
+    owner = owner_of(obj)
+    return _labelled_owner(obj) if owner is not None and owner.kind == STEP else owner
 
 
-def _labelled(obj: Object) -> Key | None:
-    """The resource that the labels of its children and their children name."""
+def _labelled_owner(obj: Object) -> Key | None:
+    """Return the resource that the labels of a child, or of a child of a child, name."""
     meta = obj["metadata"]
     labels = meta.get("labels") or {}
     for kind, label in OWNER_LABELS.items():
         if label in labels:
-            return Key(_PARENTS[kind], meta.get("namespace", ""), labels[label])
+            return Key(_RECONCILED[kind], meta.get("namespace", ""), labels[label])
     return None

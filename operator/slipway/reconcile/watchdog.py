@@ -1,7 +1,7 @@
-"""Which key holds the one loop: a planner is pure and does not wait, so while it runs nobody else is served.
+"""A watchdog for slow plans: a planner does not wait, so while it runs the event loop serves no other key.
 
-What a plan may cost is bounded where others' text enters (deployment/params.py). This is for what is not thought of:
-the name of the resource, while it lasts, for who looks at a log of an operator that does not answer.
+The cost of a plan is bounded for text that users write (deployment/params.py). For all other causes the log of an
+operator that does not answer names the resource, while its plan still runs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from slipway.api.kinds import Key
 from slipway.reconcile.log import NO_LOG, Log
 
 LONGEST_SECONDS = 1.0
-"""A plan takes some milliseconds, with thousands of objects too."""
+"""Limit above which a plan is logged as slow; a usual plan takes milliseconds, also with thousands of objects."""
 
 
 class Watchdog:
-    """Logs plans that take longer than the limit: once while they run, and when they are done.
+    """Logs plans that take longer than the limit: once while they run, and once when they end.
 
-    slow: called in the loop with the key and the seconds of each such plan. Without `start` nothing is logged while one
-    runs, nor while a call in C keeps the interpreter's lock.
+    slow: called in the loop with the key and the seconds of each such plan. While a plan runs, nothing is logged
+    without `start`, or if a call in C holds the interpreter's lock.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class Watchdog:
         log: Log = NO_LOG,
     ) -> None:
         self._limit_seconds, self._slow, self._log = limit_seconds, slow, log
-        self._held: tuple[Key, float] | None = None  # replaced as a whole: the thread reads it
+        self._held: tuple[Key, float] | None = None  # replaced as one object: the thread reads it
         self._stopped = Event()
 
     def start(self) -> None:
-        """Watch from a thread of its own until `stop`: the loop cannot tell that it is held."""
+        """Watch from another thread until `stop`: a blocked loop cannot log."""
         Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -44,7 +44,7 @@ class Watchdog:
 
     @contextmanager
     def holding(self, key: Key) -> Iterator[None]:
-        """The key has the loop until the block ends."""
+        """Mark the block as the plan of this key."""
         started = perf_counter()
         self._held = (key, started)
         try:

@@ -135,7 +135,7 @@ def test_the_memory_of_deletions_is_bounded() -> None:
     cache = Cache()
     for number in range(TOMBSTONES + 10):
         cache.remove(key_of(make(JOB)), f"uid-{number}")
-    assert len(cache._gone) == TOMBSTONES
+    assert len(cache._tombstones) == TOMBSTONES
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slipway.api.kinds import Object
-from slipway.reconcile.drift import amount_of, covers
+from slipway.reconcile.drift import amount_of, in_sync
 
 
 def obj(spec: Any, **metadata: Any) -> Object:
@@ -78,24 +78,24 @@ DRIFTED = {
 
 @pytest.mark.parametrize(("rendered", "live"), COVERED.values(), ids=COVERED)
 def test_is_no_drift(rendered: Any, live: Any) -> None:
-    assert covers(obj(live), obj(rendered))
+    assert in_sync(obj(live), obj(rendered))
 
 
 @pytest.mark.parametrize(("rendered", "live"), DRIFTED.values(), ids=DRIFTED)
 def test_is_drift(rendered: Any, live: Any) -> None:
-    assert not covers(obj(live), obj(rendered))
+    assert not in_sync(obj(live), obj(rendered))
 
 
 def test_what_the_server_keeps_of_an_object_is_no_drift() -> None:
-    assert covers(obj({}, uid="u", resourceVersion="7", generation=2), obj({}, resourceVersion="1"))
+    assert in_sync(obj({}, uid="u", resourceVersion="7", generation=2), obj({}, resourceVersion="1"))
 
 
 def test_labels_and_owners_are_compared() -> None:
     owner = {"uid": "u", "controller": True}
     live = obj({}, labels={"a": "b", "c": "d"}, ownerReferences=[{**owner, "name": "x"}])
-    assert covers(live, obj({}, labels={"a": "b"}, ownerReferences=[owner]))
-    assert not covers(live, obj({}, labels={"a": "c"}))
-    assert not covers(live, obj({}, ownerReferences=[{"uid": "other"}]))
+    assert in_sync(live, obj({}, labels={"a": "b"}, ownerReferences=[owner]))
+    assert not in_sync(live, obj({}, labels={"a": "c"}))
+    assert not in_sync(live, obj({}, ownerReferences=[{"uid": "other"}]))
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
     assert world.known(SERVICE) is not None
     (refused,) = (await world.carry_out(plan)).refused
     assert isinstance(refused.error, AlreadyExists)
-    assert "somebody else" in str(refused.error)
+    assert "another owner" in str(refused.error)
     assert await world.live(SERVICE) == stored
 
 

@@ -87,7 +87,7 @@ async def test_a_refusal_is_told_once_although_it_is_tried_again_for_hours(
     (note,) = await world.refusals()
     assert note.startswith("the API server refused to create jobs default/digits-1: ")
     assert words in note
-    assert note.endswith("; it is tried again until it is taken")
+    assert note.endswith("; Slipway retries until it succeeds")
     assert world.event_writes() == 1
     event = await world.only(EVENT)
     assert (event["type"], event["regarding"]["kind"], event["regarding"]["name"]) == ("Warning", *_named(TRAIN))

@@ -158,7 +158,7 @@ class Ear:
 
 def test_it_tells_how_long_keys_waited_and_were_worked_on(clock: Clock) -> None:
     ear = Ear()
-    queue = WorkQueue(clock, watched=ear)
+    queue = WorkQueue(clock, metrics=ear)
     queue.add(A)
     queue.add(A)
     clock.now += 3.0

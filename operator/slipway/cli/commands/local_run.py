@@ -40,7 +40,7 @@ from slipway.local.state import StateFolder, is_readable_by_others, make_state_f
 from slipway.local.validation import FieldProblem
 from slipway.manifests import Manifests
 from slipway.plan.jobs.outcomes import conditions_of
-from slipway.reconcile.references import parent_of
+from slipway.reconcile.references import owner_of
 
 LOG = "slipway.log"
 """Log of the operator's loop in the state folder, as JSON lines."""
@@ -271,7 +271,7 @@ async def failed_logs(cluster: LocalCluster, owner: Object) -> list[str]:
     """Return the ends of the logs of the owner's failed containers, each below its path."""
     lines = []
     for pod in await cluster.twin.list(POD):
-        if parent_of(pod) != key_of(owner):
+        if owner_of(pod) != key_of(owner):
             continue
         for status in pod.get("status", {}).get("containerStatuses", ()):
             ended = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
