@@ -98,7 +98,7 @@ def test_samples_of_another_shape_are_refused_with_both_shapes(triton: Triton, t
     np.save(tmp_path / "bad.npy", np.zeros((2, 5, 28), np.float32))
     result = predict(triton, "http", "--input", tmp_path / "bad.npy")
     assert result.exit_code == 1
-    assert result.stderr == "error: the model takes samples of shape [28, 28], and these are [5, 28]\n"
+    assert result.stderr == "error: samples have shape [5, 28], and the model needs [28, 28]\n"
 
 
 def test_the_port_of_the_other_protocol_and_a_dead_port_are_one_line_and_exit_code_4(
@@ -121,5 +121,5 @@ def test_a_server_that_lists_no_models_is_asked_by_name(triton: Triton, tmp_path
     url = triton.grpc if protocol == "grpc" else triton.http
     words = ["predict", "--url", url, "--protocol", protocol, "--input", str(tmp_path / "x.npy")]
     result = CliRunner().invoke(app, words)
-    assert result.stderr == "error: this server does not list its models; name one by --model\n"
+    assert result.stderr == "error: the server does not list its models; use --model\n"
     assert CliRunner().invoke(app, [*words, "--model", "digits"]).exit_code == 0

@@ -55,7 +55,7 @@ class Cluster(Reader, Protocol):
         ...
 
     async def patch_status(self, key: Key, resource_version: str, patch: Object) -> Object:
-        """JSON merge patch (RFC 7386) of the status subresource, only onto that version.
+        """Patch the status subresource by a JSON merge patch (RFC 7386), only at that version.
 
         patch: what goes below `status`. Raises Conflict, NotFound, Invalid.
         """

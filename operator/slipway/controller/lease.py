@@ -64,7 +64,7 @@ class Election:
 
     @property
     def holds(self) -> bool:
-        """Whether this process may write now: no other candidate can have taken the Lease yet."""
+        """True while this process may write: no other candidate can have taken the Lease yet."""
         return self._renewed_at is not None and self._time() - self._renewed_at < self._terms.renew_within
 
     async def acquire(self) -> None:

@@ -164,7 +164,7 @@ class Lists:
 
     @property
     def filled(self) -> bool:
-        """Whether every scope was listed once, so that the cache is complete."""
+        """True once every scope was listed, so that the cache is complete."""
         return self._filled.is_set()
 
     async def wait_until_filled(self) -> None:

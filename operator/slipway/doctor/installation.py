@@ -192,7 +192,7 @@ def arguments_of(deployment: Object, option: str) -> list[str]:
 
 
 async def operator_settings(cluster: Cluster, namespaces: Collection[str]) -> Settings | None:
-    """The settings of the operator that serves these namespaces; None if there is none, or it may not be read."""
+    """Return the settings of the operator that serves these namespaces; None if none can be read."""
     try:
         found = await cluster.list(DEPLOYMENT, None, OPERATOR)
     except Forbidden:

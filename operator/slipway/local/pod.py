@@ -33,7 +33,7 @@ class RunningPod:
     node: Node
     report: Report
     disrupted: bool = False
-    """Whether it is stopped because the run ends (KEP-3329): it did not fail by itself."""
+    """True if it is stopped because the run ends (KEP-3329): it did not fail by itself."""
     _inits: list[Container] = field(default_factory=list)
     _mains: list[Container] = field(default_factory=list)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +52,7 @@ class RunningPod:
 
     @property
     def over(self) -> bool:
-        """Whether nothing of it runs, or will run, any more."""
+        """True if no container runs or will run again."""
         return self._ended.is_set()
 
     async def run(self) -> None:

@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(exit_file: str, command: list[str]) -> int:
-    """Returns the exit code of the command; 137 where everything was killed because the lifeline ended."""
+    """Return the exit code of the command; 137 if everything was killed because the lifeline ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -67,7 +67,7 @@ def _start(command: list[str]) -> int:
 
 
 def _watch(first: int, ended: int) -> int | None:
-    """The exit code of the first process; None where the lifeline ended before."""
+    """Return the exit code of the first process; None if the lifeline ended before."""
     orders = b""
     while True:
         ready, _, _ = select.select([0, ended], [], [])
@@ -85,7 +85,7 @@ def _watch(first: int, ended: int) -> int | None:
 
 
 def _reap(first: int) -> int | None:
-    """Collect all that has ended; the exit code of the first process where it is among them."""
+    """Collect ended processes, and return the exit code of the first process if it is one of them."""
     code = None
     while True:
         try:
@@ -100,7 +100,7 @@ def _reap(first: int) -> int | None:
 
 
 def _kill_all() -> None:
-    """Kill children until there are none: those of a killed one become ours in turn."""
+    """Kill children until there are none: children of a killed process become ours."""
     while True:
         for pid in _children():
             _signal(pid, signal.SIGKILL)

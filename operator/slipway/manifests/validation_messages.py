@@ -52,7 +52,7 @@ def field_errors(error: ValidationError, value: Any, spot: Spot, schema: Schema)
 
 
 def path_text(path: Iterable[Step]) -> str:
-    """`("spec", "data", 0, "name")` -> `spec.data[0].name`."""
+    """Return a path as text: `("spec", "data", 0, "name")` -> `spec.data[0].name`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

@@ -147,7 +147,7 @@ def test_a_model_is_found_by_its_name_through_the_port_of_its_service(root: Path
         with pytest.raises(CommandError, match="service digits has no port for grpc"):
             asyncio.run(endpoint(root, SERVING, "grpc"))
     compressing = statuses.compressing_deployment()
-    with at_work(left(root, compressing), compressing), pytest.raises(CommandError, match="serves nothing yet"):
+    with at_work(left(root, compressing), compressing), pytest.raises(CommandError, match="does not serve a model yet"):
         asyncio.run(endpoint(root, compressing))
 
 
@@ -251,7 +251,7 @@ def test_without_a_cluster_the_local_run_is_named_where_there_is_one(tmp_path: P
     result = CliRunner().invoke(app, ["status"])
     assert (without.exit_code, result.exit_code) == (4, 4)
     assert "--local" not in without.stderr
-    assert result.stderr.splitlines()[-1].endswith("give --local")
+    assert result.stderr.splitlines()[-1].endswith("use --local")
 
 
 def test_the_commands_that_a_run_names_can_be_pasted_whatever_its_folder_is_called():

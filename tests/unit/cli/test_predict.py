@@ -44,7 +44,7 @@ def test_samples_are_brought_into_the_shape_of_the_model(
     ("given", "dims"), [(IMAGES, (10,)), (np.zeros((6, 783)), (28, 28)), (IMAGES, (-1, 27)), (np.float32(1), (784,))]
 )
 def test_samples_that_cannot_be_brought_into_that_shape_are_refused(given: np.ndarray, dims: tuple[int, ...]) -> None:
-    with pytest.raises(CommandError, match="the model takes samples of shape"):
+    with pytest.raises(CommandError, match=r"samples have shape .* and the model needs"):
         fitted(given, dims)
 
 
@@ -80,7 +80,7 @@ def test_the_held_out_digits_are_540_images_between_0_and_1() -> None:
         ("x.json", "{", "x.json: "),
         ("x.json", '{"images": [[1]]}', "it holds no 'inputs'"),
         ("x.json", "[[1], [1, 2]]", "x.json: "),
-        ("x.csv", "1,2", "give a file that ends in .npy, .npz or .json"),
+        ("x.csv", "1,2", "unknown format; use .npy, .npz or .json"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_cause(
@@ -110,7 +110,8 @@ def test_a_deployment_that_serves_nothing_says_how_far_it_is(slipway: Slipway, t
     answer = slipway(server, "predict", "digits", "--input", str(tmp_path / "x.json"))
     assert answer.exit_code == 1
     assert answer.stderr == (
-        "error: modeldeployment/digits serves nothing yet (Compressing, StepRunning: step-1-quantize-int8 runs)\n"
+        "error: modeldeployment/digits does not serve a model yet "
+        "(Compressing, StepRunning: step-1-quantize-int8 runs)\n"
     )
 
 

@@ -142,7 +142,7 @@ async def _plan(
 
 
 def _shipped(manifests: Manifests) -> list[dict[str, object]]:
-    """The plugins that the operator keeps applied, but for those that the files bring themselves."""
+    """Return the plugins that the operator applies, except those that the files define."""
     from slipway.api.kinds import COMPRESSION_PLUGIN
     from slipway.local.admission import describe_installed_plugins
 

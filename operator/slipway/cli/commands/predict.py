@@ -142,7 +142,7 @@ async def _predict(
 
 
 def _model_of(name: str | None) -> str | None:
-    """The model that a ModelDeployment serves bears its name."""
+    """Return the name of the model that a ModelDeployment serves, which is its own."""
     from slipway.cli.connections.resources import parse_target
 
     return parse_target(name).name if name else None
@@ -215,7 +215,7 @@ def scores(answers: Answers, targets: NDArray[np.int64] | None) -> dict[str, Any
 
 
 def score_tables(facts: dict[str, Any]) -> list[Table]:
-    """The scores as tables, with `model`, `version`, `protocol` and `via` beside it."""
+    """Return the scores as tables, with `model`, `version`, `protocol` and `via`."""
     shown = facts["predictions"][:SHOWN]
     known = any("target" in row for row in shown)
     rows = tuple(

@@ -31,7 +31,7 @@ class Samples(NamedTuple):
 
 
 def read_file(path: Path) -> Samples:
-    """`.npy` (an array), `.npz` (`inputs`, and `targets` where known) or `.json` (nested lists, or both by name).
+    """Read `.npy` (an array), `.npz` (`inputs`, and `targets` if known) or `.json` (nested lists, or both by name).
 
     Raises CommandError for a file that is missing or is none of these.
     """
@@ -48,7 +48,7 @@ def read_file(path: Path) -> Samples:
     except _BROKEN as error:
         raise CommandError(f"{path}: {str(error) or type(error).__name__}") from error
     except RecursionError as error:
-        raise CommandError(f"{path}: it is nested too deep; write lists of the model's own shape") from error
+        raise CommandError(f"{path}: nested too deep; use lists of the model's input shape") from error
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:
@@ -62,7 +62,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
                 return {"inputs": np.load(path, allow_pickle=False, mmap_mode="r")}  # held to the length of the file
             except ValueError as error:
                 if "Python objects" in str(error):
-                    raise ValueError("it holds Python objects, which are not loaded (allow_pickle=False)") from error
+                    raise ValueError("has Python objects, which are not loaded (allow_pickle=False)") from error
                 raise
         case ".npz":
             check_size(path, MAX_ARRAY_BYTES)
@@ -74,7 +74,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
         case ".json":
             body = json.loads(decode_text(read_bytes(path, MAX_JSON_BYTES)))
             return body if isinstance(body, dict) else {"inputs": body}
-    raise CommandError(f"{path}: give a file that ends in .npy, .npz or .json", USAGE)
+    raise CommandError(f"{path}: unknown format; use .npy, .npz or .json", USAGE)
 
 
 def built_in(dataset: str, split: str) -> Samples:
@@ -83,7 +83,7 @@ def built_in(dataset: str, split: str) -> Samples:
 
     if dataset not in set(Dataset) or split not in ("train", "test"):
         known = ", ".join(Dataset)
-        raise CommandError(f"--dataset {dataset} --split {split}: there is {known}, of train and test", USAGE)
+        raise CommandError(f"--dataset {dataset} --split {split}: unknown; use {known}, and train or test", USAGE)
     task = PrepareTask(dataset=Dataset(dataset), split="test" if split == "test" else "train")
     try:
         from slipway.runtime.datasets import prepare, read_arrays
@@ -96,13 +96,13 @@ def built_in(dataset: str, split: str) -> Samples:
             arrays = read_arrays(pod.out / ARTIFACT)
     except ImportError as error:
         raise CommandError(
-            f"--dataset needs {error.name}: pip install 'slipway-operator[runtime]', or give --input"
+            f"--dataset needs {error.name}: pip install 'slipway-operator[runtime]', or use --input"
         ) from error
     return Samples(arrays.inputs, arrays.targets)
 
 
 def fitted(inputs: NDArray[Any], dims: tuple[int, ...]) -> NDArray[Any]:
-    """The samples in the model's shape; dims is without the batch, -1 where any size goes.
+    """Return the samples in the model's shape; dims is without the batch, -1 for any size.
 
     One sample alone gets a batch of one, and flat samples are folded. Raises CommandError where neither fits.
     """
@@ -119,4 +119,4 @@ def fitted(inputs: NDArray[Any], dims: tuple[int, ...]) -> NDArray[Any]:
         count *= size
     if count > 0 and inputs.ndim > 1 and inputs[0].size == count:
         return inputs.reshape(len(inputs), *dims)
-    raise CommandError(f"the model takes samples of shape {list(dims)}, and these are {list(inputs.shape[1:])}")
+    raise CommandError(f"samples have shape {list(inputs.shape[1:])}, and the model needs {list(dims)}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def connect(context: str | None, namespace: str | None, state: Path | None) -> AsyncIterator[Connection]:
-    """state: the folder of a local run; None for the cluster of the context. Raises CommandError, ClusterError."""
+    """Connect to a cluster, or to a local run by its folder (state). Raises CommandError and ClusterError."""
     if state is None:
         async with AsyncExitStack() as stack:
             yield await _entered(stack, context, namespace)
@@ -26,7 +26,7 @@ async def connect(context: str | None, namespace: str | None, state: Path | None
 
 
 async def _entered(stack: AsyncExitStack, context: str | None, namespace: str | None) -> ClusterConnection:
-    """A user without a cluster, but with a local run, probably meant the run: the error names --local."""
+    """Connect to the cluster; if that fails and there is a local run, the error suggests --local."""
     from slipway.api.errors import ClusterError
     from slipway.cli.connections.cluster import connect_to_cluster
     from slipway.cli.rendering.errors import UNAVAILABLE, CommandError
@@ -37,4 +37,4 @@ async def _entered(stack: AsyncExitStack, context: str | None, namespace: str | 
         folder = state_folder(local=True, state=None, context=None)
         if folder is None or not folder.exists():
             raise
-        raise CommandError(f"{error}; for what `slipway run` keeps in {folder}, give --local", UNAVAILABLE) from error
+        raise CommandError(f"{error}; for the local run in {folder}, use --local", UNAVAILABLE) from error

@@ -70,7 +70,7 @@ class ClusterConnection:
 
 @asynccontextmanager
 async def connect_to_cluster(context: str | None, namespace: str | None) -> AsyncIterator[ClusterConnection]:
-    """Raises ClusterError for missing credentials, CommandError for a kubeconfig that is not one."""
+    """Connect to the cluster. Raises ClusterError for missing credentials, CommandError for an invalid kubeconfig."""
     logging.getLogger("kubernetes.aio.config").setLevel(logging.ERROR)  # it warns of what the error says
     check_kubeconfig()
     try:
@@ -78,14 +78,14 @@ async def connect_to_cluster(context: str | None, namespace: str | None) -> Asyn
     except SlipwayError:
         raise
     except Exception as error:  # the client trusts the shape of the file, and stumbles over any other
-        what = f"the kubeconfig ({os.environ.get('KUBECONFIG') or DEFAULT}) is not one: {type(error).__name__}: {error}"
+        what = f"the kubeconfig ({os.environ.get('KUBECONFIG') or DEFAULT}) is invalid: {type(error).__name__}: {error}"
         raise CommandError(what, USAGE) from error
     async with http:
         yield ClusterConnection(ApiServer(http), http, namespace or own)
 
 
 def check_kubeconfig() -> None:
-    """Raises CommandError for a kubeconfig that would take all memory, by file and line; the client reads any."""
+    """Raise CommandError for a kubeconfig beyond limits of size and depth, which the client would read anyway."""
     for name in os.environ.get("KUBECONFIG", str(DEFAULT)).split(os.pathsep):
         path = Path(name).expanduser()
         if not path.exists() or path.is_fifo():  # a pipe can be read only once

@@ -1,4 +1,4 @@
-"""How to reach the Triton of a ModelDeployment: its Service, or a port forwarded to one of its pods.
+"""Addresses of the Triton of a ModelDeployment: its Service, or a port forwarded to one of its pods.
 
 Ports are forwarded by the API server's WebSocket (subprotocol v4.channel.k8s.io). Each connection is a WebSocket of its
 own with two channels, data (0) and errors (1); each message starts with the channel's number, and the first one of each
@@ -71,7 +71,9 @@ def service_name(deployment: Object) -> str:
     url = deployment.get("status", {}).get("url")
     if not url:
         phase, _, wrong = summary(deployment)
-        raise CommandError(f"{reference(deployment)} serves nothing yet ({phase}{f', {wrong}' if wrong else ''})")
+        raise CommandError(
+            f"{reference(deployment)} does not serve a model yet ({phase}{f', {wrong}' if wrong else ''})"
+        )
     return _host(url, deployment).partition(".")[0]
 
 
@@ -79,7 +81,7 @@ def _host(url: str, deployment: Object) -> str:
     try:
         return str(urlsplit(url).hostname)
     except ValueError as error:
-        raise CommandError(f"{reference(deployment)}: status.url: {url!r} is no address: {error}") from error
+        raise CommandError(f"{reference(deployment)}: status.url: {url!r} is not a URL: {error}") from error
 
 
 def is_ready(pod: Object) -> bool:
@@ -88,7 +90,7 @@ def is_ready(pod: Object) -> bool:
 
 
 def container_port(pod: Object, port: Object) -> int:
-    """The number behind a Service port, whose targetPort may be a container port's name. Raises CommandError."""
+    """Return the number of a Service port's target, which may be a container port's name. Raises CommandError."""
     target = port.get("targetPort", port["port"])
     if isinstance(target, int):
         return target
@@ -124,7 +126,7 @@ async def _connects(host: str, port: int) -> bool:
 async def forwarded(
     session: aiohttp.ClientSession, host: str, namespace: str, pod: str, port: int
 ) -> AsyncIterator[str]:
-    """`127.0.0.1:PORT` for as long as the context lasts. Raises ClusterError if the API server refuses."""
+    """Yield `127.0.0.1:PORT`, forwarded to the pod until the block ends. Raises ClusterError for a refusal."""
     url = f"{host}/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}"
     open_ones: set[asyncio.Task[None]] = set()
 
@@ -154,7 +156,7 @@ async def forwarded(
 
 
 async def _probe(session: aiohttp.ClientSession, url: str, pod: str) -> None:
-    """One WebSocket opened and closed, so that a refusal is an error with its text."""
+    """Open and close one WebSocket, so that a refusal is raised with its message."""
     try:
         async with session.ws_connect(url, protocols=(PROTOCOL,)):
             pass

@@ -55,7 +55,7 @@ class Logs(Protocol):
     """A source of lines: the API server, the files of a local run, or a test."""
 
     def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:
-        """The lines of a container, in order, that are newer than `after` (`` for all of them)."""
+        """Yield the lines of a container that are newer than `after` (empty for all), in order."""
         ...
 
 
@@ -67,7 +67,7 @@ class ApiServerLogs:
         self._host = host
 
     async def lines(self, source: Source, *, follow: bool, after: str, tail: int | None) -> AsyncIterator[Line]:
-        """Raises ClusterError if the stream breaks."""
+        """Yield the lines of a container. Raises ClusterError if the stream breaks."""
         path = f"/api/v1/namespaces/{source.namespace}/pods/{source.pod}/log"
         query = {"container": source.container, "timestamps": "true", "follow": str(follow).lower()}
         query |= {"sinceTime": _whole_seconds(after)} if after else {}
@@ -112,7 +112,7 @@ class Splitter:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """The lines that are whole by now, and pieces of one that is not."""
+        """Yield the complete lines, and pieces of an incomplete one."""
         *whole, rest = (self._rest + chunk).split(b"\n")
         for line in whole:
             *pieces, last = _pieces(line)
@@ -135,7 +135,7 @@ def redrawn_lines(text: str, *, more: bool) -> Iterator[Piece]:
 
 
 def _pieces(line: bytes) -> Iterator[bytes]:
-    """The line in pieces of at most LONGEST_PIECE bytes, cut between characters."""
+    """Yield the line in pieces of at most LONGEST_PIECE bytes, cut between characters."""
     start = 0
     while len(line) - start > LONGEST_PIECE:
         end = start + LONGEST_PIECE
@@ -177,7 +177,7 @@ class Write(Protocol):
 
 
 def started_containers(pods: Sequence[Object], selection: Selection) -> list[Source]:
-    """The containers that have started, of the pods that are selected: steps by start, then ranks by number."""
+    """Return the started containers of the selected pods: steps by start, then ranks by number."""
     newest = max((number for pod in pods if (number := _attempt(pod)) is not None), default=None)
     taken = [pod for pod in pods if selection.takes(pod, newest)]
     taken.sort(key=lambda pod: (_attempt(pod) or 0, pod.get("status", {}).get("startTime") or "", index_of(pod) or 0))
@@ -185,7 +185,7 @@ def started_containers(pods: Sequence[Object], selection: Selection) -> list[Sou
 
 
 def prefix_of(pod: Object) -> str:
-    """The rank's pod by its index; a step by its role; a serving pod by role and the end of its name."""
+    """Return the prefix of a pod's lines: rank's index, step's role, or role and end of the pod's name."""
     index, role = index_of(pod), _label(pod, ROLE_LABEL) or "pod"
     if _attempt(pod) is not None and index is not None:
         return str(index)
@@ -223,7 +223,7 @@ async def follow(
     write: Write,
     tail: int | None,
 ) -> None:
-    """Lines as they come, of every container as it starts.
+    """Write lines as they come, of every container as it starts.
 
     look: the containers of now, and whether no further ones will come. A stream that breaks is resumed where it
     broke, while its container exists.

@@ -47,7 +47,7 @@ class Target(NamedTuple):
 
 
 def parse_target(text: str) -> Target:
-    """`NAME` or `KIND/NAME`, with the kind as kubectl takes it. Raises CommandError for any other kind."""
+    """Parse `NAME` or `KIND/NAME`, with a kind as in kubectl. Raises CommandError for any other kind."""
     kind, slash, name = text.rpartition("/")
     if not slash:
         return Target((TRAINING_JOB, MODEL_DEPLOYMENT), name)
@@ -132,7 +132,7 @@ async def planner_settings(
 
 
 def _recorded(objects: Sequence[Object]) -> Settings | None:
-    """The images with which the newest revision was rendered."""
+    """Return the images of the newest revision."""
     from slipway.plan.plan import Settings
 
     records = [obj for obj in objects if obj["kind"] == CONTROLLER_REVISION.kind and obj.get("data", {}).get("images")]

@@ -61,9 +61,7 @@ async def connected(address: str, protocol: str) -> AsyncIterator[TritonClient]:
     except InferenceServerException as error:
         raise CommandError(f"{address}: {error}", UNAVAILABLE) from error
     except aiohttp.ClientResponseError as error:
-        raise CommandError(
-            f"{address} does not speak HTTP: is it the port of another protocol?", UNAVAILABLE
-        ) from error
+        raise CommandError(f"{address}: the answer is not HTTP; check the port and --protocol", UNAVAILABLE) from error
     except (aiohttp.ClientError, OSError) as error:
         raise CommandError(f"{address}: {error or type(error).__name__}", UNAVAILABLE) from error
     finally:
@@ -80,13 +78,13 @@ class TritonClient:
         self._limits = {"client_timeout": REQUEST_SECONDS} if protocol == "grpc" else {}  # HTTP's is the session's 60 s
 
     async def served(self, name: str | None = None) -> Served:
-        """The model of that name, else the only one. Raises CommandError for none, or for several inputs."""
+        """Return the model of that name, or the only one. Raises CommandError for none, or several inputs."""
         name = name or await self._only_model()
         metadata = await self._client.get_model_metadata(name, **self._json)
         config = await self._client.get_model_config(name, **self._json)
         config = config.get("config", config)
         if len(metadata["inputs"]) != 1:
-            raise CommandError(f"model {name!r} takes {len(metadata['inputs'])} inputs, and predict sends one")
+            raise CommandError(f"model {name!r} has {len(metadata['inputs'])} inputs; predict supports one")
         taken = metadata["inputs"][0]
         batch = int(config.get("max_batch_size", 0))
         shape = tuple(int(size) for size in taken["shape"])
@@ -108,15 +106,17 @@ class TritonClient:
         except InferenceServerException as error:
             if "restricted" not in str(error):
                 raise
-            raise CommandError("this server does not list its models; name one by --model") from error
+            raise CommandError("the server does not list its models; use --model") from error
         models = index["models"] if isinstance(index, dict) else index
         ready = sorted({model["name"] for model in models if model.get("state", "READY") == "READY"})
         if len(ready) != 1:
-            raise CommandError(f"this Triton serves {', '.join(ready) or 'no model'}; name one by --model", UNAVAILABLE)
+            raise CommandError(
+                f"the server has {', '.join(ready) or 'no model'}; use --model to select one", UNAVAILABLE
+            )
         return str(ready[0])
 
     async def predict(self, model: Served, inputs: NDArray[Any], batch_size: int) -> Answers:
-        """One request after another, each of batch_size samples, over one connection."""
+        """Send requests of batch_size samples one after another over one connection."""
         import numpy as np
         from tritonclient.utils import triton_to_np_dtype
 

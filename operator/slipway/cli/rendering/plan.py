@@ -97,7 +97,7 @@ def totals(preview: PlanPreview, manifests: Manifests, *, live: bool) -> list[st
 
 
 def difference_lines(preview: PlanPreview, *, created: bool = True) -> list[str]:
-    """`+ Job digits-1`, and below what is changed the fields. created: with what is new."""
+    """Return `+ Job digits-1` for each object, and its changed fields below. created: include new objects."""
     lines = []
     for change in preview.changes:
         if change.verb == "create" and not created:
@@ -180,7 +180,7 @@ def _print_entries(found: Sequence[Entry]) -> None:
 
 
 def _print_trees(nodes: Sequence[Node], *, coloured: bool) -> None:
-    """Rich on a terminal, plain elsewhere."""
+    """Print trees by rich on a terminal, as plain text elsewhere."""
     if coloured:
         for node in nodes:
             console().print(_rich(node))
@@ -189,7 +189,7 @@ def _print_trees(nodes: Sequence[Node], *, coloured: bool) -> None:
 
 
 def plain_tree(node: Node) -> Iterator[str]:
-    """The tree in lines; notes stand below what they are about."""
+    """Yield the tree in lines, notes below their node."""
     yield node.text
     for note in node.notes:
         yield f"{'│' if node.below else ' '}     {note}"

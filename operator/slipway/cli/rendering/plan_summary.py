@@ -105,7 +105,7 @@ def _tasks(preview: PlanPreview, key: Key) -> tuple[list[str], list[str], list[s
 
 
 def _new_jobs(preview: PlanPreview, names: Collection[str]) -> str:
-    """The specs of new Jobs of these names as text, in which the digests of their inputs stand."""
+    """Return the specs of new Jobs of these names as text, which contains the digests of their inputs."""
     jobs = [one.object for one in preview.changes if one.key.kind == JOB and one.verb == "create"]
     return json.dumps([job["spec"] for job in jobs if job["metadata"]["name"] in names])
 

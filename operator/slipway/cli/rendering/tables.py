@@ -46,7 +46,7 @@ class Table:
     lines: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        """Each text on its own line, whatever it holds: widths are those of what is seen."""
+        """Make each text one visible line, so that widths are those of the output."""
         seen = tuple(tuple(one_line(cell) for cell in row) for row in self.rows)
         object.__setattr__(self, "rows", seen)
         object.__setattr__(self, "title", one_line(self.title))
@@ -54,7 +54,7 @@ class Table:
 
 
 def plain(table: Table) -> str:
-    """Columns as wide as their widest cell, the last one as it comes; no colours, nothing cut."""
+    """Return the table as text, with columns as wide as their widest cell, without colours."""
     above = [line for line in (table.title, *table.lines) if line]
     if not table.rows:
         return "\n".join(above)
@@ -65,7 +65,7 @@ def plain(table: Table) -> str:
 
 
 def coloured(tables: Iterable[Table]) -> Group:
-    """The tables for rich: as wide as the terminal, words of state in colour."""
+    """Return the tables for rich: as wide as the terminal, with phases in colour."""
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -92,7 +92,7 @@ def _style(column: str, cell: str) -> str:
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Rich on a terminal, plain elsewhere."""
+    """Print tables by rich on a terminal, as plain text elsewhere."""
     if interactive():
         console().print(coloured(tables))
     else:
@@ -100,7 +100,7 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def print_findings(found: Sequence[Finding], output: Output) -> int:
-    """A line for each. Returns the exit code: 1 where anything fails."""
+    """Print a line for each finding, and return the exit code: 1 if one fails."""
     if output is Output.TABLE:
         texts = ("; ".join(filter(None, (one.what, one.cure))) for one in found)
         rows = tuple((one.check, one.level, words) for one, words in zip(found, texts, strict=True))
@@ -111,7 +111,7 @@ def print_findings(found: Sequence[Finding], output: Output) -> int:
 
 
 def print_data(value: Any, output: Output) -> None:
-    """JSON or YAML of plain data."""
+    """Print plain data as JSON or YAML."""
     if output is Output.JSON:
         say(escaped(json.dumps(value, indent=2, ensure_ascii=False)))
     else:
@@ -128,7 +128,7 @@ def print_data(value: Any, output: Output) -> None:
 
 
 def duration(span: timedelta) -> str:
-    """The two largest units: `7s`, `1m05s`, `2h03m`, `3d04h`. Never negative."""
+    """Return the two largest units: `7s`, `1m05s`, `2h03m`, `3d04h`. Never negative."""
     seconds = max(0, int(span.total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if minutes == 0:
@@ -153,7 +153,7 @@ def since(moment: datetime | str | None, now: datetime) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes in decimal units, three digits: `4.07 MB`."""
+    """Return bytes in decimal units with three digits: `4.07 MB`."""
     if count is None:
         return "-"
     value, unit = float(count), "B"
@@ -165,10 +165,10 @@ def size(count: int | None) -> str:
 
 
 def number(value: float) -> str:
-    """Counts in full, `1,257`; anything else to four digits."""
+    """Return a count in full, `1,257`, and any other number with four digits."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def short_digest(digest: str) -> str:
-    """`sha256:` and twelve digits: enough to tell artifacts apart by eye."""
+    """Return `sha256:` and twelve digits, which distinguish artifacts."""
     return digest[:19]

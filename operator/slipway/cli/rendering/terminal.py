@@ -36,7 +36,7 @@ _UNSAFE = re.compile(f"[{_UNSEEN}]|(?<=[{_MARKS}]{{4}})[{_MARKS}]")
 
 
 def visible(text: str) -> str:
-    """The text with whatever is not to be seen, or acts upon a terminal, by its number; lines and tabs stay.
+    """Replace characters that are invisible, or act on a terminal, by their numbers; lines and tabs stay.
 
     What it returns it would return as it is.
     """
@@ -44,12 +44,12 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str | None) -> str:
-    """The text on one line, and visible: it cannot pretend to be a line of ours."""
+    """Return the text on one line, made visible, so that it cannot look like a line of Slipway."""
     return visible(" ".join((text or "").split()))
 
 
 def escaped(document: str) -> str:
-    """A JSON text that means the same, with such characters by JSON's own escapes (they stand in strings alone)."""
+    """Replace such characters of a JSON text by JSON escapes; they occur in strings only, so its meaning stays."""
     return _UNSAFE.sub(lambda found: "".join(f"\\u{unit:04x}" for unit in _units(found[0])), document)
 
 
@@ -90,7 +90,7 @@ def pinned() -> Iterator[Live]:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Whatever anybody writes to standard output and error is visible, tracebacks and libraries' warnings too.
+    """Make all text on standard output and error visible, tracebacks and warnings of libraries included.
 
     An exception that no command foresees ends the process with exit code 1, as Python would.
     """
@@ -165,6 +165,6 @@ def _numbered(found: re.Match[str]) -> str:
 
 
 def _units(character: str) -> Iterator[int]:
-    """Its UTF-16 code units."""
+    """Yield the UTF-16 code units of a character."""
     coded = character.encode("utf-16-be", "surrogatepass")
     return (int.from_bytes(coded[at : at + 2], "big") for at in range(0, len(coded), 2))
