@@ -20,7 +20,7 @@ from slipway.cluster.connection import Connection
 from slipway.cluster.twin import WatchEvent
 from slipway.manifests import read_manifests
 from slipway.preview.changes import manifest_of
-from slipway.preview.placeholders import named, unknown
+from slipway.preview.placeholders import placeholders_of, substitute
 from slipway.preview.plan_preview import PlanPreview, preview_plan
 from slipway.reconcile.drift import in_sync
 from slipway.reconcile.planners import PLANNERS
@@ -105,7 +105,7 @@ def said(preview: PlanPreview) -> dict[str, Object]:
 
 
 def by_name(objects: Sequence[Object], names: dict[str, str]) -> dict[str, Object]:
-    found = [without_results(named(obj, names)) for obj in objects]
+    found = [without_results(substitute(obj, names)) for obj in objects]
     return {f"{obj['kind']} {obj['metadata']['name']}": obj for obj in found}
 
 
@@ -114,7 +114,7 @@ async def test_from_files_alone_it_says_what_the_cluster_then_holds(cluster: Clu
     objects = [*plugins(), *example(files, cluster.namespace)]
     await cluster.apply("from files", objects)
     preview = await preview_plan([*await cluster.offered(), *objects[3:]], (), PLANNERS, SETTINGS, T0)
-    held = by_name([manifest_of(obj) for obj in cluster.made.values()], unknown(await cluster.parents()))
+    held = by_name([manifest_of(obj) for obj in cluster.made.values()], placeholders_of(await cluster.parents()))
     planned = said(preview)
     assert preview.good
     assert sorted(planned) == sorted(held)
@@ -131,12 +131,12 @@ async def test_from_a_cluster_it_says_what_an_edit_then_makes_changes_and_delete
     cluster.made.clear()
     edit = edits(MODEL_DEPLOYMENT, "digits", compression=OTHER)
     await cluster.apply("edit", (), Step("it is edited", at_once, edit))
-    names = unknown(await cluster.parents(), past)
+    names = placeholders_of(await cluster.parents(), past)
     held = by_name([manifest_of(obj) for obj in cluster.made.values()], names)
     planned = said(preview)
     new = {f"{change.key.kind} {change.key.name}" for change in preview.changes if change.verb == "create"}
-    assert {str(named(name, preview.names)) for name in new} == {
-        str(named(f"{key.kind} {key.name}", names)) for key in cluster.made if key not in before
+    assert {str(substitute(name, preview.names)) for name in new} == {
+        str(substitute(f"{key.kind} {key.name}", names)) for key in cluster.made if key not in before
     }
     assert [name for name, obj in planned.items() if name not in held or not in_sync(held[name], obj)] == []
 

@@ -1,1 +1,1 @@
-"""What would come to be, without making it: the operator's own planners over the twin, where all goes well."""
+"""The preview of a plan: the operator's own planners on an in-memory cluster in which every Job succeeds."""

@@ -1,4 +1,4 @@
-"""What a rehearsal made, changed and deleted, in the order in which it began to."""
+"""The objects that a dry run created, changed and deleted, in the order of the first write."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from slipway.cluster.twin import WatchEvent as Entry
 
 Verb = Literal["create", "change", "delete"]
 
-_OF_THE_SERVER = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")
+_SERVER_FIELDS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")
 
 
 class Difference(NamedTuple):
-    """One field. before, after: None where it is absent."""
+    """One changed field. before, after: None if it is absent."""
 
     path: str
     before: Any
@@ -25,9 +25,9 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """before: None for what is new. after: as it is at last; for what is deleted, None.
+    """A change of one object. before: None for a new one. after: its last state; None for a deleted one.
 
-    passing: it is made and deleted again on the way.
+    temporary: the dry run created the object and deleted it again.
     """
 
     verb: Verb
@@ -49,7 +49,7 @@ class Change:
 
 @dataclass
 class ChangeLog:
-    """Hears of every write to a twin from now on."""
+    """Records every write to a twin from now on."""
 
     twin: Twin
     before: dict[Key, Object]
@@ -60,10 +60,10 @@ class ChangeLog:
     async def of(cls, twin: Twin) -> ChangeLog:
         before = {key_of(obj): obj for kind in CHILDREN for obj in await twin.list(kind)}
         made = cls(twin, before)
-        twin.subscribe(made._hear)
+        twin.subscribe(made._on_event)
         return made
 
-    def _hear(self, entry: Entry) -> None:
+    def _on_event(self, entry: Entry) -> None:
         key = key_of(entry.object)
         if key.kind not in CHILDREN:
             return
@@ -75,7 +75,7 @@ class ChangeLog:
             self._last[key] = entry.object
 
     def order(self, obj: Object) -> int:
-        """The place of an object among those that were written, those that were there before first."""
+        """Return the position of an object in the order of creation; -1 for one that existed before."""
         keys = list(self._last)
         key = key_of(obj)
         return keys.index(key) if key in self._last and key not in self.before else -1
@@ -95,8 +95,8 @@ class ChangeLog:
 
 
 def manifest_of(obj: Object) -> Object:
-    """The object as somebody would apply it: without what the server writes."""
-    meta = {name: value for name, value in obj["metadata"].items() if name not in _OF_THE_SERVER}
+    """Return the object as a manifest: without the fields that the API server writes."""
+    meta = {name: value for name, value in obj["metadata"].items() if name not in _SERVER_FIELDS}
     body = {name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata", "status")}
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta, **body}
 

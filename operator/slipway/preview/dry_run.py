@@ -1,4 +1,4 @@
-"""The operator's own loop and executor over a twin, on a clock of their own, until nothing is left to do."""
+"""A dry run: the operator's own loop and executor over a twin, on a simulated clock, until nothing changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slipway.cluster.twin import Twin, WatchEvent
 from slipway.plan.observation import Observation
 from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan, Settings
-from slipway.preview.world import move
+from slipway.preview.world import advance
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.execute import Executor
 from slipway.reconcile.feed import Feed
@@ -20,13 +20,13 @@ from slipway.reconcile.loop import Planner, Reconciler
 from slipway.reconcile.queue import WorkQueue
 
 QUIET_PERIOD = timedelta(seconds=150)
-"""The run ends when nothing has changed for so long: what comes later (a TTL, a deadline) is no part of it."""
-MAX_TURNS = 50_000
+"""The dry run ends after this time without a change, so it does not include later events (a TTL, a deadline)."""
+MAX_RECONCILES = 50_000
 
 
 @dataclass
 class Clock:
-    """A clock that moves only when everybody waits."""
+    """A clock that advances only when the queue is empty."""
 
     now: datetime
 
@@ -42,9 +42,9 @@ def is_owned_by_any(step: Object, keys: Collection[Key]) -> bool:
 
 @dataclass
 class DryRun:
-    """Reconciles the given resources on the twin, in the world that `world.move` simulates.
+    """Reconciles the given resources on the twin, while `world.advance` simulates the other controllers.
 
-    keys: what is planned, with the Steps that belong to it. Everything else stays as it is.
+    keys: the resources to plan, together with their Steps. The dry run changes no other resource.
     """
 
     twin: Twin
@@ -55,11 +55,11 @@ class DryRun:
     cache: Cache = field(default_factory=Cache)
 
     async def run(self) -> None:
-        """Raises what a planner raises, and RuntimeError where no end comes: both are defects of Slipway."""
-        began_at = self.clock.now
+        """Run until nothing changes. Raises what a planner raises, and RuntimeError if it never ends."""
+        started_at = self.clock.now
 
         def elapsed_seconds() -> float:
-            return (self.clock.now - began_at).total_seconds()
+            return (self.clock.now - started_at).total_seconds()
 
         queue = WorkQueue(elapsed_seconds)
         planners = {kind: self._only_planned(planner) for kind, planner in self.planners.items()}
@@ -69,29 +69,29 @@ class DryRun:
         for kind in WATCHED:
             for obj in await self.twin.list(kind):
                 self.cache.put(obj)
-        changed_at = began_at
+        changed_at = started_at
 
-        def hear(change: WatchEvent) -> None:
+        def on_change(change: WatchEvent) -> None:
             nonlocal changed_at
             if key_of(change.object).kind in WATCHED:
                 changed_at = self.clock.now
                 feed.on_event(change.object, deleted=change.type == "DELETED")
 
-        self.twin.subscribe(hear)
+        self.twin.subscribe(on_change)
         for planned in self.keys:  # in the order in which they are shown
             queue.add(planned)
         feed.lead()
-        for _ in range(MAX_TURNS):
+        for _ in range(MAX_RECONCILES):
             if (key := queue.take()) is not None:
-                await self._turn(reconciler, queue, key)
-            elif not await move(self.twin, self._produced(), self.clock.now):
+                await self._reconcile(reconciler, queue, key)
+            elif not await advance(self.twin, self._produced(), self.clock.now):
                 wait = queue.seconds_to_next()
                 if wait is None or self.clock.now + timedelta(seconds=wait) > changed_at + QUIET_PERIOD:
                     return
                 self.clock.now += timedelta(seconds=wait)
-        raise RuntimeError(f"no end after {MAX_TURNS} turns")
+        raise RuntimeError(f"no end after {MAX_RECONCILES} reconciles")
 
-    async def _turn(self, reconciler: Reconciler, queue: WorkQueue, key: Key) -> None:
+    async def _reconcile(self, reconciler: Reconciler, queue: WorkQueue, key: Key) -> None:
         try:
             converged, wake_at = await reconciler.reconcile(key)
         finally:
@@ -99,11 +99,11 @@ class DryRun:
         if not converged:
             queue.add(key)
         elif wake_at is not None:
-            # A planner that asks for a moment that has passed gets the next second, not an endless loop.
+            # A delay of at least 1 s prevents an endless loop of a planner that asks for a time in the past.
             queue.add_after(key, max((wake_at - self.clock.now).total_seconds(), 1.0))
 
     def _only_planned(self, planner: Planner) -> Planner:
-        """The planner of what is planned; it plans nothing for the rest."""
+        """Return the planner, restricted to `keys` and their Steps."""
 
         def plan(obj: Object, observation: Observation) -> Plan:
             planned = is_owned_by_any(obj, self.keys) if obj["kind"] == STEP.kind else key_of(obj) in self.keys

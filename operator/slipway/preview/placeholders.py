@@ -1,7 +1,7 @@
-"""Names for what nobody can know before: UIDs, and the digests of results and of what they decide.
+"""Placeholders for values that a preview cannot know: UIDs, and digests that depend on results.
 
-They are found in the statuses that a rehearsal, or a cluster, left: so what was planned and what then came to be can be
-told in the same words.
+The values come from the statuses that a dry run, or a cluster, left: so a plan and its later result can be compared
+text by text.
 """
 
 from __future__ import annotations
@@ -16,75 +16,75 @@ from slipway.plan.parse import value_at
 from slipway.plan.steps.request import SHARE_LABEL, job_prefix, mark_of
 from slipway.plan.taskinput import TASK_ANNOTATION, TaskInput
 
-Known = Mapping[str, str]
-"""What stands in texts, and how it is called instead."""
+Placeholders = Mapping[str, str]
+"""The placeholder of each value, by the text of the value."""
 
 
 _SHORT = {"TrainingJob": "tj", "ModelDeployment": "md", "ArtifactStore": "store"}
 
 
-def unknown(after: Iterable[Object], before: Iterable[Object] = ()) -> dict[str, str]:
-    """What the resources and their Steps (with statuses) have learned between the two moments, under names.
+def placeholders_of(after: Iterable[Object], before: Iterable[Object] = ()) -> dict[str, str]:
+    """Return the placeholders of the values that the resources and their Steps (with statuses) have got.
 
-    before: as they were when the plan was made; nothing of theirs is unknown.
+    before: the resources at the time of the plan, whose values are known.
     """
     past = {obj["metadata"]["uid"]: obj for obj in before}
     found: dict[str, str] = {}
     for obj in sorted(after, key=_order):
-        was = past.get(obj["metadata"]["uid"])
-        for literal, name in _of_resource(obj, was):
+        old = past.get(obj["metadata"]["uid"])
+        for literal, name in _resource_placeholders(obj, old):
             found.setdefault(literal, name)
     return found
 
 
 def _order(obj: Object) -> tuple[bool, bool, str, str]:
-    """Resources, then Steps: a digest that several Steps share is called by the first one, whatever began first."""
+    """Sort resources before Steps: the first of several Steps with one digest gives the placeholder its name."""
     if obj["kind"] != STEP.kind:
         return False, False, "", ""
     kind, owner = Owner.of(obj).controller or ("", "")
     return True, kind != TRAINING_JOB.kind, owner, str(obj["spec"]["role"])
 
 
-def unknown_tasks(jobs: Iterable[Object], names: Known) -> dict[str, str]:
-    """The digests of tasks that lie in files and hold what nobody can know, under names."""
+def task_placeholders(jobs: Iterable[Object], names: Placeholders) -> dict[str, str]:
+    """Return the placeholders of the digests of tasks that are passed as files and contain unknown values."""
     found: dict[str, str] = {}
     for job in jobs:
         annotations = job["spec"].get("template", {}).get("metadata", {}).get("annotations", {})
         text = annotations.get(TASK_ANNOTATION, "")
-        if named(text, names) != text:
+        if substitute(text, names) != text:
             found[_hex(TaskInput(text).value)] = f"<digest of {TASK_ANNOTATION}>"
     return found
 
 
-def named(value: Any, names: Known) -> Any:
-    """The value with every text in it under the names; longer literals first."""
+def substitute(value: Any, names: Placeholders) -> Any:
+    """Return the value with the placeholders in every text; longer literals are replaced first."""
     if not names:
         return value
     pattern = re.compile("|".join(re.escape(literal) for literal in sorted(names, key=len, reverse=True)))
-    return _named(value, pattern, names)
+    return _substitute(value, pattern, names)
 
 
-def _named(value: Any, pattern: re.Pattern[str], names: Known) -> Any:
+def _substitute(value: Any, pattern: re.Pattern[str], names: Placeholders) -> Any:
     if isinstance(value, str):
         return pattern.sub(lambda found: names[found[0]], value)
     if isinstance(value, dict):
-        return {_named(name, pattern, names): _named(item, pattern, names) for name, item in value.items()}
+        return {_substitute(name, pattern, names): _substitute(item, pattern, names) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_named(item, pattern, names) for item in value]
+        return [_substitute(item, pattern, names) for item in value]
     return value
 
 
-def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
+def _resource_placeholders(obj: Object, old: Object | None) -> Iterator[tuple[str, str]]:
     if obj["kind"] == STEP.kind:
-        yield from _of_step(obj, was)
+        yield from _step_placeholders(obj, old)
         return
     owner = Owner.of(obj)
-    status, past = obj.get("status") or {}, (was or {}).get("status") or {}
+    status, past = obj.get("status") or {}, (old or {}).get("status") or {}
     who = f"{owner.kind} {owner.name}"
     known_revisions = {revision["name"] for revision in past.get("revisions", ())}
     prefix = owner.child_name()
-    mark = prefix if was is not None else f"{owner.name}-<{_SHORT[owner.kind.kind]} hash>"
-    if was is None:
+    mark = prefix if old is not None else f"{owner.name}-<{_SHORT[owner.kind.kind]} hash>"
+    if old is None:
         yield owner.uid, f"<uid of {who}>"
         yield prefix, mark
     if (model := status.get("artifact")) and model != past.get("artifact"):
@@ -95,11 +95,11 @@ def _of_resource(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
             yield _hex(revision["digest"]), f"<digest of the revision of {who}>"
 
 
-def _of_step(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
+def _step_placeholders(obj: Object, old: Object | None) -> Iterator[tuple[str, str]]:
     step, role = Owner.of(obj), obj["spec"]["role"]
     kind, owner = step.controller or ("", "")
     who = f"{kind} {owner}"
-    if was is None:
+    if old is None:
         yield step.uid, f"<uid of {role} of {who}>"
         yield step.name, f"{owner}-<{_SHORT.get(kind, '')} hash>-s-<{role}>"
         yield mark_of(step.name), f"<mark of {role}>"
@@ -107,7 +107,7 @@ def _of_step(obj: Object, was: Object | None) -> Iterator[tuple[str, str]]:
         yield _hex(obj["spec"]["digest"]), f"<digest of {role} of {who}>"
         if share := (obj["metadata"].get("labels") or {}).get(SHARE_LABEL):
             yield share, f"<share of {role}>"
-    made, known = _artifact(obj), _artifact(was or {})
+    made, known = _artifact(obj), _artifact(old or {})
     if made is not None and made != known:
         yield _hex(made), f"<digest of what {role} of {who} makes>"
 

@@ -1,4 +1,4 @@
-"""The preview of a plan: what the operator would do if objects were applied, and how each resource would end."""
+"""The preview of a plan: the operator's writes if objects were applied, and the expected state of each resource."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from slipway.plan.jobs.outcomes import conditions_of
 from slipway.plan.plan import Settings
 from slipway.preview.changes import Change, ChangeLog, manifest_of
 from slipway.preview.dry_run import Clock, DryRun
-from slipway.preview.placeholders import Known, unknown, unknown_tasks
+from slipway.preview.placeholders import Placeholders, placeholders_of, task_placeholders
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.references import referenced
 
@@ -47,9 +47,9 @@ from slipway.plan.tasks import job_name
 
 
 class PlannedTask(NamedTuple):
-    """digest: of what decides the result; of a check its name. job: of its newest try. made: digest of the artifact.
+    """A task of a resource. digest: that of the task; for a check its name. job: that of its newest try.
 
-    shared: the Step of another owner whose result it takes over.
+    made: digest of the artifact. shared: the Step of another owner whose result it uses.
     """
 
     role: str
@@ -61,15 +61,15 @@ class PlannedTask(NamedTuple):
 
 
 def tasks_of(resource: Object, objects: Iterable[Object]) -> list[PlannedTask]:
-    """Return the tasks of a resource, in the order in which they were asked for. objects: its Steps are among them."""
+    """Return the tasks of a resource, in the order of their creation. objects: include its Steps."""
     if check := (resource.get("status") or {}).get("check"):
         run = TaskRun.model_validate(check)
         return [PlannedTask(CHECK, CHECK, run.job, None, run.state is TaskState.SUCCEEDED)]
     uid = resource["metadata"].get("uid")
-    return [_of(one) for one in objects if one["kind"] == STEP.kind and controller_uid(one) == uid]
+    return [_planned_task(one) for one in objects if one["kind"] == STEP.kind and controller_uid(one) == uid]
 
 
-def _of(step: Object) -> PlannedTask:
+def _planned_task(step: Object) -> PlannedTask:
     status = read_status(StepStatus, step.get("status") or {})
     run = status.run
     return PlannedTask(
@@ -83,14 +83,14 @@ def _of(step: Object) -> PlannedTask:
 
 
 ORDER = (GPU_POOL, COMPRESSION_PLUGIN, ARTIFACT_STORE, TRAINING_JOB, MODEL_DEPLOYMENT)
-"""In which resources are planned and told of: each after what it names."""
+"""The order in which resources are planned and printed: each after the ones that it names."""
 _MODELS: Mapping[Kind, type[Model]] = {resource.kind: resource.model for resource in RESOURCES}
 
-State = Literal["ready", "rests", "waits", "stalled"]
+State = Literal["ready", "inactive", "waits", "stalled"]
 
 
 class ExpectedState(NamedTuple):
-    """How a resource ends where all goes well. rests: suspended, or scaled to zero. reason, message: as its status."""
+    """The final state of a resource. inactive: suspended, or scaled to zero. reason, message: as in its condition."""
 
     state: State
     reason: str = ""
@@ -98,11 +98,11 @@ class ExpectedState(NamedTuple):
 
     @property
     def good(self) -> bool:
-        return self.state in ("ready", "rests")
+        return self.state in ("ready", "inactive")
 
 
 class Refusal(NamedTuple):
-    """An edit that the API server would not take."""
+    """An edit that the API server would refuse."""
 
     key: Key
     field: str
@@ -111,17 +111,17 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlanPreview:
-    """edits: what the files themselves change, of our kinds. changes: what the operator then does.
+    """The preview of a plan. edits: changes of the user's own objects. changes: the writes of the operator.
 
-    before, after: the planned resources with their statuses. steps_before, steps: all Steps, in the order in which they
-    were made. names: of what nobody can know before.
+    before, after: the planned resources with their statuses. steps_before, steps: all Steps, in the order of their
+    creation. names: placeholders for values that the preview cannot know.
     """
 
     edits: tuple[Change, ...]
     changes: tuple[Change, ...]
     before: Mapping[Key, Object]
     after: Mapping[Key, Object]
-    names: Known
+    names: Placeholders
     cache: Cache
     steps_before: tuple[Object, ...] = ()
     steps: tuple[Object, ...] = ()
@@ -129,11 +129,11 @@ class PlanPreview:
     settings: Settings = field(default_factory=lambda: Settings("", ""))
 
     def tasks(self, key: Key) -> list[PlannedTask]:
-        """Of a planned resource, as they end, in the order in which they were asked for."""
+        """Return the tasks of a planned resource in their final state, in the order of their creation."""
         return tasks_of(self.after[key], self.steps)
 
     def tasks_before(self, key: Key) -> dict[str, PlannedTask]:
-        """Of a planned resource, as they are now, by digest."""
+        """Return the tasks of a planned resource in their present state, by digest."""
         if key not in self.before:
             return {}
         return {task.digest: task for task in tasks_of(self.before[key], self.steps_before)}
@@ -143,27 +143,27 @@ class PlanPreview:
 
     @property
     def good(self) -> bool:
-        """Whether all that was planned ends well."""
+        """True if every planned resource ends as ready or inactive, and no edit is refused."""
         return not self.refusals and all(expected_state(obj).good for obj in self.after.values())
 
     @property
     def differs(self) -> bool:
-        """Whether anything would be made, changed or deleted."""
+        """True if the plan creates, changes or deletes any object."""
         return bool(self.edits or self.changes)
 
 
 async def preview_plan(
-    wanted: Sequence[Object],
+    manifests: Sequence[Object],
     present: Iterable[Object],
     planners: Mapping[Kind, Planner],
     settings: Settings,
     now: datetime,
     assumed: Iterable[Object] = (),
 ) -> PlanPreview:
-    """What would come to be if the wanted objects were applied where those present are.
+    """Return the preview of applying manifests to a cluster with the present objects.
 
-    Kinds that the planners know nothing of are left out. present: with UIDs, versions and statuses. assumed: taken to
-    be there, as somebody would have written it.
+    Objects of kinds that no planner reads are skipped. present: with UIDs, versions and statuses. assumed: manifests of
+    objects that are taken to exist.
     """
     clock = Clock(now)
     twin = _copy_of(present, clock)
@@ -171,8 +171,8 @@ async def preview_plan(
         twin.add(one)
     before = {key_of(obj): obj for kind in OWNERS for obj in await twin.list(kind)}
     steps_before = tuple(await twin.list(STEP))
-    edits, refusals = await _applied(twin, wanted)
-    keys = await _planned(twin, wanted, edits)
+    edits, refusals = await _apply(twin, manifests)
+    keys = await _planned_keys(twin, manifests, edits)
     change_log = await ChangeLog.of(twin)
     dry_run = DryRun(twin, clock, planners, settings, keys)
     await dry_run.run()
@@ -180,13 +180,13 @@ async def preview_plan(
     past = {key: before[key] for key in keys if key in before}
     changes = tuple(change_log.changes())
     steps = tuple(sorted(dry_run.cache.objects(STEP), key=lambda step: (change_log.order(step), *_age(step))))
-    names = unknown((*after.values(), *steps), (*past.values(), *steps_before))
+    names = placeholders_of((*after.values(), *steps), (*past.values(), *steps_before))
     return PlanPreview(
         tuple(edits),
         changes,
         past,
         after,
-        names | unknown_tasks((change.object for change in changes if change.key.kind == JOB), names),
+        names | task_placeholders((change.object for change in changes if change.key.kind == JOB), names),
         dry_run.cache,
         steps_before,
         steps,
@@ -196,12 +196,12 @@ async def preview_plan(
 
 
 def _age(step: Object) -> tuple[str, str]:
-    """Steps of one second lie in the order of their roles."""
+    """Return the sort key of a Step: its creation time, and its role for Steps of the same second."""
     return str(step["metadata"]["creationTimestamp"]), str(step["spec"]["role"])
 
 
 def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
-    """A twin of what lives elsewhere. What is made beside it gets UIDs that nothing there can have."""
+    """Return a twin with the present objects. New objects get random UIDs, which no present object can have."""
     objects = list(present)
     twin = Twin(clock, uids=uuid4 if objects else None)
     newest = max((int(obj["metadata"]["resourceVersion"]) for obj in objects), default=1)
@@ -212,24 +212,24 @@ def _copy_of(present: Iterable[Object], clock: Clock) -> Twin:
 def expected_state(obj: Object) -> ExpectedState:
     true = conditions_of(obj)
     ready: Object = next((one for one in obj.get("status", {}).get("conditions", ()) if one["type"] == "Ready"), {})
-    state: State = "rests"
-    for kind, meaning in _MEANS.items():
+    state: State = "inactive"
+    for kind, meaning in _STATES.items():
         if kind in true:
             state, ready = meaning, true[kind]
             break
     if not ready:
-        return ExpectedState("waits", "NotObserved", "no operator has looked at it yet")
+        return ExpectedState("waits", "NotObserved", "no operator has reconciled it yet")
     return ExpectedState(state, ready.get("reason", ""), ready.get("message", ""))
 
 
-_MEANS: Mapping[str, State] = {"Stalled": "stalled", "Ready": "ready", "Reconciling": "waits"}
+_STATES: Mapping[str, State] = {"Stalled": "stalled", "Ready": "ready", "Reconciling": "waits"}
 
 
-async def _applied(twin: Twin, wanted: Sequence[Object]) -> tuple[list[Change], list[Refusal]]:
-    """Apply the wanted objects. What a file says of a spec is all of it; labels and annotations are added."""
+async def _apply(twin: Twin, manifests: Sequence[Object]) -> tuple[list[Change], list[Refusal]]:
+    """Apply the manifests. The spec of a file replaces the present one; labels and annotations are merged."""
     edits: list[Change] = []
     refusals: list[Refusal] = []
-    for obj in wanted:
+    for obj in manifests:
         try:
             key = key_of(obj)
         except KeyError:
@@ -246,18 +246,18 @@ async def _applied(twin: Twin, wanted: Sequence[Object]) -> tuple[list[Change], 
     return edits, refusals
 
 
-def _edited(twin: Twin, key: Key, live: Object, wanted: Object) -> Change | None:
+def _edited(twin: Twin, key: Key, live: Object, manifest: Object) -> Change | None:
     model = _MODELS[key.kind]
-    same = _spec(model, live) == _spec(model, wanted)
+    same = _spec(model, live) == _spec(model, manifest)
     meta = dict(live["metadata"])
     for name in ("labels", "annotations"):
-        if added := wanted["metadata"].get(name):
+        if added := manifest["metadata"].get(name):
             meta[name] = {**(meta.get(name) or {}), **added}
 
     def edit(obj: Object) -> None:
         obj["metadata"] = meta
         if not same:
-            obj["spec"] = wanted["spec"]
+            obj["spec"] = manifest["spec"]
 
     after = twin.edit(key, edit)
     # With defaults on both sides, as the API server holds them.
@@ -265,11 +265,11 @@ def _edited(twin: Twin, key: Key, live: Object, wanted: Object) -> Change | None
     return shown if manifest_of(shown.before or {}) != manifest_of(shown.after or {}) else None
 
 
-def _refused(key: Key, live: Object, wanted: Object) -> Iterator[Refusal]:
-    """Transition rules of the spec, which the API server alone can judge: the field keeps what it was made with."""
+def _refused(key: Key, live: Object, manifest: Object) -> Iterator[Refusal]:
+    """Yield the fields whose transition rules forbid the change; only the API server knows the previous value."""
     model = _MODELS[key.kind]
-    rules = model.model_validate({"spec": wanted["spec"]}).spec.rules  # type: ignore[attr-defined]
-    for name, message in broken_transitions(rules, _spec(model, live), _spec(model, wanted)).items():
+    rules = model.model_validate({"spec": manifest["spec"]}).spec.rules  # type: ignore[attr-defined]
+    for name, message in broken_transitions(rules, _spec(model, live), _spec(model, manifest)).items():
         yield Refusal(key, f"spec.{name}", message)
 
 
@@ -277,21 +277,21 @@ def _spec(model: type[Model], obj: Object) -> Object:
     return dict(model.model_validate({"spec": obj["spec"]}).to_wire()["spec"])
 
 
-async def _planned(twin: Twin, wanted: Sequence[Object], edits: Sequence[Change]) -> tuple[Key, ...]:
-    """The resources of the files, those that name something that the files change, and what these wait for."""
+async def _planned_keys(twin: Twin, manifests: Sequence[Object], edits: Sequence[Change]) -> tuple[Key, ...]:
+    """Return the resources of the files, those that name a changed one, and the unfinished ones that these name."""
     cache = Cache()
     for kind in OWNERS:
         for obj in await twin.list(kind):
             cache.put(obj)
-    keys = {key_of(obj) for obj in wanted if obj["kind"] in _OWNERS}
+    keys = {key_of(obj) for obj in manifests if obj["kind"] in _OWNERS}
     for edit in edits:
         keys |= {key for key in cache.affected(edit.object) if key.kind in OWNERS}
-    keys |= _waited_for(cache, keys)
+    keys |= _unfinished_references(cache, keys)
     return tuple(sorted(keys, key=lambda key: (ORDER.index(key.kind), key.namespace, key.name)))
 
 
-def _waited_for(cache: Cache, keys: Iterable[Key]) -> set[Key]:
-    """What is under way, or not looked at yet, of all that these resources name: it ends well too, or says why not."""
+def _unfinished_references(cache: Cache, keys: Iterable[Key]) -> set[Key]:
+    """Return the resources that these name, directly or not, that are in progress or not yet reconciled."""
     found: set[Key] = set()
     left = list(keys)
     while left:

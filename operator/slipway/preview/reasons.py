@@ -1,4 +1,4 @@
-"""Why something is planned as it is, in words; decided by the planners' own functions, never by rules of its own."""
+"""The reasons for what is planned, as text; all decisions come from the functions of the planners."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from slipway.plan.steps.tracking import StepSet
 from slipway.preview.plan_preview import PlanPreview
 
 
-def placed_on(spec: TrainingJobSpec, attempt: Attempt, view: ClusterView) -> str:
-    """Which pool, and why."""
+def describe_placement(spec: TrainingJobSpec, attempt: Attempt, view: ClusterView) -> str:
+    """Describe the pool of an attempt, and why it is this one."""
     if attempt.pool is None:
         return "on any nodes, without devices: spec.pools is empty"
     try:
@@ -37,8 +37,8 @@ def placed_on(spec: TrainingJobSpec, attempt: Attempt, view: ClusterView) -> str
     return f"on pool {attempt.pool}, {why}: nodes with {nodes}; {devices}"
 
 
-def shape_of(spec: TrainingJobSpec, attempt: Attempt) -> str:
-    """How many pods, and workers in each."""
+def describe_shape(spec: TrainingJobSpec, attempt: Attempt) -> str:
+    """Describe the number of pods of an attempt, and of the workers in each."""
     nodes, processes = attempt.nodes, attempt.processes_per_node
     why = "spec.processesPerNode" if spec.processes_per_node else "one for each device of a pod, or 1"
     ranks = "1 rank" if nodes * processes == 1 else f"{nodes * processes} ranks"
@@ -50,14 +50,14 @@ def shape_of(spec: TrainingJobSpec, attempt: Attempt) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSteps:
-    """The graph of a deployment, with its nodes by the digests of the Steps that they ask for."""
+    """The graph of a deployment, with its nodes by the digests of their Steps."""
 
     graph: Graph = field(default_factory=Graph)
     by_digest: Mapping[str, Node] = field(default_factory=dict)
     training_job: str | None = None
 
     def after(self, digest: str) -> list[str]:
-        """Return what a Step waits for: names of Steps, and the TrainingJob whose model it reads."""
+        """Return the names of the Steps, and the TrainingJob, whose results a Step reads."""
         node = self.by_digest.get(digest)
         if node is None:
             return []
@@ -65,7 +65,7 @@ class DeclaredSteps:
         return [*([f"TrainingJob {self.training_job}"] if from_job else []), *self.graph.sources(node.name)]
 
     def states(self, digest: str) -> tuple[State | None, State | None]:
-        """Return the state of the model that a Step reads, and of the one that it makes."""
+        """Return the state of the model that a Step reads, and that of the model it makes."""
         node = self.by_digest.get(digest)
         if node is None or not node.reads:
             return None, None
@@ -74,13 +74,13 @@ class DeclaredSteps:
         return (self.graph.given[read].state if read in self.graph.given else made_by[read]), node.makes
 
     def reason(self, digest: str) -> str:
-        """Return why a Step is there that the spec does not name; empty for the others."""
+        """Return why the graph has a Step that the spec does not name; empty for the other Steps."""
         node = self.by_digest.get(digest)
         return node.reason if node is not None else ""
 
 
 def declared_steps(preview: PlanPreview, key: Key) -> DeclaredSteps:
-    """Return the graph that the planner of a deployment advances, as the plan leaves it."""
+    """Return the graph of a deployment, as its planner builds it at the end of the plan."""
     obj, view = preview.after[key], preview.cache
     deployment, owner = ModelDeployment.model_validate({part: obj[part] for part in ("spec", "status")}), Owner.of(obj)
     spec, apart = deployment.spec, deployment.spec.evaluation.store if deployment.spec.evaluation else None
@@ -102,15 +102,15 @@ def declared_steps(preview: PlanPreview, key: Key) -> DeclaredSteps:
     return DeclaredSteps(graph, by_digest, planned)
 
 
-def what_is_done(task: Object, digest: str, declared: DeclaredSteps) -> str:
-    """One task's work; empty for one that is not known."""
+def describe_task(task: Object, digest: str, declared: DeclaredSteps) -> str:
+    """Describe the work of a task; empty for an unknown one."""
     match task.get("task"):
         case "prepare":
             return f"writes the data set {task['dataset']} ({task['split']}) into the store"
         case "check":
             return "lists, reads and writes the bucket"
         case "seal":
-            return "makes an artifact of what the image left"
+            return "makes an artifact from the output of the image"
         case "compress":
             return _compressed(task, digest, declared)
         case "evaluate":
@@ -132,17 +132,17 @@ def _compressed(task: Object, digest: str, declared: DeclaredSteps) -> str:
     return f"{text}: {read} -> {made}" + (f"; {reason}" if reason else "")
 
 
-def gate_of(spec: ModelDeploymentSpec) -> str | None:
-    """What must be shown before a revision serves."""
+def describe_gate(spec: ModelDeploymentSpec) -> str | None:
+    """Describe the condition of the gate; None without a gate."""
     if spec.evaluation is None:
         return None
     gate, store = spec.evaluation.gate, spec.evaluation.store
     where = f" in ArtifactStore {store}" if store else ""
     return (
         f"{gate.metric} at most {gate.max_drop:g} below the uncompressed model's, with confidence {gate.confidence:g},"
-        f" on {data_of(spec.evaluation.data)}{where}; taken to pass"
+        f" on {describe_data(spec.evaluation.data)}{where}; assumed to pass"
     )
 
 
-def data_of(data: DataSource) -> str:
+def describe_data(data: DataSource) -> str:
     return f"{data.dataset} ({data.split})" if data.dataset else str(data.stored.uri if data.stored else "")

@@ -11,16 +11,23 @@ from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
 from slipway.preview.changes import Change
 from slipway.preview.plan_preview import ExpectedState, PlanPreview
-from slipway.preview.reasons import DeclaredSteps, declared_steps, gate_of, placed_on, shape_of, what_is_done
+from slipway.preview.reasons import (
+    DeclaredSteps,
+    declared_steps,
+    describe_gate,
+    describe_placement,
+    describe_shape,
+    describe_task,
+)
 from slipway.preview.world import task_of
 
-_WORDS = {"ready": "will be Ready", "rests": "will rest", "waits": "waits", "stalled": "will be Stalled"}
+_WORDS = {"ready": "will be Ready", "inactive": "will be inactive", "waits": "waits", "stalled": "will be Stalled"}
 _MARKS = {"create": "+", "change": "~", "delete": "-"}
 
 
 @dataclass
 class Node:
-    """style: good, bad, quiet or plain. notes: lines below the text."""
+    """A node of the tree. style: good, bad, quiet or plain. notes: lines below the text."""
 
     text: str
     style: str = "plain"
@@ -28,8 +35,8 @@ class Node:
     below: list[Node] = field(default_factory=list)
 
 
-def tell(preview: PlanPreview) -> list[Node]:
-    """A tree for each planned resource, and a leaf for each other one that the files change."""
+def render_tree(preview: PlanPreview) -> list[Node]:
+    """Return a tree for each planned resource, and a leaf for each other one that the files change."""
     edits = {edit.key: edit for edit in preview.edits}
     others = [_edited(edit) for key, edit in edits.items() if key not in preview.after]
     return others + [_resource(preview, key, edits.get(key)) for key in preview.after]
@@ -37,7 +44,7 @@ def tell(preview: PlanPreview) -> list[Node]:
 
 def _resource(preview: PlanPreview, key: Key, edit: Change | None) -> Node:
     expected = preview.expected(key)
-    root = Node(f"{_mark(edit)}{key.kind} {key.name}: {_said(expected)}", "good" if expected.good else "bad")
+    root = Node(f"{_mark(edit)}{key.kind} {key.name}: {_describe_state(expected)}", "good" if expected.good else "bad")
     root.notes += _field_lines(edit)
     if key.kind == TRAINING_JOB:
         root.below = list(_training(preview, key))
@@ -48,7 +55,7 @@ def _resource(preview: PlanPreview, key: Key, edit: Change | None) -> Node:
     return root
 
 
-def _said(expected: ExpectedState) -> str:
+def _describe_state(expected: ExpectedState) -> str:
     word = _WORDS[expected.state]
     if expected.state == "ready":
         return word
@@ -74,11 +81,11 @@ def _short(value: object) -> str:
 
 def _store(preview: PlanPreview, key: Key) -> Iterator[Node]:
     store = ArtifactStore.model_validate({part: preview.after[key][part] for part in ("spec", "status")})
-    kept = "; kept for evaluation data" if store.spec.held_out else ""
+    use = "; only for evaluation data" if store.spec.held_out else ""
     if (claim := store.spec.persistent_volume_claim) is not None:
-        yield Node(f"on claim {claim.claim_name}{kept}")
+        yield Node(f"on claim {claim.claim_name}{use}")
     elif store.spec.s3 is not None:
-        yield Node(f"in bucket {store.spec.s3.bucket}{kept}")
+        yield Node(f"in bucket {store.spec.s3.bucket}{use}")
     yield from _tasks(preview, key, DeclaredSteps())
 
 
@@ -95,16 +102,16 @@ def _training(preview: PlanPreview, key: Key) -> Iterator[Node]:
         if known.get(attempt.number):
             yield Node(f"attempt {attempt.number}: ended before: {known[attempt.number]}", "quiet")
             continue
-        node = Node(f"attempt {attempt.number}: {'goes on' if attempt.number in known else f'Job {attempt.job}'}")
+        node = Node(f"attempt {attempt.number}: {'continues' if attempt.number in known else f'Job {attempt.job}'}")
         if attempt.number not in known:
-            node.notes += [placed_on(job.spec, attempt, preview.cache), shape_of(job.spec, attempt)]
+            node.notes += [describe_placement(job.spec, attempt, preview.cache), describe_shape(job.spec, attempt)]
             node.notes += [f"after {', '.join(prepared)}"] if prepared else []
             if attempt.nodes > 1:
                 node.notes.append("with a Service and a NetworkPolicy of the TrainingJob, until it has ended")
         yield node
     yield from (node for node in tasks if node.text.startswith("seal"))
     if job.status.artifact and (_past(preview, key).get("artifact") is None):
-        yield Node("leaves a model, taken to be a torch module; a script may also leave ONNX", "quiet")
+        yield Node("leaves a model, assumed to be a torch module; a script may also leave ONNX", "quiet")
 
 
 # --- ModelDeployment ---------------------------------------------------------------------------------------------
@@ -122,9 +129,9 @@ def _deployment(preview: PlanPreview, key: Key) -> Iterator[Node]:
     tasks = _tasks(preview, key, declared_steps(preview, key))
     yield from tasks
     compared = any(node.text.startswith("compare:") for node in tasks)
-    if compared and (gate := gate_of(deployment.spec)):
+    if compared and (gate := describe_gate(deployment.spec)):
         yield Node(f"gate: {gate}")
-    text, notes = rollout_of(preview, key, deployment)
+    text, notes = describe_rollout(preview, key, deployment)
     yield Node(text, notes=notes)
 
 
@@ -136,17 +143,17 @@ def _tasks(preview: PlanPreview, key: Key, declared: DeclaredSteps) -> list[Node
     jobs = _jobs(preview, key.namespace)
     done_before = [task for task in tasks if task.digest in past and past[task.digest].succeeded]
     names = ", ".join(dict.fromkeys(task.role for task in done_before))
-    nodes = [Node(f"done before, and used again: {names}", "quiet")] if done_before else []
+    nodes = [Node(f"done before, results reused: {names}", "quiet")] if done_before else []
     for task in tasks:
         if task in done_before:
             continue
         if task.shared is not None:
-            nodes.append(Node(f"{task.role}: takes over what step {task.shared} makes"))
+            nodes.append(Node(f"{task.role}: uses the result of step {task.shared}"))
             continue
         job = jobs.get(task.job)
-        node = Node(f"{task.role}: {'goes on' if task.digest in past else 'Job'} {task.job}")
+        node = Node(f"{task.role}: {'continues as Job' if task.digest in past else 'Job'} {task.job}")
         if job is not None:
-            done = what_is_done(task_of(job), task.digest, declared)
+            done = describe_task(task_of(job), task.digest, declared)
             node.notes += [done] if done else []
         if job is not None and (after := declared.after(task.digest)):
             node.notes.append(f"after {', '.join(after)}")
@@ -166,19 +173,19 @@ def _past(preview: PlanPreview, key: Key) -> Object:
     return dict(preview.before.get(key, {}).get("status") or {})
 
 
-def rollout_of(preview: PlanPreview, key: Key, deployment: ModelDeployment) -> tuple[str, list[str]]:
-    """A headline, and what happens to Deployments and the Service besides."""
+def describe_rollout(preview: PlanPreview, key: Key, deployment: ModelDeployment) -> tuple[str, list[str]]:
+    """Return a headline for the rollout, and the changes of Deployments and of the Service."""
     past = dict(preview.before.get(key, {}).get("status") or {})
     known = {revision["name"] for revision in past.get("revisions", ())}
     status, was = deployment.status, past.get("serving")
     notes = list(_scaled(preview, key))
     if status.serving is None:
         return "no revision serves", notes
-    wanted = deployment.spec.serving.replicas
+    replicas = deployment.spec.serving.replicas
     if status.serving == was:
-        return f"revision {status.serving} goes on serving: nothing rolls", notes
-    how = "goes back to" if status.serving in known else "rolls out"
-    headline = f"{how} revision {status.serving}: {wanted} {'replica' if wanted == 1 else 'replicas'} of Triton"
+        return f"revision {status.serving} continues to serve: no rollout", notes
+    how = "rolls back to" if status.serving in known else "rolls out"
+    headline = f"{how} revision {status.serving}: {replicas} {'replica' if replicas == 1 else 'replicas'} of Triton"
     if was:
         notes.insert(0, f"traffic moves from revision {was} when all new replicas answer the golden requests")
     else:
@@ -193,7 +200,7 @@ def deployment_name(key: Key) -> str:
 def _scaled(preview: PlanPreview, key: Key) -> list[str]:
     found = []
     for change in preview.changes:
-        if change.key.kind != DEPLOYMENT or not _belongs(change.object, preview.after[key]):
+        if change.key.kind != DEPLOYMENT or not _is_owned_by(change.object, preview.after[key]):
             continue
         before, after = _replicas(change.before), _replicas(change.after)
         if change.verb == "delete":
@@ -204,7 +211,7 @@ def _scaled(preview: PlanPreview, key: Key) -> list[str]:
     return found
 
 
-def _belongs(obj: Object, owner: Object) -> bool:
+def _is_owned_by(obj: Object, owner: Object) -> bool:
     return any(one["uid"] == owner["metadata"]["uid"] for one in obj["metadata"].get("ownerReferences", ()))
 
 

@@ -1,7 +1,7 @@
-"""A world in which all goes well: every Job succeeds at once, and every Deployment gets ready.
+"""A simulation of the other controllers: every Job succeeds at once, and every Deployment gets ready.
 
-What nobody can know before (digests of results) is made up of what it is made from, so that what would be one artifact
-is one here too.
+The digest of a result, which no preview can know, is computed from the inputs of its task: equal tasks make equal
+artifacts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from slipway.plan.pods import CONTAINER
 from slipway.plan.taskinput import task_text
 
 BETTER = PairedCounts(n=1000, baseline_right=900, lost=0, gained=100)
-"""What every comparison counts: a candidate that no gate refuses."""
+"""The counts of every comparison: those of a candidate that no gate refuses."""
 MODEL = State.MODULE
-"""What a training is taken to leave, whoever wrote it: `slipway.runtime.save` and recipes leave a module."""
+"""The assumed state of every trained model: `slipway.runtime.save` and recipes write a module."""
 
-_MADE: Mapping[str, State] = {
+_RESULTS: Mapping[str, State] = {
     "prepare": State.DATASET,
     "train": MODEL,
     "seal": MODEL,
@@ -37,23 +37,23 @@ _MADE: Mapping[str, State] = {
 }
 
 
-async def move(twin: Twin, produces: Mapping[str, State], now: datetime) -> bool:
-    """Let Jobs end and Deployments get ready. True where anything moved.
+async def advance(twin: Twin, produces: Mapping[str, State], now: datetime) -> bool:
+    """Complete the Jobs and make the Deployments ready. Return True if anything changed.
 
-    produces: what a step makes, by the entry point of its plugin.
+    produces: the state of a compressed model, by the entry point of the plugin.
     """
-    moved = False
+    advanced = False
     for job in await twin.list(JOB):
         if not is_over(job) and "deletionTimestamp" not in job["metadata"]:
             await _succeed(twin, job, produces, now)
-            moved = True
+            advanced = True
     for deployment in await twin.list(DEPLOYMENT):
-        moved = _get_ready(twin, deployment) or moved
-    return moved
+        advanced = _get_ready(twin, deployment) or advanced
+    return advanced
 
 
 def task_of(job: Object) -> Object:
-    """What a Job's pods are asked to do; empty for one that runs a user's image."""
+    """Return the task of a Job's pods; empty for a Job that runs a user's image."""
     template = job.get("spec", {}).get("template", {})
     return dict(json.loads(task_text(template, _main(job)) or "{}"))
 
@@ -63,7 +63,7 @@ def _env(job: Object) -> dict[str, str]:
 
 
 def _main(job: Object) -> Mapping[str, Any]:
-    """Empty where the Job has no template: what is watched of one is trimmed."""
+    """Return the main container of a Job; empty without a template, which the cache does not store."""
     containers = job.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
     return next((one for one in containers if one["name"] == CONTAINER), {})
 
@@ -91,11 +91,11 @@ def _report(job: Object, produces: Mapping[str, State], now: datetime) -> Report
         return Report(outcome="succeeded", at=now, counts=BETTER)
     if task.get("task") == "check":
         return Report(outcome="succeeded", at=now)
-    if task.get("task") == "recover":  # what was lost is done again
+    if task.get("task") == "recover":  # a lost task runs again
         return Report(outcome="none", at=now)
     state = produces.get(task.get("entryPoint", ""), State.ONNX) if task.get("task") == "compress" else None
-    state = state or _MADE.get(task.get("task", "train"), MODEL)
-    # Where and by whom it is run decides nothing; the rendezvous and the folder name the attempt.
+    state = state or _RESULTS.get(task.get("task", "train"), MODEL)
+    # The rendezvous and the folder name the attempt, and do not change the result.
     content = parse_task(json.dumps(task)).to_content() if task else {}
     made_from = {name: value for name, value in content.items() if name != "rendezvous"} or job["metadata"]["name"]
     uri = env.get(OUT_URI_ENV, f"store:///made/{job['metadata']['name']}") + "/artifact"
@@ -124,9 +124,9 @@ def _ended_pod(job: Object, index: int, message: str) -> Object:
 
 
 def _get_ready(twin: Twin, deployment: Object) -> bool:
-    wanted = int(deployment["spec"].get("replicas", 1))
-    counted = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), wanted)
-    status = {"observedGeneration": deployment["metadata"]["generation"], **counted, "conditions": []}
+    replicas = int(deployment["spec"].get("replicas", 1))
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
+    status = {"observedGeneration": deployment["metadata"]["generation"], **counts, "conditions": []}
     if deployment.get("status") == status:
         return False
 

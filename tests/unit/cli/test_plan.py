@@ -65,7 +65,7 @@ def test_the_verbose_plan_is_a_tree_of_the_whole_chain_with_reasons() -> None:
         "export-onnx 1.0.0: module -> onnx; inserted: the uncompressed model as onnx, to compare with",
         "export-onnx 1.0.0: module -> onnx; inserted: what prune-structured gives is module,"
         " and quantize-int8 takes onnx",
-        "prepare-train: takes over what step digits-<tj hash>-s-<prepare-train> makes",
+        "prepare-train: uses the result of step digits-<tj hash>-s-<prepare-train>",
         "after step-1-quantize-int8, prepare-evaluation",
         "rolls out revision digits-<md hash>-<revision>: 1 replica of Triton",
     ):
@@ -166,11 +166,12 @@ def test_the_script_of_the_users_own_is_planned_from_the_kustomization() -> None
     assert "Not managed by Slipway: PersistentVolumeClaim slipway-store, ConfigMap digits-train." in lines
 
 
-def test_a_suspended_job_rests_and_what_needs_it_waits(tmp_path: Path) -> None:
+def test_a_suspended_job_is_inactive_and_what_needs_it_waits(tmp_path: Path) -> None:
     text = (DIGITS / "training.yaml").read_text().replace("spec:", "spec:\n  suspend: true")
     (tmp_path / "a.yaml").write_text(text)
     store = ("-f", str(DIGITS / "store.yaml"), "-f", str(tmp_path / "a.yaml"))
-    assert "+ TrainingJob digits: will rest: Suspended: spec.suspend is true; set it to false to go on" in tree(*store)
+    line = "+ TrainingJob digits: will be inactive: Suspended: spec.suspend is true; set it to false to go on"
+    assert line in tree(*store)
     result = plan(*store, "-f", str(DIGITS / "deployment.yaml"), code=1)
     assert "ModelDeployment digits: ModelNotReady: TrainingJob digits is Suspended" in result.stderr
 
@@ -236,7 +237,7 @@ def test_evaluation_data_in_a_store_of_its_own_is_planned_there(tmp_path: Path) 
     (tmp_path / "apart.yaml").write_text(APART)
     lines = tree(*RECIPE[:4], "-f", str(tmp_path / "apart.yaml"), "-f", str(evaluated_in("apart", tmp_path)))
     assert "+ ModelDeployment digits: will be Ready" in lines
-    assert "on claim slipway-store; kept for evaluation data" in lines
+    assert "on claim slipway-store; only for evaluation data" in lines
     assert [line for line in lines if line.startswith("gate: ") and " on digits (test) in ArtifactStore apart;" in line]
 
 

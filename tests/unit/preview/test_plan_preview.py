@@ -29,7 +29,7 @@ from slipway.plan.observation import Observation
 from slipway.plan.plan import Settings
 from slipway.preview.dry_run import Clock, DryRun
 from slipway.preview.plan_preview import ORDER, PlanPreview, preview_plan
-from slipway.preview.tree import tell
+from slipway.preview.tree import render_tree
 from slipway.reconcile.cache import Cache
 from slipway.reconcile.planners import PLANNERS
 from support.builders import SETTINGS, T0, plugins
@@ -90,7 +90,7 @@ async def after(
 
 def last(preview: PlanPreview) -> list[str]:
     """What becomes of the revisions."""
-    node = tell(preview)[-1].below[-1]
+    node = render_tree(preview)[-1].below[-1]
     return [node.text, *node.notes]
 
 
@@ -98,7 +98,7 @@ async def test_an_unchanged_file_changes_nothing(manifests: Manifests, present: 
     preview = await after(manifests, present, MODEL_DEPLOYMENT.kind, lambda _: None)
     assert (preview.good, preview.differs, preview.names) == (True, False, {})
     assert totals(preview, manifests, live=True)[-2:] == ["Nothing would change.", "Nothing was written."]
-    assert last(preview)[0].endswith("goes on serving: nothing rolls")
+    assert last(preview)[0].endswith("continues to serve: no rollout")
 
 
 def short(preview: PlanPreview) -> list[str]:

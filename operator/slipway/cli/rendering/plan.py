@@ -14,9 +14,9 @@ from slipway.cli.rendering.terminal import console, interactive, one_line, say
 from slipway.local.admission import DEFAULT_STORE
 from slipway.manifests import Manifest, Manifests
 from slipway.preview.changes import manifest_of
-from slipway.preview.placeholders import named
+from slipway.preview.placeholders import substitute
 from slipway.preview.plan_preview import PlanPreview
-from slipway.preview.tree import Node, tell
+from slipway.preview.tree import Node, render_tree
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -62,7 +62,7 @@ def plan_errors(preview: PlanPreview, manifests: Manifests, *, live: bool) -> It
         item = by_key.get(key)
         field = found[1] if (found := _FIELD.match(expected.message)) else ""
         where = f"{item.place_of(field) if field else item.place}: " if item else ""
-        message = named(expected.message, preview.names)
+        message = substitute(expected.message, preview.names)
         cure = "" if live or expected.reason not in _MISSING else _ELSEWHERE
         if cure and field == "spec.store" and obj["spec"].get("store") == DEFAULT_STORE:
             cure = f"; `slipway run` makes this one itself{cure}"
@@ -73,11 +73,11 @@ def named_nodes(preview: PlanPreview) -> list[Node]:
     """Return the story with names for UIDs and digests that are not known yet."""
 
     def rename(node: Node) -> Node:
-        notes = [one_line(str(named(note, preview.names))) for note in node.notes]
-        text = one_line(str(named(node.text, preview.names)))
+        notes = [one_line(str(substitute(note, preview.names))) for note in node.notes]
+        text = one_line(str(substitute(node.text, preview.names)))
         return Node(text, node.style, notes, [rename(below) for below in node.below])
 
-    return [rename(node) for node in tell(preview)]
+    return [rename(node) for node in render_tree(preview)]
 
 
 def totals(preview: PlanPreview, manifests: Manifests, *, live: bool) -> list[str]:
@@ -103,8 +103,10 @@ def difference_lines(preview: PlanPreview, *, created: bool = True) -> list[str]
         if change.verb == "create" and not created:
             continue
         about = " (and deleted again on the way)" if change.temporary else ""
-        lines.append(str(named(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", preview.names)))
-        for path, before, after in named(change.differences, preview.names):
+        lines.append(
+            str(substitute(f"{_VERBS[change.verb]} {change.key.kind} {change.key.name}{about}", preview.names))
+        )
+        for path, before, after in substitute(change.differences, preview.names):
             lines.append(f"    {path}: {_short(before)} -> {_short(after)}")
     return lines
 
@@ -137,7 +139,7 @@ def as_data(preview: PlanPreview) -> dict[str, Any]:
         for change in (*preview.edits, *preview.changes)
     ]
     answer = {"good": preview.good, "resources": resources, "changes": changes}
-    return dict(named(answer, preview.names))
+    return dict(substitute(answer, preview.names))
 
 
 def _print_documents(preview: PlanPreview) -> None:
@@ -145,13 +147,13 @@ def _print_documents(preview: PlanPreview) -> None:
     from slipway.cli.rendering.tables import print_data
 
     for change in preview.changes:
-        name = named(f"{change.key.kind} {change.key.name}", preview.names)
+        name = substitute(f"{change.key.kind} {change.key.name}", preview.names)
         if change.after is None:
             say(f"---\n{one_line(f'# {name} is deleted')}")
             continue
         temporary = ", and deleted again on the way" if change.temporary else ""
         say(f"---\n{one_line(f'# {_DONE[change.verb]}{temporary}: {name}')}")
-        print_data(named(manifest_of(change.after), preview.names), Output.YAML)
+        print_data(substitute(manifest_of(change.after), preview.names), Output.YAML)
 
 
 def _key(item: Manifest) -> Key | None:

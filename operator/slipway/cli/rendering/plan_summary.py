@@ -13,7 +13,7 @@ from slipway.api.kinds import JOB, MODEL_DEPLOYMENT, TRAINING_JOB, Key, Object
 from slipway.api.modeldeployment import ModelDeployment
 from slipway.api.trainingjob import TrainingJob
 from slipway.plan.owner import Owner
-from slipway.preview.placeholders import named
+from slipway.preview.placeholders import substitute
 from slipway.preview.plan_preview import PlanPreview
 from slipway.preview.tree import Node
 
@@ -57,7 +57,7 @@ def _entry(preview: PlanPreview, key: Key | None, node: Node) -> Entry:
         return Entry(name, end, node.style, node.notes, ())
     if not preview.expected(key).good:  # the error with the file and line has the message
         end = ": ".join(end.split(": ")[:2])
-    rows = [(label, str(named(text, preview.names))) for label, text in _rows(preview, key) if text]
+    rows = [(label, str(substitute(text, preview.names))) for label, text in _rows(preview, key) if text]
     return Entry(name, end, node.style, node.notes, rows)
 
 
