@@ -407,12 +407,12 @@ async def test_a_status_that_the_schema_refuses_is_invalid_and_changes_nothing(
 @pytest.mark.parametrize("value", [2**64, -(2**70), "\ud800"], ids=repr)
 async def test_what_json_cannot_hold_is_invalid_in_every_write(side: Side, value: object) -> None:
     made = await side.cluster.create(side.training_job())
-    with pytest.raises(Invalid, match="no JSON"):
+    with pytest.raises(Invalid, match="not JSON"):
         await side.cluster.patch_status(key_of(made), version(made), {"restarts": value})
     odd = side.service(name="odd")
     odd["spec"]["sessionAffinity"] = value
     for write in (side.cluster.create, side.cluster.apply):
-        with pytest.raises(Invalid, match="no JSON"):
+        with pytest.raises(Invalid, match="not JSON"):
             await write(odd)
 
 

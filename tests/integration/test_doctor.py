@@ -54,5 +54,5 @@ def test_an_administrator_of_a_bare_cluster_is_told_what_to_install(
     found = {one["check"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 1
     assert found["CRDs"]["what"] == "6 kinds of slipway.dev/v1alpha1, with the fields of this version"
-    assert found["operator"]["what"] == "no Deployment of the chart is in the cluster"
+    assert found["operator"]["what"] == "the cluster has no Deployment of the chart"
     assert (found["your permissions"]["level"], found["DNS"]["level"]) == ("ok", "warn")
