@@ -40,7 +40,7 @@ Edit = Callable[[Object], None]
 
 @dataclass
 class Side:
-    """One side of the port, and what somebody else does behind its back. namespace: the test's own."""
+    """One side of the port, and what another user does behind its back. namespace: the test's own."""
 
     cluster: Cluster
     namespace: str
@@ -108,7 +108,7 @@ async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
         path = f"{collection_path(key.kind, key.namespace)}/{key.name}"
         edited = server.must("GET", path)
         change(edited)
-        answer: Object = server.must("PUT", path, edited, fieldManager="somebody")
+        answer: Object = server.must("PUT", path, edited, fieldManager="another")
         return answer
 
     async with await Connection.open(str(server.kubeconfig)) as connection:
@@ -247,7 +247,7 @@ async def test_what_is_applied_no_more_goes(side: Side) -> None:
     assert "labels" not in (await side.cluster.apply(side.deployment(B="2")))["metadata"]
 
 
-async def test_what_somebody_else_added_stays(side: Side) -> None:
+async def test_what_another_user_added_stays(side: Side) -> None:
     made = await side.cluster.apply(side.service(ports=(80,)))
 
     def add(obj: Object) -> None:
@@ -260,7 +260,7 @@ async def test_what_somebody_else_added_stays(side: Side) -> None:
     assert after["metadata"]["labels"] == {"color": "red"}
 
 
-async def test_what_somebody_else_changed_is_taken_back(side: Side) -> None:
+async def test_what_another_user_changed_is_taken_back(side: Side) -> None:
     made = await side.cluster.apply(side.deployment(image="example.test/a:1"))
 
     def change(obj: Object) -> None:
@@ -271,7 +271,7 @@ async def test_what_somebody_else_changed_is_taken_back(side: Side) -> None:
     assert after["spec"]["template"]["spec"]["containers"][0]["image"] == "example.test/a:1"
 
 
-async def test_what_somebody_else_took_over_stays_when_it_is_applied_no_more(side: Side) -> None:
+async def test_what_another_user_took_over_stays_when_it_is_applied_no_more(side: Side) -> None:
     labelled = side.service()
     labelled["metadata"]["labels"] = {"color": "red", "size": "big"}
     made = await side.cluster.apply(labelled)

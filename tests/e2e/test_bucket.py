@@ -95,7 +95,7 @@ def reason(obj: Object) -> object:
     return condition(obj, "Ready").get("reason")
 
 
-def tried_anew(kubectl: Kubectl) -> Object:
+def tried_again(kubectl: Kubectl) -> Object:
     """The store's own verdict, once it has one."""
     kubectl.delete("artifactstore", "default")
     kubectl.apply(store())
@@ -115,14 +115,14 @@ def test_a_missing_secret_is_named_and_waited_for(kubectl: Kubectl):
 )
 def test_a_wrong_key_and_a_missing_bucket_are_named_by_the_store(kubectl: Kubectl, key: str, field: str):
     kubectl.apply(secret(AWS_SECRET_ACCESS_KEY=key))
-    found = tried_anew(kubectl)
+    found = tried_again(kubectl)
     assert (found["status"]["phase"], reason(found)) == ("Failed", "StoreRefused")
     assert condition(found, "Stalled")["message"].startswith(f"{field} of the ArtifactStore: ")
 
 
 def test_the_example_makes_the_same_artifacts_in_a_bucket_as_on_a_claim(kubectl: Kubectl, served: Chain):
     kubectl("exec", "deployment/s3", "--", "sh", "-c", CREATE_BUCKET)
-    assert is_true(tried_anew(kubectl), "Ready")
+    assert is_true(tried_again(kubectl), "Ready")
     kubectl.apply(digits_training(), digits_deployment())
     kubectl.settled("trainingjob", "digits")
     kubectl.settled("modeldeployment", "digits", timeout_seconds=420)

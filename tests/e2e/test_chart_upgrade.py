@@ -103,10 +103,10 @@ def test_no_change_of_the_release_touches_what_serves_or_what_trains(
 
     assert is_true(store, "Ready")
     assert uid_of_the_claim(kubectl) == claim
-    kubectl.apply(*script_training("anew", SAVES, nodes=1, store="release"))
+    kubectl.apply(*script_training("again", SAVES, nodes=1, store="release"))
     for pod in workers:
         kubectl("exec", pod, "--", "touch", "/tmp/finish")
-    for name in ("waits", "anew"):
+    for name in ("waits", "again"):
         job = kubectl.settled("trainingjob", name)
         assert is_true(job, "Complete"), job["status"]
         assert [attempt["outcome"] for attempt in job["status"]["attempts"]] == ["Succeeded"]

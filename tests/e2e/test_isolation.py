@@ -46,7 +46,7 @@ def kubectl(served: Chain) -> Iterator[Kubectl]:
     elsewhere.ensure_namespace()
     for name, spec in JOBS.items():
         kubectl.apply(*script_training(name, MEETS_AND_WAITS, resources=SMALL, **spec))
-    kubectl.apply(small_pod("stranger", FIRST, *LISTENS))
+    kubectl.apply(small_pod("unrelated", FIRST, *LISTENS))
     for name in JOBS:
         kubectl.until("trainingjob", name, lambda job: is_true(job, "Running"))
         (rank_0, *_) = workers(kubectl, name)
@@ -54,7 +54,7 @@ def kubectl(served: Chain) -> Iterator[Kubectl]:
     # With every label of a worker, in another namespace.
     labels = workers(kubectl, "one")[0]["metadata"]["labels"]
     elsewhere.apply(small_pod("foreign", FIRST, *SLEEPS, labels=labels))
-    for namespace, pod in ((kubectl, "stranger"), (elsewhere, "foreign")):
+    for namespace, pod in ((kubectl, "unrelated"), (elsewhere, "foreign")):
         namespace("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s", timeout_seconds=90)
     yield kubectl
     for namespace in (kubectl, elsewhere):
@@ -82,10 +82,10 @@ def test_only_the_pods_of_one_job_reach_its_rendezvous_or_any_other_port_of_its_
     ]
     assert rendezvous in everything
     assert reached(kubectl, second["metadata"]["name"], rendezvous) == [rendezvous]
-    strangers = [(kubectl, "stranger"), (Kubectl(ELSEWHERE), "foreign")]
-    strangers += [(kubectl, pod["metadata"]["name"]) for job in ("other", "alone") for pod in workers(kubectl, job)]
-    assert {who: reached(namespace, who, *everything) for namespace, who in strangers} == {
-        who: [] for _, who in strangers
+    outsiders = [(kubectl, "unrelated"), (Kubectl(ELSEWHERE), "foreign")]
+    outsiders += [(kubectl, pod["metadata"]["name"]) for job in ("other", "alone") for pod in workers(kubectl, job)]
+    assert {who: reached(namespace, who, *everything) for namespace, who in outsiders} == {
+        who: [] for _, who in outsiders
     }
 
 
@@ -96,7 +96,7 @@ def test_a_job_of_one_pod_listens_to_nobody(kubectl: Kubectl) -> None:
 
 
 def listener(kubectl: Kubectl) -> str:
-    return f"{(kubectl.get('pod', 'stranger') or {})['status']['podIP']}:{LISTENER}"
+    return f"{(kubectl.get('pod', 'unrelated') or {})['status']['podIP']}:{LISTENER}"
 
 
 def test_training_connects_to_anywhere_or_where_egress_is_restricted_to_its_peers_and_the_dns(kubectl: Kubectl) -> None:
@@ -113,6 +113,6 @@ def test_the_pod_of_a_plugin_connects_to_nothing_where_the_store_is_a_claim(kube
     served.kubectl.apply(long_deployment("sends"))
     _, pod = running_step(served.kubectl, "sends")
     everywhere = [listener(kubectl), API_SERVER, DNS]
-    assert reached(kubectl, "stranger", *everywhere) == everywhere
+    assert reached(kubectl, "unrelated", *everywhere) == everywhere
     assert reached(served.kubectl, pod["metadata"]["name"], *everywhere) == []
     served.kubectl.delete("modeldeployment", "sends")

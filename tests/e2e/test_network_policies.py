@@ -19,7 +19,7 @@ pytestmark = pytest.mark.release
 HERE, ELSEWHERE = "e2e-policies", "e2e-policies-elsewhere"
 SECONDS = 15
 """Until a change of a policy holds."""
-ASKS = ("peer", "stranger", "foreign")
+ASKS = ("peer", "unrelated", "foreign")
 WEB, OTHER = 8000, 9000
 SERVES = f"""
 import http.server, threading
@@ -76,7 +76,7 @@ def pods() -> Iterator[Pods]:
             service,
             small_pod("server", FIRST, "python", "-c", SERVES, container={**ready, **ports}),
             small_pod("peer", second.name, *sleeps, labels={"role": "peer"}),
-            small_pod("stranger", FIRST, *sleeps),
+            small_pod("unrelated", FIRST, *sleeps),
         )
         pods.elsewhere.apply(small_pod("foreign", second.name, *sleeps, labels={"role": "peer"}))
         for kubectl in (pods.here, pods.elsewhere):
@@ -112,45 +112,45 @@ THERE = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": EL
 EVERYWHERE = {"namespaceSelector": {}}
 BOTH = [WEB, OTHER]
 CASES: dict[str, tuple[list[Object], dict[str, list[int]]]] = {
-    "no policy": ([], {"peer": BOTH, "stranger": BOTH, "foreign": BOTH}),
-    "no rule": ([ingress()], {"peer": [], "stranger": [], "foreign": []}),
-    "a rule for all": ([ingress({})], {"peer": BOTH, "stranger": BOTH, "foreign": BOTH}),
-    "pods of the namespace": ([ingress({"from": [PEERS]})], {"peer": BOTH, "stranger": [], "foreign": []}),
-    "all pods of another": ([ingress({"from": [THERE]})], {"peer": [], "stranger": [], "foreign": BOTH}),
+    "no policy": ([], {"peer": BOTH, "unrelated": BOTH, "foreign": BOTH}),
+    "no rule": ([ingress()], {"peer": [], "unrelated": [], "foreign": []}),
+    "a rule for all": ([ingress({})], {"peer": BOTH, "unrelated": BOTH, "foreign": BOTH}),
+    "pods of the namespace": ([ingress({"from": [PEERS]})], {"peer": BOTH, "unrelated": [], "foreign": []}),
+    "all pods of another": ([ingress({"from": [THERE]})], {"peer": [], "unrelated": [], "foreign": BOTH}),
     "some pods of all": (
         [ingress({"from": [{**EVERYWHERE, **PEERS}]})],
-        {"peer": BOTH, "stranger": [], "foreign": BOTH},
+        {"peer": BOTH, "unrelated": [], "foreign": BOTH},
     ),
     "a port by name": (
         [ingress({"from": [PEERS], "ports": [{"port": "web"}]})],
-        {"peer": [WEB], "stranger": [], "foreign": []},
+        {"peer": [WEB], "unrelated": [], "foreign": []},
     ),
     "a port by number": ([ingress({"ports": [{"port": OTHER}]})], {who: [OTHER] for who in ASKS}),
     "a range of ports": ([ingress({"ports": [{"port": 8001, "endPort": 9000}]})], {who: [OTHER] for who in ASKS}),
     "a protocol alone": ([ingress({"ports": [{"protocol": "UDP"}]})], {who: [] for who in ASKS}),
     "addresses but some": (
         [ingress({"from": [{"ipBlock": {"cidr": "10.244.0.0/16", "except": ["10.244.1.0/24"]}}]})],
-        {"peer": [], "stranger": BOTH, "foreign": []},
+        {"peer": [], "unrelated": BOTH, "foreign": []},
     ),
     "policies that add up": (
         [ingress({"from": [PEERS]}), ingress({"from": [THERE], "ports": [{"port": WEB}]}, name="second")],
-        {"peer": BOTH, "stranger": [], "foreign": [WEB]},
+        {"peer": BOTH, "unrelated": [], "foreign": [WEB]},
     ),
     "an expression": (
         [ingress({"from": [{"podSelector": {"matchExpressions": [{"key": "role", "operator": "DoesNotExist"}]}}]})],
-        {"peer": [], "stranger": BOTH, "foreign": []},
+        {"peer": [], "unrelated": BOTH, "foreign": []},
     ),
     "another pod's policy": (
-        [policy("other", {"app": "stranger"}, policyTypes=["Ingress"])],
-        {"peer": BOTH, "stranger": BOTH, "foreign": BOTH},
+        [policy("other", {"app": "unrelated"}, policyTypes=["Ingress"])],
+        {"peer": BOTH, "unrelated": BOTH, "foreign": BOTH},
     ),
     "no way out": (
-        [policy("out", {"app": "stranger"}, policyTypes=["Egress"])],
-        {"peer": BOTH, "stranger": [], "foreign": BOTH},
+        [policy("out", {"app": "unrelated"}, policyTypes=["Egress"])],
+        {"peer": BOTH, "unrelated": [], "foreign": BOTH},
     ),
     "one way out": (
-        [policy("out", {"app": "stranger"}, egress=[{"to": [{"podSelector": {}}], "ports": [{"port": "web"}]}])],
-        {"peer": BOTH, "stranger": [WEB], "foreign": BOTH},
+        [policy("out", {"app": "unrelated"}, egress=[{"to": [{"podSelector": {}}], "ports": [{"port": "web"}]}])],
+        {"peer": BOTH, "unrelated": [WEB], "foreign": BOTH},
     ),
 }
 
@@ -166,11 +166,11 @@ def test_pods_reach_what_the_policies_allow(pods: Pods, policies: list[Object], 
 @pytest.mark.timeout(120)
 def test_an_isolated_pod_still_passes_its_probes_and_its_peers_come_by_the_service(pods: Pods) -> None:
     pods.here.apply(ingress({"from": [PEERS]}))
-    pods.until({"peer": BOTH, "stranger": [], "foreign": []})
+    pods.until({"peer": BOTH, "unrelated": [], "foreign": []})
     by_service = f"{pods.service}:80"
     assert pods.reached("peer", by_service) == [by_service]
-    assert pods.reached("stranger", by_service) == []
-    time.sleep(3)  # three periods of the probe, the first of which would have made it unready
+    assert pods.reached("unrelated", by_service) == []
+    time.sleep(3)  # three periods of the probe, and the first failure would have made it unready
     server = pods.here.get("pod", "server") or {}
     assert server["status"]["containerStatuses"][0]["ready"]
     ready = next(one for one in server["status"]["conditions"] if one["type"] == "Ready")
@@ -183,7 +183,7 @@ def test_a_pod_that_may_only_resolve_names_reaches_no_service_of_the_node(pods: 
     assert pods.reached("peer", api) == [api]
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     pods.here.apply(policy("dns", {"app": "peer"}, policyTypes=["Egress"], egress=[{"ports": dns}]))
-    pods.until({"peer": [], "stranger": BOTH, "foreign": BOTH})
+    pods.until({"peer": [], "unrelated": BOTH, "foreign": BOTH})
     assert pods.reached("peer", api) == []
     resolve = "import socket; print(socket.gethostbyname('server-service'))"
     assert pods.here("exec", "peer", "--", "python", "-c", resolve).strip() == pods.service

@@ -63,7 +63,7 @@ def is_ready(kubectl: Kubectl) -> bool:
 
 
 def nothing_ran_twice(kubectl: Kubectl) -> None:
-    """Every Job that exists is the one in a ledger, and every ledger has one try."""
+    """Every Job that exists is the one in a status, and every status has one try."""
     training = status(kubectl, "trainingjob")
     tasks = [step["status"]["run"] for step in kubectl.list("step")]
     assert [attempt["number"] for attempt in training["attempts"]] == [1]

@@ -1,4 +1,4 @@
-"""The second node of the development cluster: a node like the first one, which can be cut off, killed and mended."""
+"""The second node of the development cluster: a node like the first one, which can be cut off, killed and fixed."""
 
 from __future__ import annotations
 

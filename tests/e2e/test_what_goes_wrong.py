@@ -57,7 +57,7 @@ def test_a_name_that_another_object_owns_is_never_taken_over(kubectl: Kubectl):
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "taken", "labels": {"owner": "somebody"}},
+        "metadata": {"name": "taken", "labels": {"owner": "another"}},
         "spec": {"ports": [{"port": 80}]},
     }
     deployment = digits_deployment("taken")
@@ -68,7 +68,7 @@ def test_a_name_that_another_object_owns_is_never_taken_over(kubectl: Kubectl):
     assert "Service taken" in condition(deployment, "Stalled")["message"]
     found = kubectl.get("service", "taken") or {}
     assert "ownerReferences" not in found["metadata"]
-    assert found["metadata"]["labels"]["owner"] == "somebody"
+    assert found["metadata"]["labels"]["owner"] == "another"
     kubectl.delete("modeldeployment", "taken")
 
 

@@ -1,4 +1,4 @@
-"""Whatever somebody does to the wall clock, every wait ends, and the end is the same."""
+"""Whatever a user does to the wall clock, every wait ends, and the end is the same."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ async def farm() -> HostileWorld:
 
 
 async def lives(world: HostileWorld, rounds: int) -> Counter[str]:
-    """So many rounds with crashes, in which some of the Jobs end. Returns how many Jobs each digest had."""
+    """Play `rounds` rounds with crashes, in which some Jobs end. Returns how many Jobs each digest had."""
     made: dict[str, str] = {}
     for _ in range(rounds):
         try:

@@ -21,7 +21,7 @@ from support.validators import fields_in, same_branch, validate_by_model, valida
 NAMESPACE = "agreement"
 RIGHT = st.one_of([st.tuples(st.just(resource.kind.kind), specs(resource)) for resource in RESOURCES])
 WRONG = 330
-"""Of the mutants so many at least are wrong; the others happen to be right."""
+"""Minimum number of wrong mutants; the others happen to be right."""
 
 
 @pytest.fixture(scope="module")

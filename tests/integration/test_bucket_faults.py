@@ -1,4 +1,4 @@
-"""A bucket when something goes wrong: nothing half-written is ever read, and the user is told which field to mend."""
+"""A bucket when something goes wrong: nothing half-written is ever read, and the user is told which field to fix."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read(
     finally:
         writer.kill()
     assert out == b"begins\n"
-    cable.mend()
+    cable.restore()
     direct = seaweed.store(tmp_path, prefix=prefix)
     assert nothing_is_there(direct)
     digest = write(direct, weights)
@@ -113,7 +113,7 @@ def test_an_upload_that_is_cut_fails_by_name_and_leaves_nothing_that_is_read(
     with pytest.raises(StoreAway, match=f"spec.s3.endpoint of the ArtifactStore: {cable.url} does not answer"):
         write(through, weights)
     assert nothing_is_there(seaweed.store(tmp_path, prefix=prefix))
-    cable.mend()
+    cable.restore()
     assert write(through, weights)
 
 

@@ -233,7 +233,7 @@ def test_releases_of_one_name_share_no_object_but_the_crds(values: Json):
     assert len(first) == len(second) >= 3
 
 
-def test_prometheus_is_told_of_the_metrics_where_that_is_asked_for():
+def test_prometheus_finds_the_metrics_if_the_values_say_so():
     assert of_kind(rendered(), "ServiceMonitor") == []
     release = rendered(EVERYTHING)
     (monitor,) = of_kind(release, "ServiceMonitor")

@@ -67,7 +67,7 @@ def test_a_quiet_cluster_is_not_written_to(operator: OperatorProcess, cluster: T
     assert writes(operator) == before
 
 
-def test_a_child_that_somebody_deleted_is_made_again(operator: OperatorProcess, cluster: TrainingCluster) -> None:
+def test_a_child_that_a_user_deleted_is_made_again(operator: OperatorProcess, cluster: TrainingCluster) -> None:
     cluster.train()
     cluster.wait_for_phase("Running")
     (service,) = cluster.items(cluster.services)
@@ -77,7 +77,7 @@ def test_a_child_that_somebody_deleted_is_made_again(operator: OperatorProcess, 
     assert operator.process.poll() is None
 
 
-def test_a_child_that_somebody_changed_is_mended(operator: OperatorProcess, cluster: TrainingCluster) -> None:
+def test_a_child_that_a_user_changed_is_fixed(operator: OperatorProcess, cluster: TrainingCluster) -> None:
     cluster.train()
     cluster.wait_for_phase("Running")
     (service,) = cluster.items(cluster.services)

@@ -59,7 +59,7 @@ def test_it_waits_for_its_crds(tmp_path: Path) -> None:
             operator.wait_until_ready()
 
 
-def test_what_vanished_while_watches_were_broken_is_noticed_when_they_begin_anew(
+def test_what_vanished_while_watches_were_broken_is_noticed_when_they_begin_again(
     apiserver: ApiServer, cluster: TrainingCluster, tmp_path: Path
 ) -> None:
     kubeconfig = tmp_path / "kubeconfig"

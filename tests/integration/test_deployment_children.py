@@ -83,7 +83,7 @@ def test_what_is_applied_lives_as_it_was_rendered_and_a_second_time_changes_noth
 def test_a_service_that_only_claims_its_name_is_kept_with_a_selector_that_matches_no_pod(
     apiserver: ApiServer, namespace: str
 ) -> None:
-    """A Service without a selector would keep whatever endpoints somebody gave it."""
+    """A Service without a selector would keep whatever endpoints a user gave it."""
     claim = service(Owner.of(model_deployment("claimed")), None)
     claim["metadata"]["namespace"] = HERE
     target = f"{path(claim)}/claimed"
@@ -112,7 +112,7 @@ def test_the_frozen_record_gives_back_the_deployment_that_it_was_made_for(
 def test_a_record_of_what_runs_is_applied_without_rolling_it(
     apiserver: ApiServer, namespace: str, serving: str
 ) -> None:
-    """The record was deleted: it is made anew from the live Deployment, defaults included."""
+    """The record was deleted: it is made again from the live Deployment, defaults included."""
     (obj,) = children(serving)[DEPLOYMENT.kind]
     target = f"{path(obj)}/{obj['metadata']['name']}"
     live = apiserver.must("PATCH", target, obj, **APPLY)

@@ -126,7 +126,7 @@ DEPLOYMENT: dict[str, tuple[str | None, Verdicts, State]] = {
     "refused, and nothing serves": ("Failed", STUCK, lambda: deployment(world_with(), counting(60))),
     "its job has failed": ("Failed", STUCK, lambda: deployment(world_with(job(started(restarts={"max": 0}).fails())))),
     "served, and is scaled to none": ("Ready", DONE, scaled_to_none),
-    "proven, and no replicas are wanted": ("RollingOut", AT_REST, without_replicas),
+    "evaluated, and no replicas are wanted": ("RollingOut", AT_REST, without_replicas),
 }
 
 

@@ -23,7 +23,7 @@ KINDS = {kind.kind: kind for kind in WATCHED}
 
 
 class Repository:
-    """A clone of the example, one overlay of which a GitOps controller keeps applied to a stage."""
+    """A clone of the example; a GitOps controller keeps one overlay applied to a stage."""
 
     def __init__(self, folder: Path, overlay: str) -> None:
         shutil.copytree(REPOSITORY, folder)

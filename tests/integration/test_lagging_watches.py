@@ -18,25 +18,25 @@ from support.training_cluster import wait_for
 
 SETTLE_SECONDS = 120
 LAGS = {"jobs": 0.2, "pods": 2.0, "services": 1.0, "trainingjobs": 1.5}
-"""Seconds; a Job is heard to have ended while its pods seem to run, a parent's status after its children's."""
+"""Seconds; a Job is seen to have ended while its pods seem to run, a parent's status after its children's."""
 AGAIN = 4
-"""The newest events are told again after each one, in their order, as when a watch begins anew at an old version."""
+"""The newest events are told again after each one, in their order, as when a watch begins again at an old version."""
 AGAIN_SECONDS = 0.1
 """Before each of them: long enough to act on it."""
 
 
 async def late(resource: str, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
-    heard: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+    delivered: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
 
     async def hear() -> None:
         async for line in lines:
-            heard.put_nowait((loop.time() + LAGS.get(resource, 0.5), line))
-        heard.put_nowait(None)
+            delivered.put_nowait((loop.time() + LAGS.get(resource, 0.5), line))
+        delivered.put_nowait(None)
 
     hearing = asyncio.ensure_future(hear())
     try:
-        while (told := await heard.get()) is not None:
+        while (told := await delivered.get()) is not None:
             due, line = told
             await asyncio.sleep(due - loop.time())
             yield line

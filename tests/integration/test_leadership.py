@@ -43,7 +43,7 @@ class Candidate:
         return self.operator.metrics()['leader_election_master_status{name="slipway-test"}'] == 1
 
     def idle(self) -> bool:
-        """All that it was told of is done."""
+        """All changes that it was notified of are done."""
         return self.operator.metrics()['workqueue_depth{name="trainingjob"}'] == 0
 
 
@@ -71,7 +71,7 @@ def cut_off(leader: Candidate) -> Iterator[None]:
     yield
     assert leader.operator.wait() == LEASE_LOST
     assert leader.cable.held_bytes > 0
-    leader.cable.mend()
+    leader.cable.restore()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.local_runs import PATIENCE_SECONDS, processes_of, started, written
+from support.local_runs import WAIT_SECONDS, processes_of, started, written
 from support.manifests import script_training
 
 MEETS = """
@@ -25,7 +25,7 @@ raise SystemExit(3)
 def test_two_nodes_of_two_processes_meet_by_stores_and_sockets_of_this_machine_alone(tmp_path: Path):
     files = [written(tmp_path, *script_training("meets", MEETS, nodes=2, processesPerNode=2))]
     with started(tmp_path / "state", files, "--once") as run:
-        run.process.wait(PATIENCE_SECONDS)
+        run.process.wait(WAIT_SECONDS)
         assert "all ranks met" in "".join(path.read_text() for path in (tmp_path / "state" / "logs").rglob("*.log"))
     assert {address.rpartition(".")[0] for address, _, _ in run.listening.seen} >= {"127.0.0"}
     assert any(address.startswith("127.64.") for address, _, _ in run.listening.seen), "no store was seen"

@@ -57,7 +57,7 @@ def address_of(run: LocalRun) -> str:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state folder of the digits, trained on two nodes, compressed, proven and served once."""
+    """The state folder of the digits, trained on two nodes, compressed, evaluated and served once."""
     state = tmp_path_factory.mktemp("digits") / "state"
     code, said = finished(state, DIGITS, "--cpu")
     assert code == 0, said

@@ -46,7 +46,7 @@ def audited(tmp_path: Path) -> Iterator[tuple[ApiServer, AuditLog]]:
 
 
 class FirstWritesMeetAnother:
-    """The first write of each verb and kind is a Conflict: somebody else was faster, so the operator looks again."""
+    """The first write of each verb and kind is a Conflict: another user was faster, so the operator looks again."""
 
     def __init__(self) -> None:
         self._met: set[tuple[str, str]] = set()

@@ -130,7 +130,7 @@ def test_a_job_whose_label_was_taken_is_followed_to_its_end(cluster: TrainingClu
 
 
 def test_a_deployment_goes_on_when_the_name_of_its_service_is_free(cluster: TrainingCluster) -> None:
-    taken = {"metadata": {"name": "digits"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "somebody"}}}
+    taken = {"metadata": {"name": "digits"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "another"}}}
     cluster.server.must("POST", cluster.services, taken)
     deployments = cluster.training_jobs.replace("trainingjobs", "modeldeployments")
     body = {

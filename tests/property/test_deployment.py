@@ -173,7 +173,7 @@ def preempted(world: World) -> None:
 
 
 def vanish(kind: object) -> Callable[[World], None]:
-    """Somebody deletes the first object of the kind that the deployment owns."""
+    """A user deletes the first object of the kind that the deployment owns."""
 
     def act(world: World) -> None:
         own = [key for key, obj in world.objects.items() if key.kind == kind and obj["metadata"].get("ownerReferences")]
@@ -234,7 +234,7 @@ WORLD = (
     Act("a Deployment is deleted", vanish(DEPLOYMENT)),
     Act("a ControllerRevision is deleted", vanish(CONTROLLER_REVISION)),
     Act("the Service is deleted", vanish(SERVICE)),
-    Act("somebody's Service", toggle(resource(SERVICE, "digits-other"))),
+    Act("another user's Service", toggle(resource(SERVICE, "digits-other"))),
     Act("toggle prune-structured", toggle(prune_plugin())),
     Act("toggle the store", toggle(store())),
     Act("toggle the job", toggle(trained())),

@@ -104,7 +104,7 @@ class History:
         assert status["observedGeneration"] == obj["metadata"]["generation"], self.story
         check_status("patch", DIGITS.kind, status, status)
 
-    async def mended(self) -> None:
+    async def fixed(self) -> None:
         """All that stood in the way is gone."""
         await self.allow()
         await self.give_back()
@@ -128,7 +128,7 @@ async def test_available_is_true_to_the_pods_after_whatever_happens_and_all_heal
     history = History(world, Random(seed))
     for _ in range(ACTS):
         await history.act()
-    await history.mended()
+    await history.fixed()
     status = await world.status()
     assert status["phase"] == "Ready", (history.story, status["conditions"])
     assert await world.traffic() == status["serving"] == status["candidate"]

@@ -43,7 +43,7 @@ class Watched(TrainingWorld):
         super()._log(verb, obj)
         if (verb, obj["kind"]) == ("create", "Job"):
             self._recorded_first(obj)
-            # A Job that somebody deletes before its UID could be recorded leaves no trace: then it is made again.
+            # A Job that a user deletes before its UID could be recorded leaves no trace: then it is made again.
             assert obj["metadata"]["name"] not in self.known, "a Job whose UID was recorded was made again"
             assert breaches(obj["spec"]["template"]["spec"]) == []
 
@@ -218,7 +218,7 @@ def foreign_services(world: Watched) -> list[Object]:
 
 
 def namesake(world: Watched) -> None:
-    """Somebody else takes, or gives back, the name of the Service, where it is not made yet."""
+    """Another user takes, or gives back, the name of the Service, where it is not made yet."""
     theirs = [
         obj for key, obj in world.objects.items() if key.kind == SERVICE and "ownerReferences" not in obj["metadata"]
     ]
@@ -232,7 +232,7 @@ def namesake(world: Watched) -> None:
 
 
 def cluttered(world: Watched) -> None:
-    """A child of the open attempt is deleted by somebody."""
+    """A child of the open attempt is deleted by a user."""
     for key in [key for key in world.objects if key.kind == NETWORK_POLICY]:
         world.remove(key)
 

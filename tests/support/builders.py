@@ -109,7 +109,7 @@ HELD_OUT = {"data": {"dataset": "digits", "split": "test"}, "gate": {"maxDrop": 
 
 
 def model_deployment(name: str = "digits", *, steps: tuple[Object, ...] = (PRUNE, QUANTIZE), **spec: Any) -> Object:
-    """Of TrainingJob digits, pruned and quantized, proven on the digits held out; just made."""
+    """Of TrainingJob digits, pruned and quantized, evaluated on the digits held out; just made."""
     wanted = {"model": {"trainingJob": "digits"}, "compression": {"steps": list(steps)}, "evaluation": HELD_OUT, **spec}
     return resource(MODEL_DEPLOYMENT, name, uid=f"uid-of-md-{name}", status=not_yet_observed(), **wanted)
 

@@ -212,7 +212,7 @@ async def rests(stage: TwinStage, operations: Mapping[str, Operation] = OPERATIO
 
 
 async def moves(stage: TwinStage, count: int | None, operations: Mapping[str, Operation] = OPERATIONS) -> None:
-    """Go on for so many moves of the cluster, or until all is at rest."""
+    """Go on for `count` moves of the cluster, or until all is at rest."""
     if count is None:
         await rests(stage, operations)
         return

@@ -67,7 +67,7 @@ def until(task: str, then: Object | None = None) -> Behaviour:
 
 
 def counting(lost: int, gained: int = 0, n: int = 540) -> Behaviour:
-    """Comparisons count so many lost and gained samples."""
+    """Comparisons count `lost` and `gained` samples."""
     counts = {"n": n, "baselineRight": n - 16, "lost": lost, "gained": gained}
 
     def behaviour(wanted: Object, job: Object) -> Object | None:

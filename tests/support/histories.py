@@ -158,13 +158,13 @@ class History(HostileWorld):
         elif key.kind == DEPLOYMENT:
             self.twin.edit(key, lambda one: one["spec"].update(replicas=0))
         elif key.kind == SERVICE:
-            self.twin.edit(key, lambda one: one["spec"].update(selector={"app": "somebody-else"}))
+            self.twin.edit(key, lambda one: one["spec"].update(selector={"app": "another"}))
         elif key.kind == POD_DISRUPTION_BUDGET:
             self.twin.edit(key, lambda one: one["spec"].update(maxUnavailable=0))
         await self.counts()
 
     async def holds_a_child(self) -> None:
-        """A finalizer holds a child that somebody deletes."""
+        """A finalizer holds a child that a user deletes."""
         obj = await self._child()
         if obj is None:
             return
@@ -179,12 +179,12 @@ class History(HostileWorld):
         self.api.changed_back.append(kind)
 
     async def takes_a_name(self) -> None:
-        """A child is deleted, and somebody makes another object of its name."""
+        """A child is deleted, and a user makes another object of its name."""
         obj = await self._child()
         if obj is None or obj["metadata"].get("finalizers"):
             return
         key = key_of(obj)
-        self._says(f"{key.kind} {key.name} is deleted, and somebody takes its name")
+        self._says(f"{key.kind} {key.name} is deleted, and a user takes its name")
         self.twin.remove(key)
         if await self._is_there(key):
             return
@@ -192,8 +192,8 @@ class History(HostileWorld):
         await self.counts()
 
     async def changes_back(self) -> None:
-        """Somebody's controller writes its own number of replicas each time that it counts."""
-        self._says("somebody sets replicas of all Deployments to 1")
+        """Another user's controller writes its own number of replicas each time that it counts."""
+        self._says("a user sets replicas of all Deployments to 1")
         for live in await self.twin.list(DEPLOYMENT, NAMESPACE):
             self.twin.edit(key_of(live), lambda one: one["spec"].update(replicas=1))
         await self.counts()

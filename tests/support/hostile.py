@@ -167,7 +167,7 @@ class HostileWorld:
         self.twin.edit(key, lambda obj: obj["spec"].update(spec))
 
     async def orphans(self, kind: Kind, name: str) -> Object:
-        """Somebody removes the ownerReferences; returns them."""
+        """A user removes the ownerReferences; returns them."""
         before = (await self.twin.get(Key(kind, NAMESPACE, name)))["metadata"]["ownerReferences"]
         self.twin.edit(Key(kind, NAMESPACE, name), lambda obj: obj["metadata"].pop("ownerReferences"))
         return {"ownerReferences": before}

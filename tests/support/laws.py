@@ -1,6 +1,6 @@
 """Laws that no state of the world excuses: of every write that the operator makes, and of every round that ends.
 
-A round of a resource has ended when the operator has heard of every change, no key is due at this moment, and the last
+A round of a resource has ended when the operator has observed every change, no key is due at this moment, and the last
 turn of the resource waits neither for a read nor for its own status to be taken. Then the status tells what is.
 """
 

@@ -21,7 +21,7 @@ import yaml
 
 from slipway.api.kinds import Object
 
-PATIENCE_SECONDS = 240
+WAIT_SECONDS = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class LocalRun:
     def said(self) -> str:
         return self.output.read_text()
 
-    def until(self, holds: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
+    def until(self, holds: Callable[[], Any], *, seconds: float = WAIT_SECONDS) -> Any:
         """What the predicate gave once it was true. Raises AssertionError with the output where it never is."""
         return until(holds, self.said, seconds=seconds)
 
@@ -96,7 +96,7 @@ def _address(digits: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def until(holds: Callable[[], Any], told: Callable[[], str], *, seconds: float = PATIENCE_SECONDS) -> Any:
+def until(holds: Callable[[], Any], told: Callable[[], str], *, seconds: float = WAIT_SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := holds():
@@ -134,7 +134,7 @@ def started(state: Path, files: Sequence[Path], *options: str) -> Iterator[Local
 def finished(state: Path, files: Sequence[Path], *options: str) -> tuple[int, str]:
     """The exit code and the output of a run that ends by itself (--once)."""
     with started(state, files, "--once", *options) as run:
-        code = run.process.wait(PATIENCE_SECONDS)
+        code = run.process.wait(WAIT_SECONDS)
         return code, run.said()
 
 

@@ -33,7 +33,7 @@ class Clock:
 
     elapsed: float = 0.0
     stepped: float = 0.0
-    """Seconds by which somebody set the wall clock forward (or back, below 0)."""
+    """Seconds by which a user set the wall clock forward (or back, below 0)."""
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.elapsed + self.stepped)
@@ -46,11 +46,11 @@ class Delivery(Protocol):
     """How changes reach the operator's watches."""
 
     def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
-        """What is heard now. happened: since the last call; quiet: the operator has nothing else to do."""
+        """What is delivered now. happened: since the last call; quiet: the operator has nothing else to do."""
         ...
 
     def rest(self) -> list[WatchEvent]:
-        """What is still to be heard when all is at rest."""
+        """What is still to be delivered when all is at rest."""
         ...
 
 
@@ -80,7 +80,7 @@ class OperatorOnTwin:
         self.feed = Feed(self.cache, self.queue, self.planners)
         self.watches = TwinWatches(self.cache, self.feed)
         self.deaf = False
-        self._unheard: list[WatchEvent] = []
+        self._undelivered: list[WatchEvent] = []
         self._of_the_past = False
         self._ended: dict[Key, bool] = {}
         self._law = self.planners is PLANNERS and isinstance(self.twin, Twin)
@@ -146,14 +146,14 @@ class OperatorOnTwin:
 
     async def looks_again(self) -> None:
         """What the operator does from time to time: it looks at what stands in its way and no watch shows."""
-        strangers = self.cache.unmanaged
-        for stranger in strangers:
+        unmanaged = self.cache.unmanaged
+        for obj in unmanaged:
             try:
-                self.feed.on_event(await self.twin.get(key_of(stranger)), deleted=False)
+                self.feed.on_event(await self.twin.get(key_of(obj)), deleted=False)
             except NotFound:
-                self.feed.on_vanished(stranger)
+                self.feed.on_vanished(obj)
         await self.settle()
-        await self._holds([stranger["metadata"]["uid"] for stranger in strangers])
+        await self._holds([obj["metadata"]["uid"] for obj in unmanaged])
 
     async def _holds(self, looked_at: Collection[str] = ()) -> None:
         """The round has ended: see laws.py."""
@@ -162,7 +162,7 @@ class OperatorOnTwin:
             raise LawBroken(said)
 
     def _hear(self, change: WatchEvent) -> None:
-        self._unheard.append(change)
+        self._undelivered.append(change)
 
     def hear(self, changes: list[WatchEvent]) -> bool:
         """Its watches tell of these. True where there were any."""
@@ -171,5 +171,5 @@ class OperatorOnTwin:
         return bool(changes)
 
     def _deliver(self, *, quiet: bool) -> bool:
-        unheard, self._unheard = self._unheard, []
-        return self.hear(self.delivery.due(unheard, quiet=quiet))
+        undelivered, self._undelivered = self._undelivered, []
+        return self.hear(self.delivery.due(undelivered, quiet=quiet))

@@ -147,7 +147,7 @@ def _changes_of_object(
 
 
 def nested(levels: int) -> Any:
-    """An object in an object, so many levels deep."""
+    """An object in an object, `levels` levels deep."""
     value: Any = 0
     for _ in range(levels):
         value = {"a": value}

@@ -112,7 +112,7 @@ def _git(*arguments: str) -> bytes:
 
 
 def standing(kubectl: Kubectl) -> dict[str, object]:
-    """All of a namespace that an operator could have made anew: UIDs, restarts of containers, generations of specs."""
+    """All of a namespace that an operator could have made again: UIDs, restarts of containers, generations of specs."""
     kinds = ("pod", "job", "service", "controllerrevision", "deployment", "trainingjob", "modeldeployment")
     return {
         f"{kind} {obj['metadata']['name']}": (

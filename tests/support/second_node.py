@@ -21,7 +21,7 @@ class SecondNode:
     name: str = SECOND
 
     def start(self) -> None:
-        """Or mend: what was cut or killed is whole again when this returns."""
+        """Or fix: what was cut or killed is whole again when this returns."""
         _node("up")
         self._until_ready(ready=True)
 

@@ -26,7 +26,7 @@ def _seed_of_commit() -> int:
 
 SEED = int(os.environ.get("SEED") or _seed_of_commit())
 SAMPLE_EVERY = int(os.environ.get("SAMPLE_EVERY", "8"))
-"""Of what is sampled, one in so many is tried; 1 for all of it (`make soak`)."""
+"""Sampling rate: one in N cases is tried; 1 for all of them (`make soak`)."""
 
 
 def sample(items: Sequence[T], *, seed: int = SEED, every: int = SAMPLE_EVERY) -> Sequence[T]:

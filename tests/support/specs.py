@@ -27,7 +27,7 @@ Vocabulary = Mapping[str, Sequence[Any]]
 """By a schema's path (`spec.compression.steps[].plugin`): values that mean something where the spec is used."""
 
 MANY = 3
-"""Items of a list or a map are drawn up to so many, where the schema allows more."""
+"""Maximum number of items that are drawn for a list or a map, if the schema allows more."""
 
 _DIGESTS = st.sampled_from("0123456789abcdef").map(lambda digit: "sha256:" + digit * 64)
 _LABEL_KEYS = st.from_regex(r"([a-z]{1,8}[.]example/)?[A-Za-z0-9]{1,8}([-_.][A-Za-z0-9]{1,4})?", fullmatch=True)
@@ -50,7 +50,7 @@ JSON: SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-"""What a field takes whose content somebody else defines."""
+"""Values of a field whose content the schema does not define."""
 
 
 def specs(resource: Resource, vocabulary: Vocabulary | None = None) -> SearchStrategy[Json]:
@@ -163,7 +163,7 @@ def _object(schema: Schema, path: str, model: type[Model] | None, words: Vocabul
 
 
 def _exclusive(rule: str) -> list[str]:
-    """The fields of which a rule wants exactly one."""
+    """The fields that exclude each other by a rule."""
     return re.findall(r"has\(self\.(\w+)\)", rule) if rule.endswith(".filter(x, x).size() == 1") else []
 
 

@@ -59,7 +59,7 @@ def jobs_made(stage: TwinStage) -> int:
 
 
 async def lawful(stage: TwinStage, key: Key, *, repeated: bool = False) -> None:
-    """What holds at every rest: the status is of today's spec, the ledger is sound, and nothing more is written.
+    """Check that the status is of the present spec, the attempts are consistent, and nothing more is written.
 
     repeated: what was ended and forgotten half-way may have been wanted, and made, again.
     """

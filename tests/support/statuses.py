@@ -114,7 +114,7 @@ def failed_training() -> Object:
     }
     return training(
         "Failed",
-        stalled("RestartsSpent", "rank 1: ValueError: bad batch; mend the script and create the TrainingJob again"),
+        stalled("RestartsSpent", "rank 1: ValueError: bad batch; fix the script and create the TrainingJob again"),
         restarts=3,
         attempts=[attempt(4, "Failed", failure=failure)],
     )

@@ -1,4 +1,4 @@
-"""A TCP proxy that can hang (what was sent meanwhile arrives later, as when a network is mended) or break off."""
+"""A TCP proxy that can hang (what was sent meanwhile arrives later, as when a network is fixed) or break off."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Proxy:
     async def limit(self, allowance: int | None, breaks: bool) -> None:
         self.allowance, self.breaks = allowance, breaks
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         self.allowance = None
         self.whole.set()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -112,9 +112,9 @@ class Cable:
         """From then on every connection ends as soon as something is sent over it."""
         self._loop.run(self._proxy.limit(count, breaks=True))
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """All arrives that was held back. Returns when it was answered; the client has to be gone by then."""
-        self._loop.run(self._proxy.mend())
+        self._loop.run(self._proxy.restore())
 
 
 @contextmanager

@@ -140,7 +140,7 @@ class TrainingWorld(World):
         return self.job_says("Failed", reason)
 
     def vanishes(self) -> TrainingWorld:
-        """Somebody deletes the newest attempt's Job, pods and all."""
+        """A user deletes the newest attempt's Job, pods and all."""
         self.remove(key_of(self.job()))
         return self.plan()
 

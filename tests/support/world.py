@@ -171,24 +171,24 @@ class World:
     # --- The executor -------------------------------------------------------------------------------------------
 
     def settle(self, key: Key, crash_after: int | None = None) -> None:
-        """Plan and carry out until nothing is left to do. crash_after: stop after so many writes.
+        """Plan and carry out until nothing is left to do. crash_after: stop after this number of writes.
 
         Raises AssertionError where that never comes.
         """
         budget = len(self.writes) + crash_after if crash_after is not None else None
         for _ in range(MAX_ROUNDS):
-            before, wishes = len(self.writes), []
+            before, wake_times = len(self.writes), []
             for one in (key, *(key_of(step) for step in self._sorted(STEP))):
                 if one not in self.objects:  # a plan of this round has deleted it
                     continue
                 plan = (plan_step if one.kind == STEP else self.planner)(self.objects[one], self.observation())
-                wishes.append(plan.wake_at)
+                wake_times.append(plan.wake_at)
                 self._carry_out(plan, one, budget)
                 if budget is not None and len(self.writes) >= budget:
                     return
                 for check in self.checks:
                     check()
-            self.wake_at = earliest(wishes)
+            self.wake_at = earliest(wake_times)
             if len(self.writes) == before:
                 return
         raise AssertionError(f"no end after {MAX_ROUNDS} rounds; the last writes: {self.writes[-6:]}")

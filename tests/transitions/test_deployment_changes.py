@@ -25,7 +25,7 @@ THREE = ("Ready", "Reconciling", "Stalled")
 CHANGES = changes("ModelDeployment")
 
 
-def proof(spec: Json) -> object:
+def evaluation(spec: Json) -> object:
     """What a revision is evaluated on, in which store, and what its golden requests are made of."""
     evaluation = ModelDeploymentSpec.model_validate(spec).evaluation
     return evaluation and (evaluation.data, evaluation.store)
@@ -65,8 +65,8 @@ async def equal(one: TwinStage, other: TwinStage, *without: str) -> None:
 async def test_a_changed_spec_ends_as_a_fresh_one_and_comes_back_to_what_it_was(change: Change) -> None:
     alone = [await at_rest(DEPLOYED, spec) for spec in (change.first, change.second)]
     names = [(await status_of(stage, DEPLOYED)).get("candidate") for stage in alone]
-    # A revision is packed once, with golden requests of the data that it was proven on then.
-    remembers = names[0] == names[1] and proof(change.first) != proof(change.second)
+    # A revision is packed once, with golden requests of the data that it was evaluated on then.
+    remembers = names[0] == names[1] and evaluation(change.first) != evaluation(change.second)
     without = ("repository", "steps") if remembers else ()
     stage = await world_with(DEPLOYED, change.first)
     await moves(stage, change.moves)

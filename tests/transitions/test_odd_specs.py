@@ -90,7 +90,7 @@ async def test_an_odd_spec_harms_nobody(captured_logs: list[dict[str, Any]], mut
 async def test_a_spec_that_the_models_refuse_harms_nobody_either(
     captured_logs: list[dict[str, Any]], mutant: Mutant
 ) -> None:
-    """An older CRD may have let it in, or one that somebody edited."""
+    """An older CRD may have let it in, or one that a user edited."""
     assume(isinstance(mutant.spec, dict) and isinstance(validate_by_model(mutant.kind, mutant.spec), list))
     captured_logs.clear()
     stage = await beside(mutant.kind, mutant.spec)

@@ -134,7 +134,7 @@ async def _operate(options: Options, planners: Mapping[Kind, Planner], wrapper: 
                 asyncio.create_task(_watch(options, connection, feed, lists, stop)),
                 asyncio.create_task(lists.run()),
                 asyncio.create_task(lists.resync(options.resync_seconds)),
-                asyncio.create_task(lists.revisit_strangers(options.revisit_seconds)),
+                asyncio.create_task(lists.revisit_unmanaged(options.revisit_seconds)),
             ]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping")

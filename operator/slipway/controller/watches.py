@@ -200,7 +200,7 @@ class Lists:
                 except ClusterError as error:
                     log.warning("could not resync", scope=_describe(scope), error=str(error))
 
-    async def revisit_strangers(self, every_seconds: float) -> None:
+    async def revisit_unmanaged(self, every_seconds: float) -> None:
         """Look again, for ever, at objects that stand in our way and that no watch shows: they lack our label."""
         while True:
             await asyncio.sleep(every_seconds)

@@ -21,7 +21,7 @@ from slipway.sdk.plugincheck import DATA, MODELS, CheckOrder, CheckRun, ModelRes
 
 OWN_MODEL = "model"
 LOG_LINES, SHOWN = 20, 1024
-"""Limits of the end of a log in a message: lines, and characters, of which the middle is left out."""
+"""Limits of the end of a log in a message: lines, and characters; the middle of a longer text is left out."""
 
 ResultT = TypeVar("ResultT")
 

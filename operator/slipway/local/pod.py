@@ -142,7 +142,7 @@ def _pre_stop(container: Object) -> float:
 
 
 async def recover_pods(twin: Twin, state: StateFolder) -> None:
-    """Update pods of an earlier run, of which nothing runs: remove serving pods, and set the status of the others.
+    """Update pods of an earlier run, whose processes have ended: remove serving pods, and set the status of the others.
 
     A pod whose containers have all ended gets their result; any other was disrupted.
     """

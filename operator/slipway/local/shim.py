@@ -1,4 +1,4 @@
-"""Runs one container: a process and all its descendants, none of which outlives the shim or `slipway run`.
+"""Runs one container: a process and its descendants, which all end with the shim and with `slipway run`.
 
     shim.py EXIT_FILE PROGRAM ARGUMENT...
 

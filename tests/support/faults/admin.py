@@ -25,7 +25,7 @@ class Admin(Protocol):
         ...
 
     async def edit(self, key: Key, change: Callable[[Object], None]) -> object:
-        """Alter anything but the status; again, on what is there then, where somebody else was faster."""
+        """Alter anything but the status; again, on what is there then, where another user was faster."""
         ...
 
     async def set_status(self, key: Key, status: Object) -> object:

@@ -30,7 +30,7 @@ def refusal(code: int, reason: str, headers: Mapping[str, str] | None = None, me
 
 
 async def timed_out(write: Write, call: Callable[[], Awaitable[T]]) -> T:
-    """The call was carried out, and nobody heard of it."""
+    """The call was carried out, and the answer was lost."""
     await call()
     raise ClusterError(f"{write.verb} {write.kind} {write.name}: no answer within 30 s")
 
@@ -73,7 +73,7 @@ def every_other(verb: str, wrong: Wrong[object]) -> Interference[object]:
 
 
 MOST_IN_A_ROW = 3
-"""Random wrongs of one call: no back-off then outlasts the deadlines and patience that scenarios are about."""
+"""Random wrongs of one call: no back-off then outlasts the deadlines and grace periods that scenarios are about."""
 
 
 def at_random(random: Random, share: float) -> Interference[object]:

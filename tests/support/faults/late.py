@@ -1,4 +1,4 @@
-"""Outcomes as they are when the operator looked late: without what only somebody sees who looks in time."""
+"""Outcomes as they are when the operator looked late: without what is visible only for a while."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
         self.objects: dict[Key, Object] = {}
         self._connection = connection
         self._listeners: list[Callable[[WatchEvent], None]] = []
-        self._heard: list[WatchEvent] = []
+        self._delivered: list[WatchEvent] = []
         self._shown: dict[Key, int] = {}
         self._moved = asyncio.Condition()
         self._watches: list[asyncio.Task[None]] = []
@@ -73,8 +73,8 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
     async def _until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(LIMIT_SECONDS), self._moved:
             await self._moved.wait_for(condition)
-        heard, self._heard = sorted(self._heard, key=lambda change: _version(change.object)), []
-        for change in heard:
+        delivered, self._delivered = sorted(self._delivered, key=lambda change: _version(change.object)), []
+        for change in delivered:
             for listener in self._listeners:
                 listener(change)
 
@@ -108,7 +108,7 @@ class Mirror(AbstractAsyncContextManager["Mirror"]):
             else:
                 self.objects[key] = obj
             self._shown[key] = _version(obj)
-            self._heard.append(WatchEvent(event["type"], deepcopy(obj)))
+            self._delivered.append(WatchEvent(event["type"], deepcopy(obj)))
             self._moved.notify_all()
 
 

@@ -115,7 +115,7 @@ def placed(obj: Object, namespace: str) -> Object:
 
 
 def _sets_status(obj: Object) -> bool:
-    """A claim's phase is somebody else's to say; a status of our kinds is the operator's."""
+    """The volume controller sets a claim's phase; a status of our kinds is the operator's."""
     return obj["kind"] == "PersistentVolumeClaim"
 
 

@@ -190,8 +190,8 @@ SCENARIOS = (
         Step("it serves", SERVES, nothing_more),
     ),
     first_revision(
-        "a failing step is mended",
-        Step("the step fails for good, and the spec is mended", phase_is(MODEL_DEPLOYMENT, DIGITS, "Failed"), updated),
+        "a failing step is fixed",
+        Step("the step fails for good, and the spec is fixed", phase_is(MODEL_DEPLOYMENT, DIGITS, "Failed"), updated),
         Step("it serves", SERVES, nothing_more),
         operations={PRUNING: where("ratio", 0.5, fails("a defect", "PluginError"))},
     ),

@@ -18,7 +18,7 @@ from support.loop_on_twin import AtOnce, Clock, Delivery, OperatorOnTwin
 
 
 class Late(AtOnce):
-    """Every change is heard so many turns after it happened, or when there is nothing else to do."""
+    """Every change is delivered a number of turns after it happened, or when there is nothing else to do."""
 
     def __init__(self, turns: int) -> None:
         self._turns = turns
@@ -28,14 +28,14 @@ class Late(AtOnce):
     def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         self._now += 1
         self._held.extend((self._now + self._turns, change) for change in happened)
-        heard = []
+        delivered = []
         while self._held and (quiet or self._held[0][0] <= self._now):
-            heard.append(self._held.popleft()[1])
-        return heard
+            delivered.append(self._held.popleft()[1])
+        return delivered
 
 
 class Uneven:
-    """Each kind's watch is as far as chance has it; even a quiet operator may not have heard all."""
+    """Each kind's watch is as far as chance has it; even a quiet operator may not have got all."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -44,41 +44,41 @@ class Uneven:
     def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         for change in happened:
             self._held[kind_of(change.object)].append(change)
-        heard: list[WatchEvent] = []
+        delivered: list[WatchEvent] = []
         for held in self._held.values():
-            heard += [held.popleft() for _ in range(self._random.randint(0, len(held)))]
-        return heard
+            delivered += [held.popleft() for _ in range(self._random.randint(0, len(held)))]
+        return delivered
 
     def rest(self) -> list[WatchEvent]:
-        heard = [change for held in self._held.values() for change in held]
+        delivered = [change for held in self._held.values() for change in held]
         self._held.clear()
-        return heard
+        return delivered
 
 
 class Repeating(AtOnce):
-    """With each change some old ones are heard again, as when a watch begins anew at an old version."""
+    """With each change some old ones are delivered again, as when a watch begins again at an old version."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._history: list[WatchEvent] = []
 
     def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
-        heard = []
+        delivered = []
         for change in happened:
             self._history.append(change)
-            heard += [change, *self._random.sample(self._history, min(3, len(self._history)))]
-        return heard
+            delivered += [change, *self._random.sample(self._history, min(3, len(self._history)))]
+        return delivered
 
 
 class Forgetful(AtOnce):
-    """No deletion is heard of: a list that follows must notice what is gone."""
+    """No deletion is delivered: a list that follows must notice what is gone."""
 
     def due(self, happened: list[WatchEvent], *, quiet: bool) -> list[WatchEvent]:
         return [change for change in happened if change.type != "DELETED"]
 
 
 class Relisting(OperatorOnTwin):
-    """Lists everything anew whenever it is quiet."""
+    """Lists everything again whenever it is quiet."""
 
     async def settle(self, *, up_to_seconds: float = 0.0) -> int:
         turns = 0

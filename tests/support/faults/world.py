@@ -65,7 +65,7 @@ class World:
         ]
 
     async def collect(self) -> bool:
-        """The garbage collector: what has owners, none of which lives, goes."""
+        """The garbage collector: deletes objects whose owners are all gone."""
         kinds: tuple[Kind, ...] = (*RECONCILED, *CHILDREN, POD)
         objects = [obj for kind in kinds for obj in await self.admin.list(kind, self.namespace)]
         uids = {obj["metadata"]["uid"] for obj in objects}

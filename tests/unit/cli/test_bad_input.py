@@ -122,7 +122,7 @@ PLANS = {
             "{plugin: quantize-int8}", "{plugin: quantize-int8}, {plugin: prune-structured, params: {ratio: 0.5}}"
         ),
     ),
-    "proof on what was trained with": of(
+    "evaluation on training data": of(
         PLAN, 1, "spec.evaluation.data: is the train data of trainingJob/digits", "name held-out data",
         a_yaml=f"{STORE}---\n{JOB}  data: [{{name: train, dataset: digits, split: test}}]\n---\n"
         + DEPLOYMENT.replace(", data: {dataset: digits}}", "}"),

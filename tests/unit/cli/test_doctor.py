@@ -288,7 +288,7 @@ def test_two_releases_that_serve_one_namespace_are_named(slipway: Slipway, patie
     assert told[2].startswith("slipway-system/slipway and south/slipway serve team at once; uninstall one")
 
 
-def test_releases_of_which_none_serves_the_namespace_are_one_illness(slipway: Slipway, patient: Patient) -> None:
+def test_releases_that_do_not_serve_the_namespace_are_one_illness(slipway: Slipway, patient: Patient) -> None:
     set_object("operator", operator("--namespace=a"))(patient)
     beside("south", "--namespace=b")(patient)
     (told,) = [line for line in examined(slipway, patient, 1) if line[1] != "ok"]

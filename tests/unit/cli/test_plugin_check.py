@@ -1,4 +1,4 @@
-"""`slipway plugin check` on plugins that a stranger might have installed, in processes of their own."""
+"""`slipway plugin check` on plugins of any origin, in processes of their own."""
 
 from __future__ import annotations
 

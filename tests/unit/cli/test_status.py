@@ -45,7 +45,7 @@ def text(tables: list[Table]) -> str:
             (
                 "Failed",
                 "restarts 3/3",
-                "RestartsSpent: rank 1: ValueError: bad batch; mend the script and create the TrainingJob again",
+                "RestartsSpent: rank 1: ValueError: bad batch; fix the script and create the TrainingJob again",
             ),
         ),
         (

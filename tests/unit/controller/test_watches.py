@@ -180,7 +180,7 @@ async def test_an_object_in_our_way_is_not_taken_for_vanished_and_is_looked_at_a
     assert world.cache.get(SERVICE, "default", "theirs") is not None
     world.woken()
     world.twin.remove(key_of(theirs))
-    looking = asyncio.create_task(world.lists.revisit_strangers(0.0))
+    looking = asyncio.create_task(world.lists.revisit_unmanaged(0.0))
     await until(lambda: world.cache.get(SERVICE, "default", "theirs") is None)
     looking.cancel()
     assert world.woken() == {"train"}

@@ -1,4 +1,4 @@
-"""dev/images: when an image is built anew."""
+"""dev/images: when an image is built again."""
 
 import dataclasses
 import shutil
@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("changed", ["operator/slipway/module.py", "plugins/slipway_plugins/new.py", "Dockerfile"])
-def test_a_change_of_what_is_in_an_image_has_it_built_anew(images: ModuleType, checkout: Path, changed: str):
+def test_a_change_of_what_is_in_an_image_has_it_built_again(images: ModuleType, checkout: Path, changed: str):
     operator = dataclasses.replace(images.RECIPES["operator"], context=checkout)
     before = images.digest(operator)
     with (checkout / changed).open("a") as file:
@@ -40,7 +40,7 @@ def test_a_change_of_what_is_in_an_image_has_it_built_anew(images: ModuleType, c
 
 
 @pytest.mark.parametrize("changed", ["tests/module.py", "operator/slipway/__pycache__/module.cpython-311.pyc"])
-def test_a_change_of_what_is_in_no_image_has_none_built_anew(images: ModuleType, checkout: Path, changed: str):
+def test_a_change_of_what_is_in_no_image_has_none_built_again(images: ModuleType, checkout: Path, changed: str):
     operator = dataclasses.replace(images.RECIPES["operator"], context=checkout)
     before = images.digest(operator)
     (checkout / changed).parent.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def test_a_change_of_what_is_in_no_image_has_none_built_anew(images: ModuleType,
     assert images.digest(operator) == before
 
 
-def test_an_image_is_built_anew_with_what_it_starts_from(images: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_an_image_is_built_again_with_what_it_starts_from(images: ModuleType, monkeypatch: pytest.MonkeyPatch):
     before = images.digest(images.RECIPES["plugin"])
     monkeypatch.setitem(images.BASES, "native", ("python3", "another"))
     assert images.digest(images.RECIPES["plugin"]) != before

@@ -47,7 +47,7 @@ async def test_a_field_that_may_not_change_is_named():
     assert "--replace" in refusal.cure
 
 
-async def test_with_replace_it_is_made_anew():
+async def test_with_replace_it_is_made_again():
     twin = await a_twin(a_training())
     before = await twin.get(key_of(a_training()))
     await apply_objects(twin, [a_training(epochs=20)], replace=True)
@@ -56,7 +56,7 @@ async def test_with_replace_it_is_made_anew():
     assert after["status"].get("phase") is None
 
 
-def test_a_deployment_brings_on_the_training_that_it_names():
+def test_a_deployment_starts_the_training_that_it_names():
     meta = {"name": "served", "namespace": "default"}
     deployment = {"kind": "ModelDeployment", "apiVersion": "slipway.dev/v1alpha1", "metadata": meta}
     deployment["spec"] = {"model": {"trainingJob": "digits"}}

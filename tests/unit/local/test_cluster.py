@@ -1,4 +1,4 @@
-"""The loop and the stand-ins over one twin: what a run brings on, what rests, and what is left for the next."""
+"""The loop and the stand-ins over one twin: what a run starts, what is inactive, and what is left for the next."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_what_the_files_do_not_name_rests(tmp_path: Path):
     assert (await twin.get(key_of(other)))["status"] == not_yet_observed()
 
 
-async def test_what_an_earlier_run_said_is_looked_at_anew_before_anything_is_told(tmp_path: Path):
+async def test_what_an_earlier_run_said_is_looked_at_again_before_anything_is_told(tmp_path: Path):
     job = a_job("digits", {"observedGeneration": 1, "phase": "Running"})
     twin = Twin(now)
     twin.add(job)

@@ -30,7 +30,7 @@ def made(deployment: Object, *, ready: bool) -> list[Object]:
     return [{**pod, "status": {"conditions": conditions}} for pod in sync_deployment(deployment, [], NOW).create]
 
 
-def test_so_many_pods_are_made_as_replicas_are_wanted():
+def test_as_many_pods_are_made_as_replicas_are_wanted():
     writes = sync_deployment(a_deployment(3), [], NOW)
     assert len(writes.create) == 3
     assert writes.create[0]["metadata"]["labels"]["pod-template-hash"]

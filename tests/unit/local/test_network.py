@@ -42,7 +42,7 @@ def test_more_pods_than_addresses_are_refused():
         choose_address("127.64.0", everything)
 
 
-def test_a_port_that_somebody_has_at_all_addresses_is_taken_at_ours_too():
+def test_a_port_that_a_user_has_at_all_addresses_is_taken_at_ours_too():
     with socket.socket() as other:
         other.bind(("0.0.0.0", 0))  # noqa: S104 - that is the point
         other.listen()

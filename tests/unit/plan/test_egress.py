@@ -78,7 +78,7 @@ def test_no_job_of_a_task_is_made_before_its_policy() -> None:
     assert (made[0], made.count("NetworkPolicy")) == ("NetworkPolicy", 1)
 
 
-def test_a_policy_that_somebody_opens_is_closed_again_while_tasks_run() -> None:
+def test_a_policy_that_a_user_opens_is_closed_again_while_tasks_run() -> None:
     world = world_with()
     world.settle(DIGITS)
     (policy,) = policies(world)
@@ -87,7 +87,7 @@ def test_a_policy_that_somebody_opens_is_closed_again_while_tasks_run() -> None:
     assert policies(world)[0]["spec"]["egress"] == each_other(policy)
 
 
-def test_a_policy_of_somebody_else_is_told_of_and_no_task_starts() -> None:
+def test_a_policy_of_another_user_is_reported_and_no_task_starts() -> None:
     honest = world_with()
     honest.settle(DIGITS)
     (policy,) = policies(honest)

@@ -1,4 +1,4 @@
-"""What a spec names: waited for where it may come, an error where somebody has to mend it."""
+"""What a spec names: waited for where it may come, an error where a user has to fix it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_a_store_that_may_come_is_waited_for(objects: tuple[Object, ...], reason
     assert found.value.reason == reason
 
 
-def test_a_store_that_somebody_has_to_mend_is_told_with_its_own_words() -> None:
+def test_a_store_that_a_user_has_to_fix_is_told_with_its_own_words() -> None:
     with pytest.raises(SpecError, match=r'spec\.store: ArtifactStore "default" cannot be used: spec\.s3\.bucket'):
         ready_store(Snapshot([failed_store()]), NAMESPACE, "default")
 
 
-def test_a_training_on_such_a_store_is_stalled_until_it_is_mended() -> None:
+def test_a_training_on_such_a_store_is_stalled_until_it_is_fixed() -> None:
     world = TrainingWorld(failed_store()).plan()
     assert world.phase == "Failed"
     assert world.says("Stalled").startswith("True StoreFailed: spec.store: ")

@@ -135,7 +135,7 @@ def test_a_missing_secret_is_waited_for_and_named_at_once(message: str) -> None:
     assert store.ends(succeeded()).ready == ("Ready", "True", "BucketAnswered")
 
 
-def test_a_pod_that_does_not_start_is_told_of_after_a_while() -> None:
+def test_a_pod_that_does_not_start_is_reported_after_a_while() -> None:
     store = Store()
     (job,) = store.live()
     waits = pod(job, phase="Pending")

@@ -96,7 +96,7 @@ def check_storable(obj: Object, changed: Changed, plan: Plan) -> None:
         raise AssertionError(changed.where) from error
 
 
-def test_an_unknown_phase_is_derived_anew() -> None:
+def test_an_unknown_phase_is_derived_again() -> None:
     world = served()
     world.set_status(DIGITS, {**world.status(DIGITS), "phase": UNKNOWN})
     world.settle(DIGITS)

@@ -45,7 +45,7 @@ def manifests() -> Manifests:
 
 @pytest.fixture
 async def present(manifests: Manifests) -> list[Object]:
-    """All that is there when the digits have been trained, made small, proven and served."""
+    """All that is there when the digits have been trained, made small, evaluated and served."""
     clock = Clock(T0)
     twin = Twin(clock)
     made = [key_of(twin.add(obj)) for obj in (*plugins(), *manifests.objects)]
@@ -155,7 +155,7 @@ async def test_other_replicas_only_scale(manifests: Manifests, present: list[Obj
     assert last(preview)[1].endswith("is only scaled: 1 -> 3 replicas")
 
 
-async def test_other_steps_roll_and_only_what_depends_on_them_is_done_anew(
+async def test_other_steps_roll_and_only_what_depends_on_them_is_done_again(
     manifests: Manifests, present: list[Object]
 ) -> None:
     def prune_less(spec: Object) -> None:

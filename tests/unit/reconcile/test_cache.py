@@ -176,7 +176,7 @@ def test_a_list_by_label_says_nothing_of_what_lacks_the_label() -> None:
     assert list(cache.unmanaged) == []
 
 
-def test_a_stranger_wakes_those_of_whom_it_has_the_name_of_a_child() -> None:
+def test_an_unmanaged_object_wakes_those_of_whom_it_has_the_name_of_a_child() -> None:
     cache = Cache()
     for name, namespace in (("digits", "default"), ("digits-2", "default"), ("digits", "other"), ("dig", "default")):
         cache.put(make(TRAINING_JOB, name, uid=f"{name}-{namespace}", metadata={"namespace": namespace}))

@@ -1,4 +1,4 @@
-"""Drift: what the API server fills in or rewrites is none; what somebody changed is."""
+"""Drift: what the API server fills in or rewrites is none; what a user changed is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COVERED = {
         container(resources={"limits": {"nvidia.com/gpu": 1}}),
         container(resources={"limits": {"nvidia.com/gpu": "1"}}),
     ),
-    "a sidecar that somebody injected": (
+    "a sidecar that a user injected": (
         {"containers": [{"name": "main", "image": "x"}]},
         {"containers": [{"name": "proxy"}, {"name": "main", "image": "x", "imagePullPolicy": "Always"}]},
     ),

@@ -144,7 +144,7 @@ async def test_what_lives_as_it_was_rendered_is_not_applied_again(world: World) 
     assert len(world.writes) == 1
 
 
-async def test_drift_is_mended(world: World) -> None:
+async def test_drift_is_fixed(world: World) -> None:
     plan = Plan(apply=(world.child(DEPLOYMENT, replicas=2),))
     await world.carry_out(plan)
 
@@ -200,7 +200,7 @@ async def test_an_apply_that_was_decided_on_an_old_version_writes_nothing_and_lo
     assert (await world.live(DEPLOYMENT))["spec"] == {"replicas": 3, "paused": True}
 
 
-async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> None:
+async def test_an_object_of_another_user_is_never_taken_over(world: World) -> None:
     theirs = {**world.child(SERVICE, ports=[]), "metadata": {"name": "child", "namespace": "default"}}
     stored = world.twin.add(theirs)
     plan = Plan(apply=(world.child(SERVICE, ports=[{"port": 80}]),))
@@ -274,9 +274,9 @@ async def test_a_parent_that_is_gone_is_forgotten(world: World) -> None:
 
 
 async def test_an_event_is_told_once_for_each_transition(world: World) -> None:
-    happening = EventRecord("Warning", "Failed", "rank 1 raised ValueError")
+    event = EventRecord("Warning", "Failed", "rank 1 raised ValueError")
     for _ in range(2):
-        await world.carry_out(Plan(events=(happening,)))
+        await world.carry_out(Plan(events=(event,)))
     events = await world.twin.list(EVENT)
     assert [(event["reason"], event["type"], event["note"]) for event in events] == [
         ("Failed", "Warning", "rank 1 raised ValueError")
@@ -331,7 +331,7 @@ def test_a_status_is_patched_by_its_difference(present: Object, wanted: Object |
 
 
 async def a_user_edits(world: World) -> None:
-    """And no watch has told of it yet."""
+    """And no watch has reported it yet."""
     world.twin.edit(TRAIN, lambda obj: obj["spec"].update(suspend=True))
 
 

@@ -208,7 +208,7 @@ def down(write: Write) -> ClusterError | None:
     return ClusterError(f"create jobs {NAMESPACE}/{write.name}: 500 failed calling webhook: connection refused")
 
 
-async def test_an_api_server_that_fails_is_told_of_when_it_lasts() -> None:
+async def test_an_api_server_that_fails_is_reported_when_it_lasts() -> None:
     world = await training()
     world.api.rules.append(down)
     await world.passes(30)
@@ -227,7 +227,7 @@ def unanswered(write: Write) -> ClusterError | None:
     )
 
 
-async def test_what_was_refused_and_is_there_all_the_same_is_told_of_no_longer() -> None:
+async def test_what_was_refused_and_is_there_all_the_same_is_reported_no_longer() -> None:
     world = await serving()
     world.api.rules.append(quota("apply", "PodDisruptionBudget"))
     (budget,) = await world.twin.list(POD_DISRUPTION_BUDGET)
@@ -435,8 +435,8 @@ async def test_a_training_waits_for_a_name_that_another_has(kind: Kind) -> None:
     assert (await world.condition("Stalled", TRAIN))[1] == "NameConflict"
     assert f"{kind} {name}" in (await world.condition("Stalled", TRAIN))[2]
     world.twin.remove(Key(kind, NAMESPACE, name))
-    for stranger in world.operator.cache.unmanaged:  # as the next look at it finds; no watch shows it
-        world.operator.feed.on_vanished(stranger)
+    for unmanaged in world.operator.cache.unmanaged:  # as the next look at it finds; no watch shows it
+        world.operator.feed.on_vanished(unmanaged)
     await world.passes(60)
     assert (await world.condition("Stalled", TRAIN))[0] == "False"
     assert len([one for one in await world.twin.list(JOB) if one["metadata"].get("ownerReferences")]) == 1

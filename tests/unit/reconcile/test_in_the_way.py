@@ -93,7 +93,7 @@ async def test_a_refusal_is_told_once_although_it_is_tried_again_for_hours(
     assert (event["type"], event["regarding"]["kind"], event["regarding"]["name"]) == ("Warning", *_named(TRAIN))
 
 
-async def test_what_was_refused_is_made_when_it_is_allowed_and_a_later_refusal_is_told_anew() -> None:
+async def test_what_was_refused_is_made_when_it_is_allowed_and_a_later_refusal_is_told_again() -> None:
     world = World(training_job(), store(), claim())
     world.refusal = over_quota
     await world.begin()
@@ -130,9 +130,9 @@ async def test_a_child_whose_label_was_taken_gets_it_back_at_once() -> None:
     service = await world.only(SERVICE)
     world.twin.edit(Key(SERVICE, NAMESPACE, service["metadata"]["name"]), without_labels)
     await world.operator.settle()
-    mended = await world.only(SERVICE)
-    assert mended["metadata"]["labels"] == service["metadata"]["labels"]
-    assert mended["metadata"]["uid"] == service["metadata"]["uid"]
+    fixed = await world.only(SERVICE)
+    assert fixed["metadata"]["labels"] == service["metadata"]["labels"]
+    assert fixed["metadata"]["uid"] == service["metadata"]["uid"]
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["while the operator runs", "before it starts"])
@@ -176,13 +176,13 @@ async def test_a_task_whose_job_lost_its_label_is_not_done_twice() -> None:
 async def test_a_deployment_goes_on_as_soon_as_the_name_of_its_service_is_free() -> None:
     deployment = Key(MODEL_DEPLOYMENT, NAMESPACE, "digits")
     world = World(
-        resource(SERVICE, "digits", selector={"app": "somebody"}), model_deployment(), store(), claim(), *plugins()
+        resource(SERVICE, "digits", selector={"app": "another"}), model_deployment(), store(), claim(), *plugins()
     )
     await world.begin()
     assert await world.stalled(deployment) == ("True", "NameConflict")
-    (stranger,) = world.operator.cache.unmanaged
+    (unmanaged,) = world.operator.cache.unmanaged
     world.twin.remove(Key(SERVICE, NAMESPACE, "digits"))
-    world.operator.feed.on_vanished(stranger)  # as the next look at it finds; no watch shows it
+    world.operator.feed.on_vanished(unmanaged)  # as the next look at it finds; no watch shows it
     await world.operator.settle()
     assert await world.stalled(deployment) == ("False", "ModelNotReady")
     assert (await world.only(SERVICE))["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "slipway"

@@ -313,7 +313,7 @@ async def test_who_names_a_resource_is_planned_again_when_the_operator_itself_mo
     assert seen[-1] == await world.phase() == "Succeeded"
 
 
-async def test_a_planner_that_holds_the_loop_is_told_of_by_its_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_planner_that_holds_the_loop_is_reported_by_its_resource(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: Any) -> Plan:
         time.sleep(0.03)
         return Plan()

@@ -1,4 +1,4 @@
-"""Names of children that somebody takes one after another, as random histories did (tests/faults/test_histories.py)."""
+"""Names of children that a user takes one after another, as random histories did (tests/faults/test_histories.py)."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_of_several_delays_the_earliest_holds_and_the_others_are_forgotten(
     assert queue.take() is None
 
 
-def test_taking_a_key_forgets_its_delay_because_the_round_decides_anew(queue: WorkQueue, clock: Clock) -> None:
+def test_taking_a_key_forgets_its_delay_because_the_round_decides_again(queue: WorkQueue, clock: Clock) -> None:
     queue.add_after(A, 5.0)
     queue.add(A)
     assert queue.take() == A
@@ -141,19 +141,19 @@ class Ear:
     """Keeps what the queue tells."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, float | None]] = []
+        self.calls: list[tuple[str, float | None]] = []
 
     def added(self, _key: Key) -> None:
-        self.heard.append(("added", None))
+        self.calls.append(("added", None))
 
     def taken(self, _key: Key, waited_seconds: float) -> None:
-        self.heard.append(("taken", waited_seconds))
+        self.calls.append(("taken", waited_seconds))
 
     def done(self, _key: Key, worked_seconds: float) -> None:
-        self.heard.append(("done", worked_seconds))
+        self.calls.append(("done", worked_seconds))
 
     def retried(self, _key: Key) -> None:
-        self.heard.append(("retried", None))
+        self.calls.append(("retried", None))
 
 
 def test_it_tells_how_long_keys_waited_and_were_worked_on(clock: Clock) -> None:
@@ -165,7 +165,7 @@ def test_it_tells_how_long_keys_waited_and_were_worked_on(clock: Clock) -> None:
     queue.take()
     clock.now += 2.0
     queue.done(A)
-    assert ear.heard == [("added", None), ("taken", 3.0), ("done", 2.0)]
+    assert ear.calls == [("added", None), ("taken", 3.0), ("done", 2.0)]
 
 
 async def test_a_waiting_worker_gets_a_key_as_soon_as_it_is_added(queue: WorkQueue) -> None:

@@ -1,4 +1,4 @@
-"""A plan that holds the loop is told of by its resource's name: while it lasts, and when it is over."""
+"""A plan that holds the loop is reported by its resource's name: while it lasts, and when it is over."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_holds_the_loop_is_named_once_while_it_does() -> None:
     assert told[0]["seconds"] >= LIMIT_SECONDS
 
 
-def test_a_plan_that_took_long_is_told_of_and_counted() -> None:
+def test_a_plan_that_took_long_is_reported_and_counted() -> None:
     telemetry = Telemetry("host", "lease")
     watchdog = Watchdog(LIMIT_SECONDS, telemetry.held, structured_log())
     with capture_logs() as logs, watchdog.holding(SLOW):

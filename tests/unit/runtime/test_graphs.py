@@ -18,7 +18,7 @@ ROWS = np.random.default_rng(0).random((64, 3)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
+def _asked_again() -> Iterator[None]:
     graphs.int8_saturates.cache_clear()
     yield
     graphs.int8_saturates.cache_clear()

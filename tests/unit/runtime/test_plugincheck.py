@@ -81,7 +81,7 @@ def fixed(model: onnx.ModelProto) -> None:
 
 
 def documented(model: onnx.ModelProto) -> None:
-    model.graph.node[0].doc_string = "File /home/somebody/models/train.py, line 3"
+    model.graph.node[0].doc_string = "File /home/ada/models/train.py, line 3"
 
 
 def noted(model: onnx.ModelProto) -> None:
@@ -139,7 +139,7 @@ def test_a_larger_model_is_a_warning_with_both_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (documented, "the file contains the path /home/somebody/models/train.py"),
+        (documented, "the file contains the path /home/ada/models/train.py"),
         (noted, "the file has documentation strings or metadata"),
     ],
 )

@@ -336,7 +336,7 @@ NO_ROOM = {
 }
 
 
-def test_the_pod_that_reads_a_report_again_is_told_of_when_it_does_not_run() -> None:
+def test_the_pod_that_reads_a_report_again_is_reported_when_it_does_not_run() -> None:
     world = pruning()
     world.remove(key_of(running_job(world)))
     world.settle(DIGITS)

@@ -100,7 +100,7 @@ def test_no_schema_on_no_parameters_takes_long(params: dict[str, Any], schema: d
     assert len(str(refused)) < 2000
 
 
-def test_what_takes_too_many_evaluations_is_told_of_by_the_plugins_name() -> None:
+def test_what_takes_too_many_evaluations_is_reported_by_the_plugins_name() -> None:
     refused = refusal({"a": 1}, doubling(20, "allOf"))
     assert refused is not None
     assert refused.reason == "PluginInvalid"

@@ -269,7 +269,7 @@ def test_a_reverted_revision_has_the_images_that_it_was_made_with():
     assert (serving(world), image()) == (first, SETTINGS.serving_image)
 
 
-def test_a_revision_that_never_served_is_mended_by_an_operator_with_the_right_image():
+def test_a_revision_that_never_served_is_fixed_by_an_operator_with_the_right_image():
     world = world_with()
     world.gets_ready = lambda live: "right" in live["spec"]["template"]["spec"]["containers"][0]["image"]
     world.run(DIGITS)
@@ -400,7 +400,7 @@ def test_another_training_job_is_waited_for_while_the_old_model_serves():
     assert (serving(world), replicas(world)) == (old, {old: 1})
 
 
-def test_what_somebody_changed_or_deleted_is_put_right():
+def test_what_a_user_changed_or_deleted_is_put_right():
     world = served()
     name = serving(world)
     deployment = world.get(DEPLOYMENT, NAMESPACE, name)
@@ -413,11 +413,11 @@ def test_what_somebody_changed_or_deleted_is_put_right():
     assert world.get(CONTROLLER_REVISION, NAMESPACE, name) is not None
 
 
-def test_a_service_of_somebody_else_in_the_place_of_ours_is_left_alone():
+def test_a_service_of_another_user_in_the_place_of_ours_is_left_alone():
     world = served()
-    world.put(resource(SERVICE, "digits", uid="theirs", selector={"app": "somebody"}))
+    world.put(resource(SERVICE, "digits", uid="theirs", selector={"app": "another"}))
     world.run(DIGITS)
-    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "somebody"}
+    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "another"}
     assert (world.status(DIGITS)["phase"], world.condition(DIGITS, "Ready")[1]) == ("Degraded", "NameConflict")
     assert replicas(world) == {serving(world): 1}
 
@@ -465,7 +465,7 @@ def test_two_deployments_of_one_model_prepare_and_convert_into_the_same_folders(
 
 
 def test_the_seed_of_the_steps_is_none_of_a_conversion():
-    """Else the same uncompressed model would be converted, and evaluated, for every seed anew."""
+    """Else the same uncompressed model would be converted, and evaluated, for every seed again."""
     world = served()
     jobs = len(world.jobs())
     world.edit(DIGITS, lambda spec: spec["compression"].update(seed=7))

@@ -325,7 +325,7 @@ def steps(*wanted):
     ids=["params", "order", "other store", "evaluated on what was trained on", "unreadable", "too deep"],
 )
 @pytest.mark.parametrize("first", [True, False], ids=["nothing serves", "an older one serves"])
-def test_a_spec_that_cannot_work_is_stalled_by_field_and_goes_on_when_it_is_mended(change, expected, words, first):
+def test_a_spec_that_cannot_work_is_stalled_by_field_and_goes_on_when_it_is_fixed(change, expected, words, first):
     world = world_with(serving={}) if first else served(serving={})
     good = world.objects[DIGITS]["spec"]
     world.edit(DIGITS, change)
@@ -339,14 +339,14 @@ def test_a_spec_that_cannot_work_is_stalled_by_field_and_goes_on_when_it_is_mend
 
 
 def test_a_name_that_another_object_owns_is_a_conflict_before_anything_is_begun():
-    taken = resource(SERVICE, "digits", selector={"app": "somebody"})
+    taken = resource(SERVICE, "digits", selector={"app": "another"})
     world = world_with(taken)
     world.run(DIGITS)
     assert row(world) == TABLE["failed"]
     assert reason(world) == "NameConflict"
     assert "Service digits exists and belongs to somebody else" in message(world)
     assert world.jobs() == []
-    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "somebody"}
+    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "another"}
     world.remove(Key(SERVICE, NAMESPACE, "digits"))
     world.run(DIGITS)
     assert row(world) == TABLE["ready"]
@@ -355,7 +355,7 @@ def test_a_name_that_another_object_owns_is_a_conflict_before_anything_is_begun(
 class HalfSeen(World):
     """A world whose planner does not see an object until it stands in the way of an apply: it carries no label of ours.
 
-    The executor applies what it does not see as a creation, is told of the conflict, and reads the object.
+    The executor applies what it does not see as a creation, gets the conflict, and reads the object.
     """
 
     hidden: Key | None = None
@@ -372,7 +372,7 @@ class HalfSeen(World):
 
 
 def test_a_taken_name_is_found_before_anything_serves_even_where_its_owner_is_not_watched():
-    taken = resource(SERVICE, "digits", selector={"app": "somebody"})
+    taken = resource(SERVICE, "digits", selector={"app": "another"})
     world = HalfSeen(plan_deployment, model_deployment(), trained(), store(), *plugins(), taken)
     world.hidden = key_of(taken)
     world.behaviour = until("nothing at all")
@@ -382,7 +382,7 @@ def test_a_taken_name_is_found_before_anything_serves_even_where_its_owner_is_no
     world.run(DIGITS)
     assert world.jobs() == []
     assert "serving" not in world.status(DIGITS)
-    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "somebody"}
+    assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "another"}
 
 
 def test_the_service_is_there_from_the_start_and_selects_nothing_until_a_revision_serves():
@@ -443,7 +443,7 @@ def test_replicas_that_never_get_ready_stall_the_rollout_while_the_old_revision_
     assert row(world) == TABLE["ready"]
 
 
-def test_pods_that_are_not_created_are_told_of_in_the_words_that_refuse_them():
+def test_pods_that_are_not_created_are_reported_in_the_words_that_refuse_them():
     world = world_with()
     world.gets_ready = lambda _: False
     world.run(DIGITS)

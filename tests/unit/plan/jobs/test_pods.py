@@ -212,7 +212,7 @@ def test_what_a_trimmed_object_runs_is_what_the_whole_one_runs() -> None:
 
 
 def forging(namespace: str) -> World:
-    """The candidate loses 300 of 540 samples; a pod that somebody else made says that it loses none."""
+    """The candidate loses 300 of 540 samples; a pod that another user made says that it loses none."""
     world = world_with()
     world.behaviour = counting(lost=300)
     forged = False
@@ -271,7 +271,7 @@ FORGED_JOBS: dict[str, Callable[[Object], Any]] = {
 
 
 @pytest.mark.parametrize("change", FORGED_JOBS.values(), ids=FORGED_JOBS)
-def test_a_job_that_somebody_made_in_our_name_is_told_of_and_never_followed(change: Callable[[Object], Any]) -> None:
+def test_a_job_that_a_user_made_in_our_name_is_reported_and_never_followed(change: Callable[[Object], Any]) -> None:
     world = world_with()
     world.settle(DIGITS)
     (key, *others) = [key for key in world.objects if key.kind == JOB]

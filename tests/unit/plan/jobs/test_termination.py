@@ -80,7 +80,7 @@ FILE = {"message": {"message": "ValueError: boom", "extraInfo": {"py_callstack":
         "a script without @record and nothing more",
         "torchrun's error file",
         "an error file without an exception's name",
-        "a stranger's text",
+        "a foreign text",
         "nothing",
         "half a file",
         "JSON nested too deep",
@@ -91,7 +91,7 @@ def test_last_words_are_read_from(text: str, words: TerminationMessage) -> None:
     assert parse_termination_message(text) == words
 
 
-def test_a_traceback_of_which_only_the_end_is_left_still_names_the_exception() -> None:
+def test_a_traceback_with_only_its_end_left_still_names_the_exception() -> None:
     cut = (LAUNCHER + RECORDED.replace("      deep()\n", "      deep()\n" * 2000) + END)[-400:]
     assert "rank" not in cut
     assert parse_termination_message(cut) == TerminationMessage("ValueError", "boom")

@@ -1,4 +1,4 @@
-"""The ledger: what is recorded of attempts, when one follows another, and what is left of them."""
+"""Attempts: their records, when one follows another, and what remains of them."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_vanished_job_without_a_whole_report_is_lost_and_counts() -> None:
     assert world.says("Running").startswith("False Lost")
 
 
-def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store_once_they_might_have_been_heard_of() -> None:
+def test_a_job_whose_pods_are_gone_has_its_report_read_from_the_store_once_they_might_have_been_observed() -> None:
     world = TrainingWorld().plan().pods_run()
     world.remove(key_of(pod(world.job())))
     world.job_says("Complete").passes(seconds=29)
@@ -359,7 +359,7 @@ def test_jobs_are_kept_for_their_logs_the_newest_and_the_newest_that_failed() ->
     assert world.training_jobs() == [second, third]
 
 
-def test_recoveries_of_superseded_attempts_go_with_them() -> None:
+def test_recoveries_of_obsolete_attempts_go_with_them() -> None:
     world = TrainingWorld(name="my-quick-job", restarts={"max": 9}).plan().pods_run().vanishes()
     world.task_ends({"outcome": "none", "at": wire_time(world.now)})
     assert len(world.names(JOB, "recover")) == 1

@@ -153,7 +153,7 @@ NO_ROOM: dict[str, Any] = {
 
 
 def half_scheduled(world: TrainingWorld, exception: str = "SlipwayError", *, gone: bool = False) -> None:
-    """Pod 0 waits for pod 1 until its patience ends."""
+    """Pod 0 waits for pod 1 until its timeout."""
     world.pod_is(0, phase="Running").pod_is(1, phase="Pending", conditions=(NO_ROOM,)).plan()
     world.passes(minutes=10)
     last = failed("2 pods did not meet within 600 s", exception=exception, rank=None, at=world.now)
@@ -279,7 +279,7 @@ def test_a_pod_that_ends_within_its_grace_period_was_preempted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "patience"),
+    ("status", "grace_seconds"),
     [
         ({"phase": "Unknown"}, 0),
         ({"reason": "NodeLost"}, 0),
@@ -288,7 +288,7 @@ def test_a_pod_that_ends_within_its_grace_period_was_preempted() -> None:
         ({"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}, 300),
     ],
 )
-def test_a_pod_that_tolerates_its_dead_node_for_ever_is_given_up_too(status: Object, patience: int) -> None:
+def test_a_pod_that_tolerates_its_dead_node_for_ever_is_given_up_too(status: Object, grace_seconds: int) -> None:
     world = TrainingWorld(restarts={"max": 0}).plan().pods_run()
     report_missing = pod(world.job())
     report_missing["status"] |= status
@@ -296,9 +296,9 @@ def test_a_pod_that_tolerates_its_dead_node_for_ever_is_given_up_too(status: Obj
         condition["lastTransitionTime"] = wire_time(world.now)
     world.put(report_missing)
     world.plan()
-    if patience:
+    if grace_seconds:
         assert world.phase == "Running"
-        world.passes(seconds=patience)
+        world.passes(seconds=grace_seconds)
     assert (world.attempts[0]["outcome"], world.phase) == ("NodeLost", "Restarting")
 
 

@@ -46,7 +46,7 @@ def test_a_finished_job_costs_nothing_any_more() -> None:
 
 
 def life(world: TrainingWorld, crash_after: int | None = None) -> None:
-    """A failure, a preemption and a success, whatever was done already; the operator dies once after so many writes."""
+    """A failure, a preemption and a success, from any point; the operator dies once after a number of writes."""
     world.operator_runs = False  # but for the turns below
     for _ in range(60):
         left = None if crash_after is None or crash_after <= len(world.writes) else crash_after - len(world.writes)

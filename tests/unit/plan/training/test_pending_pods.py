@@ -89,7 +89,7 @@ def test_the_stores_own_secret_is_named_by_its_field() -> None:
     assert 'spec.s3.secretRef of the ArtifactStore: secret "keys" not found; create' in world.says("Ready")
 
 
-def test_pods_that_take_long_are_told_of_until_they_run() -> None:
+def test_pods_that_take_long_are_reported_until_they_run() -> None:
     world = TrainingWorld().plan()
     assert world.wake_at == world.now + PENDING_GRACE
     no_room = unscheduled("0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: ...")
@@ -118,7 +118,7 @@ BUILT_IN = [{"name": "train", "dataset": "digits"}]
 
 
 @pytest.mark.parametrize("task", ["prepare", "seal", "recover"])
-def test_pods_that_do_not_run_are_told_of_with_their_reason_whatever_made_them(task: str) -> None:
+def test_pods_that_do_not_run_are_reported_with_their_reason_whatever_made_them(task: str) -> None:
     mine = {"image": "mine:1", "entrypoint": {"module": {"name": "mine"}}}
     world = TrainingWorld(**{"prepare": {"data": BUILT_IN}, "seal": mine, "recover": {}}[task]).plan()
     if task == "seal":

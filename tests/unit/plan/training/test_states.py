@@ -182,7 +182,7 @@ def test_data_that_the_store_refused_are_prepared_again_and_the_job_says_so() ->
     assert tasks_of(world) == ["prepare"]
 
 
-def test_a_new_runtime_image_prepares_anew_what_an_old_one_could_not() -> None:
+def test_a_new_runtime_image_prepares_again_what_an_old_one_could_not() -> None:
     world = TrainingWorld(data=BUILT_IN).plan().task_ends(failed("a defect"))
     world.settings = type(SETTINGS)(runtime_image="registry.example/slipway-runtime:2", serving_image="x")
     world.plan()

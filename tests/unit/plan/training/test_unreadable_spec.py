@@ -25,7 +25,7 @@ each = pytest.mark.parametrize("spec", UNREADABLE.values(), ids=UNREADABLE.keys(
 
 
 @each
-def test_an_attempt_that_runs_is_told_of_while_the_spec_is_unreadable(spec: dict[str, Any]) -> None:
+def test_an_attempt_that_runs_is_reported_while_the_spec_is_unreadable(spec: dict[str, Any]) -> None:
     world = TrainingWorld(nodes=2).plan().edits(**spec)
     assert world.truths()["Stalled"]
     assert not world.truths()["Running"]
