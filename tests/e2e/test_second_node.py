@@ -93,7 +93,7 @@ def test_a_claim_is_the_same_folder_on_both_nodes(kubectl: Kubectl) -> None:
 
 
 def evicts(node: Object) -> bool:
-    """Whether pods are evicted from a node that does not answer: that taint comes a moment after NoSchedule."""
+    """Return True if pods are evicted from a node that does not answer: that taint comes a moment after NoSchedule."""
     taints = [(taint["key"], taint["effect"]) for taint in node["spec"].get("taints", ())]
     return ("node.kubernetes.io/unreachable", "NoExecute") in taints
 

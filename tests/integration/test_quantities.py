@@ -59,7 +59,7 @@ def deployment(quantity: Any) -> dict[str, Any]:
 
 
 def created(server: ApiServer, quantity: Any) -> tuple[bool, dict[str, Any]]:
-    """Whether the API server takes it in a pod's template, and the Deployment as it would keep it."""
+    """Return True if the API server takes it in the template of a pod, and the Deployment as it would keep it."""
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
     status, answer = server.request("POST", path, deployment(quantity), **STRICT)
     return status < 300, answer

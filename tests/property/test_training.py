@@ -82,7 +82,7 @@ class Watched(TrainingWorld):
 
 
 def nothing(plan: Plan, world: Watched) -> bool:
-    """Whether the plan writes nothing in this world."""
+    """Return True if the plan writes nothing in this world."""
     applied = all(in_sync(world.objects[key_of(obj)], obj) for obj in plan.apply if key_of(obj) in world.objects)
     made = all(key_of(obj) in world.objects for obj in plan.apply)
     return not plan.create and not plan.delete and plan.status is None and not plan.events and applied and made

@@ -38,7 +38,7 @@ class Call:
 
     @property
     def writes(self) -> bool:
-        """Whether it would change an object; it did where the code is below 300."""
+        """Return True if it would change an object; it did where the code is below 300."""
         return self.verb not in _READS
 
 

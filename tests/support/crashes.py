@@ -44,7 +44,7 @@ class Crashing(ClusterMiddleware):
         return answer if not fatal else _die()
 
     def _fatal(self, verb: str, kind: str) -> bool:
-        """Whether to die once the write is done; dies at once where the point is before it."""
+        """Return True if to die once the write is done; dies at once where the point is before it."""
         point = self._point
         if point.verb not in ("*", verb) or point.kind not in ("*", kind):
             return False

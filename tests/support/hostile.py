@@ -190,7 +190,7 @@ class HostileWorld:
         return (await self.condition("Available"))[0] == "True"
 
     async def serves(self) -> bool:
-        """Whether requests are answered: pods of the revision that the status names are ready."""
+        """Return True if requests are answered: pods of the revision that the status names are ready."""
         name = (await self.status()).get("serving")
         owner = Owner.of(await self.twin.get(DIGITS))
         return any(

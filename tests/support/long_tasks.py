@@ -24,6 +24,6 @@ def long_training(name: str) -> tuple[Object, Object]:
 
 
 def was_given(job: Object) -> bool:
-    """Whether the script of the TrainingJob found the very words."""
+    """Return True if the script of the TrainingJob found the very words."""
     failure = job["status"]["attempts"][-1]["failure"]
     return bool(failure["message"] == f"given {sha256(repr(list(WORDS)).encode()).hexdigest()}")

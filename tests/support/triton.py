@@ -49,5 +49,5 @@ def serving(models: Path, scratch: Path, pids: list[int] | None = None) -> Itera
 
 
 def process_runs(pid: int) -> bool:
-    """Whether a child of this process has not ended yet."""
+    """Return True if a child of this process has not ended yet."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -74,5 +74,5 @@ def fields_in(refusal: Json) -> list[str]:
 
 
 def same_branch(one: str, other: str) -> bool:
-    """Whether two paths name one field, or one of them a field further down."""
+    """Return True if two paths name one field, or one of them a field further down."""
     return bool(one and other) and (one.startswith(other) or other.startswith(one))

@@ -80,7 +80,7 @@ async def play(scenario: Scenario, stage: Stage) -> None:
 
 
 async def _until(condition: Condition, stage: Stage) -> bool:
-    """Whether it came before all was at rest."""
+    """Return True if it came before all was at rest."""
     for _ in range(MOST_MOVES):
         await stage.quiet()
         if await condition(stage.world):

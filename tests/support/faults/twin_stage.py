@@ -66,7 +66,7 @@ class TwinStage(LoopStage):
         await operator.start(self._lists)
 
     async def _caught_up(self) -> bool:
-        """Whether the operator observes only now what happened long ago."""
+        """Return True if the operator observes only now what happened long ago."""
         operator = await self._living()
         if self._lists is not None:
             self._lists = None

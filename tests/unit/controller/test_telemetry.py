@@ -16,7 +16,7 @@ LOOPBACKS = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
 
 def has(address: str) -> bool:
-    """Whether this machine has that address: the kubelet asks at those that the pod has."""
+    """Return True if this machine has that address: the kubelet asks at those that the pod has."""
     try:
         with socket.socket(LOOPBACKS[address]) as tried:
             tried.bind((address, 0))
