@@ -463,8 +463,8 @@ def test_samples_that_are_no_file_or_larger_than_they_may_be_are_not_read(tmp_pa
     [
         (merges(22), "more than 200,000 values"),
         ("a: " + "[" * 100_000, "1:103: the YAML is nested deeper"),
-        ("contexts: 5\n", "is not one: "),
-        ("- a\n", "is not one: "),
+        ("contexts: 5\n", "is invalid: "),
+        ("- a\n", "is invalid: "),
         ("a: [\n", ":2:1: invalid YAML"),
     ],
 )
