@@ -55,4 +55,4 @@ def test_a_step_gets_200_kb_of_parameters_and_a_megabyte_is_refused_by_its_field
     kubectl.apply(digits_deployment(compression=step(1_000_000)))
     told = condition(kubectl.settled("modeldeployment", "digits"), "Stalled")
     assert told["reason"] == "InvalidParams"
-    assert "spec.compression.steps[0].params: is 1000052 bytes of JSON, and 229376 is the most" in told["message"]
+    assert "spec.compression.steps[0].params: is 1000052 bytes of JSON; the maximum is 229376" in told["message"]

@@ -1,4 +1,4 @@
-"""Conditions, as kstatus, Argo CD and `kubectl wait` read them, and the one for writes that the API server refuses."""
+"""Conditions, as kstatus, Argo CD and `kubectl wait` read them, and the condition for refused writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Truth = Literal["True", "False", "Unknown"]
 
 
 class ConditionValue(NamedTuple):
-    """What a condition should say now."""
+    """The current value of a condition."""
 
     status: bool
     reason: str
@@ -24,10 +24,10 @@ class ConditionValue(NamedTuple):
 def with_conditions(
     present: Iterable[Condition], values: Mapping[str, ConditionValue], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """The conditions by type, in the order of the verdicts; lastTransitionTime moves only where the status flips.
+    """Return the conditions in the order of `values`; lastTransitionTime changes only if the status does.
 
-    Every round says all that is ours to say. Conditions of other types stay as they are, behind ours, as many as there
-    is room for: another version or another controller says them.
+    values: all conditions of this version. Conditions of other types, from another version or another controller,
+    follow unchanged, up to MAX_CONDITIONS in all.
     """
     before = {condition.type: condition for condition in present}
     ours = tuple(_condition(before.get(kind), kind, value, generation, now) for kind, value in values.items())
@@ -49,25 +49,25 @@ def _condition(before: Condition | None, kind: str, value: ConditionValue, gener
 
 
 def ready(reason: str, message: str = "") -> dict[str, ConditionValue]:
-    """Done: kstatus reads Current."""
+    """Return the conditions of a resource that is done; kstatus reads Current."""
     return _three(ConditionValue(True, reason, message), reconciling=None, stalled=None)
 
 
 def under_way(reason: str, message: str = "") -> dict[str, ConditionValue]:
-    """Work goes on, or waits for something that may come: kstatus reads InProgress."""
+    """Return the conditions of a resource in progress, or one that waits for another; kstatus reads InProgress."""
     value = ConditionValue(True, reason, message)
     return _three(ConditionValue(False, reason, message), reconciling=value, stalled=None)
 
 
 def stalled(reason: str, message: str) -> dict[str, ConditionValue]:
-    """Nothing will move until somebody acts: kstatus reads Failed."""
+    """Return the conditions of a resource that needs an action of the user; kstatus reads Failed."""
     return _three(
         ConditionValue(False, reason, message), reconciling=None, stalled=ConditionValue(True, reason, message)
     )
 
 
-def at_rest(reason: str, message: str = "") -> dict[str, ConditionValue]:
-    """Neither done nor working nor stuck: suspended."""
+def inactive(reason: str, message: str = "") -> dict[str, ConditionValue]:
+    """Return the conditions of a suspended resource: not ready, not reconciling and not stalled."""
     return _three(ConditionValue(False, reason, message), reconciling=None, stalled=None)
 
 
@@ -82,50 +82,50 @@ def _three(
 
 
 CHILD_REFUSED = "ChildRefused"
-"""Type of the condition, and the reason of Ready and Reconciling where it keeps a resource from going on."""
+"""Type of the condition, and the reason of Ready and Reconciling if a refused write blocks the resource."""
 TRANSIENT_AFTER = timedelta(seconds=60)
-"""An API server that is away, or fails, is worth a write of the status only when that lasts."""
+"""Time after which a temporary error of the API server is shown in the status."""
 
-_CALL = re.compile(r"^(?:create|apply|delete) \S+ \S+: ")  # what cluster/ puts before the server's words
+_CALL = re.compile(r"^(?:create|apply|delete) \S+ \S+: ")  # the prefix that cluster/ adds to the API server's message
 _NAMED = 6
 _WORDS = 600
 _LONGEST_WORD = 64
 _NUMBER = 24
-"""Characters that a word with digits is counted as, whatever its length: a cut must not move with a counter."""
+"""Length counted for every word with digits: the place of the cut must not depend on a counter."""
 
 
 def refused(
     refusals: Sequence[Refusal], present: Iterable[Condition], now: datetime, below: ConditionValue | None = None
 ) -> ConditionValue | None:
-    """The condition ChildRefused for what is refused now; None where nothing is or ever was.
+    """Return the condition ChildRefused for the present refusals; None without a refusal, now or before.
 
-    below: what is refused of the children of a child, told if there is nothing else. present: the conditions as they
-    are. Where they say the same but for numbers (what a quota has used, a webhook's request ID) their text stays: else
-    each try would be a write of the status.
+    below: the condition for children of a child, used if nothing else is refused. present: the present conditions. If
+    the message differs from the present one only in numbers (the usage of a quota, a webhook's request ID), the present
+    one stays: otherwise each try would be a write of the status.
     """
     known = next((one for one in present if one.type == CHILD_REFUSED), None)
     before = known if known is not None and known.status == "True" else None
-    told = sorted(
-        (one for one in refusals if one.verb != STATUS and (_lasts(one, now) or _tells_of(before, one))),
+    reported = sorted(
+        (one for one in refusals if one.verb != STATUS and (_is_lasting(one, now) or _is_reported(before, one))),
         key=lambda one: (one.transient, one.key.kind.kind, one.key.name, one.verb),
     )
-    if not told and below is not None:
+    if not reported and below is not None:
         return below
-    if not told:
+    if not reported:
         return ConditionValue(False, "NothingRefused") if known else None
-    head, words, tail = _parts(told)
+    head, words, tail = _parts(reported)
     same = re.compile(re.escape(head) + _any_numbers(words) + re.escape(tail))
     if before is not None and same.fullmatch(before.message):
         return ConditionValue(True, before.reason, before.message)
-    return ConditionValue(True, "ApiServerFails" if told[0].transient else "Refused", head + words + tail)
+    return ConditionValue(True, "ApiServerFails" if reported[0].transient else "Refused", head + words + tail)
 
 
 def blocked(
     values: Mapping[str, ConditionValue], refused: ConditionValue | None, *, unless: Iterable[str] = ()
 ) -> dict[str, ConditionValue]:
-    """The verdicts with ChildRefused, which is also why the resource does not go on where it is under way.
+    """Return the conditions with ChildRefused, which also becomes the reason of a resource in progress.
 
-    unless: reasons of Reconciling that say something else which is waited for.
+    unless: reasons of Reconciling for which the resource waits, independently of the refusal.
     """
     if refused is None:
         return dict(values)
@@ -140,24 +140,24 @@ def blocked(
     return {**values, **because, CHILD_REFUSED: refused}
 
 
-def _parts(told: Sequence[Refusal]) -> tuple[str, str, str]:
-    """What is refused first, the server's words on it, and what else is."""
-    first, others = told[0], [_named(one) for one in told[1:]]
+def _parts(reported: Sequence[Refusal]) -> tuple[str, str, str]:
+    """Return the text before the API server's message, the message, and the other refused writes."""
+    first, others = reported[0], [_describe(one) for one in reported[1:]]
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     also = f"; also refused: {', '.join(others[:_NAMED])}{more}" if others else ""
-    return f"{_named(first)} was refused by the API server: ", _cut(first.message), f"{also}; it is tried again"
+    return f"{_describe(first)} was refused by the API server: ", _cut(first.message), f"{also}; Slipway retries"
 
 
-def _named(one: Refusal) -> str:
+def _describe(one: Refusal) -> str:
     return f"{one.verb} {one.key.kind.kind} {one.key.name}"
 
 
-def _lasts(one: Refusal, now: datetime) -> bool:
+def _is_lasting(one: Refusal, now: datetime) -> bool:
     return not one.transient or now >= one.since + TRANSIENT_AFTER
 
 
-def _tells_of(before: Condition | None, one: Refusal) -> bool:
-    return before is not None and before.message.startswith(f"{_named(one)} was refused")
+def _is_reported(before: Condition | None, one: Refusal) -> bool:
+    return before is not None and before.message.startswith(f"{_describe(one)} was refused")
 
 
 def _cut(message: str) -> str:

@@ -1,8 +1,8 @@
-"""Where the pods of tasks may connect to: nothing but what a task needs, so that no plugin sends a model away.
+"""Egress rules for the pods of tasks, so that no plugin can send a model to another address.
 
-One NetworkPolicy an owner holds for the pods of all its tasks, and is there before the first of them. On a claim they
-need no network at all; for a bucket they need the DNS and the addresses of its service. Where those are not known, the
-endpoint being a name, there is no policy, egress is open, and the ArtifactStore says so.
+One NetworkPolicy for each owner selects the pods of all its tasks, and exists before the first of them. With a claim
+they need no network; for a bucket they need DNS and the addresses of its service. If these are not known, because the
+endpoint is a name, there is no policy, egress is open, and the condition of the ArtifactStore reports it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from slipway.plan.owner import OWNER_LABELS, Owner
 from slipway.plan.plan import Plan
 
 EGRESS_LABEL = f"{GROUP}/egress"
-"""On the pods of tasks; no user can set it (podTemplate takes no labels of slipway.dev)."""
+"""Label of the pods of tasks; users cannot set it (podTemplate allows no labels of slipway.dev)."""
 RESTRICTED = "restricted"
-OPEN_EGRESS = "pods of tasks may reach any address: spec.networks is missing"
+OPEN_EGRESS = "pods of tasks may connect to any address: set spec.networks to the networks of the bucket"
 
 DNS: Object = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
-"""To anywhere: a cluster's DNS may be pods, a Service or a process of the node."""
+"""DNS at any address: the DNS server may be a pod, a Service or a process of the Node."""
 
 
 def egress_rules(store: ArtifactStoreSpec) -> list[Object] | None:
-    """The egress rules of a pod that uses this store; None where they cannot be told."""
+    """Return the egress rules of a pod that uses this store; None if its addresses are not known."""
     if store.s3 is None:
         return []
     blocks = store.networks or _address(store.s3.endpoint)
@@ -34,7 +34,7 @@ def egress_rules(store: ArtifactStoreSpec) -> list[Object] | None:
 
 
 def _address(endpoint: str | None) -> tuple[str, ...]:
-    """The endpoint as a network, where it is an address and no name."""
+    """Return the endpoint as a network if it is an IP address."""
     host = urlsplit(endpoint or "").hostname or ""
     try:
         address = ip_address(host)
@@ -44,13 +44,14 @@ def _address(endpoint: str | None) -> tuple[str, ...]:
 
 
 def tasks_policy(owner: Owner, store: ArtifactStoreSpec) -> Object | None:
-    """For the pods of all tasks of a resource; None where egress must stay open."""
+    """Return the NetworkPolicy for all task pods of a resource; None if egress must stay open."""
     rules = egress_rules(store)
-    if rules is None or owner.kind.kind == "ArtifactStore":  # whose one task runs code of ours on data of ours
+    if rules is None or owner.kind.kind == "ArtifactStore":  # its only task runs Slipway's code on Slipway's data
         return None
     chosen = {OWNER_LABELS[owner.kind.kind]: owner.name, EGRESS_LABEL: RESTRICTED}
     pods = {"podSelector": {"matchLabels": chosen}}
-    # The API server drops an empty list, and one that somebody fills would not be seen: none of these pods listens.
+    # The API server drops an empty list, so a rule that a user adds to it would not be detected as drift. A rule to the
+    # pods themselves allows nothing: none of them listens.
     spec = {**pods, "policyTypes": ["Egress"], "egress": rules or [{"to": [pods]}]}
     return owner.child(NETWORK_POLICY, policy_name(owner), spec=spec)
 
@@ -60,7 +61,7 @@ def policy_name(owner: Owner) -> str:
 
 
 def keep_policy(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> Plan:
-    """The plan that makes the policy, and mends it; empty where there is none, or its name is somebody else's."""
+    """Return a plan that creates or corrects the policy; empty without a policy, or if its name is taken."""
     policy = tasks_policy(owner, store)
     if policy is None or owner.conflict(view, NETWORK_POLICY, policy_name(owner)):
         return Plan()
@@ -68,7 +69,7 @@ def keep_policy(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> Pl
 
 
 def may_start(owner: Owner, store: ArtifactStoreSpec, view: ClusterView) -> bool:
-    """Whether the policy that a task's pod needs is there. Raises SpecError (NameConflict) for another of its name."""
+    """Return True if the policy of a task's pod exists. Raises SpecError (NameConflict) if its name is taken."""
     if tasks_policy(owner, store) is None:
         return True
     owner.refuse_foreign(view, NETWORK_POLICY, policy_name(owner))

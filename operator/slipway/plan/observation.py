@@ -1,4 +1,4 @@
-"""The one argument of every planner besides its resource: a view of the cluster, the time, refusals."""
+"""The observation that every planner gets with its resource: a view of the cluster, the time, and refusals."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from slipway.plan.plan import Refusal, Settings
 
 
 class ClusterView(Protocol):
-    """The objects of one moment. Nobody may change what it returns."""
+    """The objects of the cluster at one time. Callers must not change returned objects."""
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """One object, whoever owns it; namespace is "" for cluster-scoped kinds."""
+        """Return one object of any owner; namespace is "" for cluster-scoped kinds."""
         ...
 
     def owned(self, kind: Kind, namespace: str, uid: str) -> Sequence[Object]:
-        """The objects of a namespace whose controller has this UID, by name: no owner is of another namespace.
+        """Return the objects of a namespace whose controller has this UID, sorted by name.
 
-        What pods report is read from `jobpods.pods_of` alone: anybody may write an ownerReference.
+        Use `jobs.pods.pods_of` for the reports of pods: any user may write an ownerReference.
         """
         ...
 
     def select(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
-        """The objects of a namespace ("" for cluster-scoped kinds) that carry all the labels, by name.
+        """Return the objects of a namespace ("" for cluster-scoped kinds) that have all the labels, sorted by name.
 
-        With REVISION_LABEL among them it looks at what carries that alone; else it may look through every object of the
-        kind: for small kinds (plugins), or when something has gone wrong.
+        With REVISION_LABEL it uses an index. Otherwise it may read every object of the kind: use it for kinds with few
+        objects (plugins), or after an error.
         """
         ...
 
 
 class Snapshot:
-    """A Seen made of given objects: for dry runs and tests."""
+    """A ClusterView of given objects, for dry runs and tests."""
 
     def __init__(self, objects: Iterable[Object] = ()) -> None:
         self._objects: dict[Key, Object] = {key_of(obj): obj for obj in objects}
@@ -64,7 +64,7 @@ def carries(obj: Object, labels: Mapping[str, str]) -> bool:
 
 
 def controller_uid(obj: Object) -> str | None:
-    """UID of the object's controller, None where it has none."""
+    """Return the UID of the object's controller, None without one."""
     for owner in obj["metadata"].get("ownerReferences", ()):
         if owner.get("controller"):
             return str(owner["uid"])
@@ -72,15 +72,15 @@ def controller_uid(obj: Object) -> str | None:
 
 
 Measurements = Mapping[str, float]
-"""Figures by name. Nothing collects any yet: a rollout that is judged by the metrics of its pods will."""
+"""Metrics of pods by name. Nothing collects them yet; a rollout that depends on metrics will."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One moment, as a planner is told of it.
+    """The input of a planner at one time.
 
-    seen: the cluster. now: aware. refusals: what the API server did not take of the plan before. measurements: of the
-    pods of the resource.
+    view: the cluster. now: aware. refusals: the refused writes of earlier plans. measurements: metrics of the pods of
+    the resource.
     """
 
     view: ClusterView
@@ -90,5 +90,5 @@ class Observation:
     measurements: Measurements = field(default_factory=dict)
 
     def at(self, now: datetime) -> Self:
-        """The same, at another time."""
+        """Return the same observation at another time."""
         return replace(self, now=now)

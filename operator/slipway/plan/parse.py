@@ -1,4 +1,4 @@
-"""From an object as the API server has it to its typed model."""
+"""Parsing of objects of the API server into typed models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ S = TypeVar("S", bound=Model)
 
 
 def parse(model: type[M], obj: Object) -> M:
-    """The object as `model`, which has a spec and may have a status; of a status as much as this version can read.
+    """Return the object as `model`, which has a spec and may have a status; unreadable parts of a status are skipped.
 
-    Raises SpecError for a spec that cannot be read: an older or a newer CRD let it in.
+    Raises SpecError for a spec that cannot be read: an older or a newer CRD admitted it.
     """
     present = {part: obj[part] for part in ("spec", "status") if obj.get(part)}
     try:
@@ -30,48 +30,48 @@ def parse(model: type[M], obj: Object) -> M:
     if first["loc"] and first["loc"][0] == "status":
         status = read_status(model.model_fields["status"].annotation, obj["status"])  # type: ignore[arg-type]
         return parse(model, {"spec": obj.get("spec"), "status": status.to_wire()})
-    raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), _CURE)
+    raise SpecError(_path(first["loc"]), first["msg"].removeprefix("Value error, "), _FIX)
 
 
 def parse_leniently(model: type[M], written: object, stand_in: Mapping[str, object]) -> tuple[M, frozenset[str]]:
-    """As much of a spec as can be read, and the names of its fields that were left out.
+    """Return the readable part of a spec, and the names of the fields that were left out.
 
-    stand_in: values in wire form for the fields that the model requires, where those cannot be read.
+    stand_in: values in wire form for required fields that cannot be read.
     """
-    kept, left_out = dict(stand_in), set()
+    values, left_out = dict(stand_in), set()
     for name, value in written.items() if isinstance(written, Mapping) else ():
         try:
-            model.model_validate({**kept, name: value})
+            model.model_validate({**values, name: value})
         except ValidationError:
             left_out.add(name)
         else:
-            kept[name] = value
-    return model.model_validate(kept), frozenset(left_out)
+            values[name] = value
+    return model.model_validate(values), frozenset(left_out)
 
 
 def value_at(value: object, *fields: str) -> object:
-    """What stands there in an object that may be of any form; None where nothing does."""
+    """Return the value at a path of fields in an object of any form; None if there is none."""
     for field in fields:
         value = value.get(field) if isinstance(value, dict) else None
     return value
 
 
 def parse_referenced(model: type[M], obj: Object, field: str, reason: str) -> M:
-    """An object that another one names. field: which of its fields does. Raises SpecError, which names both."""
+    """Return an object that another one names. field: the field that names it. Raises SpecError, which names both."""
     try:
         return parse(model, obj)
     except SpecError as error:
         named = f"{obj['kind']} {obj['metadata']['name']}"
         problem = f"{named} cannot be used: {error.field}: {error.problem}"
-        cure = f"correct {named}, or upgrade Slipway where a newer version wrote it"
+        cure = f"correct {named}, or upgrade Slipway if a newer version wrote it"
         raise SpecError(field, problem, cure, reason=reason) from error
 
 
 def merged_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] = ()) -> Object:
-    """The new status of an object in wire form. before: the present one, as it was read.
+    """Return the new status of an object in wire form. before: the present one, as it was read.
 
-    What this version does not know, and what it changes nothing of, stays as another version wrote it. Only fields
-    that this version does not have stay where the API server refused that: its CRD may know no more than we do.
+    Unknown and unchanged fields keep the values that another version wrote. If the API server refused such a status,
+    only fields that this version does not have are preserved: the CRD may not know the others.
     """
     present: Object = obj.get("status") or {}
     strict = any(refusal.verb == STATUS and not refusal.transient for refusal in refusals)
@@ -84,17 +84,17 @@ def merged_status(obj: Object, before: S, after: S, refusals: Sequence[Refusal] 
     if strict:
         return {**{name: value for name, value in present.items() if name not in fields}, **wire}
     known = before.to_wire()
-    wanted = {name: value for name, value in present.items() if name not in known and name not in wire}
+    merged = {name: value for name, value in present.items() if name not in known and name not in wire}
     for name, value in wire.items():
-        wanted[name] = present[name] if name in present and known.get(name) == value else value
-    return wanted
+        merged[name] = present[name] if name in present and known.get(name) == value else value
+    return merged
 
 
-_CURE = "correct the field, or upgrade Slipway where a newer version defines it"
+_FIX = "correct the field, or upgrade Slipway if a newer version defines it"
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """`("spec", "data", 0, "name")` -> `spec.data[0].name`."""
+    """Return a location as a path: `("spec", "data", 0, "name")` as `spec.data[0].name`."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

@@ -1,14 +1,14 @@
-"""What a planner answers: which writes lead from what is to what should be, and when to look again.
+"""The plan: the writes that lead from the present state to the desired one, and the time of the next plan.
 
-A planner is `plan_<kind>(parent, observation) -> Plan`: pure, total, and silent where nothing is to
-be done. The executor (reconcile/) carries a plan out in this order: apply, create, delete, status, events. A crash
-between any two of them is harmless, because
-- what is created was written into the status, as an intent, in an earlier round;
-- what is applied or deleted is decided anew from what is seen;
-- events follow a status that was written, so a transition is told at most once.
+A planner is `plan_<kind>(obj, observation) -> Plan`: it is pure and total, and its plan is empty if nothing is to do.
+The executor (reconcile/) carries a plan out in this order: apply, create, delete, status, events. A crash between any
+two of them is harmless, because
+- an earlier round has recorded each created object in the status, as an intent;
+- each round decides again what to apply or delete, from the present state;
+- events follow a written status, so each transition has at most one Event.
 
-A write that the API server refuses stops the rest of its own part of the plan and nothing else: the other parts are
-carried out, and the planner hears of the refusal before the status is written.
+A write that the API server refuses stops only the rest of its own part of the plan: the other parts are carried out,
+and the planner gets the refusal before the status is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from slipway.api.kinds import Key, Object, key_of
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """An object to delete in the background, only as long as it is the one that was seen."""
+    """An object to delete in the background; uid and resource_version are preconditions."""
 
     key: Key
     uid: str
@@ -31,14 +31,14 @@ class Deletion:
 
 
 STATUS = "patch the status of"
-"""The verb of a Refusal of the parent's own status; the others are create, apply and delete."""
+"""The verb of a Refusal of the owner's own status; the others are create, apply and delete."""
 
 
 class Refusal(NamedTuple):
-    """A write of an earlier round that the API server did not take, as the planner is told of it.
+    """A write of an earlier round that the API server refused.
 
-    verb: create, apply, delete or STATUS. message: the API server's words. since: when it was first refused.
-    passing: the API server was away or failed (5xx, 429, no answer), which says nothing about the object.
+    verb: create, apply, delete or STATUS. message: the API server's message. since: time of the first refusal.
+    transient: the API server was unavailable or failed (5xx, 429, no answer); the object may be valid.
     """
 
     verb: str
@@ -50,7 +50,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """A transition worth an Event on the parent."""
+    """A transition to report as an Event on the owner."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -61,19 +61,19 @@ class EventRecord:
 class Plan:
     """The writes of one round.
 
-    status: the whole new status of the parent in wire form; None, or equal to the present one, writes nothing.
-    create: posted once; AlreadyExists is no error, the next round looks whose it is.
-    apply: server-side applied where what is rendered is not covered by what lives.
+    status: the whole new status of the owner in wire form; None, or equal to the present one, writes nothing.
+    create: posted once; AlreadyExists is no error, the next round checks the owner of the object.
+    apply: server-side applied if the live object differs from the rendered one.
     wake_at: when to plan again even if nothing happens.
-    gone: what the plan takes to be gone for good. No watch shows an object that lost our label, so each is looked for
-    once more before anything is written, and the plan is dropped where one lives.
-    parts: keys of objects whose writes belong together and to nothing else; all other writes are one part as well.
+    gone: objects that the plan takes for deleted. No watch reports an object that lost our label, so the executor reads
+    each once more before it writes anything, and drops the plan if one exists.
+    parts: keys of objects whose writes belong together; all other writes form one more part.
     Within a part the order is apply, create, delete, and a refusal stops the rest of it (no Job without its
     NetworkPolicy); parts neither wait for nor stop each other.
-    at_once: the status says nothing of what is applied, which only prepares what it intends: both may be written at the
-    same time, where nothing is created or deleted.
-    defect: what a part of the planner raised that should never raise. The rest is planned all the same; the loop logs
-    the defect and plans again after a back-off.
+    at_once: the status does not depend on the applied objects: both may be written at the same time if nothing is
+    created or deleted.
+    defect: an unexpected error of a part of the planner. The rest is planned nevertheless; the loop logs the defect and
+    plans again after a back-off.
     """
 
     status: Object | None = None
@@ -88,12 +88,12 @@ class Plan:
     defect: Exception | None = None
 
     def as_own_part(self) -> Self:
-        """The same plan, whose writes of children are a part of their own in every plan that it is added to."""
+        """Return the same plan with its writes of children as a separate part."""
         written = [*(key_of(obj) for obj in (*self.apply, *self.create)), *(one.key for one in self.delete)]
         return replace(self, parts=(*self.parts, frozenset(written))) if written else self
 
     def plus(self, other: Plan) -> Self:
-        """Both plans' writes; the other's status wins where it has one, the earlier time to wake."""
+        """Return a plan with the writes of both, the status of the other if it has one, and the earlier wake_at."""
         return replace(
             self,
             status=self.status if other.status is None else other.status,
@@ -115,14 +115,14 @@ def earliest(moments: Iterable[datetime | None]) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator was started with and planners need."""
+    """The settings of the operator that planners need."""
 
     runtime_image: str
-    """Image of training without an own image, of steps, and of everything that decides."""
+    """Image of training without an own image, of steps, and of every task whose result decides something."""
     serving_image: str
     """Image with tritonserver and Python (onnxruntime and numpy) for the python backend."""
     image_pull_policy: str = "IfNotPresent"
     image_mirrors: tuple[str, ...] = ()
-    """Registries that an admission webhook may put before the names of our pods' images."""
+    """Registries that an admission webhook may prefix to the image names of our pods."""
     isolated: bool = True
-    """Whether a pod reads of a claim only what it mounts. False for processes of one user on one machine."""
+    """True if a pod can read only what it mounts of a claim. False for processes of one user on one machine."""

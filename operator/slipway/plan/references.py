@@ -1,4 +1,4 @@
-"""Objects that a spec names. GitOps applies them in any order, so what is missing is waited for, never an error."""
+"""Objects that a spec names. GitOps applies them in any order, so a planner waits for a missing one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from slipway.plan.parse import parse_referenced
 from slipway.plan.pods import Placement
 
 RESYNC_INTERVAL = timedelta(seconds=60)
-"""What another object's change sets right is looked for so often, even where no event on it reaches this resource."""
+"""Time after which a planner checks again for changes of other objects that no event may report to this resource."""
 
 
 class NotYet(Exception):
-    """Something that the spec names is not there yet, or not ready: Pending, Reconciling=True."""
+    """An object that the spec names does not exist yet, or is not ready: Pending, Reconciling=True."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class NotYet(Exception):
 
 
 class TerminalError(Exception):
-    """The spec is good, and yet nothing more can be done: a job or a step failed. Derived again in each round."""
+    """The spec is valid, but a job or a step failed for good. Each round derives it again."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class TerminalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoreUse:
-    """What a spec names an ArtifactStore for. field: where it does; held_out: for evaluation data alone."""
+    """The use of an ArtifactStore by a spec. field: the field that names it; held_out: only for evaluation data."""
 
     field: str = "spec.store"
     held_out: bool = False
@@ -49,10 +49,10 @@ FOR_EVALUATION = StoreUse("spec.evaluation.store", held_out=True)
 
 
 def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
-    """The store that new work may use.
+    """Return a store that is ready for new work.
 
-    Raises NotYet (StoreNotFound, StoreNotReady), and SpecError (StoreInvalid, StoreFailed) for one that somebody has
-    to fix, StoreMisused for one that is kept for another use.
+    Raises NotYet (StoreNotFound, StoreNotReady), SpecError (StoreInvalid, StoreFailed) for one that the user must fix,
+    and SpecError (StoreMisused) for one with another use.
     """
     field = use.field
     obj = view.get(ARTIFACT_STORE, namespace, name)
@@ -64,7 +64,7 @@ def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
     _refuse_other_use(store.spec, name, use)
     if stalled is not None and stalled.status == "True":
         problem = f'ArtifactStore "{name}" cannot be used: {stalled.message}'
-        raise SpecError(field, problem, "or name another store", reason="StoreFailed")
+        raise SpecError(field, problem, "fix it, or name another store", reason="StoreFailed")
     if verdict is None or verdict.status != "True":
         why = f": {verdict.message}" if verdict and verdict.message else ""
         raise NotYet("StoreNotReady", f'{field}: ArtifactStore "{name}" is not ready{why}')
@@ -72,13 +72,13 @@ def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
 
 
 def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FOR_ALL) -> ArtifactStoreSpec:
-    """The store that work under way uses: it need only exist.
+    """Return the store of work in progress, which need not be ready.
 
     Raises NotYet (StoreNotFound) and SpecError (StoreInvalid, StoreMisused).
     """
     obj = view.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
-        gone = f'ArtifactStore "{name}" is gone, and with it the way to what was stored; create it again'
+        gone = f'ArtifactStore "{name}" is gone; create it again to make its files available'
         raise NotYet("StoreNotFound", f"{use.field}: {gone}")
     store = parse_referenced(ArtifactStore, obj, use.field, "StoreInvalid").spec
     _refuse_other_use(store, name, use)
@@ -87,7 +87,7 @@ def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
 
 def _refuse_other_use(store: ArtifactStoreSpec, name: str, use: StoreUse) -> None:
     if store.held_out and not use.held_out:
-        problem, cure = "is kept for evaluation data (spec.heldOut)", "name a store without spec.heldOut"
+        problem, cure = "is only for evaluation data (spec.heldOut: true)", "name a store without spec.heldOut"
     elif use.held_out and not store.held_out:
         problem, cure = "is open to all pods", "name a store with spec.heldOut: true, or leave the field out"
     else:
@@ -104,7 +104,7 @@ def known_pool(view: ClusterView, name: str, field: str = "spec.pools") -> GPUPo
 
 
 def placement_of(pool: GPUPoolSpec) -> Placement:
-    """Where the pods of a pool run and which devices each takes."""
+    """Return the node selector, the tolerations and the devices of the pods of a pool."""
     devices = {pool.resource.name: pool.resource.per_pod} if pool.resource else {}
     return Placement(pool.node_selector, pool.tolerations, devices)
 

@@ -1,7 +1,7 @@
-"""ArtifactStore: a claim is usable once it exists and can be shared, a bucket once a pod has tried it.
+"""ArtifactStore: a claim is ready once it exists and can be shared, a bucket once a pod has checked it.
 
-The operator reads no Secret and touches no store. A try that failed is repeated, less and less often: no watch shows
-that a Secret or a policy of the bucket was corrected.
+The operator reads no Secret and no store. A failed check is repeated at growing intervals: no watch reports that a
+Secret or a policy of the bucket was corrected.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from slipway.plan.tasks import (
     TaskSpec,
     follow_task,
     intended,
-    looked_at_again,
     pods_of_record,
+    recheck_at,
     succeeded,
     why_waiting,
     will_retry,
@@ -43,55 +43,55 @@ SHARED_MODE = "ReadWriteMany"
 
 
 def plan_store(obj: Object, observation: Observation) -> Plan:
-    """Say whether pods can use the store."""
+    """Choose the next writes for one ArtifactStore."""
     now, refusals = observation.now, observation.refusals
     owner = Owner.of(obj)
     if owner.deleting:
         return Plan()
     present = read_status(ArtifactStoreStatus, obj.get("status") or {})
     try:
-        found = _look(parse(ArtifactStore, obj), present, owner, observation)
+        result = _check(parse(ArtifactStore, obj), present, owner, observation)
     except SpecError as error:
         again = Plan(wake_at=now + RESYNC_INTERVAL)
-        found = Found("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
-    values = blocked(found.values, refused(refusals, present.conditions, now))
+        result = CheckResult("Failed", conditions.stalled(error.reason, str(error)), present.check, again)
+    values = blocked(result.values, refused(refusals, present.conditions, now))
     status = ArtifactStoreStatus(
         observed_generation=owner.generation,
-        phase=found.phase,
+        phase=result.phase,
         conditions=with_conditions(present.conditions, values, owner.generation, now),
-        check=found.check,
+        check=result.check,
     )
     whole = merged_status(obj, present, status, refusals)
-    return replace(found.plan, status=None if whole == obj.get("status") else whole, events=_events(present, found))
+    return replace(result.plan, status=None if whole == obj.get("status") else whole, events=_events(present, result))
 
 
-def _look(store: ArtifactStore, present: ArtifactStoreStatus, owner: Owner, observation: Observation) -> Found:
+def _check(store: ArtifactStore, present: ArtifactStoreStatus, owner: Owner, observation: Observation) -> CheckResult:
     if (claim := store.spec.persistent_volume_claim) is not None:
-        return _claim(claim, owner, observation.view, observation.now)
-    return try_bucket(store.spec, present, owner, observation)
+        return _check_claim(claim, owner, observation.view, observation.now)
+    return check_bucket(store.spec, present, owner, observation)
 
 
-def _claim(named: ClaimStore, owner: Owner, view: ClusterView, now: datetime) -> Found:
+def _check_claim(named: ClaimStore, owner: Owner, view: ClusterView, now: datetime) -> CheckResult:
     name = named.claim_name
     claim = view.get(PVC, owner.namespace, name)
     if claim is None:
         message = f"there is no PersistentVolumeClaim {name} in this namespace; create it"
-        return Found(
+        return CheckResult(
             "Pending", conditions.under_way("ClaimNotFound", message), plan=Plan(wake_at=now + RESYNC_INTERVAL)
         )
     modes = claim.get("spec", {}).get("accessModes", [])
     if SHARED_MODE not in modes:
         raise SpecError(
             "spec.persistentVolumeClaim.claimName",
-            f"claim {name} has the access modes {', '.join(modes) or 'none'}, and pods of several nodes share a store",
-            f"name a claim whose accessModes hold {SHARED_MODE}",
+            f"claim {name} has the access modes {', '.join(modes) or 'none'}, and pods on several nodes use a store",
+            f"name a claim with access mode {SHARED_MODE}",
             reason="ClaimNotShared",
         )
-    return Found("Ready", conditions.ready("ClaimFound", f"claim {name} can be shared"))
+    return CheckResult("Ready", conditions.ready("ClaimFound", f"claim {name} can be shared"))
 
 
-def _events(present: ArtifactStoreStatus, found: Found) -> tuple[EventRecord, ...]:
-    verdict = found.values["Stalled"]
+def _events(present: ArtifactStoreStatus, result: CheckResult) -> tuple[EventRecord, ...]:
+    verdict = result.values["Stalled"]
     before = condition(present.conditions, "Stalled")
     if not verdict.status or (before and before.status == "True" and before.reason == verdict.reason):
         return ()
@@ -100,14 +100,14 @@ def _events(present: ArtifactStoreStatus, found: Found) -> tuple[EventRecord, ..
 
 CHECK = "check-store"
 FOLDER = "check"
-"""Below the store's root: what the pod writes to see whether it may."""
+"""Folder below the store's root that the pod writes to check its permissions."""
 
 Phase = Literal["Pending", "Ready", "Failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is known of a store in one round. check: of a bucket, the newest try; plan: the writes that bring it on."""
+class CheckResult:
+    """The state of a store. check: the newest try for a bucket; plan: the next writes."""
 
     phase: Phase
     values: Mapping[str, ConditionValue]
@@ -115,13 +115,13 @@ class Found:
     plan: Plan = field(default_factory=Plan)
 
 
-def try_bucket(
+def check_bucket(
     spec: ArtifactStoreSpec,
     present: ArtifactStoreStatus,
     owner: Owner,
     observation: Observation,
-) -> Found:
-    """Raises SpecError where another owner has the Job's name."""
+) -> CheckResult:
+    """Check a bucket by a pod. Raises SpecError if another owner has the Job's name."""
     view, settings, now = observation.view, observation.settings, observation.now
     small = Resources(cpu="100m", memory="256Mi")
     task = TaskSpec(
@@ -136,58 +136,58 @@ def try_bucket(
             record, plan = before, Plan(wake_at=due_at)
     else:
         record, plan = follow_task(owner, before, task, observation)
-    found = _found(owner, spec, record, present, observation)
-    plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _over(record, owner, view))))
-    return replace(found, check=record, plan=plan.plus(found.plan))
+    result = _check_result(owner, spec, record, present, observation)
+    plan = plan.plus(Plan(delete=tuple(deletion(job) for job in _finished_jobs(record, owner, view))))
+    return replace(result, check=record, plan=plan.plus(result.plan))
 
 
 def _due_at(record: TaskRun) -> datetime | None:
-    """When a try that failed for good is made again; None for any other."""
+    """Return the time of the next try after a final failure; None for any other try."""
     if record.state is not TaskState.FAILED or will_retry(record):
         return None
-    return looked_at_again(record)
+    return recheck_at(record)
 
 
-def _over(record: TaskRun, owner: Owner, view: ClusterView) -> list[Object]:
-    """Jobs that nobody needs: of earlier tries, and of one that went well. A failed one keeps its log."""
+def _finished_jobs(record: TaskRun, owner: Owner, view: ClusterView) -> list[Object]:
+    """Return the Jobs to delete: those of earlier tries and a successful one. A failed Job stays for its log."""
     jobs = [job for job in view.owned(JOB, owner.namespace, owner.uid) if "deletionTimestamp" not in job["metadata"]]
     return [job for job in jobs if succeeded(record) or not f"{job['metadata']['name']}-".startswith(f"{record.job}-")]
 
 
-def _found(
+def _check_result(
     owner: Owner,
     spec: ArtifactStoreSpec,
     record: TaskRun,
     present: ArtifactStoreStatus,
     observation: Observation,
-) -> Found:
+) -> CheckResult:
     bucket = spec.s3.bucket if spec.s3 else ""
     if succeeded(record):
         answered = f"bucket {bucket} was listed, read and written"
         open_to = f"; {OPEN_EGRESS}" if egress_rules(spec) is None else ""
-        return Found("Ready", conditions.ready("BucketAnswered", answered + open_to))
+        return CheckResult("Ready", conditions.ready("BucketAnswered", answered + open_to))
     if record.state is TaskState.FAILED:
         return _failed(record)
     pods, secret = pods_of_record(owner, record, observation).believed, secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
-        return Found("Pending", conditions.under_way("SecretNotFound", missing))
-    if record.tries > 1 and present.phase is not None:  # what the last try said holds until this one has ended
-        said = {one.type: ConditionValue(one.status == "True", one.reason, one.message) for one in present.conditions}
-        return Found(present.phase, said)
+        return CheckResult("Pending", conditions.under_way("SecretNotFound", missing))
+    if record.tries > 1 and present.phase is not None:  # the result of the last try is shown until this one has ended
+        last = {one.type: ConditionValue(one.status == "True", one.reason, one.message) for one in present.conditions}
+        return CheckResult(present.phase, last)
     why, wake_at = why_waiting(owner, record, observation, secret)
-    message = f"job/{record.job}: {why}" if why else f"job/{record.job} tries bucket {bucket}"
-    return Found("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
+    message = f"job/{record.job}: {why}" if why else f"job/{record.job} checks bucket {bucket}"
+    return CheckResult("Pending", conditions.under_way("Checking", message), plan=Plan(wake_at=wake_at))
 
 
-def _failed(record: TaskRun) -> Found:
+def _failed(record: TaskRun) -> CheckResult:
     failure = record.failure
     kind = failure.exception if failure else None
-    said = failure.message if failure and failure.message else f"job/{record.job} failed; its log says why"
+    message = failure.message if failure and failure.message else f"job/{record.job} failed; see its log"
     if kind == StoreAway.__name__:
-        return Found("Pending", conditions.under_way("StoreAway", said))
+        return CheckResult("Pending", conditions.under_way("StoreAway", message))
     if will_retry(record):
-        return Found("Pending", conditions.under_way("Checking", said))
+        return CheckResult("Pending", conditions.under_way("Checking", message))
     if kind == StoreError.__name__:
-        return Found("Failed", conditions.stalled("StoreRefused", said))
-    reason = ": ".join(part for part in (kind or (failure.reason if failure else None), said) if part)
-    return Found("Failed", conditions.stalled("CheckFailed", f"{reason}; see the log of job/{record.job}"))
+        return CheckResult("Failed", conditions.stalled("StoreRefused", message))
+    reason = ": ".join(part for part in (kind or (failure.reason if failure else None), message) if part)
+    return CheckResult("Failed", conditions.stalled("CheckFailed", f"{reason}; see the log of job/{record.job}"))

@@ -1,8 +1,8 @@
-"""How the pods of one task reach the store: a claim is mounted, a bucket is named and its keys passed by reference.
+"""The mounts and variables by which the pods of a task reach the store: a claim is mounted, a bucket is named.
 
-Of a claim a pod sees its inputs, each at its own path below STORE_DIR, and its own folder; nothing else of the store. A
-bucket has one key for all that lies in it. So evaluation data may lie in a second store, which only pods of deciding
-tasks are given (below HELD_OUT_DIR).
+With a claim a pod mounts its inputs, each at its own path below STORE_DIR, and its own folder, and nothing else of the
+store. A bucket has one key for all its files. So evaluation data may be in a second store, which only pods of deciding
+tasks get (below HELD_OUT_DIR).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STORE, _HELD_OUT, _OUT = "slipway-store", "slipway-held-out", "slipway-out"
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two stores that a pod may be given. out: the pod's own folder where it lies in this store."""
+    """One of the two stores of a pod. out: the pod's own folder if it is in this store."""
 
     spec: ArtifactStoreSpec
     volume: str
@@ -60,7 +60,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class StoreMount:
-    """The store as one pod sees it, and the one of held-out data where a second one holds it.
+    """The store of one pod, and the store of held-out data if it is another one.
 
     out: the pod's own folder below the root of its store; None for readers. inputs, held_out_inputs: folders below the
     roots that it reads.
@@ -74,7 +74,7 @@ class StoreMount:
     out_held_out: bool = False
 
     def for_task(self, task: Model, out: str | None = None) -> Self:
-        """The same stores as a pod of that task is given them: its inputs, and its own folder."""
+        """Return the mount for a pod of that task, with its inputs and its own folder."""
         fields = task.held_out_fields if isinstance(task, DecidingTask) else frozenset()
         if self.held_out is None or not fields:
             return replace(self, inputs=inputs_of(task), out=out, held_out=None)
@@ -88,13 +88,13 @@ class StoreMount:
         )
 
     def of_results(self, task: Model) -> StoreMount:
-        """The store in which a pod of that task has its folder."""
+        """Return the store in which a pod of that task has its folder."""
         mount = self.for_task(task, "")
         return StoreMount(mount.held_out) if mount.held_out is not None and mount.out_held_out else self
 
     @property
     def held_out_identity(self) -> Object | None:
-        """Where the store for evaluation data is, if the pod is given one: other data may lie in another one."""
+        """The location of the store for evaluation data; None if the pod has none."""
         store = self.held_out or (self.spec if self.spec.held_out else None)
         return None if store is None else identity_of(store)
 
@@ -115,7 +115,7 @@ class StoreMount:
 
     @property
     def env(self) -> list[Object]:
-        """Where a bucket is, and its keys; nothing for a claim alone."""
+        """The variables with the location of a bucket and its keys; none for a claim."""
         variables: list[Object] = []
         if (s3 := self.spec.s3) is not None:
             variables += [{"name": STORE_ENV, "value": variable_json(s3.to_wire())}, *_secret_env(s3, S3_SECRET_ENV)]
@@ -129,7 +129,7 @@ class StoreMount:
 
     @property
     def service_account(self) -> str | None:
-        """By which a cloud knows the pods. A pod has one: that of the held-out store goes first."""
+        """The ServiceAccount that gives the pod access to a bucket; that of the held-out store takes precedence."""
         stores = (self.held_out, self.spec)
         return next((s.s3.service_account_name for s in stores if s and s.s3 and s.s3.service_account_name), None)
 
@@ -139,14 +139,14 @@ class StoreMount:
         if self.held_out is None:
             return (main,)
         claims = [one.persistent_volume_claim for one in (self.spec, self.held_out)]
-        # A claim that is mounted as two volumes of one pod may keep it waiting for ever (kubernetes #28502).
+        # A pod that mounts one claim as two volumes may wait for ever (kubernetes #28502).
         same = claims[0] is not None and claims[1] is not None and claims[0].claim_name == claims[1].claim_name
         out = self.out if self.out_held_out else None
         return main, _Side(self.held_out, _STORE if same else _HELD_OUT, HELD_OUT_DIR, self.held_out_inputs, out)
 
 
 def place_of(store: ArtifactStoreSpec, path: str) -> tuple[str, str]:
-    """Where a path of the store lies: the claim or the bucket, and the path in it. Two stores may share one."""
+    """Return the claim or the bucket of a path of the store, and the path in it. Two stores may share one."""
     volume, folder = "", None
     if (claim := store.persistent_volume_claim) is not None:
         volume, folder = claim.claim_name, claim.sub_path
@@ -156,7 +156,7 @@ def place_of(store: ArtifactStoreSpec, path: str) -> tuple[str, str]:
 
 
 def readable_by_plugins(store: ArtifactStoreSpec, held_out: ArtifactStoreSpec | None) -> bool:
-    """Whether a pod with a plugin's code can read the evaluation data. store: the one that such pods are given."""
+    """Return True if a pod that runs a plugin can read the evaluation data. store: the store of such pods."""
     apart = held_out or store
     if apart.s3 is None:
         return False
@@ -168,12 +168,12 @@ def readable_by_plugins(store: ArtifactStoreSpec, held_out: ArtifactStoreSpec | 
 
 
 def egress_labels(store: StoreMount) -> dict[str, str]:
-    """What the policy of an owner's tasks selects. It knows one store: pods of ours with another one go without."""
+    """Return the label that the policy of an owner's tasks selects; none for pods with a second store."""
     return {} if store.held_out_identity is not None else {EGRESS_LABEL: RESTRICTED}
 
 
 def secret_of(spec: ArtifactStoreSpec) -> str | None:
-    """Name of the Secret that holds a bucket's keys."""
+    """Return the name of the Secret with a bucket's keys."""
     return spec.s3.secret_ref.name if spec.s3 and spec.s3.secret_ref else None
 
 
@@ -182,7 +182,7 @@ def _identity(s3: S3Store) -> tuple[str | None, str | None]:
 
 
 def identity_of(store: ArtifactStoreSpec) -> Object:
-    """The fields of its spec that say where the files are and by whose keys: they never change, as others may."""
+    """Return the fields of the spec with the location of the files and the keys, which are immutable."""
     fields = {"persistentVolumeClaim": store.persistent_volume_claim, "s3": store.s3}
     return {name: place.to_wire() for name, place in fields.items() if place is not None}
 

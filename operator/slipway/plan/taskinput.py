@@ -1,10 +1,9 @@
-"""The folders of a store that a task reads, and the way in which the task reaches its pod.
+"""The folders of a store that a task reads, and the transfer of the task to its pod.
 
-It travels as JSON in a variable, or in a file if it is long (docs/decisions/0019).
+A task is passed as JSON in a variable, or in a file if it is long (docs/decisions/0019).
 
-The text of a file lies in an annotation of the pod template, and the variable holds its digest. Nobody can change the
-variables of a pod, and they are compared with those of its Job. Its annotations can be changed: the runtime then
-refuses the text.
+The text of a file is an annotation of the pod template, and the variable has its digest. The variables of a pod are
+immutable, and they are compared with those of its Job. Annotations can be changed; the runtime then refuses the text.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from slipway.api.kinds import Object
 from slipway.api.tasks import TASK_DIR, TASK_ENV, TASK_FILE, RecoverTask, is_task_digest, task_digest
 
 MAX_INPUTS = 64
-"""Artifacts that the parameters of one step may name; each is a mount of its pod."""
+"""Maximum number of artifacts that the parameters of one step may name; each is a mount of its pod."""
 
 _OWN_FOLDER = re.compile(r"(steps/[0-9a-f]{64}|training/[^/]+/[0-9]+)(/.*)?")
 _URI: TypeAdapter[str] = TypeAdapter(StoreUri)
@@ -31,10 +30,10 @@ _DIGEST: TypeAdapter[str] = TypeAdapter(Digest)
 
 
 def inputs_of(task: Model, fields: frozenset[str] | None = None) -> tuple[str, ...]:
-    """The folders that the task reads, below the store's root, in the task's own order; none lies inside another.
+    """Return the folders that the task reads, below the store's root, in the order of the task; none contains another.
 
-    They are those of every typed reference in the task and of every `{uri, digest}` in its parameters. fields: names of
-    the task's fields to look at; None for all.
+    They come from every typed reference in the task and every `{uri, digest}` in its parameters. fields: names of the
+    task's fields to read; None for all.
     """
     if isinstance(task, RecoverTask):
         return (store_path(task.uri),)
@@ -43,29 +42,29 @@ def inputs_of(task: Model, fields: frozenset[str] | None = None) -> tuple[str, .
 
 
 def folders_of(*values: object) -> tuple[str, ...]:
-    """The same of the references in fields, parameters or artifacts."""
+    """Return the folders of the references in fields, parameters or artifacts; none contains another."""
     return outermost(folder_of(store_path(uri)) for value in values for uri in _uris(value))
 
 
 def folder_of(path: str) -> str:
-    """Return what to mount for the artifact at a path: the folder of the task that made it, else the artifact itself.
+    """Return the folder to mount for the artifact at a path: that of the task that made it, else the artifact itself.
 
-    Never the artifact of a task: the code that wrote below the folder could have put a symbolic link in its place, and
-    a kubelet follows such a link anywhere inside the volume (k8s.io/kubernetes pkg/volume/util/subpath). Inside the
-    mount a link leads nowhere.
+    The artifact of a task is never mounted itself: the task's code could have replaced it by a symbolic link, which a
+    kubelet follows anywhere inside the volume (k8s.io/kubernetes pkg/volume/util/subpath). Inside the mount such a link
+    is broken.
     """
     own = _OWN_FOLDER.fullmatch(path)
     return own[1] if own else path
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths without those that lie inside another one, as they come: an order by digests would be of no use."""
+    """Return the paths without those that are inside another one, in the given order."""
     given = tuple(dict.fromkeys(paths))
     return tuple(path for path in given if not any(path != other and is_inside(path, other) for other in given))
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether the path is the folder or lies in it."""
+    """Return True if the path is the folder or is inside it."""
     return path == folder or path.startswith(f"{folder}/") or not folder
 
 
@@ -96,14 +95,14 @@ def _is_reference(value: dict[str, object]) -> bool:
 
 TASK_ANNOTATION = "slipway.dev/task"
 MAX_VARIABLE_BYTES = 32 * 1024
-"""Length of a task that is still handed over in a variable. Linux starts no process with one of 128 KiB
+"""Maximum length of a task in a variable. Linux starts no process with one of 128 KiB
 (MAX_ARG_STRLEN), nor with more than some 2 MiB of variables and arguments."""
 ANNOTATIONS_LIMIT = 256 * 1024
-"""Bytes of all annotations of an object, names included (k8s.io/apimachinery, TotalAnnotationSizeLimitB)."""
+"""Maximum bytes of all annotations of an object, names included (k8s.io/apimachinery, TotalAnnotationSizeLimitB)."""
 RESERVED_BYTES = 16 * 1024
-"""Bytes of annotations for the rest of a task and for what the Job controller, networks and webhooks add to a pod."""
+"""Bytes reserved for the rest of a task and for annotations of the Job controller, networks and webhooks."""
 MAX_INPUT_BYTES = ANNOTATIONS_LIMIT - 2 * RESERVED_BYTES
-"""Bytes of JSON of what a user writes into one task: the parameters of a step, or the entry point of a training."""
+"""Maximum bytes of a user's JSON in one task: the parameters of a step, or the entry point of a training."""
 
 _VOLUME = "slipway-task"
 
@@ -124,7 +123,7 @@ class TaskInput:
 
     @property
     def value(self) -> str:
-        """The variable's value: the text, or its digest if the text travels in a file."""
+        """The variable's value: the text, or its digest if the text is in a file."""
         return task_digest(self.text.encode()) if self.in_file else self.text
 
     @property
@@ -143,7 +142,7 @@ class TaskInput:
 
 
 def task_text(pod: Mapping[str, Any], container: Mapping[str, Any]) -> str | None:
-    """The task's text as a pod or a pod template hands it to a container of its own; None for one without a task."""
+    """Return the text of the task in a pod or a pod template; None for a container without a task."""
     values = (one.get("value") for one in container.get("env", ()) if one["name"] == TASK_ENV)
     value: str | None = next(values, None)
     if value is None or not is_task_digest(value):
@@ -153,7 +152,7 @@ def task_text(pod: Mapping[str, Any], container: Mapping[str, Any]) -> str | Non
 
 
 def variable_json(value: object) -> str:
-    """JSON that means the same as a variable's value and as an argument: Kubernetes replaces `$(NAME)` and `$$` there.
+    """Return JSON that Kubernetes does not change in a variable or an argument, where it replaces `$(NAME)` and `$$`.
 
     Equal values give equal text, in ASCII.
     """
@@ -161,10 +160,10 @@ def variable_json(value: object) -> str:
 
 
 def literal(word: str) -> str:
-    """A word of a command that Kubernetes hands over as it is given here (`$$` stands for `$`)."""
+    """Return a word of a command with `$` escaped as `$$`, which Kubernetes replaces by `$`."""
     return word.replace("$", "$$")
 
 
 def json_bytes(value: object) -> int:
-    """Bytes that a value takes in a task."""
+    """Return the number of bytes of a value in a task."""
     return len(variable_json(value))

@@ -1,7 +1,7 @@
-"""Tasks: one pod's work, run as a Job at most once a try, its result recorded by the digest of what decides it.
+"""Tasks: the work of one pod, run as one Job for each try, with its result recorded by the digest of its inputs.
 
-Intent first: a round that wants a task records it; the next one creates its Job; the Job's UID and end are recorded
-as they are seen. A record that has ended never looks at its Job again.
+One round records the intent, and the next one creates the Job; later rounds record the Job's UID and its end. The
+planner never reads the Job of an ended record again.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 
 _BASE_BYTES, _TIMES_READ, _GRAIN = 1 << 30, 3, 1 << 27
-"""A runtime with its libraries takes half a GiB; a model or a data set stands in memory as bytes and as arrays."""
+"""The runtime with its libraries takes half a GiB; a model or a data set is in memory as bytes and as arrays."""
 
 
 def usual_resources(task: Model) -> Resources:
-    """What a pod asks for that nobody else's code runs in, by the size of what it reads, in steps of 128 MiB."""
+    """Return the requests of a pod that runs no plugin, from the size of its inputs, in steps of 128 MiB."""
     read = sum(ref.size_bytes or 0 for ref in artifacts_read(task))
     grains = -(-(_BASE_BYTES + _TIMES_READ * read) // _GRAIN)
     return Resources(cpu="500m", memory=f"{grains * (_GRAIN >> 20)}Mi")
@@ -59,21 +59,21 @@ POLICY = RetryPolicy(
     },
     reset_after=timedelta(minutes=10),
 )
-"""Of every task. What is mended where no watch sees it (a Secret, a policy of a bucket, a deleted artifact) is tried
-again for as long as the task is wanted, and so is a task that is taken away."""
-_SEEN_NOWHERE = ("refusals", "inputs")
+"""The retry policy of every task. Retries have no end after a failure that the user fixes without a watch event (a
+Secret, a policy of a bucket, a deleted artifact), and after a disruption."""
+_UNWATCHED = ("refusals", "inputs")
 _LONGEST_JOB = 60
 """Characters of a Job's name, so that `NAME-0` is a host name (63)."""
-TRIED_AGAIN = "then it is tried again by itself, within 16 minutes"
-"""What follows on the cure of a task that is `tried_again`."""
+RETRY_NOTE = "Slipway retries within 16 minutes"
+"""Message for a task that `retries_itself`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task that is wanted, and how its pod runs.
+    """A task to run, with the settings of its pod.
 
-    role: a DNS label. job: the beginning of the names of its Jobs. folder: its folder of the store; None for one of its
-    own by the task's digest, which all deployments of the namespace share. deadline: of one try.
+    role: a DNS label. job: prefix of the names of its Jobs. folder: its folder in the store; None for one named by the
+    task's digest, which all deployments of the namespace share. deadline: time limit of one try.
     """
 
     role: str
@@ -89,23 +89,23 @@ class TaskSpec:
 
     @property
     def memory(self) -> str:
-        """What its pod asks for; no part of the digest, since it decides no result."""
+        """The memory request of its pod, which is not a part of the digest."""
         return str(self.resources.memory)
 
     @property
     def digest(self) -> str:
-        """Of what decides the result: the task with its inputs' digests, and the image. Not of where things lie."""
+        """The digest of the task with its inputs' digests, and of the image; it does not depend on locations."""
         apart = {"heldOut": self.held_out} if self.held_out else {}
         return digest_of({"task": self.task.to_content(), "image": self.image, **apart})
 
     @property
     def held_out(self) -> Object | None:
-        """Where the store for evaluation data is, if its pod is given one."""
+        """The location of the store for evaluation data, if its pod has one."""
         return self.store.for_task(self.task).held_out_identity
 
     @property
-    def by_others(self) -> bool:
-        """Whether its pod runs the code of a plugin: figures that such a pod reports are claims, and are not kept."""
+    def runs_plugin(self) -> bool:
+        """True if its pod runs the code of a plugin, whose reported metrics are not trusted."""
         return isinstance(self.task, CompressTask)
 
     @property
@@ -121,9 +121,9 @@ def follow_task(
     *,
     may_start: bool = True,
 ) -> tuple[TaskRun, Plan]:
-    """The run as it is now, and the writes that lead on.
+    """Return the present state of the run, and the next writes.
 
-    run: as the status of the parent holds it; None before the first. may_start: whether a Job may be made.
+    run: from the status of the owner; None before the first try. may_start: True if a Job may be created.
     Raises SpecError if another owner has the name of the Job.
     """
     now = observation.now
@@ -136,7 +136,7 @@ def follow_task(
     if observed.phase is JobPhase.INTENDED:
         return run, Plan(create=(render(),)) if may_start else Plan()
     if observed.phase is JobPhase.UNREPORTED and isinstance(spec.task, DecidingTask):
-        # Others can write where its report would be: what decides is done again, and counted.
+        # Other pods can write to the place of its report, so a deciding task runs again, and the try counts.
         observed = replace(observed, phase=JobPhase.ENDED, end=lost(observed.pods.refused))
     if observed.phase is JobPhase.UNREPORTED:
         output = Output(spec.out, spec.store.of_results(spec.task), spec.template)
@@ -149,14 +149,14 @@ def follow_task(
 
 
 def _without_end(job: Object | None) -> Plan:
-    """Delete a Job whose pod is lost with its Node, or can never run: it would never be over."""
+    """Return a plan that deletes a Job that would never end: its pod is lost with its Node, or can never run."""
     if job is None or not lingers(job) or "deletionTimestamp" in job["metadata"]:
         return Plan()
     return Plan(delete=(deletion(job),))
 
 
 def pods_of_record(owner: Owner, record: TaskRun, observation: Observation) -> JobPods:
-    """The pods of the try under way, as far as they are believed; none where its Job is gone."""
+    """Return the trusted pods of the present try; none if its Job is gone."""
     live = observation.view.get(JOB, owner.namespace, record.job)
     if live is None or live["metadata"]["uid"] != record.job_uid:
         return JobPods((), ())
@@ -168,40 +168,40 @@ def succeeded(record: TaskRun | None) -> bool:
 
 
 def intended(spec: TaskSpec, tries: int, now: datetime) -> TaskRun:
-    """The record of a try that is to be made; the next round makes its Job."""
+    """Return the record of a new try; the next round creates its Job."""
     return TaskRun(
         tries=tries, job=job_name(spec.job, tries), memory=spec.memory, started_at=now.replace(microsecond=0)
     )
 
 
 def job_name(prefix: str, tries: int) -> str:
-    """Name of the Job of a try; short enough for the host name of its pod, which adds an index."""
+    """Return the name of the Job of a try, short enough for the host name of its pod, which adds an index."""
     number = str(tries)
     return f"{prefix[: _LONGEST_JOB - len(number)]}-{number}"
 
 
 def will_retry(record: TaskRun) -> bool:
-    """Whether a failed try is going to be followed by another: it was lost through no fault of its own."""
+    """Return True if another try follows a failed one soon, because a disruption ended it."""
     return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) == "disruptions"
 
 
-def starved(record: TaskRun) -> bool:
-    """Whether a try ended for want of memory: as often as it is given the same, it ends the same."""
+def ran_out_of_memory(record: TaskRun) -> bool:
+    """Return True if a try was OOMKilled; with the same memory another try would be, too."""
     return record.failure is not None and record.failure.reason == OOM_KILLED
 
 
-def tried_again(record: TaskRun) -> bool:
-    """Whether a try ended for what is mended where no watch sees it, so that it is tried again from time to time."""
-    return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) in _SEEN_NOWHERE
+def retries_itself(record: TaskRun) -> bool:
+    """Return True if the cause of a failed try can be fixed without a watch event, so that tries follow for ever."""
+    return record.state is TaskState.FAILED and POLICY.counter(POLICY.cause(record.failure)) in _UNWATCHED
 
 
-def lacks_input(record: TaskRun) -> bool:
-    """Whether a try ended for want of an artifact that it was given."""
+def input_is_missing(record: TaskRun) -> bool:
+    """Return True if a try ended because an input artifact is not in the store."""
     return record.state is TaskState.FAILED and POLICY.cause(record.failure) is Cause.INPUT_MISSING
 
 
-def input_is_wrong(record: TaskRun) -> bool:
-    """Whether a try ended for want of the right input: another one is of use once somebody has put that back."""
+def input_is_unusable(record: TaskRun) -> bool:
+    """Return True if a try ended because an input is missing or altered: restoring it allows another try."""
     return record.state is TaskState.FAILED and POLICY.cause(record.failure) in (
         Cause.INPUT_MISSING,
         Cause.INPUT_ALTERED,
@@ -209,17 +209,17 @@ def input_is_wrong(record: TaskRun) -> bool:
 
 
 def retry_at(record: TaskRun) -> datetime | None:
-    """When a try that has failed is followed by another; None where none follows by itself."""
+    """Return the time of the next try after a failed one; None if none follows automatically."""
     if record.state is not TaskState.FAILED or record.ended_at is None:
         return None
     tally = Tally(record.tries, record.disruptions, inputs=record.tries, refusals=record.tries)
     return POLICY.retry_at(tally, POLICY.cause(record.failure), record.ended_at)
 
 
-def looked_at_again(record: TaskRun) -> datetime | None:
-    """When a try that failed for whatever reason is made again after all, less and less often.
+def recheck_at(record: TaskRun) -> datetime | None:
+    """Return the time of the next try after any failure, at growing intervals.
 
-    None where it has no end.
+    None if the try has not ended.
     """
     return None if record.ended_at is None else record.ended_at + POLICY.limits["refusals"].wait(record.tries)
 
@@ -227,13 +227,13 @@ def looked_at_again(record: TaskRun) -> datetime | None:
 def why_waiting(
     owner: Owner, record: TaskRun, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
-    """Why a task does not go on, or when to look for that: pods that take a while to run need no explanation.
+    """Return the reason why a task does not run, or the time to check for it: pods may take a while to start.
 
-    secret: that of its store, where it has one.
+    secret: name of its store's Secret, if it has one.
     """
     at = retry_at(record)
     if will_retry(record) and at is not None:
-        why = describe_cause(record.failure) if record.failure else "for a reason that is not known"
+        why = describe_cause(record.failure) if record.failure else "unknown cause"
         return f"try {record.tries} ended: {why}; try {record.tries + 1} starts at {at:%H:%M:%S} UTC", at
     if record.state is not TaskState.RUNNING or record.started_at is None:
         return None, None
@@ -243,13 +243,13 @@ def why_waiting(
 
 
 def remade(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:
-    """The next try of a task that has succeeded: the store has lost its artifact."""
+    """Return the next try of a task that has succeeded, because its artifact is missing in the store."""
     forgiven = run.ended_at is None or now - run.ended_at >= REMADE_FORGIVEN_AFTER
     return intended(spec, run.tries + 1, now).model_copy(update={"remade": 1 if forgiven else run.remade + 1})
 
 
 def may_be_remade(record: TaskRun, now: datetime) -> bool:
-    """Whether a lost artifact is made again: not where whatever deletes it keeps doing so."""
+    """Return True if a missing artifact may be made again: not if it is deleted again and again."""
     return record.remade < MAX_REMADE or (
         record.ended_at is not None and now - record.ended_at >= REMADE_FORGIVEN_AFTER
     )
@@ -260,30 +260,30 @@ REMADE_FORGIVEN_AFTER = timedelta(days=1)
 
 
 def artifacts_read(task: Model) -> tuple[ArtifactRef, ...]:
-    """The artifacts that a task reads."""
-    found: list[ArtifactRef] = []
+    """Return the artifacts that a task reads."""
+    artifacts: list[ArtifactRef] = []
     for name in type(task).model_fields:
         value = getattr(task, name)
         for one in value if isinstance(value, tuple) else (value,):
             if isinstance(one, ArtifactRef):
-                found.append(one)
+                artifacts.append(one)
             elif isinstance(one, Model):
-                found += artifacts_read(one)
-    return tuple(found)
+                artifacts += artifacts_read(one)
+    return tuple(artifacts)
 
 
 def missing_inputs(record: TaskRun, task: Model) -> frozenset[str]:
-    """Digests of the inputs that a try did not find; all of them where it does not say which."""
+    """Return the digests of the inputs that a try did not find; all inputs if it does not report which."""
     given = frozenset(ref.digest for ref in artifacts_read(task))
-    told = record.failure.missing if record.failure else None
-    return given & {told} if told in given else given
+    missing = record.failure.missing if record.failure else None
+    return given & {missing} if missing in given else given
 
 
 def _retried(owner: Owner, run: TaskRun, spec: TaskSpec, view: ClusterView, now: datetime) -> tuple[TaskRun, Plan]:
     if run.state is TaskState.SUCCEEDED or run.ended_at is None:
         return run, Plan()
     again = next_try(run, spec, now)
-    if starved(run) and run.memory != spec.memory:
+    if ran_out_of_memory(run) and run.memory != spec.memory:
         return again, Plan()
     due_at = retry_at(run)
     if due_at is None or now < due_at:
@@ -291,15 +291,15 @@ def _retried(owner: Owner, run: TaskRun, spec: TaskSpec, view: ClusterView, now:
     over = owner.own(view, JOB, run.job, run.job_uid)
     ours = over is not None and owner.conflict(view, JOB, run.job) is None
     if over is not None and ours and "deletionTimestamp" not in over["metadata"]:
-        # There is no end to these tries. The next one is recorded when this Job goes, or nobody would delete it.
+        # The number of these tries has no limit, so each Job is deleted before the next try is recorded.
         return run, Plan(delete=(deletion(over),))
     return again, Plan()
 
 
 def next_try(run: TaskRun, spec: TaskSpec, now: datetime) -> TaskRun:
-    """The record of the try that follows a failed one."""
-    kept = {"disruptions": run.disruptions, "remade": run.remade}
-    return intended(spec, run.tries + 1, now).model_copy(update=kept)
+    """Return the record of the try that follows a failed one."""
+    counters = {"disruptions": run.disruptions, "remade": run.remade}
+    return intended(spec, run.tries + 1, now).model_copy(update=counters)
 
 
 def _ended(record: TaskRun, work: TaskSpec, end: JobEnd, now: datetime) -> TaskRun:
@@ -309,9 +309,9 @@ def _ended(record: TaskRun, work: TaskSpec, end: JobEnd, now: datetime) -> TaskR
             update={
                 "state": TaskState.SUCCEEDED,
                 "ended_at": now.replace(microsecond=0),
-                "artifact": _unmeasured(report.artifact) if work.by_others else report.artifact,
-                "metrics": None if work.by_others else report.metrics,
-                "counts": None if work.by_others else report.counts,
+                "artifact": _unmeasured(report.artifact) if work.runs_plugin else report.artifact,
+                "metrics": None if work.runs_plugin else report.metrics,
+                "counts": None if work.runs_plugin else report.counts,
             }
         )
     ran = now - record.started_at if record.started_at else timedelta(0)
@@ -328,7 +328,7 @@ def _ended(record: TaskRun, work: TaskSpec, end: JobEnd, now: datetime) -> TaskR
 
 
 def _unmeasured(artifact: ArtifactRef | None) -> ArtifactRef | None:
-    """Without the size that a pod of others claims: it is measured by the first pod of ours that reads the files."""
+    """Return the artifact without the size that a plugin's pod reported; a later pod of Slipway's measures it."""
     return artifact.model_copy(update={"size_bytes": None}) if artifact is not None else None
 
 

@@ -62,7 +62,7 @@ def test_the_verbose_plan_is_a_tree_of_the_whole_chain_with_reasons() -> None:
         "+ TrainingJob digits: will be Ready",
         "on pool gpu, the only one of spec.pools: nodes with accelerator=fake; 1 nvidia.com/gpu a pod",
         "2 nodes x 1 process (one for each device of a pod, or 1) = 2 ranks; each pod asks for cpu 500m, memory 2Gi",
-        "export-onnx 1.0.0: module -> onnx; inserted: the uncompressed model as onnx, to compare with",
+        "export-onnx 1.0.0: module -> onnx; inserted: the gate compares with the uncompressed model as onnx",
         "export-onnx 1.0.0: module -> onnx; inserted: what prune-structured gives is module,"
         " and quantize-int8 takes onnx",
         "prepare-train: uses the result of step digits-<tj hash>-s-<prepare-train>",
@@ -127,7 +127,7 @@ def test_what_no_pod_could_be_given_is_told_by_file_and_line(tmp_path: Path) -> 
         f"{tmp_path / 'objects.yaml'}:8:7: TrainingJob long: InvalidSpec: spec.entrypoint.script.args: "
         in result.stderr
     )
-    assert "and 229376 is the most; put large values into a file" in result.stderr
+    assert "the maximum is 229376; put large values into a file" in result.stderr
     assert "Job long" not in result.stdout.replace("TrainingJob long", "")
 
 

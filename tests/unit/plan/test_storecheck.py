@@ -161,7 +161,7 @@ def test_a_pod_that_was_taken_away_says_nothing_against_the_bucket() -> None:
 def test_a_store_says_that_egress_to_it_is_open() -> None:
     store = Store()
     store.ends(succeeded())
-    assert "pods of tasks may reach any address: spec.networks is missing" in store.condition(store.key, "Ready")[2]
+    assert "pods of tasks may connect to any address: set spec.networks" in store.condition(store.key, "Ready")[2]
 
 
 def test_a_pod_that_is_lost_with_its_node_is_replaced() -> None:

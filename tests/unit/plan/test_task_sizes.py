@@ -31,7 +31,7 @@ def says(world: World) -> str:
 def test_parameters_that_no_pod_could_be_given_are_refused_by_their_field_before_any_pod_is_made() -> None:
     world = with_params({"ratio": 0.5}, {"prompts": "x" * 1_000_000})
     assert says(world) == (
-        "True InvalidParams: spec.compression.steps[1].params: is 1000014 bytes of JSON, and 229376 is the most;"
+        "True InvalidParams: spec.compression.steps[1].params: is 1000014 bytes of JSON; the maximum is 229376;"
         " put large values into a file of the store"
     )
     assert jobs(world) == []
@@ -40,8 +40,8 @@ def test_parameters_that_no_pod_could_be_given_are_refused_by_their_field_before
 def test_parameters_that_no_status_would_have_room_beside_are_refused() -> None:
     world = with_params(LONG, LONG, LONG)
     assert says(world) == (
-        "True InvalidParams: spec.compression.steps: its parameters are together 600042 bytes of JSON, and 458752 is"
-        " the most; put large values into a file of the store"
+        "True InvalidParams: spec.compression.steps: all parameters together are 600042 bytes of JSON; the maximum"
+        " is 458752; put large values into a file of the store"
     )
     assert jobs(world) == []
 

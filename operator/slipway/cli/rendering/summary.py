@@ -15,7 +15,7 @@ from slipway.cli.rendering.tables import size
 from slipway.cli.rendering.terminal import one_line
 from slipway.plan.observation import controller_uid
 from slipway.plan.parse import parse, value_at
-from slipway.plan.steps.tracking import SEE_STEPS, run_of
+from slipway.plan.steps.tracking import STEPS_HINT, run_of
 
 Resource = TrainingJob | ModelDeployment
 _MODELS: dict[str, type[Resource]] = {TRAINING_JOB.kind: TrainingJob, MODEL_DEPLOYMENT.kind: ModelDeployment}
@@ -91,7 +91,7 @@ def summary(obj: Object, steps: Sequence[StepRow] = ()) -> tuple[str, str, str]:
     if resource.status.observed_generation < 0:
         wrong = wrong or f"NotObserved: {NOT_OBSERVED}"
     wrong = wrong.removeprefix(f"{phase}: ")  # a reason may repeat the phase
-    if _open(steps) and wrong.startswith(SEE_STEPS):  # the steps are shown here
+    if _open(steps) and wrong.startswith(STEPS_HINT):  # the steps are shown here
         wrong = ""
     return phase, ", ".join(progress) or "-", wrong
 

@@ -1,4 +1,4 @@
-"""ModelDeployment: steps, gate, Triton Deployments, traffic, revisions, status."""
+"""The planner of ModelDeployments: steps, gate, Triton Deployments, traffic, revisions, status."""
 
 from slipway.plan.deployment.planner import plan_deployment
 

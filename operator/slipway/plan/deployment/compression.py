@@ -1,6 +1,6 @@
-"""The plugins that run, in order: the spec's steps, and a conversion wherever a result is not the next one's input.
+"""The plugins to run, in order: the steps of the spec, and conversions between models of different states.
 
-Order is legal by the state of the model (module, onnx), never by names: a plugin made tomorrow fits in.
+The order is checked by the state of the model (module, onnx), never by names of plugins, so new plugins need no change.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from slipway.plan.references import NotYet
 
 STEPS, CONVERSION = "spec.compression.steps", "spec.compression.conversion"
 SERVED = State.ONNX
-"""What a model must be to be evaluated, packed and served."""
+"""The state of a model that can be evaluated, packaged and served."""
 
 SHIPPED_CONVERSION = "export-onnx"
 """Name of the conversion that comes with the operator."""
 
 Plugins = Mapping[str, CompressionPluginSpec | None]
-"""By name; None for one whose object cannot be read."""
+"""Plugins by name; None for one whose object cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What there is to build steps from.
+    """The plugins of the cluster, and the settings that choose a conversion.
 
-    conversion: the name that the spec chooses; None for the operator's own. runtime_image: that of the operator.
+    conversion: the name in the spec; None for the operator's own. runtime_image: that of the operator.
     """
 
     plugins: Plugins
@@ -47,8 +47,8 @@ class Offer:
 class PluginRun:
     """One plugin to run.
 
-    role: the name of its Step. label: its name in messages. conversion: inserted, not asked for. reason: why it was
-    inserted; empty for what the spec asks for.
+    role: the name of its Step. label: its name in messages. conversion: True for an inserted one. reason: why it was
+    inserted; empty for a step of the spec.
     """
 
     role: str
@@ -60,7 +60,7 @@ class PluginRun:
 
 
 def plugins_in(view: ClusterView) -> Plugins:
-    """All CompressionPlugins of the cluster."""
+    """Return all CompressionPlugins of the cluster."""
     return {obj["metadata"]["name"]: _spec_of(obj) for obj in view.select(COMPRESSION_PLUGIN, "", {})}
 
 
@@ -72,11 +72,11 @@ def _spec_of(obj: Mapping[str, Any]) -> CompressionPluginSpec | None:
 
 
 def order_plugins(steps: tuple[CompressionStep, ...], state: State, offer: Offer, *, has_data: bool) -> list[PluginRun]:
-    """The steps from a model of that state to one that can be served.
+    """Return the steps from a model of that state to one that can be served.
 
-    has_data: whether there is anything to calibrate or fine-tune with. Raises SpecError for what the spec cannot
-    have (IllegalOrder, InvalidParams, DataMissing, PluginInvalid, ConversionNotChosen), and NotYet (PluginNotFound)
-    only where all else is good.
+    has_data: True if there is data for calibration or fine-tuning. Raises SpecError for an invalid spec (IllegalOrder,
+    InvalidParams, DataMissing, PluginInvalid, ConversionNotChosen), and NotYet (PluginNotFound) only if the rest is
+    valid.
     """
     plugins = offer.plugins
     check_sizes(STEPS, [step.params for step in steps])
@@ -96,7 +96,7 @@ def _usable(index: int, step: CompressionStep, plugins: Plugins) -> CompressionP
     plugin = plugins[step.plugin]
     if plugin is None:
         problem = f"CompressionPlugin {step.plugin} cannot be read"
-        raise SpecError(f"{STEPS}[{index}].plugin", problem, "apply its manifest anew", reason="PluginInvalid")
+        raise SpecError(f"{STEPS}[{index}].plugin", problem, "apply its manifest again", reason="PluginInvalid")
     return plugin
 
 
@@ -128,12 +128,12 @@ def _ordered(
 
 
 def conversion(state: State, offer: Offer, *, role: str, reason: str, of: str = "") -> PluginRun:
-    """The plugin that converts a model of that state to one that can be served.
+    """Return the plugin that converts a model of that state to one that can be served.
 
-    It is the one that the spec names, or the operator's own, which runs in the runtime image: what makes the baseline
-    decides what every gate compares with, so that nobody else's is chosen by itself, whatever its name.
+    It is the one that the spec names, or the operator's own, which runs in the runtime image. The conversion makes the
+    baseline of every gate, so a plugin with another image is never chosen automatically.
 
-    of: what is converted, where it is not what the steps work on. Raises SpecError (ConversionNotChosen) and NotYet
+    of: the converted model in the label, for the baseline. Raises SpecError (ConversionNotChosen) and NotYet
     (PluginNotFound).
     """
     able = {
@@ -162,5 +162,7 @@ def _chosen(state: State, able: Mapping[str, CompressionPluginSpec], offer: Offe
         whose = "several of the operator's own image convert" if own else "only plugins of other images convert"
         problem = f"is missing, and {whose} a model of state {state} to {SERVED}: {', '.join([*(own or able)][:8])}"
         raise SpecError(CONVERSION, problem, "name the one to use", reason="ConversionNotChosen")
-    message = f"no CompressionPlugin converts a model of state {state} to {SERVED}; apply one, as {SHIPPED_CONVERSION}"
+    message = (
+        f"no CompressionPlugin converts a model of state {state} to {SERVED}; apply {SHIPPED_CONVERSION}, for example"
+    )
     raise NotYet("PluginNotFound", message)

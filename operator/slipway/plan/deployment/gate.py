@@ -1,10 +1,10 @@
-"""The gate: may the candidate serve? A paired non-inferiority test on the same held-out samples.
+"""The gate: a paired non-inferiority test of candidate and baseline on the same held-out samples.
 
 The loss of accuracy is a difference of two proportions of one sample: with `lost` samples that only the baseline has
-right and `gained` that only the candidate has right, it is estimated by (lost - gained) / n. What counts is how large
-it may still be: the one-sided upper confidence bound by the score test (T. Tango, "Equivalence test and confidence
-interval for the difference in proportions for the paired-sample design", Statistics in Medicine 17, 1998, 891-908).
-A test of equality (McNemar) answers another question: with few samples it never objects.
+right and `gained` that only the candidate has right, its estimate is (lost - gained) / n. The gate uses its one-sided
+upper confidence bound by the score test (T. Tango, "Equivalence test and confidence interval for the difference in
+proportions for the paired-sample design", Statistics in Medicine 17, 1998, 891-908). A test of equality (McNemar) is
+not suitable: with few samples it never rejects.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from slipway.api.modeldeployment import Gate, GateResult
 from slipway.api.reports import PairedCounts
 
 _HALVINGS = 60
-"""Bisection of an interval of length 2 ends below 2e-18: less than a double resolves."""
+"""Steps of the bisection: an interval of length 2 becomes smaller than the resolution of a double."""
 
 SATURATED = 0.01
-"""Share of the scores' size from which saturation, and not the rounding of fused kernels, explains a loss."""
+"""Relative change of the scores above which saturation, not the rounding of fused kernels, explains a loss."""
 
 
-@lru_cache(maxsize=1024)  # judged again in every round, on the same counts
+@lru_cache(maxsize=1024)  # every round evaluates it again on the same counts
 def drop_bound(n: int, lost: int, gained: int, confidence: float) -> float:
-    """Upper confidence bound, in [-1, 1], of the probability of `lost` less that of `gained`; 1 where n is 0.
+    """Return the upper confidence bound, in [-1, 1], of P(lost) - P(gained); 1 if n is 0.
 
     confidence: one-sided, in [0.5, 1). The bound is the drop at which the score statistic is as far below zero as
     the normal quantile allows; the statistic falls as the drop grows.
@@ -44,7 +44,7 @@ def drop_bound(n: int, lost: int, gained: int, confidence: float) -> float:
 
 
 def _score(n: int, lost: int, gained: int, drop: float) -> float:
-    """Tango's statistic for the hypothesis that the true difference is `drop`, above the observed one.
+    """Return Tango's statistic for the hypothesis that the true difference is `drop`, above the observed one.
 
     Its variance has P(gained) at its maximum-likelihood estimate under that hypothesis: the larger root of
     2n q^2 + b q + c = 0.
@@ -67,13 +67,13 @@ def decide_gate(
     image_id: str | None = None,
     held_out_readable: bool = False,
 ) -> GateResult:
-    """What the gate decides on these counts.
+    """Return the decision of the gate on these counts.
 
     same_model: baseline and candidate are one artifact, so the drop is zero, not merely estimated as zero.
-    data: digest of the evaluation data that was counted on.
-    saturation: what the candidate's evaluation measured of it; None where the kernels are exact.
-    image_id: what the kubelet calls the image that compared.
-    held_out_readable: whether plugins could read the evaluation data.
+    data: digest of the evaluation data.
+    saturation: the saturation that the candidate's evaluation measured; None if the kernels are exact.
+    image_id: the image ID of the pod that compared, as the kubelet reports it.
+    held_out_readable: True if plugins could read the evaluation data.
     """
     bound = 0.0 if same_model else drop_bound(counts.n, counts.lost, counts.gained, gate.confidence)
     of = max(counts.n, 1)
@@ -94,7 +94,7 @@ def decide_gate(
 
 
 def decide_gate_again(result: GateResult, gate: Gate) -> GateResult:
-    """The same counts under the gate as the spec has it now."""
+    """Return the decision on the same counts with the gate of the present spec."""
     return decide_gate(
         result.counts,
         gate,
@@ -107,7 +107,7 @@ def decide_gate_again(result: GateResult, gate: Gate) -> GateResult:
 
 
 def describe_refusal(result: GateResult) -> str:
-    """Why the gate refuses, with every figure that it was decided on."""
+    """Describe why the gate refuses the candidate, with all figures of the decision."""
     counts = result.counts
     cure = "compress less, or evaluate on more samples"
     if result.saturation is not None and result.saturation >= SATURATED:

@@ -19,16 +19,16 @@ from slipway.plan.storemount import place_of
 from slipway.plan.taskinput import MAX_INPUTS, folder_of, folders_of, inputs_of, is_inside
 
 GATE = "gate"
-"""The decision that opens the packaging of a candidate."""
+"""The decision without which a candidate is not packaged."""
 COMPARE, PACKAGE = "compare", "package"
 EVALUATE_BASELINE, EVALUATE_CANDIDATE = "evaluate-baseline", "evaluate-candidate"
 MODEL = "model"
-"""The model that the deployment is of, as it was given."""
+"""The model of the deployment, before any step."""
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionGraph:
-    """baseline, candidate: names in the graph of the uncompressed and of the compressed model, both as ONNX."""
+    """The graph of a revision. baseline, candidate: nodes of the uncompressed and the compressed model, as ONNX."""
 
     graph: Graph
     baseline: str
@@ -37,9 +37,9 @@ class RevisionGraph:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that decides the graph of a revision.
+    """The inputs of the graph of a revision.
 
-    name: of the model in Triton. held_out: the store that is kept for the evaluation data; None if it is `store`.
+    name: the name of the model in Triton. held_out: the store of the evaluation data; None if it is `store`.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Inputs:
 
 
 def build(inputs: Inputs, plugins: Plugins) -> RevisionGraph:
-    """Return the whole graph of a revision that is still to be made.
+    """Return the whole graph of a new revision.
 
-    Raises SpecError for steps that cannot be, and NotYet (PluginNotFound) for a plugin that is not there.
+    Raises SpecError for invalid steps, and NotYet (PluginNotFound) for a missing plugin.
     """
     spec, state = inputs.spec, inputs.source.state
     data = step_data(spec, inputs.source)
@@ -62,7 +62,7 @@ def build(inputs: Inputs, plugins: Plugins) -> RevisionGraph:
     draft = _Draft(inputs, {MODEL: inputs.source.model.model_copy(update={"size_bytes": None})})
     baseline = MODEL
     if state is not SERVED:
-        reason = f"inserted: the uncompressed model as {SERVED}, to compare with"
+        reason = f"inserted: the gate compares with the uncompressed model as {SERVED}"
         run = conversion(state, offer, role="convert-baseline", reason=reason, of="the baseline")
         baseline = draft.compress(run, MODEL, None)
     candidate, train = MODEL, None
@@ -79,7 +79,7 @@ def build(inputs: Inputs, plugins: Plugins) -> RevisionGraph:
 
 
 def build_evaluation(inputs: Inputs, revision: Revision) -> RevisionGraph:
-    """Return the graph that evaluates a revision again, which is packaged already: only its evaluation is new."""
+    """Return the graph that evaluates a packaged revision again."""
     known = {"baseline": revision.baseline, "candidate": revision.model}
     draft = _Draft(inputs, {name: model for name, model in known.items() if model is not None})
     if len(draft.given) == len(known):
@@ -100,9 +100,9 @@ class _Draft:
         return Graph(tuple(self.nodes.values()), self.given)
 
     def data(self, name: str, source: DataSource, *, held_out: bool = False) -> str:
-        """Return the name under which a data set is found in the graph; a built-in one is prepared first.
+        """Return the node of a data set; a built-in data set is prepared first.
 
-        The task is the same as a TrainingJob's, by its digest: both find it done in one folder of the store.
+        The task has the same digest as that of a TrainingJob, so both share one result in the store.
         """
         node = f"prepare-{name}"
         if source.stored is not None:
@@ -118,12 +118,12 @@ class _Draft:
         reads = (model,) if data is None else (model, data)
         request = partial(_compress, self.inputs, run, model, data)
         known = [self.given[name] for name in reads if name in self.given]
-        _refuse_access(self.inputs, run, folders_of(dict(run.params), *known))  # before anything is paid for
+        _refuse_access(self.inputs, run, folders_of(dict(run.params), *known))  # before any Step runs
         self.nodes[run.role] = Node(run.role, reads, request, State(run.plugin.produces), reason=run.reason)
         return run.role
 
     def evaluate(self, baseline: str, candidate: str, train: str | None) -> str | None:
-        """Add what the gate needs. train: the data that plugins use. Returns the name of the evaluation data."""
+        """Add the Steps that the gate needs. train: the data of the plugins. Return the node of the evaluation data."""
         if self.inputs.spec.evaluation is None:
             return None
         data = self.data("evaluation", self.inputs.spec.evaluation.data, held_out=True)
@@ -135,13 +135,13 @@ class _Draft:
         return data
 
     def package(self, candidate: str, data: str | None) -> None:
-        """Add the packaging; its golden requests are made of the held-out data, which the model is known to take."""
+        """Add the packaging; its golden requests come from the held-out data, which fits the model."""
         reads = (candidate,) if data is None else (candidate, data)
         request = partial(_package, self.inputs, candidate, data)
         self.nodes[PACKAGE] = Node(PACKAGE, reads, request, State.REPOSITORY, opened_by=GATE)
 
 
-# --- Requests, from what is made so far ----------------------------------------------------------------------------
+# --- Requests, from the results so far -----------------------------------------------------------------------------
 
 
 def _prepare(inputs: Inputs, role: str, label: str, source: DataSource, held_out: bool, _made: Made) -> StepRequest:
@@ -159,7 +159,7 @@ def _compress(inputs: Inputs, run: PluginRun, model: str, data: str | None, made
         params=run.params,
         model=made[model],
         data=DataRef(name="train", artifact=made[data]) if data is not None else None,
-        # A conversion draws nothing: with one seed for all, the baseline is converted once.
+        # A conversion is not random: with one seed for all, the baseline is converted once.
         seed=0 if run.conversion else inputs.spec.compression.seed,
     )
     _refuse_access(inputs, run, inputs_of(task))
@@ -194,9 +194,9 @@ def _deciding(
     *,
     only_held_out: bool = False,
 ) -> StepRequest:
-    """A task whose result decides something: it runs in the operator's image, never in a plugin's.
+    """Return a request whose result decides something: it runs in the operator's image, never in a plugin's.
 
-    only_held_out: it uses no other store than the one of the held-out data.
+    only_held_out: True if it uses only the store of the held-out data.
     """
     store = inputs.held_out if only_held_out and inputs.held_out else inputs.store
     held_out = None if only_held_out else inputs.held_out

@@ -1,4 +1,4 @@
-"""What serves: Triton's Deployment by revision, the Service that clients use, the budget that drains respect."""
+"""Manifests for serving: the Triton Deployment of each revision, the Service and the PodDisruptionBudget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput
 
 RENDERER = 1
-"""Version of what `serving_pod` renders; kept with each revision, which is never rendered again."""
+"""Version of the pod template of `serving_pod`, recorded with each revision, which is never rendered again."""
 TRITON = "triton"
 FETCH = "fetch"
 ROLE = "serve"
@@ -23,15 +23,15 @@ _CLIENT_PORTS = {"http": HTTP_PORT, "grpc": GRPC_PORT}
 _PORTS = {**_CLIENT_PORTS, "metrics": METRICS_PORT}
 
 PRE_STOP_SECONDS = 5
-"""Time for every proxy of the cluster to send new connections elsewhere; below 2 s requests failed under load."""
+"""Time for the proxies of the cluster to remove the endpoint; below 2 s requests failed under load."""
 DRAIN_SECONDS = 60
-"""The longest that the front end waits for open connections to end (runtime/serving/frontend.py)."""
+"""Longest wait of the front end for open connections to end (runtime/serving/frontend.py)."""
 EXIT_SECONDS = 5
-"""Time that Triton has for requests in flight after that."""
+"""Time for Triton to finish requests in flight after that."""
 GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + EXIT_SECONDS + 20
 STARTUP_PERIOD_SECONDS, STARTUP_TRIES = 2, 150
 PROGRESS_DEADLINE_SECONDS = 600
-"""Covers the pull of a large image and one whole startup."""
+"""Progress deadline of the Deployment: enough to pull a large image and start once."""
 
 _REPOSITORY = {"name": "slipway-repository", "mountPath": REPOSITORY_DIR}
 _SHARED_MEMORY = {"name": "slipway-shm", "mountPath": "/dev/shm"}  # noqa: S108 - an emptyDir of the pod
@@ -44,9 +44,9 @@ def service_url(owner: Owner) -> str:
 def serving_pod(
     owner: Owner, revision: Revision, repository: ArtifactRef, serving: Serving, store: StoreMount, settings: Settings
 ) -> Object:
-    """The pod template: `fetch` copies the repository and checks its digest, then Triton serves it.
+    """Return the pod template: `fetch` copies the repository and checks its digest, then Triton serves it.
 
-    A pod counts as started only when Triton answers the golden requests as the artifact does.
+    A pod counts as started when Triton answers the golden requests with the recorded results.
     """
     template = serving.pod_template
     task = FetchTask(artifact=repository)
@@ -124,22 +124,22 @@ def _pod_labels(owner: Owner, revision: str) -> dict[str, str]:
 
 
 def _selector(owner: Owner, revision: str) -> dict[str, str]:
-    """The pods of one revision."""
+    """Return the labels of the pods of one revision."""
     return {**_all_pods(owner), REVISION_LABEL: revision}
 
 
 def pod_selector(owner: Owner, revision: str) -> str:
-    """The pods of one revision, as text."""
+    """Return the label selector of the pods of one revision, as text."""
     return selector_text(_selector(owner, revision))
 
 
 def _all_pods(owner: Owner) -> dict[str, str]:
-    """The serving pods of all revisions."""
+    """Return the labels of the serving pods of all revisions."""
     return {OWNER_LABELS[owner.kind.kind]: owner.name, ROLE_LABEL: ROLE}
 
 
 def controller_revision(owner: Owner, revision: Revision, template: Object) -> Object:
-    """The frozen record of a revision: created once, and what its Deployment is applied from ever after."""
+    """Return the immutable record of a revision, from which its Deployment is applied."""
     pod = template["spec"]
     images = {one["name"]: one["image"] for one in (*pod.get("initContainers", ()), *pod["containers"])}
     return owner.child(
@@ -152,13 +152,13 @@ def controller_revision(owner: Owner, revision: Revision, template: Object) -> O
 
 
 def is_selected(owner: Owner, revision: str, live: Object) -> bool:
-    """Whether the pods of a Deployment, whoever owns it, are those that the revision's traffic goes to."""
+    """Return True if the revision's traffic goes to the pods of a Deployment, of any owner."""
     labels = live["spec"].get("template", {}).get("metadata", {}).get("labels") or {}
     return _selector(owner, revision).items() <= labels.items()
 
 
 def deployment(owner: Owner, name: str, template: Object, replicas: int) -> Object:
-    """The Deployment of a revision, of its recorded pod template; only the number of replicas is of today."""
+    """Return the Deployment of a revision, from its recorded pod template and the present number of replicas."""
     return owner.child(
         DEPLOYMENT,
         name,
@@ -175,11 +175,10 @@ def deployment(owner: Owner, name: str, template: Object, replicas: int) -> Obje
 
 
 def service(owner: Owner, revision: str | None) -> Object:
-    """The stable Service, on the pods of one revision. It has the ModelDeployment's own name: clients know that.
+    """Return the stable Service, which selects the pods of one revision. It has the name of the ModelDeployment.
 
-    Before the first revision serves it selects no pod: the name is claimed before anything is begun, so that one which
-    is taken is found at once, by the API server, whatever of other people's Services is watched. Metrics are not
-    on it: clients have no use for them, and a scraper wants each pod's.
+    Before the first revision serves, it selects no pod. It is created first, so that the API server refuses a name that
+    is taken before any step runs. It has no metrics port: a scraper reads the metrics of each pod.
     """
     return owner.child(
         SERVICE,
@@ -196,13 +195,13 @@ def service(owner: Owner, revision: str | None) -> Object:
 
 
 def selected_revision(live: Object | None) -> str | None:
-    """The revision that a stable Service sends its traffic to; None for one that selects no pod."""
+    """Return the revision that a stable Service selects; None if it selects no pod."""
     selector = (live or {}).get("spec", {}).get("selector") or {}
     return selector.get(REVISION_LABEL) or None
 
 
 def disruption_budget(owner: Owner) -> Object:
-    """Drains take one serving pod at a time; one that is not ready anyway never stands in their way."""
+    """Return a budget with which drains evict one serving pod at a time, and any pod that is not ready."""
     return owner.child(
         POD_DISRUPTION_BUDGET,
         owner.child_name("serve"),

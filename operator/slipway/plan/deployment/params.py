@@ -1,8 +1,8 @@
-"""A step's parameters against the JSON Schema that its plugin declares, with a bound on the work.
+"""Validation of a step's parameters by the JSON Schema of its plugin, with a bound on the work.
 
-Both are others' text, evaluated in the one loop that serves everybody: patterns run in RE2, whose time is linear in the
-text, and each evaluation of a keyword is paid for from a budget. Nothing depends on a clock: the same parameters are
-refused everywhere.
+Users write both, and the event loop of the operator evaluates them: patterns run in RE2, whose time is linear in the
+text, and each evaluation of a keyword uses some of a budget. The result does not depend on a clock: every operator
+refuses the same parameters.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ from slipway.api.reports import shorten
 from slipway.plan.taskinput import MAX_INPUT_BYTES, json_bytes
 
 MAX_STEPS_BYTES = 2 * MAX_INPUT_BYTES
-"""Of the parameters of all steps. An object has 1.5 MiB in etcd, and a server-side apply writes each name once more."""
+"""Maximum bytes of the parameters of all steps. An object has 1.5 MiB in etcd, and server-side apply repeats names."""
 MAX_SCHEMA_BYTES = 256 * 1024
-"""As compact JSON. What plugins ship is below 4 KiB."""
+"""Maximum bytes of a schema as compact JSON; the shipped plugins have less than 4 KiB."""
 MAX_EVALUATIONS = 20_000
-"""Evaluations of a keyword, and one more for each 256 bytes that it looks at: some 0.5 s. Shipped schemas take 100."""
+"""Maximum evaluations of keywords, plus one for each 256 bytes that they read: about 0.5 s. Shipped ones need 100."""
 _BYTES_A_UNIT = 256
 _PATTERN_BYTES = 1 << 20
-"""Memory of one compiled pattern; RE2 refuses what needs more."""
+"""Maximum memory of one compiled pattern; RE2 refuses larger ones."""
 _PLAIN = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 
 class _Refused(Exception):
-    """The schema asks for what is not done here; the message says what."""
+    """An unsupported or too expensive schema, with the reason as its message."""
 
 
 def check_sizes(field: str, params: Sequence[Mapping[str, Any]]) -> None:
-    """Raises SpecError, reason InvalidParams, for parameters that no pod could be given.
+    """Raise SpecError (InvalidParams) for parameters that are too large for a pod.
 
-    field: the path of the steps. params: those of each.
+    field: the path of the steps. params: those of each step.
     """
     sizes = [json_bytes(given) for given in params]
     for index, size in enumerate(sizes):
         _refuse_above(MAX_INPUT_BYTES, size, f"{field}[{index}].params")
-    _refuse_above(MAX_STEPS_BYTES, sum(sizes), field, "its parameters are together ")
+    _refuse_above(MAX_STEPS_BYTES, sum(sizes), field, "all parameters together are ")
 
 
 def _refuse_above(limit: int, size: int, field: str, subject: str = "is ") -> None:
     if size > limit:
-        problem = f"{subject}{size} bytes of JSON, and {limit} is the most"
+        problem = f"{subject}{size} bytes of JSON; the maximum is {limit}"
         raise SpecError(field, problem, "put large values into a file of the store", reason="InvalidParams")
 
 
 def check_params(field: str, plugin: str, params: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Raises SpecError, reason InvalidParams, with the path of the first parameter that the schema refuses; reason
-    PluginInvalid for a schema that cannot be evaluated, or not within the bounds.
+    """Raise SpecError (InvalidParams) with the path of the first parameter that the schema refuses, or SpecError
+    (PluginInvalid) for a schema that cannot be evaluated, or not within the bounds.
 
-    field: the path of `params`, as `spec.compression.steps[0].params`. References to other documents are never
-    followed: a planner does no I/O.
+    field: the path of `params`, as `spec.compression.steps[0].params`. References to other documents are not followed:
+    a planner does no I/O.
     """
     given, rules = _compact(params), _compact(schema)
     if len(rules) > MAX_SCHEMA_BYTES:
-        found: _Found = f"it is {len(rules)} bytes of JSON, and {MAX_SCHEMA_BYTES} is the most"
+        found: _Result = f"it is {len(rules)} bytes of JSON; the maximum is {MAX_SCHEMA_BYTES}"
     else:
         found = _evaluated(given, rules)
     if isinstance(found, str):
@@ -77,38 +77,38 @@ def check_params(field: str, plugin: str, params: Mapping[str, Any], schema: Map
         raise SpecError(field, problem, f"correct spec.parameters of {plugin}", reason="PluginInvalid")
     if found is not None:
         path, problem = found
-        cure = f"correct it as spec.parameters of CompressionPlugin {plugin} describes it"
+        cure = f"correct it according to spec.parameters of CompressionPlugin {plugin}"
         raise SpecError(field + path, problem, cure, reason="InvalidParams")
 
 
-_Found = tuple[str, str] | str | None
-"""Path and problem of the first parameter that is refused, or why the schema is of no use; None where all is good."""
+_Result = tuple[str, str] | str | None
+"""Path and problem of the first invalid parameter, or the error of the schema; None if all parameters are valid."""
 
 
 @lru_cache(maxsize=64)
-def _evaluated(given: str, rules: str) -> _Found:
-    """Kept for as long as nobody edits either: a planner asks in every round."""
+def _evaluated(given: str, rules: str) -> _Result:
+    """Return the result for texts of parameters and schema, cached because a planner needs it in every round."""
     params, schema = json.loads(given), json.loads(rules)
     if "patternProperties" in rules and "unevaluatedProperties" in rules:  # jsonschema would match with re
         return "patternProperties and unevaluatedProperties cannot be used together"
     token = _BUDGET.set(_Budget(_sizes(params) | _sizes(schema)))
     try:
         found = best_match(_Bounded(schema, registry=Registry()).iter_errors(params))
-        return None if found is None else _told(found)
+        return None if found is None else _parameter_error(found)
     except _Refused as refused:
         return str(refused)
-    except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way; each is told
+    except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way; each error is reported
         return shorten(f"{type(error).__name__}: {error}", 200)
     finally:
         _BUDGET.reset(token)
 
 
-# --- Keywords with a price ---------------------------------------------------------------------------------------
+# --- Keywords with a cost ----------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class _Budget:
-    """sizes: bytes of every container and text, by its id; they live as long as the evaluation."""
+    """The budget of one evaluation. sizes: bytes of every container and text, by its id."""
 
     sizes: Mapping[int, int]
     left: int = field(default=MAX_EVALUATIONS)
@@ -116,7 +116,7 @@ class _Budget:
     def pay(self, *looked_at: object) -> None:
         self.left -= 1 + sum(self.sizes.get(id(one), 0) for one in looked_at) // _BYTES_A_UNIT
         if self.left < 0:
-            raise _Refused(f"checking these parameters takes more than {MAX_EVALUATIONS} evaluations")
+            raise _Refused(f"checking these parameters needs more than {MAX_EVALUATIONS} evaluations")
 
 
 _BUDGET: ContextVar[_Budget] = ContextVar("budget")
@@ -155,7 +155,7 @@ def _compiled(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         why = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise _Refused(f"pattern {shorten(repr(pattern), 100)} is none of RE2's (no look-around): {why}") from error
+        raise _Refused(f"pattern {shorten(repr(pattern), 100)} is not valid in RE2 (no look-around): {why}") from error
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -189,8 +189,8 @@ def _additional_properties(validator: Any, below: Any, instance: Any, schema: An
         yield ValidationError(f"additional properties are not allowed: {', '.join(map(repr, extra[:8]))}")
 
 
-def _unique_items(validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if wanted and validator.is_type(instance, "array"):
+def _unique_items(validator: Any, unique: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if unique and validator.is_type(instance, "array"):
         # 1 and 1.0 are one number in JSON Schema, 1 and true are not.
         texts = {json.dumps(item, sort_keys=True) for item in json.loads(json.dumps(instance), parse_float=_whole)}
         if len(texts) < len(instance):
@@ -214,11 +214,11 @@ _Bounded = extend(
 )
 
 
-# --- Words -------------------------------------------------------------------------------------------------------
+# --- Messages ----------------------------------------------------------------------------------------------------
 
 
-def _told(error: ValidationError) -> tuple[str, str]:
-    """Where the parameter is that is wrong, and what is wrong with it; a missing or foreign one is named itself."""
+def _parameter_error(error: ValidationError) -> tuple[str, str]:
+    """Return the path of the invalid parameter and the problem; a missing or unknown one has its own path."""
     path = list(error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, Mapping):
         missing = [name for name in error.validator_value if name not in error.instance]
@@ -227,7 +227,7 @@ def _told(error: ValidationError) -> tuple[str, str]:
         known = sorted(error.schema.get("properties", {}))
         foreign = [name for name in error.instance if name not in known]
         there = shorten(", ".join(known), 300) or "none"
-        return _joined([*path, foreign[0]]), f"is no parameter; there are: {there}"
+        return _joined([*path, foreign[0]]), f"is not a parameter; parameters are: {there}"
     return _joined(path), shorten(error.message, 300)
 
 

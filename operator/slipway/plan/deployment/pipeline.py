@@ -1,4 +1,4 @@
-"""From a model to a revision that may serve: the graph of its Steps, advanced as far as it goes, and the gate."""
+"""The pipeline from a model to a revision that may serve: the graph of its Steps, and the gate."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from slipway.plan.storemount import readable_by_plugins
 def decide_without_steps(
     revision: Revision, evaluation: Evaluation | None
 ) -> tuple[Revision, RevisionProgress | None] | None:
-    """The revision under the gate as it is now, if that needs no Step: it is packaged, and counted on this data."""
+    """Return the decision of the present gate on a packaged revision; None if its evaluation needs Steps."""
     if revision.repository is None:
         return None
-    if evaluation is None:  # what was counted before stays in the records, and decides again when it is asked for
+    if evaluation is None:  # the recorded comparison is reused when the gate is added again
         return revision.model_copy(update={"gate": None}), None
     if revision.gate is None or revision.gate.data != evaluation_digest(evaluation):
         return None
@@ -46,13 +46,13 @@ def decide_without_steps(
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The Steps that make one revision. All methods raise SpecError, NotYet and TerminalError."""
+    """The Steps of one revision. All methods raise SpecError, NotYet and TerminalError."""
 
     inputs: Inputs
     steps: StepSet
 
     def make(self, revision: Revision, plugins: Plugins) -> tuple[Revision, RevisionProgress | None]:
-        """The revision with what is known of it now; None for its progress once it is packaged and may serve."""
+        """Return the revision with its results so far; its progress is None once it is packaged and may serve."""
         built = build(self.inputs, plugins)
         so_far = advance(built.graph, self.steps)
         models = {"baseline": so_far.made.get(built.baseline), "model": so_far.made.get(built.candidate)}
@@ -73,7 +73,7 @@ class Pipeline:
         return revision.model_copy(update={"repository": repository, "steps": self._marks(revision)}), None
 
     def evaluate_again(self, revision: Revision) -> tuple[Revision, RevisionProgress | None]:
-        """The same for a revision that is packaged already: only the evaluation data may be new."""
+        """Return the same for a packaged revision, whose evaluation data may have changed."""
         so_far = advance(build_evaluation(self.inputs, revision).graph, self.steps)
         so_far.check()
         if (gate := self._gate(revision, so_far)) is not None:
@@ -83,24 +83,24 @@ class Pipeline:
     def package_again(
         self, revision: Revision, repository: ArtifactRef, missed_at: datetime, plugins: Plugins
     ) -> tuple[Revision, RevisionProgress | None]:
-        """The same for a revision whose repository was not in the store at that time: pods that start need it.
+        """Return the same for a revision whose repository was missing in the store at that time: new pods need it.
 
-        What else is missing is made again by the Steps that made it. Raises TerminalError if that comes out
-        differently: what serves was evaluated, and nothing else may take its name.
+        Other missing artifacts are made again by their Steps. Raises TerminalError if the new repository differs: only
+        an evaluated repository may serve.
         """
-        self.steps.lost(repository.digest, missed_at)
+        self.steps.mark_missing(repository.digest, missed_at)
         made, progress = self.make(revision, plugins)
         if made.repository is not None and made.repository.digest != repository.digest:
             raise TerminalError(
                 "RepositoryChanged",
-                f"the repository of revision {revision.name} is not in the store, and came out as"
-                f" {made.repository.digest} when it was packed again: a step or an image does not give the same result"
-                " twice; change spec.compression.seed, so that a new revision is made and proven",
+                f"the repository of revision {revision.name} is not in the store, and packaging it again made"
+                f" {made.repository.digest}: a step or an image does not give the same result twice; change"
+                " spec.compression.seed to make and evaluate a new revision",
             )
         return revision, progress
 
     def _marks(self, revision: Revision) -> tuple[str, ...]:
-        """The Steps that made the revision, those of this round last."""
+        """Return the marks of the Steps that made the revision, those of this round last."""
         return tuple(dict.fromkeys((*revision.steps, *self.steps.marks)))[-MAX_STEPS:]
 
     def _image_changed(self) -> RevisionProgress | None:
@@ -110,7 +110,7 @@ class Pipeline:
         return RevisionProgress.blocked("ImageMoved", changed) if changed else None
 
     def _gate(self, revision: Revision, so_far: Advance) -> GateResult | None:
-        """The decision of the gate on the evaluation data of the spec; None while it is not known, or without one."""
+        """Return the decision of the gate on the evaluation data of the spec; None before or without a comparison."""
         evaluation, compared = self.inputs.spec.evaluation, so_far.tracked.get(COMPARE)
         if evaluation is None or compared is None or not compared.succeeded or compared.run is None:
             return None
@@ -132,7 +132,7 @@ class Pipeline:
         )
 
     def _refused(self, gate: GateResult | None) -> RevisionProgress | None:
-        """None if the candidate may serve."""
+        """Return the progress of a candidate that may not serve (yet); None if it may."""
         if self.inputs.spec.evaluation is None:
             return None
         if gate is None:
@@ -142,12 +142,12 @@ class Pipeline:
     def _under_way(self, stage: Stage) -> RevisionProgress:
         if (failure := self.steps.failure) is not None:
             return RevisionProgress.blocked(*failure)
-        # Each Step shows what it does itself: shown here, every end of one would be a write of this status.
-        return RevisionProgress(stage, stage, "; ".join(self.steps.waits)[:1024] or self.steps.shown)
+        # The status of each Step shows its progress: shown here, every end of a Step would be a write of this status.
+        return RevisionProgress(stage, stage, "; ".join(self.steps.waits)[:1024] or self.steps.steps_hint)
 
 
 def _measured(so_far: Advance) -> dict[str, int]:
-    """The sizes of models in bytes by digest, as the pods that read them have measured by now."""
+    """Return the sizes of models in bytes by digest, as measured by the pods that have read them."""
     measured: dict[str, int] = {}
     for tracked in so_far.tracked.values():
         task, run = tracked.request.task, tracked.run

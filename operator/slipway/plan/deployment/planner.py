@@ -1,4 +1,4 @@
-"""ModelDeployment -> what should exist, and what the status says."""
+"""The planner of ModelDeployments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from slipway.plan.deployment.pipeline import Pipeline, decide_without_steps
 from slipway.plan.deployment.revision import find, new_revision, relocated, replaced, revision_digest
 from slipway.plan.deployment.rollout import Fleet, Traffic
 from slipway.plan.deployment.source import Source, find_source, step_data
-from slipway.plan.deployment.status import RevisionProgress, event_records, told
+from slipway.plan.deployment.status import RevisionProgress, derive_status, event_records
 from slipway.plan.deployment.unready import missed_at
 from slipway.plan.observation import ClusterView, Observation
 from slipway.plan.owner import NAME_CONFLICT, REVISION_LABEL, Owner
@@ -48,50 +48,51 @@ from slipway.plan.steps.tracking import StepSet, all_steps, obsolete_steps, run_
 def plan_deployment(obj: Object, observation: Observation) -> Plan:
     """Choose the next writes for one ModelDeployment.
 
-    What serves is kept up by the status and the children; the spec, its source and its steps decide what comes next.
+    The serving revision depends only on the status and the children; the spec, its source and its steps decide the next
+    revision.
     """
     owner = Owner.of(obj)
     if owner.deleting:
         return Plan()
     view, now, refusals = observation.view, observation.now, observation.refusals
-    before = _with_what_serves(read_status(ModelDeploymentStatus, obj.get("status") or {}))
-    wanted = StepSet(owner, view, now, retry=retry_of(obj))
+    before = _with_serving_revision(read_status(ModelDeploymentStatus, obj.get("status") or {}))
+    steps = StepSet(owner, view, now, retry=retry_of(obj))
     status, progress, defect, fleet = before, None, None, _fleet(owner, obj, before, observation)
     try:
         spec = parse(ModelDeployment, {"spec": obj.get("spec")}).spec
         if before.serving is None and not view.owned(STEP, owner.namespace, owner.uid):
-            # Nothing is begun that could not be served; what is under way goes on.
+            # No step starts for a model that could not be served; steps in progress continue.
             owner.refuse_foreign(view, SERVICE, owner.name)
-        status, progress = _wanted(owner, spec, before, wanted, observation)
+        status, progress = _candidate(owner, spec, before, steps, observation)
     except SpecError as error:
         progress = _progress_of(error)
-    except Exception as error:  # noqa: BLE001 - whatever it is, what serves must not suffer from it
+    except Exception as error:  # noqa: BLE001 - no error may affect the serving revision
         defect = error
-        said = f"planning this ModelDeployment failed, which is a defect of Slipway: {type(error).__name__}: {error}"
-        progress = RevisionProgress.blocked("InternalError", f"{said}; report it with the operator's log")
+        message = f"planning this ModelDeployment failed, which is a defect of Slipway: {type(error).__name__}: {error}"
+        progress = RevisionProgress.blocked("InternalError", f"{message}; report it with the operator's log")
     traffic = Traffic(status.revisions, status.candidate, status.serving)
     rollout = fleet.roll_out(traffic, cleared=progress is None)
-    kept = rollout.traffic.revisions
-    marks = (*wanted.marks, *(mark for revision in kept for mark in revision.steps))
-    ending = obsolete_steps(owner, view, marks) if wanted.complete and not wanted.remaking else ()
-    status = status.model_copy(update={"revisions": kept, "serving": rollout.traffic.serving})
-    # The first round records the candidate and makes the Service, whose name may be somebody else's.
-    steps = wanted.plan if before.candidate is not None else Plan()
-    plan = steps.plus(rollout.plan).plus(Plan(delete=ending).as_own_part()).plus(Plan(defect=defect))
+    retained = rollout.traffic.revisions
+    marks = (*steps.marks, *(mark for revision in retained for mark in revision.steps))
+    ending = obsolete_steps(owner, view, marks) if steps.complete and not steps.remaking else ()
+    status = status.model_copy(update={"revisions": retained, "serving": rollout.traffic.serving})
+    # The first round records the candidate and creates the Service, whose name may be taken.
+    step_plan = steps.plan if before.candidate is not None else Plan()
+    plan = step_plan.plus(rollout.plan).plus(Plan(delete=ending).as_own_part()).plus(Plan(defect=defect))
     reached = progress or rollout.progress or RevisionProgress("RollingOut", "RollingOut", "")
-    if (conflicts := [*wanted.conflicts, *rollout.conflicts]) and not reached.stalled:
-        reached = replace(reached, reason=NAME_CONFLICT, message=_all_of(conflicts), stalled=True)
+    if (conflicts := [*steps.conflicts, *rollout.conflicts]) and not reached.stalled:
+        reached = replace(reached, reason=NAME_CONFLICT, message=_join_conflicts(conflicts), stalled=True)
     if conflicts or (reached.stage == "Pending" and not reached.stalled) or reached.reason == NAME_CONFLICT:
         plan = plan.plus(Plan(wake_at=now + RESYNC_INTERVAL))
-    after = told(owner, status, reached, rollout.ready_replicas, refusals, now, wanted.refused)
+    after = derive_status(owner, status, reached, rollout.ready_replicas, refusals, now, steps.refused)
     events = tuple(event_records(before, after))
     return plan.plus(Plan(status=merged_status(obj, before, after, refusals), events=events))
 
 
 def _fleet(owner: Owner, obj: Object, status: ModelDeploymentStatus, observation: Observation) -> Fleet:
-    """What serves, by the fields of the spec that it needs, each read by itself: the rest may be unreadable.
+    """Return the serving side, from the fields of the spec that it needs: the others may be unreadable.
 
-    Where spec.serving is unreadable, the number of replicas is that of the live Deployment, and no pod is rendered.
+    If spec.serving is unreadable, the number of replicas is that of the live Deployment, and no pod is rendered.
     """
     spec, view = obj.get("spec"), observation.view
     spec = spec if isinstance(spec, dict) else {}
@@ -103,14 +104,16 @@ def _fleet(owner: Owner, obj: Object, status: ModelDeploymentStatus, observation
         live = view.get(DEPLOYMENT, owner.namespace, status.serving or "") or {}
         known = live.get("spec", {}).get("replicas", 1)
         serving, store = Serving(replicas=min(int(known or 0), MAX_REPLICAS)), None
-    unread = _unread(owner, obj.get("status") or {}, status, view)
+    unread = _unreadable_revisions(owner, obj.get("status") or {}, status, view)
     packed_at = _packed_at(find(status.revisions, status.candidate or ""), owner, view)
     settings, now = observation.settings, observation.now
     return Fleet(owner, serving, str(store_name), store, view, settings, now, unread, packed_at)
 
 
-def _unread(owner: Owner, written: Object, status: ModelDeploymentStatus, view: ClusterView) -> frozenset[str]:
-    """Names of revisions that the written status holds and this version cannot read; all where that cannot be told."""
+def _unreadable_revisions(
+    owner: Owner, written: Object, status: ModelDeploymentStatus, view: ClusterView
+) -> frozenset[str]:
+    """Return the names of the revisions in the status that this version cannot read; all if the list is unreadable."""
     recorded = written.get("revisions", [])
     if not isinstance(recorded, list):
         return frozenset(live["metadata"]["name"] for live in view.owned(DEPLOYMENT, owner.namespace, owner.uid))
@@ -119,8 +122,8 @@ def _unread(owner: Owner, written: Object, status: ModelDeploymentStatus, view: 
     return frozenset(name for name in names if isinstance(name, str) and name not in read)
 
 
-def _with_what_serves(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
-    """The status with the revision that has the traffic, where another version described that in another way."""
+def _with_serving_revision(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """Return the status with a record of the serving revision, which this version may have been unable to read."""
     if status.serving is None or find(status.revisions, status.serving) is not None:
         return status
     moment = datetime.fromisoformat(EPOCH)
@@ -128,22 +131,22 @@ def _with_what_serves(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
     return status.model_copy(update={"revisions": (known, *status.revisions)[:MAX_REVISIONS]})
 
 
-def _all_of(conflicts: Sequence[SpecError]) -> str:
-    """The first ones; each is told when those before it are gone."""
-    told = list(dict.fromkeys(str(conflict) for conflict in conflicts))
-    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+def _join_conflicts(conflicts: Sequence[SpecError]) -> str:
+    """Return the messages of the first conflicts; the others follow when these are resolved."""
+    messages = list(dict.fromkeys(str(conflict) for conflict in conflicts))
+    return "; ".join(messages[:3]) + (f"; and {len(messages) - 3} more" if len(messages) > 3 else "")
 
 
-def _wanted(
+def _candidate(
     owner: Owner,
     spec: ModelDeploymentSpec,
     status: ModelDeploymentStatus,
-    wanted: StepSet,
+    steps: StepSet,
     observation: Observation,
 ) -> tuple[ModelDeploymentStatus, RevisionProgress | None]:
-    """The status with the revision that the spec wants, as far as it is made; None where it may serve.
+    """Return the status with the revision of the present spec, and its progress; None for one that may serve.
 
-    While it cannot be told which one that is, the last one wanted keeps its place, and is not cleared.
+    If the revision cannot be determined, the last candidate stays and may not start to serve.
     """
     try:
         source = find_source(owner, spec, status, observation.view)
@@ -154,37 +157,37 @@ def _wanted(
         owner, digest, observation.now
     )
     revision = relocated(revision, source.model)
-    wanted.revision = revision.name
+    steps.revision = revision.name
     progress: RevisionProgress | None
     try:
-        revision, progress = _made(owner, spec, source, revision, wanted, observation)
-        wanted.complete = True
+        revision, progress = _advance_revision(owner, spec, source, revision, steps, observation)
+        steps.complete = True
     except (SpecError, NotYet, TerminalError) as error:
         progress = _progress_of(error)
     known = {"model": source.model, "model_from": source.named, "train_data": source.train}
-    found = {"revisions": replaced(status.revisions, revision), "candidate": revision.name}
-    return status.model_copy(update={**known, **found}), progress
+    updated = {"revisions": replaced(status.revisions, revision), "candidate": revision.name}
+    return status.model_copy(update={**known, **updated}), progress
 
 
-def _made(
+def _advance_revision(
     owner: Owner,
     spec: ModelDeploymentSpec,
     source: Source,
     revision: Revision,
-    wanted: StepSet,
+    steps: StepSet,
     observation: Observation,
 ) -> tuple[Revision, RevisionProgress | None]:
     view = observation.view
-    step_data(spec, source)  # refuses data that was seen, also where nothing is to be made
+    step_data(spec, source)  # refuses overlapping data, also if no step has to run
     lost_at = _lost_at(revision, owner, view)
     if lost_at is None and (answer := decide_without_steps(revision, spec.evaluation)) is not None:
         return answer
     store_of = known_store if view.owned(STEP, owner.namespace, owner.uid) else ready_store
     store = Store(spec.store, store_of(view, owner.namespace, spec.store))
     name = spec.evaluation.store if spec.evaluation else None
-    # It may be another one than before, so what is under way does not show that it was ever there.
+    # The spec may name another store than before, so steps in progress do not show that this one was ever ready.
     held_out = Store(name, ready_store(view, owner.namespace, name, FOR_EVALUATION)) if name else None
-    pipeline = Pipeline(Inputs(owner.name, spec, source, store, observation.settings, held_out), wanted)
+    pipeline = Pipeline(Inputs(owner.name, spec, source, store, observation.settings, held_out), steps)
     if revision.repository is None:
         return pipeline.make(revision, plugins_in(view))
     if lost_at is None:
@@ -193,7 +196,7 @@ def _made(
 
 
 def _lost_at(revision: Revision, owner: Owner, view: ClusterView) -> datetime | None:
-    """When a pod last did not find the repository, if it is not packed again since; None if it is there."""
+    """Return when a pod last did not find the repository, unless it was packaged again since; None if it exists."""
     if revision.repository is None:
         return None
     at = missed_at(view.select(POD, owner.namespace, {REVISION_LABEL: revision.name}), revision.repository.digest)
@@ -202,7 +205,7 @@ def _lost_at(revision: Revision, owner: Owner, view: ClusterView) -> datetime | 
 
 
 def _packed_at(revision: Revision | None, owner: Owner, view: ClusterView) -> datetime | None:
-    """When the revision's repository was packed; None if no Step tells, or that is not over."""
+    """Return when the revision's repository was packaged; None if no Step has recorded it."""
     if revision is None or revision.repository is None:
         return None
     runs = (run for step in all_steps(owner, view) if (run := run_of(step)) is not None)

@@ -1,4 +1,4 @@
-"""Revisions: what names them, and which are kept."""
+"""Revisions: their digests, and the retention of retired ones."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from slipway.api.podtemplate import StepPods
 from slipway.plan.owner import Owner
 
 PROJECTION = 1
-"""Version of what the digest covers; another one would make a new revision of every deployment."""
+"""Version of the digest's fields; a change makes a new revision of every deployment."""
 DRAIN_DELAY = timedelta(seconds=15)
-"""From the Service's change to the scaling down: endpoints reach every node within it, and keep-alives are used up."""
-KEPT_RETIRED = 2
-"""Retired revisions that are kept, at no replicas, to go back to."""
+"""Delay between the change of the Service and the scaling down: endpoints reach every Node, and keep-alives end."""
+MAX_RETIRED = 2
+"""Number of retired revisions to retain, with no replicas, for a rollback."""
 
 
 def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
-    """Of the model and of the user's fields that make what serves it.
+    """Return the digest of the model and of the fields of the spec that change the serving pods.
 
-    Defaults are left out, so a field that a later version adds changes no digest. Replicas are left out: they are
-    applied live. So is what the steps' pods ask for, which decides no result, and the evaluation: it proves a revision
-    and makes none. Without steps nothing of the compression matters but the conversion.
+    It excludes default values, so a field of a later version changes no digest; replicas, which are applied live; the
+    resources of the steps' pods, which change no result; and the evaluation, which does not change the model. Without
+    steps it includes only the conversion of the compression.
     """
     made: dict[str, object] = {"version": PROJECTION, "model": model_digest}
     if spec.compression.steps:
@@ -39,7 +39,7 @@ def revision_digest(spec: ModelDeploymentSpec, model_digest: str) -> str:
 
 
 def _set_fields(model: Model, *, without: Iterable[str]) -> dict[str, object]:
-    """The model's fields by content, without those named and those that are at their defaults."""
+    """Return the fields of a model by content, without the named ones and those with default values."""
     left_out = {to_camel(name) for name in without}
     wire = model.to_content(exclude_defaults=True)
     return {name: value for name, value in wire.items() if name not in left_out}
@@ -50,7 +50,7 @@ def new_revision(owner: Owner, digest: str, now: datetime) -> Revision:
 
 
 def relocated(revision: Revision, model: ArtifactRef) -> Revision:
-    """The revision with the model that it is of read from where it lies now: what names it is content, not a place."""
+    """Return the revision with the present URI of its source model: the digest names it, not the location."""
     moved = {
         role: ref.model_copy(update={"uri": model.uri})
         for role, ref in (("baseline", revision.baseline), ("model", revision.model))
@@ -64,7 +64,7 @@ def find(revisions: Iterable[Revision], name: str | None) -> Revision | None:
 
 
 def replaced(revisions: Iterable[Revision], new: Revision) -> tuple[Revision, ...]:
-    """The revisions with the one of that name replaced, or the new one at the end."""
+    """Return the revisions with the one of that name replaced, or the new one at the end."""
     present = tuple(revisions)
     if find(present, new.name) is None:
         return (*present, new)
@@ -72,17 +72,19 @@ def replaced(revisions: Iterable[Revision], new: Revision) -> tuple[Revision, ..
 
 
 def drains(revision: Revision, serving: str | None, now: datetime) -> bool:
-    """Whether requests may still reach it: it has served, and its end is not yet known to all."""
+    """Return True if requests may still reach a revision that has served."""
     if revision.serving_since is None or revision.name == serving:
         return False
     return revision.retired_at is None or now < revision.retired_at + DRAIN_DELAY
 
 
-def kept(revisions: Iterable[Revision], candidate: str | None, serving: str | None, now: datetime) -> frozenset[str]:
-    """Names of the revisions that stay: wanted, serving, draining, and the newest retired ones."""
+def retained_revisions(
+    revisions: Iterable[Revision], candidate: str | None, serving: str | None, now: datetime
+) -> frozenset[str]:
+    """Return the names of the revisions to retain: candidate, serving, draining, and the newest retired ones."""
     present = tuple(revisions)
     others = [r for r in present if r.name not in (candidate, serving)]
     draining = {r.name for r in others if drains(r, serving, now)}
     retired = sorted((r.retired_at, r.name) for r in others if r.retired_at and r.name not in draining)
-    names = {candidate, serving, *draining, *(name for _, name in retired[-KEPT_RETIRED:])}
+    names = {candidate, serving, *draining, *(name for _, name in retired[-MAX_RETIRED:])}
     return frozenset(r.name for r in present if r.name in names)

@@ -1,8 +1,8 @@
-"""Which revisions have pods, which one has the traffic, and when the old ones go.
+"""The rollout: replicas of revisions, traffic, and deletion of old revisions.
 
-The order keeps every request served: the new revision's pods are all ready, then the status names it, then the stable
-Service points at it, then (DRAIN_DELAY later) the old revision's pods go. A revision that is gone back to is scaled up
-from its ControllerRevision and takes over in the same way.
+The order loses no request: all pods of the new revision are ready, then the status names it, then the stable Service
+selects it, then (DRAIN_DELAY later) the old revision is scaled down. A rollback scales a revision up from its
+ControllerRevision, in the same order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slipway.api.errors import SpecError
 from slipway.api.kinds import CONTROLLER_REVISION, DEPLOYMENT, POD, SERVICE, Kind, Object, kind_of
 from slipway.api.modeldeployment import MAX_REVISIONS, Revision, Serving
 from slipway.plan.deployment import manifests
-from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, kept
+from slipway.plan.deployment.revision import DRAIN_DELAY, drains, find, retained_revisions
 from slipway.plan.deployment.status import RevisionProgress
 from slipway.plan.deployment.unready import creation_failure, unready_reason
 from slipway.plan.observation import ClusterView, controller_uid
@@ -25,12 +25,12 @@ from slipway.plan.plan import Plan, Settings, earliest
 from slipway.plan.storemount import StoreMount, secret_of
 
 MAX_DRAINING = 4
-"""With what is wanted, what serves and the retired ones that are kept, these fit into the status."""
+"""Number of draining revisions that fit into the status, besides the candidate, serving and retired ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the status says of revisions and traffic. candidate: what the spec wants, cleared to serve or not."""
+    """The revisions and the traffic of the status. candidate: the revision of the present spec."""
 
     revisions: tuple[Revision, ...]
     candidate: str | None
@@ -39,9 +39,9 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One round: the traffic as it should be recorded, the writes, and where the wanted revision stands.
+    """The result of one round: the traffic to record, the writes, and the progress of the candidate.
 
-    conflicts: objects under the names of children that are not ours. All that does not need those names goes on.
+    conflicts: objects of other owners with names of children. Everything that does not need these names continues.
     """
 
     traffic: Traffic
@@ -53,12 +53,12 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The serving side of one deployment as it is seen.
+    """The serving side of one deployment.
 
-    It needs the status, the children and these fields of the spec alone: what serves is kept up whatever else of the
-    spec, of its source or of its steps is wrong. store: None where it is not known, and no pod can be rendered anew.
-    unread: names of revisions in the status that this version cannot read: their children are left alone.
-    packed_at: when the wanted revision's repository was packed, if that is known.
+    It needs only the status, the children and these fields of the spec, so that the serving revision does not depend on
+    the rest of the spec, its source or its steps. store: None if it is not known; then no pod can be rendered.
+    unread: names of revisions in the status that this version cannot read; their children are not changed.
+    packed_at: when the candidate's repository was packaged, if that is known.
     """
 
     owner: Owner
@@ -72,14 +72,14 @@ class Fleet:
     packed_at: datetime | None = None
 
     def roll_out(self, traffic: Traffic, cleared: bool) -> Rollout:
-        """Keep what serves, bring up what is cleared, hand over, take down what has drained.
+        """Maintain the serving revision, start a cleared candidate, switch the traffic, scale drained revisions down.
 
-        cleared: the wanted revision is packed and has passed its gate.
+        cleared: True if the candidate is packaged and has passed its gate.
         """
         service, conflicts = self._applied(manifests.service(self.owner, traffic.serving))
         plan = service
         after = self._handed_over(self._retired(traffic), cleared and not conflicts)
-        stay = kept(after.revisions, after.candidate, after.serving, self.now)
+        stay = retained_revisions(after.revisions, after.candidate, after.serving, self.now)
         for revision in traffic.revisions:
             if revision.name in stay:
                 plan = plan.plus(self._keep(revision, self._replicas(revision, traffic, cleared)).as_own_part())
@@ -101,7 +101,7 @@ class Fleet:
     # --- Names ----------------------------------------------------------------------------------------------------
 
     def _applied(self, rendered: Object) -> tuple[Plan, tuple[SpecError, ...]]:
-        """A plan to apply the child, or why its name cannot be had."""
+        """Return a plan that applies the child, or the conflict about its name."""
         conflict = self.owner.conflict(self.view, kind_of(rendered), rendered["metadata"]["name"])
         return (Plan(), (conflict,)) if conflict else (Plan(apply=(rendered,)).as_own_part(), ())
 
@@ -110,7 +110,7 @@ class Fleet:
         return tuple(conflict for conflict in found if conflict)
 
     def _ours(self, kind: Kind, name: str) -> Object | None:
-        """Our child of that name; None also where the name is another's."""
+        """Return the owner's child of that name; None if the object has another owner."""
         found = self.view.get(kind, self.owner.namespace, name)
         return found if found is not None and controller_uid(found) == self.owner.uid else None
 
@@ -123,11 +123,11 @@ class Fleet:
             return most
         if not draining:
             return 0
-        live = self._deployment(revision.name)  # what is down stays down, also where the clock is set back
+        live = self._deployment(revision.name)  # a revision is not scaled up again if the clock is set back
         return min(most, int(live["spec"].get("replicas") or 0)) if live else 0
 
     def _keep(self, revision: Revision, replicas: int) -> Plan:
-        """The revision's frozen record, then its Deployment from that record; nothing of one that has no pods."""
+        """Return a plan for the record of a revision, and then for its Deployment; empty if it needs no pods."""
         if self.owner.conflict(self.view, DEPLOYMENT, revision.name):
             return Plan()
         live = self._deployment(revision.name)
@@ -143,7 +143,7 @@ class Fleet:
         if not replicas or revision.repository is None:
             return Plan()
         if live is not None and revision.serving_since is not None:
-            # Somebody deleted the record: what runs is what was rendered.
+            # The record was deleted: the Deployment still has the rendered template.
             template: Object = live["spec"]["template"]
         elif self.store is not None:
             mount = StoreMount(self.store)
@@ -158,7 +158,7 @@ class Fleet:
         return manifests.deployment(self.owner, revision.name, template or {}, replicas)
 
     def _outdated(self, revision: Revision, record: Object) -> bool:
-        """Nobody's model yet, and rendered with other images: an operator with the right ones may mend it."""
+        """Return True if a revision that has never served was rendered with other images: it is rendered again."""
         images = {manifests.FETCH: self.settings.runtime_image, manifests.TRITON: self.settings.serving_image}
         known = self.store is not None and "deletionTimestamp" not in record["metadata"]
         return known and revision.serving_since is None and record["data"].get("images") != images
@@ -167,7 +167,7 @@ class Fleet:
         return self._ours(DEPLOYMENT, name)
 
     def _ready(self, name: str | None) -> int:
-        """Ready pods of a revision. They serve whoever owns their Deployment, where the Service selects them."""
+        """Return the number of ready pods of a revision; those of another owner's Deployment count if selected."""
         live = self.view.get(DEPLOYMENT, self.owner.namespace, name) if name else None
         if name is None or live is None:
             return 0
@@ -176,7 +176,7 @@ class Fleet:
         return int((live.get("status") or {}).get("readyReplicas") or 0)
 
     def _all_ready(self, name: str) -> bool:
-        """At least one replica, and each that is wanted, of the newest template, is ready."""
+        """Return True if there is at least one replica, and all replicas of the newest template are ready."""
         live = self._deployment(name)
         if live is None:
             return False
@@ -191,7 +191,7 @@ class Fleet:
     # --- Traffic ------------------------------------------------------------------------------------------------
 
     def _retired(self, traffic: Traffic) -> Traffic:
-        """Those that lost the traffic drain from the moment at which the Service is seen to point elsewhere."""
+        """Return the traffic with the time from which former revisions drain: when the Service selects another one."""
         selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
         if traffic.serving is None or selected != traffic.serving:
             return traffic
@@ -208,7 +208,10 @@ class Fleet:
         return replace(traffic, revisions=revisions)
 
     def _handed_over(self, traffic: Traffic, cleared: bool) -> Traffic:
-        """One after another: while the Service does not select what serves, or many drain, the next one waits."""
+        """Return the traffic with a ready candidate as the serving revision.
+
+        It waits while the Service does not select the serving revision yet, or while MAX_DRAINING revisions drain.
+        """
         name = traffic.candidate
         if not cleared or name is None or name == traffic.serving or not self._all_ready(name):
             return traffic
@@ -223,9 +226,9 @@ class Fleet:
         return replace(traffic, revisions=revisions, serving=name)
 
     def _cleaned(self, traffic: Traffic, stay: frozenset[str]) -> tuple[tuple[Revision, ...], Plan]:
-        """Without the revisions that are not kept: their children go first, then their place in the status.
+        """Return the revisions without those to delete, and a plan for their children, which are deleted first.
 
-        What a finalizer holds needs no place where there is none left: its deletion is asked for by what is seen.
+        A revision with a child that a finalizer blocks stays in the status only if there is room for it.
         """
         prefix, plan = self.owner.child_name(""), Plan()
         leaving: set[str] = set()
@@ -242,10 +245,10 @@ class Fleet:
         shown = stay | frozenset(held[-room:] if room > 0 else ())
         return tuple(revision for revision in traffic.revisions if revision.name in shown), plan
 
-    # --- How far ------------------------------------------------------------------------------------------------
+    # --- Progress -----------------------------------------------------------------------------------------------
 
     def _progress(self, before: Traffic, after: Traffic) -> RevisionProgress:
-        """Of a wanted revision that is cleared."""
+        """Return the progress of a cleared candidate."""
         name = after.candidate or ""
         revision = find(after.revisions, name)
         selected = manifests.selected_revision(self.view.get(SERVICE, self.owner.namespace, self.owner.name))
@@ -274,16 +277,16 @@ class Fleet:
         return RevisionProgress("RollingOut", "RollingOut", message)
 
 
-_SCALED_TO_ZERO = "spec.serving.replicas is 0: nothing serves, and a new revision takes over when it is at least 1"
+_SCALED_TO_ZERO = "spec.serving.replicas is 0, so no revision serves; set it to at least 1 to serve"
 
 
 def _template_of(record: Object) -> Object | None:
-    """The pod template of a ControllerRevision; None where somebody put something else there."""
+    """Return the pod template of a ControllerRevision; None if its data has another form."""
     template = (record.get("data") or {}).get("template")
     return template if isinstance(template, dict) else None
 
 
 def _too_slow(live: Object) -> bool:
-    """Its progressDeadlineSeconds are over."""
+    """Return True if its progressDeadlineSeconds have passed."""
     conditions: Sequence[Object] = live.get("status", {}).get("conditions", ())
     return any(one.get("type") == "Progressing" and one.get("status") == "False" for one in conditions)

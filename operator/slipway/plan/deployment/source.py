@@ -1,4 +1,4 @@
-"""The model that a deployment is of, and the data that its steps and its gate use."""
+"""The source model of a deployment, and the data of its steps and its gate."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MODELS = (State.MODULE, State.ONNX)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The model under work.
+    """The source model.
 
-    named: what it was taken from, as the status keeps it. train: the training data, where a TrainingJob told it.
+    named: the origin, as in the status. train: the training data of its TrainingJob, if it has one.
     """
 
     model: ArtifactRef
@@ -35,10 +35,10 @@ class Source:
 
 
 def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, view: ClusterView) -> Source:
-    """The model that the spec names: of its TrainingJob, or as the status has kept it when that job is gone.
+    """Return the model that the spec names: from its TrainingJob, or from the status if the job is gone.
 
-    A job made again trains anew: until it has an artifact, the one that is known stays wanted. Raises NotYet
-    (ModelNotReady), TerminalError (TrainingJobFailed) and SpecError.
+    A re-created job trains again: until it has an artifact, the recorded model is used. Raises NotYet (ModelNotReady),
+    TerminalError (TrainingJobFailed) and SpecError.
     """
     if (stored := spec.model.stored) is not None:
         return Source(ArtifactRef(uri=stored.uri, digest=stored.digest, state=State(stored.state)), "stored")
@@ -53,7 +53,7 @@ def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeployment
             return known
         raise
     if job is not None and job.spec.store != spec.store:
-        problem = f"is {spec.store}, and TrainingJob {name} keeps its model in {job.spec.store}"
+        problem = f"is {spec.store}, and TrainingJob {name} stores its model in {job.spec.store}"
         raise SpecError("spec.store", problem, f"set it to {job.spec.store}")
     if job is not None and job.status.phase == "Failed":
         verdict = condition(job.status.conditions, "Ready")
@@ -64,7 +64,7 @@ def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeployment
         model = job.status.artifact
         if model is None or model.state not in MODELS:
             left = f"a {model.state}" if model else "nothing"
-            raise TerminalError("TrainingJobFailed", f"TrainingJob {name} is done and left {left}, not a model")
+            raise TerminalError("TrainingJobFailed", f"TrainingJob {name} succeeded and left {left}, not a model")
         train = next((data for data in job.spec.data if data.name == "train"), None)
         return Source(model, named, _plain(train) if train else None)
     if known is not None:
@@ -72,7 +72,7 @@ def find_source(owner: Owner, spec: ModelDeploymentSpec, status: ModelDeployment
     if job is None:
         raise NotYet("ModelNotReady", f'spec.model: there is no TrainingJob "{name}" in this namespace yet')
     phase = job.status.phase or "Pending"
-    raise NotYet("ModelNotReady", f"TrainingJob {name} is {phase}: it has left no model yet")
+    raise NotYet("ModelNotReady", f"TrainingJob {name} is {phase} and has no model yet")
 
 
 def _plain(data: DataSource) -> DataSource:
@@ -80,9 +80,9 @@ def _plain(data: DataSource) -> DataSource:
 
 
 def step_data(spec: ModelDeploymentSpec, source: Source) -> DataSource | None:
-    """What steps are calibrated and fine-tuned with; None where nobody names any.
+    """Return the data for calibration and fine-tuning; None if neither the spec nor the source has any.
 
-    Raises SpecError if it is what the result is evaluated on, or if the model was trained with that.
+    Raises SpecError if the evaluation data is the same, or was used for training.
     """
     data = spec.compression.data or source.train
     seen_before = {"spec.compression.data": spec.compression.data, f"the train data of {source.named}": source.train}
@@ -95,18 +95,18 @@ def step_data(spec: ModelDeploymentSpec, source: Source) -> DataSource | None:
 
 
 def overlap(problem: str) -> SpecError:
-    """The error of evaluation data that something before the evaluation reads, or could read."""
+    """Return the error for evaluation data that training or a step reads, or could read."""
     message = f"{problem}: evaluation data must not overlap with training or calibration data"
     return SpecError("spec.evaluation.data", message, "name held-out data, in a folder of its own")
 
 
 def evaluation_digest(evaluation: Evaluation) -> str:
-    """Of the evaluation data, and of the store that is kept for it: without one, others could have read the data."""
+    """Return the digest of the evaluation data and of its separate store, without which plugins could read it."""
     digest = data_digest(evaluation.data)
     return digest if evaluation.store is None else digest_of({"data": digest, "store": evaluation.store})
 
 
 def data_digest(data: DataSource) -> str:
-    """Of a data source as it is written: which built-in split, or which content."""
+    """Return the digest of a data source: of its built-in split, or of its content."""
     wire = {"stored": data.stored.digest} if data.stored else {"dataset": data.dataset, "split": data.split}
     return digest_of({"data": wire})

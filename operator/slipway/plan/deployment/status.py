@@ -10,8 +10,8 @@ from typing import Literal, Self
 from slipway.api.modeldeployment import ModelDeploymentStatus, Sizes
 from slipway.plan.conditions import (
     ConditionValue,
-    at_rest,
     blocked,
+    inactive,
     ready,
     refused,
     stalled,
@@ -29,7 +29,7 @@ Stage = Literal["Pending", "Compressing", "Evaluating", "RollingOut", "Ready"]
 
 @dataclass(frozen=True, slots=True)
 class RevisionProgress:
-    """stage: how far it is. stalled: nothing moves until somebody acts; `reason` and `message` then say on what."""
+    """The progress of a revision. stalled: it waits for an action of the user, as in `reason` and `message`."""
 
     stage: Stage
     reason: str
@@ -38,7 +38,7 @@ class RevisionProgress:
 
     @classmethod
     def waiting(cls, reason: str, message: str) -> Self:
-        """For something that may come by itself."""
+        """Return the progress of a revision that waits for another object."""
         return cls("Pending", reason, message)
 
     @classmethod
@@ -46,11 +46,11 @@ class RevisionProgress:
         return cls("Pending", reason, message, stalled=True)
 
 
-_ELSEWHERE = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound")
-"""Reasons of waiting for something that no refused child keeps from coming."""
+_EXTERNAL_REASONS = ("ModelNotReady", "StoreNotFound", "StoreNotReady", "PluginNotFound")
+"""Reasons of waiting for another object, which do not depend on refused children."""
 
 
-def told(
+def derive_status(
     owner: Owner,
     status: ModelDeploymentStatus,
     progress: RevisionProgress,
@@ -59,8 +59,9 @@ def told(
     now: datetime,
     below: ConditionValue | None = None,
 ) -> ModelDeploymentStatus:
-    """The status with everything that is derived: from the revisions in it, from where the wanted one stands, and from
-    what the API server does not take. below: what it does not take of the children of Steps.
+    """Return the status with all derived fields: from its revisions, the progress of the candidate, and refused writes.
+
+    below: the refused writes of children of Steps.
     """
     candidate, serving = find(status.revisions, status.candidate), find(status.revisions, status.serving)
     sizes = Sizes(
@@ -68,7 +69,7 @@ def told(
         compressed_bytes=candidate.model.size_bytes if candidate and candidate.model else None,
     )
     here = {**_verdicts(progress), "Available": _available(status.serving, ready_replicas)}
-    values = blocked(here, refused(refusals, status.conditions, now, below), unless=_ELSEWHERE)
+    values = blocked(here, refused(refusals, status.conditions, now, below), unless=_EXTERNAL_REASONS)
     update = {
         "observed_generation": owner.generation,
         "phase": _phase(progress, status.serving),
@@ -94,7 +95,7 @@ def _verdicts(progress: RevisionProgress) -> dict[str, ConditionValue]:
     if progress.stage == "Ready":
         return ready(progress.reason, progress.message)
     if progress.reason == "ScaledToZero":
-        return at_rest(progress.reason, progress.message)
+        return inactive(progress.reason, progress.message)
     return under_way(progress.reason, progress.message)
 
 
@@ -109,16 +110,20 @@ def _available(serving: str | None, ready_replicas: int) -> ConditionValue:
 
 
 def event_records(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[EventRecord]:
-    """The transitions from one status to the next."""
-    was, is_ = (condition(status.conditions, "Stalled") for status in (before, after))
-    if is_ and is_.status == "True" and not (was and was.status == "True" and was.reason == is_.reason):
-        yield EventRecord("Warning", is_.reason, is_.message)
+    """Yield an Event for each transition from one status to the next."""
+    stalled_before, stalled_after = (condition(status.conditions, "Stalled") for status in (before, after))
+    if (
+        stalled_after
+        and stalled_after.status == "True"
+        and not (stalled_before and stalled_before.status == "True" and stalled_before.reason == stalled_after.reason)
+    ):
+        yield EventRecord("Warning", stalled_after.reason, stalled_after.message)
     new = find(after.revisions, after.candidate)
     if new and new.gate and new.gate.passed:
         old = find(before.revisions, new.name)
         if old is None or old.gate is None or not old.gate.passed:
             figures = f"{new.gate.accuracy_candidate:.4f} against {new.gate.accuracy_baseline:.4f}"
-            bound = f"a drop of at most {new.gate.drop_bound:.4f}, where {new.gate.max_drop:g} is allowed"
+            bound = f"a drop of at most {new.gate.drop_bound:.4f} (maxDrop {new.gate.max_drop:g})"
             yield EventRecord("Normal", "GatePassed", f"revision {new.name}: accuracy {figures}, {bound}")
     if after.serving and after.serving != before.serving:
         instead = f" instead of {before.serving}" if before.serving else ""

@@ -1,4 +1,4 @@
-"""Why serving pods do not get ready, as far as they can tell."""
+"""The reasons why serving pods do not get ready, from their statuses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from slipway.plan.jobs.pending import missing_secret
 from slipway.plan.jobs.retry import INVALID_IMAGE_NAME
 
 _STARTING = frozenset({"ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
-"""Reasons of a container that waits which say nothing: it starts, or its last end says why it waits."""
+"""Reasons of a waiting container without information: it starts, or its last end has the reason."""
 _FINAL = frozenset({ArtifactError.__name__, InputMissing.__name__})
-"""Exceptions of the pod that fetches which every other try raises again."""
+"""Exceptions of the init container `fetch` that every other try raises again."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadyReason:
-    """final: waiting will not help; the repository in the store is not what was packed."""
+    """A reason why pods are not ready. final: waiting will not help, because the repository in the store is wrong."""
 
     message: str
     final: bool = False
@@ -31,19 +31,19 @@ class UnreadyReason:
 def unready_reason(
     pods: Sequence[Object], secret: str | None = None, packed_at: datetime | None = None
 ) -> UnreadyReason | None:
-    """The first trouble of the pods that are not ready, the final ones first; None where they seem to be starting.
+    """Return the first reason of the pods that are not ready, final ones first; None if they are starting.
 
-    packed_at: when the repository was packed, if that is known: a pod that missed it before may find it now.
+    packed_at: when the repository was packaged, if that is known: a pod that missed it before may find it now.
     """
-    found = [reason for pod in _staying(pods) for reason in _unready_reasons(pod, secret, packed_at)]
+    found = [reason for pod in _not_terminating(pods) for reason in _unready_reasons(pod, secret, packed_at)]
     return next((reason for reason in found if reason.final), found[0] if found else None)
 
 
 def missed_at(pods: Sequence[Object], digest: str) -> datetime | None:
-    """When a pod last did not find the repository of that digest in the store; None if all have found it."""
+    """Return when a pod last did not find the repository of that digest in the store; None if all have found it."""
     ends = (
         _end(one)
-        for pod in _staying(pods)
+        for pod in _not_terminating(pods)
         for one in pod.get("status", {}).get("initContainerStatuses", ())
         if one["name"] == FETCH
     )
@@ -58,18 +58,18 @@ def _missed_at(end: Object, digest: str | None = None) -> datetime | None:
     return datetime.fromisoformat(end["finishedAt"]) if digest is None or error.missing == digest else None
 
 
-def _staying(pods: Iterable[Object]) -> Iterator[Object]:
+def _not_terminating(pods: Iterable[Object]) -> Iterator[Object]:
     return (pod for pod in pods if "deletionTimestamp" not in pod["metadata"])
 
 
 def _end(container: Object) -> Object:
-    """How it ended last; empty where it has not."""
+    """Return the last end of a container; empty if it has not ended."""
     found: Object = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
     return found or {}
 
 
 def creation_failure(deployment: Object) -> UnreadyReason | None:
-    """Why its pods are not created (a quota, a policy, a webhook); None where they are."""
+    """Return why its pods are not created (a quota, a policy, a webhook); None if they are."""
     refused = conditions_of(deployment).get("ReplicaFailure")
     if refused is None:
         return None
@@ -81,16 +81,16 @@ def _unready_reasons(pod: Object, secret: str | None, packed_at: datetime | None
     if (missing := missing_secret(pod, secret)) is not None:
         yield UnreadyReason(missing)
     for one in status.get("initContainerStatuses", ()):
-        yield from _of_container(name, one, packed_at)
+        yield from _container_reasons(name, one, packed_at)
     for one in status.get("containerStatuses", ()):
         if not one.get("ready"):
-            yield from _of_container(name, one, packed_at)
+            yield from _container_reasons(name, one, packed_at)
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             yield UnreadyReason(f"pod {name} is not scheduled: {shorten(str(condition.get('message', '')), 300)}")
 
 
-def _of_container(pod: str, container: Object, packed_at: datetime | None) -> Iterator[UnreadyReason]:
+def _container_reasons(pod: str, container: Object, packed_at: datetime | None) -> Iterator[UnreadyReason]:
     ended, waiting = _end(container), container.get("state", {}).get("waiting", {})
     if ended.get("exitCode"):
         report = parse_report(ended.get("message"))
@@ -104,9 +104,9 @@ def _of_container(pod: str, container: Object, packed_at: datetime | None) -> It
                     f"the repository cannot be fetched: {error}", final=report.error.exception in _FINAL
                 )
         else:
-            said = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
-            yield UnreadyReason(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {said}")
+            text = shorten(" ".join(str(ended.get("message") or ended.get("reason") or "").split()), 300)
+            yield UnreadyReason(f"container {container['name']} of pod {pod} ended with {ended['exitCode']}: {text}")
     elif waiting.get("reason") and waiting["reason"] not in _STARTING:
-        said = shorten(str(waiting.get("message", "")), 300)
+        text = shorten(str(waiting.get("message", "")), 300)
         final = waiting["reason"] == INVALID_IMAGE_NAME
-        yield UnreadyReason(f"container {container['name']} of pod {pod}: {waiting['reason']}: {said}", final=final)
+        yield UnreadyReason(f"container {container['name']} of pod {pod}: {waiting['reason']}: {text}", final=final)

@@ -1,4 +1,4 @@
-"""Step: how an owner asks for one, how it is carried out, and how its result comes back."""
+"""Steps: requests of owners, the planner of a Step, and the results for the owner."""
 
 from slipway.plan.steps.planner import plan_step
 

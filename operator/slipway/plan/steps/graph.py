@@ -1,4 +1,4 @@
-"""A declared graph of Steps: one node for each, and an edge wherever one reads what another makes."""
+"""A graph of Steps: a node for each Step, and an edge from each Step to those that read its result."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from slipway.plan.steps.request import StepRequest
 from slipway.plan.steps.tracking import StepSet, Tracked
 
 PARALLEL_STEPS = 8
-"""Steps that one owner lets run at the same time by default. What one chain needs is less; a search has hundreds."""
+"""Default maximum of Steps of one owner that run at the same time. One pipeline needs fewer; a search has hundreds."""
 
 Made = Mapping[str, ArtifactRef]
-"""Artifacts by the name of the node that makes them, or under which they were given."""
+"""Artifacts by the name of the node that makes them, or by their name among the given ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Step that is asked for once everything that it reads is made.
+    """A Step that is requested once its inputs exist.
 
-    name: its role, unique within the graph. reads: names of nodes, or of given artifacts. request: the Step, from all
-    artifacts that are made so far; it may raise SpecError. makes: the state of the result, None if it leaves none.
-    opened_by: the decision without which the Step is not asked for. reason: why the graph has a node that no field of
-    the spec names.
+    name: its role, unique within the graph. reads: names of nodes, or of given artifacts. request: returns the request
+    for the artifacts made so far; it may raise SpecError. makes: the state of the result, None without a result.
+    opened_by: the decision that the request of the Step needs. reason: why the graph has a node that no field of the
+    spec names.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes in an order in which each follows those that it reads. given: artifacts that exist already.
+    """Nodes in topological order. given: artifacts that exist already.
 
-    Raises ValueError for nodes of one name, and for a node that reads what nothing before it makes.
+    Raises ValueError for two nodes of one name, and for a node that reads an artifact that no earlier node makes.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -52,25 +52,25 @@ class Graph:
             if node.name in known:
                 raise ValueError(f"two nodes are named {node.name}")
             if unknown := sorted(set(node.reads) - known):
-                raise ValueError(f"{node.name} reads {', '.join(unknown)}, which nothing before it makes")
+                raise ValueError(f"{node.name} reads {', '.join(unknown)}, which no earlier node makes")
             known.add(node.name)
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """Return the names of the nodes that a node reads; what was given is left out."""
+        """Return the names of the nodes that a node reads, without given artifacts."""
         node = next(one for one in self.nodes if one.name == name)
         return tuple(one for one in node.reads if one not in self.given)
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """How far a graph is. tracked: the Steps that were asked for, by node. errors: why nodes cannot be asked for."""
+    """The progress of a graph. tracked: the requested Steps, by node. errors: why nodes cannot be requested."""
 
     tracked: Mapping[str, Tracked]
     made: Made
     errors: tuple[SpecError | TerminalError, ...] = ()
 
     def check(self) -> None:
-        """Raise the first error, now that everything that does not depend on it was asked for."""
+        """Raise the first error, after all Steps that do not depend on it were requested."""
         if self.errors:
             raise self.errors[0]
 
@@ -83,11 +83,11 @@ def advance(
     sizes: Mapping[str, int] | None = None,
     parallel: int = PARALLEL_STEPS,
 ) -> Advance:
-    """Ask for every Step of the graph whose inputs are made, as far as the budget of parallel Steps goes.
+    """Request every Step of the graph whose inputs exist, up to the maximum of parallel Steps.
 
-    opened: the decisions that were made in favour. sizes: bytes of artifacts by digest, as pods of ours have measured
-    them; what reads such an artifact is given memory by its size. parallel: how many Steps of the owner may be under
-    way; those that exist go on, whatever it is. A node that fails keeps back what depends on it, and nothing else.
+    opened: the positive decisions. sizes: bytes of artifacts by digest, as measured by pods of Slipway's; they set the
+    memory of the Steps that read them. parallel: maximum number of Steps of the owner in progress; existing Steps
+    continue in any case. A failed node stops only the nodes that depend on it.
     """
     made = dict(graph.given)
     tracked: dict[str, Tracked] = {}

@@ -1,4 +1,4 @@
-"""What the pod of a Step has from the spec of its owner: settings that no Step could carry for somebody else."""
+"""Settings of the pod of a Step that come from the spec of its owner."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _KINDS = {kind.kind: kind for kind in OWNERS}
 class OwnerSettings(NamedTuple):
     """Settings of the pod of a Step that come from its owner.
 
-    resources: None for the usual ones. may_start: False while the owner is suspended. missing: why no new Job can be
-    made; a Job that exists goes on.
+    resources: None for the defaults. may_start: False while the owner is suspended. missing: why no new Job can be
+    created; an existing Job continues.
     """
 
     owner: Owner
@@ -39,24 +39,24 @@ class OwnerSettings(NamedTuple):
 
 
 def controller_of(step: Object, view: ClusterView) -> Object | None:
-    """The controller of a Step; None once it is gone."""
+    """Return the controller of a Step; None once it is gone."""
     kind, name = Owner.of(step).controller or ("", "")
-    found = view.get(_KINDS[kind], step["metadata"]["namespace"], name) if kind in _KINDS else None
-    return found if found is not None and found["metadata"]["uid"] == controller_uid(step) else None
+    obj = view.get(_KINDS[kind], step["metadata"]["namespace"], name) if kind in _KINDS else None
+    return obj if obj is not None and obj["metadata"]["uid"] == controller_uid(step) else None
 
 
 def owner_settings(step: Object, view: ClusterView) -> OwnerSettings:
     """Read the owner of a Step. Raises NotYet (OwnerNotFound) if it is gone; the garbage collector deletes the Step."""
-    found = controller_of(step, view)
-    if found is None:
+    obj = controller_of(step, view)
+    if obj is None:
         kind, name = Owner.of(step).controller or ("its owner", "")
-        raise NotYet("OwnerNotFound", f"{kind} {name} is gone; this step is deleted with it")
-    owner, pods, placement, suspended = Owner.of(found), StepPods(), None, False
-    by_others = step["spec"].get("task", {}).get("task") == "compress"
+        raise NotYet("OwnerNotFound", f"{kind} {name} is gone; the garbage collector deletes this Step")
+    owner, pods, placement, suspended = Owner.of(obj), StepPods(), None, False
+    runs_plugin = step["spec"].get("task", {}).get("task") == "compress"
     missing: NotYet | SpecError | None = None
     try:
-        pods, suspended = _pods(found, by_others=by_others)
-        part = "steps" if owner.kind == TRAINING_JOB else "compression" if by_others else "evaluation"
+        pods, suspended = _pods(obj, runs_plugin=runs_plugin)
+        part = "steps" if owner.kind == TRAINING_JOB else "compression" if runs_plugin else "evaluation"
         placement = placement_of(known_pool(view, pods.pool, f"spec.{part}.pool")) if pods.pool else None
     except ValidationError:
         missing = NotYet("OwnerInvalid", f"the spec of {owner.kind} {owner.name} cannot be read; correct it")
@@ -66,15 +66,15 @@ def owner_settings(step: Object, view: ClusterView) -> OwnerSettings:
     return OwnerSettings(owner, pods.resources, pods.pod_template, placement, deadline, not suspended, missing)
 
 
-def _pods(owner: Object, *, by_others: bool) -> tuple[StepPods, bool]:
-    """What the owner's spec says of the pods of its Steps, and whether none may start. Raises ValidationError."""
+def _pods(owner: Object, *, runs_plugin: bool) -> tuple[StepPods, bool]:
+    """Return the owner's settings of the pods of its Steps, and True if it is suspended. Raises ValidationError."""
     if owner["kind"] == TRAINING_JOB.kind:
         training = TrainingJob.model_validate({"spec": owner["spec"]}).spec
         own = training.steps.pod_template
-        told = {name: value for name in PodSettings.model_fields if (value := getattr(own, name)) is not None}
-        template = training.pod_template.settings.model_copy(update=told)
+        overrides = {name: value for name in PodSettings.model_fields if (value := getattr(own, name)) is not None}
+        template = training.pod_template.settings.model_copy(update=overrides)
         return training.steps.model_copy(update={"pod_template": template}), training.suspend
     deployment = ModelDeployment.model_validate({"spec": owner["spec"]}).spec
-    if by_others:
+    if runs_plugin:
         return deployment.compression, False
     return deployment.evaluation or StepPods(), False

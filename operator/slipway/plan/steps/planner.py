@@ -1,7 +1,7 @@
-"""Step: its Job, its tries, and what came of them.
+"""The planner of Steps: the Job of each try, and the result.
 
-A Step whose work another Step of its namespace and store has done takes over the result. While a Job of another one
-does the work, it waits.
+If another Step of the same namespace and store has done the same work, a Step uses its result. While the Job of another
+Step does the work, it waits.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from slipway.plan.storemount import StoreMount, secret_of
 from slipway.plan.tasks import (
     TaskSpec,
     follow_task,
-    input_is_wrong,
+    input_is_unusable,
     intended,
     next_try,
     pods_of_record,
     remade,
+    retries_itself,
     succeeded,
-    tried_again,
     usual_resources,
     why_waiting,
     will_retry,
 )
 
-SHOWN_RUNNING_AFTER = timedelta(seconds=10)
-"""A step that ends sooner is not worth a write that says that it runs."""
-OTHERS_FIRST = timedelta(seconds=5)
-"""How long a Step leaves it to an older one to begin the same work."""
+RUNNING_STATUS_DELAY = timedelta(seconds=10)
+"""Time after which a running Step is shown as Running; a shorter Step saves that write of its status."""
+OLDER_STEP_GRACE = timedelta(seconds=5)
+"""Time for which a Step waits for an older one to start the same work."""
 LONGEST_SHARED_WAIT = timedelta(hours=1)
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
@@ -67,7 +67,7 @@ _TASK: TypeAdapter[Task] = TypeAdapter(Task)
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """runs, retry: as the status is to have them."""
+    """The result of a round. quiet: the status need not be written."""
 
     run: TaskRun | None
     phase: Phase
@@ -126,12 +126,12 @@ def _progress(obj: Object, step: Owner, spec: StepSpec, present: StepStatus, obs
         asked = spec.retry is not None and spec.retry != present.retry
         if again or asked:
             run = next_try(run, task, now)
-        elif input_is_wrong(run):
+        elif input_is_unusable(run):
             return _failed(run)
     elif run is None and not again:
         if (shared := _shared(obj, spec, view)) is not None:
             return _done(shared[1], shared[0])
-        if (wait := _left_to_others(obj, step, spec, observation)) is not None:
+        if (wait := _wait_for_others(obj, step, spec, observation)) is not None:
             return wait
     live = view.get(JOB, step.namespace, job_of(step, run))
     run = run or intended(task, 1, datetime.fromisoformat((live or obj)["metadata"]["creationTimestamp"]))
@@ -139,18 +139,18 @@ def _progress(obj: Object, step: Owner, spec: StepSpec, present: StepStatus, obs
         raise settings.missing
     may = settings.may_start and _policy_holds(settings, task, view)
     after, plan = follow_task(step, run, task, observation, may_start=may)
-    return _seen_as(step, present, after, task, plan, settings, observation)
+    return _progress_of(step, present, after, task, plan, settings, observation)
 
 
 def _task_spec(step: Owner, spec: StepSpec, settings: OwnerSettings, view: ClusterView) -> TaskSpec:
-    """Raises NotYet and SpecError for the stores, and SpecError for a task that is not what its digest says.
+    """Return the task of a Step. Raises NotYet and SpecError for the stores, and SpecError for another digest.
 
-    The owner has waited until the stores were ready; work under way goes on while they are found not to be.
+    The owner has waited until the stores were ready, so they only have to exist.
     """
     try:
         parsed_task = _TASK.validate_python(spec.task)
     except ValidationError as error:
-        problem = f"is no task that this version of Slipway knows: {error.errors()[0]['msg']}"
+        problem = f"is not a task of this version of Slipway: {error.errors()[0]['msg']}"
         raise SpecError("spec.task", problem, "upgrade Slipway", reason="TaskUnknown") from error
     held_out = known_store(view, step.namespace, spec.held_out, FOR_EVALUATION) if spec.held_out else None
     store = known_store(view, step.namespace, spec.store, _use_of(spec.store, view, step.namespace))
@@ -167,7 +167,7 @@ def _task_spec(step: Owner, spec: StepSpec, settings: OwnerSettings, view: Clust
         settings.deadline,
     )
     if task.digest != spec.digest:
-        problem = "is not that of the task: a store or an input was replaced since the step was made"
+        problem = "does not match the task: a store or an input was replaced after the Step was created"
         raise SpecError(
             "spec.digest", problem, "nothing: the owner of the step asks for another one", reason="DigestDiffers"
         )
@@ -175,7 +175,7 @@ def _task_spec(step: Owner, spec: StepSpec, settings: OwnerSettings, view: Clust
 
 
 def _use_of(name: str, view: ClusterView, namespace: str) -> StoreUse:
-    """A step that reads nothing but evaluation data names the store that is kept for it."""
+    """Return the use of a store: a Step that reads only evaluation data may name the store for it."""
     for use in (FOR_ALL, FOR_EVALUATION):
         try:
             known_store(view, namespace, name, use)
@@ -186,11 +186,11 @@ def _use_of(name: str, view: ClusterView, namespace: str) -> StoreUse:
 
 
 def _policy_holds(settings: OwnerSettings, task: TaskSpec, view: ClusterView) -> bool:
-    """Whether the policy is there that keeps the pod from sending anything away. Raises SpecError (NameConflict)."""
+    """Return True if the NetworkPolicy of the pod exists, or it needs none. Raises SpecError (NameConflict)."""
     return task.held_out is not None or may_start(settings.owner, task.store.spec, view)
 
 
-def _seen_as(
+def _progress_of(
     step: Owner,
     present: StepStatus,
     run: TaskRun,
@@ -205,7 +205,7 @@ def _seen_as(
     if run.state is TaskState.FAILED and not will_retry(run):
         return replace(_failed(run), plan=plan)
     conflict = step.conflict(observation.view, JOB, run.job)
-    if conflict is not None:  # the Job is known by its UID, and goes on
+    if conflict is not None:  # the Job is identified by its UID, and continues
         plan = plan.plus(Plan(wake_at=now + RESYNC_INTERVAL))
         return _Progress(run, "Running", conditions.stalled(conflict.reason, str(conflict)), plan)
     why, wake_at = why_waiting(step, run, observation, secret_of(task.store.spec))
@@ -214,18 +214,18 @@ def _seen_as(
         reason = "BackOff" if run.state is TaskState.FAILED else "PodsNotRunning"
         return _Progress(run, "Pending", conditions.under_way(reason, why), plan)
     if not settings.may_start and run.state is TaskState.INTENDED:
-        suspended = conditions.at_rest("Suspended", f"{settings.owner.kind} {settings.owner.name} is suspended")
+        suspended = conditions.inactive("Suspended", f"{settings.owner.kind} {settings.owner.name} is suspended")
         return _Progress(run, "Pending", suspended, plan)
     if run.state is not TaskState.RUNNING:
         quiet = present.run is None
         return _Progress(
-            run, "Pending", conditions.under_way("Starting", f"job/{run.job} is being made"), plan, quiet=quiet
+            run, "Pending", conditions.under_way("Starting", f"job/{run.job} is being created"), plan, quiet=quiet
         )
     pods = pods_of_record(step, run, observation).believed
     if pods and not any(has_started(pod) for pod in pods):
         starting = conditions.under_way("Starting", f"the pod of job/{run.job} does not run yet")
         return _Progress(run, "Pending", starting, plan, quiet=present.run is None)
-    shown_at = (run.started_at or now) + SHOWN_RUNNING_AFTER
+    shown_at = (run.started_at or now) + RUNNING_STATUS_DELAY
     quiet = now < shown_at and present.run is None
     plan = plan.plus(Plan(wake_at=shown_at if quiet else None))
     return _Progress(run, "Running", conditions.under_way("Running", f"job/{run.job} runs"), plan, quiet=quiet)
@@ -233,14 +233,14 @@ def _seen_as(
 
 def _failed(run: TaskRun) -> _Progress:
     cause = describe_cause(run.failure) if run.failure else "it failed"
-    again = "; it is tried again by itself" if tried_again(run) else ""
+    again = "; Slipway retries" if retries_itself(run) else ""
     gone = run.failure is not None and run.failure.reason == DEADLINE_EXCEEDED
     logs = "" if gone else f"; see the logs of job/{run.job}"
     return _Progress(run, "Failed", conditions.stalled("StepFailed", f"{cause}{logs}{again}"))
 
 
 def _done(run: TaskRun, shared_from: str | None = None) -> _Progress:
-    message = f"made {run.artifact.digest}" if run.artifact else "ended well, without an artifact"
+    message = f"made {run.artifact.digest}" if run.artifact else "succeeded without an artifact"
     return _Progress(run, "Succeeded", conditions.ready("Succeeded", message), shared_from=shared_from)
 
 
@@ -248,7 +248,7 @@ def _done(run: TaskRun, shared_from: str | None = None) -> _Progress:
 
 
 def _others(obj: Object, spec: StepSpec, view: ClusterView) -> list[Object]:
-    """Steps of living owners that do the same work on the same files, oldest first."""
+    """Return the Steps of existing owners with the same work on the same files, oldest first."""
     share = (obj["metadata"].get("labels") or {}).get(SHARE_LABEL)
     same = view.select(STEP, obj["metadata"]["namespace"], {SHARE_LABEL: share}) if share else ()
     return sorted(
@@ -269,7 +269,7 @@ def _age(obj: Object) -> tuple[str, str]:
 
 
 def _shared(obj: Object, spec: StepSpec, view: ClusterView) -> tuple[str, TaskRun] | None:
-    """The name of a Step that has done the work, and its run."""
+    """Return the name of a Step that has done the work, and its run."""
     for other in _others(obj, spec, view):
         status = read_status(StepStatus, other.get("status") or {})
         if status.run is not None and succeeded(status.run) and status.runs >= int(other["spec"].get("runs", 1)):
@@ -277,10 +277,10 @@ def _shared(obj: Object, spec: StepSpec, view: ClusterView) -> tuple[str, TaskRu
     return None
 
 
-def _left_to_others(obj: Object, step: Owner, spec: StepSpec, observation: Observation) -> _Progress | None:
-    """The wait for a Step that does the work, or is about to; None if there is none.
+def _wait_for_others(obj: Object, step: Owner, spec: StepSpec, observation: Observation) -> _Progress | None:
+    """Return the progress of waiting for a Step that does the work, or is about to; None if there is none.
 
-    Two runs of one work do no harm, so nobody waits for a pod that does not run, nor for ever.
+    Doing the work twice is harmless, so a Step does not wait for a pod that does not run, nor for ever.
     """
     view, now = observation.view, observation.now
     made_at = datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
@@ -294,15 +294,15 @@ def _left_to_others(obj: Object, step: Owner, spec: StepSpec, observation: Obser
             message = f"step {name} does the same work; its result is shared"
             wait = Plan(wake_at=min(wake_at, made_at + LONGEST_SHARED_WAIT))
             return _Progress(None, "Pending", conditions.under_way("Shared", message), wait)
-        if now < made_at + OTHERS_FIRST and _age(other) < _age(obj) and not other.get("status", {}).get("run"):
+        if now < made_at + OLDER_STEP_GRACE and _age(other) < _age(obj) and not other.get("status", {}).get("run"):
             message = f"step {name} is about to do the same work"
-            wait = Plan(wake_at=made_at + OTHERS_FIRST)
+            wait = Plan(wake_at=made_at + OLDER_STEP_GRACE)
             return _Progress(None, "Pending", conditions.under_way("Shared", message), wait, quiet=True)
     return None
 
 
 def _busy_until(other: Owner, obj: Object, observation: Observation) -> datetime | None:
-    """When to look again at a Step whose pod runs, or whose Job is young; None if it does not get on."""
+    """Return when to check a Step whose pod runs, or whose Job is new, again; None if it makes no progress."""
     status = read_status(StepStatus, obj.get("status") or {})
     if status.run is not None and status.run.state in (TaskState.SUCCEEDED, TaskState.FAILED):
         return None

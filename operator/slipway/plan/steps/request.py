@@ -1,4 +1,4 @@
-"""What an owner asks for: the work, where its files lie, and the Step that it becomes."""
+"""Requests of owners: the work, the location of its files, and the rendered Step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from slipway.plan.storemount import StoreMount, identity_of
 from slipway.plan.tasks import TaskSpec, job_name
 
 SHARE_LABEL = f"{GROUP}/share"
-"""On a Step whose result others may take over: equal for the same work on the same place of files."""
+"""Label of a Step whose result other Steps may use: equal for the same work on the same location of files."""
 _SHARED = (PrepareTask, CompressTask)
-"""Tasks whose result is taken from the store, whoever left it there. What decides is always done by its own owner."""
+"""Tasks whose result other owners may use. A task that decides something runs for each owner."""
 _BACKUP_LABEL = "velero.io/exclude-from-backup"
-"""A Step that is restored without its owner would be nobody's."""
+"""Label that excludes Steps from backups: a Step that is restored without its owner would have none."""
 _MARK = 12
-"""Digits of the digest in the name of a Step."""
+"""Number of digits of the digest in the name of a Step."""
 
 
 RETRY_ANNOTATION = f"{GROUP}/retry"
@@ -42,7 +42,7 @@ def retry_of(owner: Object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An ArtifactStore by its name, as it is now."""
+    """An ArtifactStore with its present spec."""
 
     name: str
     spec: ArtifactStoreSpec
@@ -50,11 +50,11 @@ class Store:
 
 @dataclass(frozen=True)
 class StepRequest:
-    """A task that an owner wants done. No slots: its digest is computed once, and asked for several times a round.
+    """A task that an owner requests. No slots: the digest is cached, since a round needs it several times.
 
-    label: what messages call it, as in `spec.compression.steps[0] (prune-structured 1.0)`. held_out: the store of the
-    evaluation data, if that is another one. folder: of the store; None for one by the digest. pods_field: path of the
-    user's fields that say what the pod asks for.
+    label: its name in messages, as in `spec.compression.steps[0] (prune-structured 1.0)`. held_out: the store of the
+    evaluation data, if that is another one. folder: its folder in the store; None for one named by the digest.
+    pods_field: path of the spec's fields for the resources of the pod.
     """
 
     role: str
@@ -78,7 +78,7 @@ class StepRequest:
 
     @property
     def share(self) -> str | None:
-        """Of the work and of the place of its files, keys included: a store of the same name may be another one."""
+        """The digest of the work and of the location of its files, with the keys; None if the result is not shared."""
         if not isinstance(self.task, _SHARED) or self.folder is not None or self.held_out is not None:
             return None
         return short(digest_of({"digest": self.digest, "place": identity_of(self.store.spec)}), 63)
@@ -86,7 +86,7 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """runs, retry: as in the spec of the Step. revision: of the owner, which asks for it first; None without one."""
+    """The demand for a Step. runs, retry: for its spec. revision: the revision that requests it first."""
 
     runs: int = 1
     retry: str | None = None
@@ -94,34 +94,34 @@ class Demand:
 
 
 def step_name(owner: Owner, request: StepRequest) -> str:
-    """Of the Step of that owner for that work. A folder of its own makes it another one."""
+    """Return the name of the Step of that owner for that work; a request with its own folder has another name."""
     own = {} if request.folder is None else {"folder": request.folder}
     return owner.child_name("s", short(digest_of({"digest": request.digest, **own}) if own else request.digest, _MARK))
 
 
 def job_prefix(step: Owner) -> str:
-    """What the names of the Jobs of a Step begin with: its UID keeps them apart from those of a former namesake."""
+    """Return the prefix of the names of a Step's Jobs; a hash of the UID distinguishes it from an earlier Step."""
     owner = step.controller[1] if step.controller else step.name[:40]
     return f"{owner}-s-{sha256(step.uid.encode()).hexdigest()[:10]}"
 
 
 def job_of(step: Owner, run: TaskRun | None) -> str:
-    """Name of the Job of the try under way, or of the first one."""
+    """Return the name of the Job of the present try, or of the first one."""
     return run.job if run is not None else job_name(job_prefix(step), 1)
 
 
 def mark_of(name: str) -> str:
-    """The last part of the name of a Step, by which its owner knows it."""
+    """Return the last part of the name of a Step, by which its owner identifies it."""
     return name.rsplit("-", 1)[1]
 
 
 def render_step(
     owner: Owner, request: StepRequest, demand: Demand, live: Object | None = None, *, runs: bool = False
 ) -> Object:
-    """The Step that the owner wants.
+    """Return the Step for a request.
 
-    live: the one that there is. Its role and its revision stay: another revision may want it under another role. So
-    does its task if runs: where the inputs lie by now is the next try's business.
+    live: the present one, which keeps its role and its revision: another revision may request it with another role. If
+    runs, it keeps its task too: the next try uses the present location of the inputs.
     """
     role = live["spec"]["role"] if live else request.role
     spec = StepSpec(

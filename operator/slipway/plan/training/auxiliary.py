@@ -14,7 +14,7 @@ from slipway.api.trainingjob import Attempt, AttemptOutcome, PreparedData, Train
 from slipway.plan.jobs.outcomes import describe_cause
 from slipway.plan.steps.request import StepRequest, Store
 from slipway.plan.steps.tracking import StepSet, Tracked, pods_cure
-from slipway.plan.tasks import TRIED_AGAIN, tried_again
+from slipway.plan.tasks import RETRY_NOTE, retries_itself
 from slipway.plan.training.attempts import folder, newest
 from slipway.plan.training.states import ReconcileContext
 
@@ -43,7 +43,7 @@ def prepare(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, want
         if known is not None and not _is_lost(known, attempt):
             continue
         if known is not None and attempt is not None and attempt.ended_at is not None:
-            wanted.lost(known.artifact.digest, attempt.ended_at)
+            wanted.mark_missing(known.artifact.digest, attempt.ended_at)
         task = PrepareTask(dataset=source.dataset, split=source.split)
         tracked = wanted.follow(_request(ctx, f"prepare-{source.name}", task, store))
         run = tracked.run
@@ -100,7 +100,7 @@ def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | 
     if run is None or not (tracked.failed or tracked.succeeded):
         return None
     why = describe_cause(run.failure) if run.failure else "it left no artifact"
-    cure = pods_cure(tracked) or (TRIED_AGAIN if tried_again(run) else cure)
+    cure = pods_cure(tracked) or (RETRY_NOTE if retries_itself(run) else cure)
     return SpecError(field, f"step {role} failed: {why}", cure, reason=reason)
 
 

@@ -79,11 +79,11 @@ def restarting(before: Attempt, at: datetime) -> State:
 
 
 def suspended() -> State:
-    return _state("Suspended", conditions.at_rest("Suspended", "spec.suspend is true; set it to false to go on"))
+    return _state("Suspended", conditions.inactive("Suspended", "spec.suspend is true; set it to false to go on"))
 
 
 def succeeded(artifact: ArtifactRef | None) -> State:
-    message = f"made {artifact.digest}" if artifact else "ended well, without an artifact"
+    message = f"made {artifact.digest}" if artifact else "succeeded without an artifact"
     return _state(
         "Succeeded", conditions.ready("Succeeded", message), complete=ConditionValue(True, "Succeeded", message)
     )

@@ -99,7 +99,7 @@ def test_a_model_that_is_onnx_from_the_start_rules_out_module_steps():
         ({}, "spec.compression.steps[1].params.ratio: is required"),
         (
             {"ratio": 0.5, "rate": 1},
-            "spec.compression.steps[1].params.rate: is no parameter; there are: ratio, recover",
+            "spec.compression.steps[1].params.rate: is not a parameter; parameters are: ratio, recover",
         ),
         (
             {"ratio": 0.5, "recover": {"epochs": 0}},

@@ -339,7 +339,7 @@ def test_a_store_for_evaluation_data_that_was_never_there_is_not_said_to_be_gone
 def test_a_held_out_store_serves_nothing_else_and_another_one_is_not_held_out() -> None:
     world = world_with(held_out_store("default"))
     world.run(DIGITS)
-    assert "is kept for evaluation data" in stalled(world)
+    assert "is only for evaluation data" in stalled(world)
     world = world_with(store("evaluation"), evaluation={**EVALUATION, "store": "evaluation"})
     world.run(DIGITS)
     assert "is open to all pods" in stalled(world)

@@ -127,7 +127,7 @@ def test_a_step_whose_input_was_altered_says_so_and_goes_on_when_it_is_put_back(
     world.behaviour = raising("prune-structured", "weights have other bytes", "ArtifactError")
     world.run(DIGITS)
     assert world.condition(DIGITS, "Stalled")[:2] == ("True", "StepFailed")
-    assert says(world).endswith("weights have other bytes; then it is tried again by itself, within 16 minutes")
+    assert says(world).endswith("weights have other bytes; Slipway retries within 16 minutes")
     world.behaviour = does_its_work
     assert world.wake_at is not None
     world.now = world.wake_at
@@ -234,7 +234,7 @@ def test_a_stored_model_that_is_missing_stalls_the_deployment_until_it_is_put_ba
     world.run(DIGITS)
     assert world.condition(DIGITS, "Stalled")[:2] == ("True", "StepFailed")
     assert "InputMissing: there is no artifact" in says(world)
-    assert "put it back into the store" in says(world)
+    assert "restore the artifact in the store" in says(world)
     pods.lost.clear()
     assert world.wake_at is not None
     world.now = world.wake_at

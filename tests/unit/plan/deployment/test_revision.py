@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.modeldeployment import ModelDeploymentSpec, Revision
-from slipway.plan.deployment.revision import DRAIN_DELAY, kept, revision_digest
+from slipway.plan.deployment.revision import DRAIN_DELAY, retained_revisions, revision_digest
 from support.builders import DIGEST, PRUNE, QUANTIZE, T0, model_deployment
 
 OTHER = "sha256:" + "b" * 64
@@ -84,14 +84,14 @@ def ago(minutes):
 def test_the_two_newest_retired_revisions_are_kept_and_older_ones_are_not():
     present = [revision(f"r{n}", served=True, retired=ago(n)) for n in (1, 2, 3, 4)]
     present += [revision("now", served=True), revision("next")]
-    assert kept(present, "next", "now", T0) == {"r1", "r2", "now", "next"}
+    assert retained_revisions(present, "next", "now", T0) == {"r1", "r2", "now", "next"}
 
 
 def test_a_revision_that_never_served_goes_when_the_spec_wants_another():
-    assert kept([revision("tried"), revision("now", served=True)], "now", "now", T0) == {"now"}
+    assert retained_revisions([revision("tried"), revision("now", served=True)], "now", "now", T0) == {"now"}
 
 
 def test_a_revision_that_drains_stays_however_many_are_retired():
     just = T0 - DRAIN_DELAY + timedelta(seconds=1)
     present = [revision(f"d{n}", served=True, retired=just) for n in range(3)] + [revision("lost", served=True)]
-    assert kept(present, None, "now", T0) == {"d0", "d1", "d2", "lost"}
+    assert retained_revisions(present, None, "now", T0) == {"d0", "d1", "d2", "lost"}

@@ -259,7 +259,7 @@ def test_a_task_that_the_store_refused_is_tried_again_less_and_less_often_and_le
     waits = []
     for _ in range(6):
         assert row(world) == TABLE["failed"]
-        assert "access is denied; give the key the right to write; then it is tried again by itself" in message(world)
+        assert "access is denied; give the key the right to write; Slipway retries" in message(world)
         assert len(world.select(JOB, NAMESPACE, {ROLE_LABEL: task})) == 1
         waits.append((world.wake_at - world.now) // timedelta(minutes=1))
         world.now = world.wake_at

@@ -176,7 +176,7 @@ def test_data_that_cannot_be_prepared_fail_the_job_with_the_cause() -> None:
 def test_data_that_the_store_refused_are_prepared_again_and_the_job_says_so() -> None:
     denied = failed("access is denied; give the key the right to write", exception="StoreError", rank=None)
     world = TrainingWorld(data=BUILT_IN).plan().task_ends(denied)
-    assert world.says("Stalled").endswith("right to write; then it is tried again by itself, within 16 minutes")
+    assert world.says("Stalled").endswith("right to write; Slipway retries within 16 minutes")
     world.passes(minutes=1)
     assert row(world) == ("Pending", {"Reconciling"})
     assert tasks_of(world) == ["prepare"]
