@@ -294,7 +294,7 @@ def test_a_step_that_leaves_another_state_than_its_plugin_says_has_failed():
     world = world_with(prune_plugin(produces="onnx"))
     world.run(DIGITS)
     assert reason(world) == "StepFailed"
-    assert "(prune-structured 1.0.0) left a result of state module, where onnx was due" in message(world)
+    assert "(prune-structured 1.0.0) left a result of state module; expected a result of state onnx" in message(world)
 
 
 def steps(*wanted):

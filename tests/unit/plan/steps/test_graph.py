@@ -104,8 +104,8 @@ def test_a_result_of_another_state_than_the_node_makes_is_an_error() -> None:
     ("nodes", "problem"),
     [
         ((node("a"), node("a")), "two nodes are named a"),
-        ((node("a", "b"), node("b")), "a reads b, which nothing before it makes"),
-        ((node("a", "a"),), "a reads a, which nothing before it makes"),
+        ((node("a", "b"), node("b")), "a reads b, which no earlier node makes"),
+        ((node("a", "a"),), "a reads a, which no earlier node makes"),
     ],
 )
 def test_a_graph_that_cannot_be_carried_out_is_a_defect(nodes: tuple[Node, ...], problem: str) -> None:
