@@ -17,21 +17,21 @@ from support.hostile import DIGITS, HostileWorld
 from support.laws import LawBroken
 
 FINE = ConditionValue(True, "RevisionServes", "it serves")
-told = status.told
+derive_status = status.derive_status
 
 
 def of_a_generation_to_come(owner: Owner, *more: Any) -> Any:
-    after = told(owner, *more)
+    after = derive_status(owner, *more)
     return after.model_copy(update={"observed_generation": owner.generation + 1})
 
 
 def with_an_entry_twice(owner: Owner, *more: Any) -> Any:
-    after = told(owner, *more)
+    after = derive_status(owner, *more)
     return after.model_copy(update={"revisions": (*after.revisions, *after.revisions)})
 
 
 def of_an_old_generation(owner: Owner, *more: Any) -> Any:
-    after = told(owner, *more)
+    after = derive_status(owner, *more)
     return after.model_copy(update={"observed_generation": 1})
 
 
@@ -39,9 +39,9 @@ def of_an_old_generation(owner: Owner, *more: Any) -> Any:
     ("place", "lie", "complaint"),
     [
         ("slipway.plan.deployment.status._available", lambda *_: FINE, r"Available is \['True'\], and 0 pods"),
-        ("slipway.plan.deployment.planner.told", of_a_generation_to_come, "is of generation 3, and the spec of 2"),
-        ("slipway.plan.deployment.planner.told", with_an_entry_twice, "has an entry twice"),
-        ("slipway.plan.deployment.planner.told", of_an_old_generation, "the status is of generation 1"),
+        ("slipway.plan.deployment.planner.derive_status", of_a_generation_to_come, "is of generation 3, and the spec of 2"),
+        ("slipway.plan.deployment.planner.derive_status", with_an_entry_twice, "has an entry twice"),
+        ("slipway.plan.deployment.planner.derive_status", of_an_old_generation, "the status is of generation 1"),
     ],
 )
 async def test_a_status_that_is_not_so_is_found(

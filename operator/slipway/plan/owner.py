@@ -1,4 +1,4 @@
-"""The resource that is planned for: its identity, and what its children carry because of it."""
+"""The resource that is planned: its identity, and the metadata of its children."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from slipway.plan.observation import ClusterView, controller_uid
 from slipway.plan.plan import Deletion
 
 STEP_LABEL = f"{GROUP}/step"
-"""On the Job and the pod of a Step, besides the label of its owner: the name of the Step."""
+"""Label of the Job and the pod of a Step, besides that of its owner: the name of the Step."""
 OWNER_LABELS = {
     "TrainingJob": f"{GROUP}/training-job",
     "ModelDeployment": f"{GROUP}/model-deployment",
     "ArtifactStore": f"{GROUP}/artifact-store",
 }
-"""On every child and every pod: the name of the parent, so that an event on a pod finds its parent's key."""
+"""Label of every child and every pod: the name of the owner, by which an event on a pod finds the owner's key."""
 ROLE_LABEL = f"{GROUP}/role"
 REVISION_LABEL = f"{GROUP}/revision"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 REPLACEMENT_LABEL = f"{GROUP}/replacement"
-"""On the Job and the pod that replace a lost pod of an attempt: the generation of the pod of that index."""
+"""Label of the Job and the pod that replace a lost pod of an attempt: the generation of the pod of that index."""
 PEERS_LABEL = f"{GROUP}/peers"
-"""On the pods of a TrainingJob on several nodes: which Service names them, and who may reach them."""
+"""Label of the pods of a TrainingJob on several nodes, which its Service and its NetworkPolicy select."""
 NAME_CONFLICT = "NameConflict"
-"""Reason of a Stalled resource, a child of which cannot be: its name is somebody else's."""
+"""Reason of a Stalled resource whose child cannot be created, because an object of another owner has its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Identity of the resource that is planned for."""
+    """Identity of the resource that is planned."""
 
     kind: Kind
     namespace: str
@@ -59,7 +59,7 @@ class Owner:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What each child carries: the name of its owner, and of the Step between them if there is one."""
+        """The labels of each child: the name of its owner, and of the Step between them if there is one."""
         managed = {"app.kubernetes.io/managed-by": "slipway"}
         if self.kind != STEP:
             return {OWNER_LABELS[self.kind.kind]: self.name, **managed}
@@ -67,12 +67,12 @@ class Owner:
         return {STEP_LABEL: self.name, **owner, **managed}
 
     def child_name(self, *parts: str) -> str:
-        """`<name>-<6 of the UID's hash>-<parts>`: a namesake made later never adopts a dead one's children."""
+        """Return `<name>-<6 digits of the UID's hash>-<parts>`: a re-created owner has other names of children."""
         mark = sha256(self.uid.encode()).hexdigest()[:6]
         return "-".join((self.name, mark, *parts))
 
     def child(self, kind: Kind, name: str, labels: dict[str, str] | None = None, **body: object) -> Object:
-        """A child's skeleton: type, name, labels and the one owner reference (no blockOwnerDeletion)."""
+        """Return a child with type, name, labels and the one owner reference (no blockOwnerDeletion)."""
         return {
             "apiVersion": kind.api_version,
             "kind": kind.kind,
@@ -94,11 +94,11 @@ class Owner:
         }
 
     def own(self, view: ClusterView, kind: Kind, name: str, uid: str | None = None) -> Object | None:
-        """Our child of that name, None where there is none.
+        """Return the owner's child of that name, None if there is none.
 
-        uid: of the one that we are known to have made. It is followed although it lost its ownerReference, and what
-        else has its name by now does not matter.
-        Raises SpecError (reason NameConflict) where the name is another's: never taken over.
+        uid: the recorded UID of the child, which identifies it even if it lost its ownerReference; an object of the
+        same name with another UID is ignored.
+        Raises SpecError (NameConflict) if an object of another owner has the name: it is never taken over.
         """
         obj = view.get(kind, self.namespace, name)
         if uid is not None:
@@ -107,12 +107,12 @@ class Owner:
         return obj
 
     def refuse_foreign(self, view: ClusterView, kind: Kind, name: str) -> None:
-        """Raises SpecError (reason NameConflict) where an object of that name is not our child."""
+        """Raise SpecError (NameConflict) if an object of that name is not a child of this owner."""
         if (error := self.conflict(view, kind, name)) is not None:
             raise error
 
     def conflict(self, view: ClusterView, kind: Kind, name: str) -> SpecError | None:
-        """What stands under the name of a child of ours and is none, as an error to raise or to tell."""
+        """Return an error if an object of that name is not a child of this owner, to raise or to report."""
         obj = view.get(kind, self.namespace, name)
         if obj is None or controller_uid(obj) == self.uid:
             return None
@@ -120,11 +120,11 @@ class Owner:
         owner = next(
             (f"its controller is {one.get('kind')} {one.get('name')}" for one in others), "it has no controller"
         )
-        # Nobody names a Step.
+        # Users do not name Steps.
         renamed = "" if self.kind == STEP else f", or give this {self.kind} another name"
         return SpecError(
             "metadata.name",
-            f"{kind} {name} exists and belongs to somebody else: {owner}",
+            f"{kind} {name} exists and is not a child of this {self.kind}: {owner}",
             f"delete {kind} {name}, or restore its ownerReference{renamed}",
             reason=NAME_CONFLICT,
         )

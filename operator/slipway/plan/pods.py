@@ -1,7 +1,7 @@
-"""Pod templates and Jobs: what every pod of Slipway has in common.
+"""Pod templates and Jobs: the common settings of all pods of Slipway.
 
-All pods meet the `restricted` Pod Security Standard, mount no service-account token, and see a claim read-only but for
-one folder of their own.
+All pods conform to the `restricted` Pod Security Standard, mount no service-account token, and mount a claim read-only
+except for one folder of their own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from slipway.plan.storemount import StoreMount
 from slipway.plan.taskinput import TaskInput
 
 CONTAINER = "main"
-"""Name of the container that works, reports and is logged."""
+"""Name of the main container, which reports the result and whose log is shown."""
 USER_ID = 65532
-"""The non-root user and group of all pods, and the group that owns the store's files."""
+"""The non-root user and group of all pods, and the group of the store's files."""
 RUNTIME_COMMAND = ("python", "-m", "slipway.runtime")
 
 NODE_TOLERATION_SECONDS = 30
-"""How long a pod of a Job stays on a Node that does not answer; Kubernetes' default is 300, with nothing trained.
-The Node has been silent for 40 to 50 s by then; a kubelet that is restarted comes back sooner."""
+"""Time for which a pod of a Job stays on an unreachable Node; Kubernetes' default of 300 s would delay training.
+The Node has not answered for 40 to 50 s before; a restarted kubelet answers sooner."""
 _NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 _DISRUPTED = [{"type": "DisruptionTarget", "status": "True"}]
@@ -45,7 +45,7 @@ _FAIL_INDEX: Object = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which nodes a pod may run on, and the devices that it takes there."""
+    """The Nodes on which a pod may run, and its devices."""
 
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
@@ -53,7 +53,7 @@ class Placement:
 
 
 def task_env(task: TaskInput, store: StoreMount) -> list[Object]:
-    """What `python -m slipway.runtime` reads to know what to do, in which store, and how to sign its report."""
+    """Return the variables of `python -m slipway.runtime`: the task, the store, and the UID for its report."""
     uid = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
     env: list[Object] = [
         {"name": TASK_ENV, "value": task.value},
@@ -75,7 +75,7 @@ def container(
     devices: Mapping[str, int] | None = None,
     template: PodSettings | None = None,
 ) -> Object:
-    """A container under the restricted profile; what the template adds comes after our own."""
+    """Return a container under the restricted profile; additions of the template come last."""
     extra = template.to_wire() if template else {}
     body: Object = {
         "name": name,
@@ -110,9 +110,9 @@ def pod_template(
     template: PodSettings | None = None,
     **spec: object,
 ) -> Object:
-    """A pod template under the restricted profile.
+    """Return a pod template under the restricted profile.
 
-    task: the one that a container of it gets by `task_env`. spec: further fields of the PodSpec.
+    task: the task of a container with `task_env`. spec: further fields of the PodSpec.
     """
     extra = template.to_wire() if template else {}
     place = placement or Placement()
@@ -134,7 +134,7 @@ def pod_template(
     }
     selector = {**place.node_selector, **extra.get("nodeSelector", {})}
     given = [*(t.to_wire() for t in place.tolerations), *extra.get("tolerations", [])]
-    tolerations = given if spec.get("restartPolicy") != "Never" else [*given, *_short_of_nodes(given)]
+    tolerations = given if spec.get("restartPolicy") != "Never" else [*given, *_node_tolerations(given)]
     optional = {
         "initContainers": list(init_containers),
         "nodeSelector": selector,
@@ -161,13 +161,13 @@ def job(
     fail_by_index: bool = False,
     deadline: timedelta | None = None,
 ) -> Object:
-    """An Indexed Job that is never retried by itself: restarts and TTL are the planner's.
+    """Return an Indexed Job that the Job controller never retries: the planner does restarts and the TTL.
 
-    Where a pod is disrupted the whole Job fails with reason PodFailurePolicy, so it remembers preemption when its
-    pod is gone (KEP-3329). fail_by_index: only the pod's index fails, and the other pods run on (KEP-3850); a pod that
-    exits with an error still fails the whole Job.
+    If a pod is disrupted, the whole Job fails with reason PodFailurePolicy, so its status shows a preemption after the
+    pod is gone (KEP-3329). fail_by_index: only the pod's index fails, and the other pods continue (KEP-3850); a pod
+    that exits with an error still fails the whole Job.
     """
-    # Indices that fail count against backoffLimit too.
+    # Failed indices count against backoffLimit, too.
     when_lost = _FAIL_INDEX if fail_by_index else {"backoffLimit": 0, **_FAIL_JOB}
     labels = {ROLE_LABEL: role}
     return owner.child(
@@ -186,10 +186,10 @@ def job(
     )
 
 
-def _short_of_nodes(given: Iterable[Object]) -> list[Object]:
-    """Tolerations of a Node that does not answer, so that its pod is deleted and replaced soon.
+def _node_tolerations(given: Iterable[Object]) -> list[Object]:
+    """Return tolerations with which a pod on an unreachable Node is soon deleted and replaced.
 
-    Not where the user tolerates that taint by its name: of several that match, the shortest would hold.
+    A taint that the user tolerates by name is left out: the shortest of several tolerations would apply.
     """
     named = {toleration.get("key") for toleration in given}
     return [
@@ -200,7 +200,7 @@ def _short_of_nodes(given: Iterable[Object]) -> list[Object]:
 
 
 def _env(own: Iterable[Object], given: list[Object]) -> list[Object]:
-    """No name twice: server-side apply refuses a list that has one."""
+    """Return the variables with HOME, without duplicates: server-side apply refuses a list with two of one name."""
     names = {variable["name"] for variable in given}
     home = [] if "HOME" in names else [{"name": "HOME", "value": SCRATCH_DIR}]
     return [*own, *home, *given]
@@ -210,5 +210,5 @@ def _resources(resources: Resources | None, devices: Mapping[str, int]) -> Objec
     if resources is None:
         return {}
     bounded: Object = {"memory": str(resources.memory), **{name: str(count) for name, count in devices.items()}}
-    # No limit on processors: throttling would slow each start (imports of torch) and help nobody.
+    # No CPU limit: throttling would slow each start (imports of torch).
     return {"requests": {"cpu": str(resources.cpu), **bounded}, "limits": bounded}

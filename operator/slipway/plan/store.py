@@ -168,7 +168,7 @@ def _check_result(
         return CheckResult("Ready", conditions.ready("BucketAnswered", answered + open_to))
     if record.state is TaskState.FAILED:
         return _failed(record)
-    pods, secret = pods_of_record(owner, record, observation).believed, secret_of(spec)
+    pods, secret = pods_of_record(owner, record, observation).trusted, secret_of(spec)
     if (missing := next((why for pod in pods if (why := missing_secret(pod, secret))), None)) is not None:
         return CheckResult("Pending", conditions.under_way("SecretNotFound", missing))
     if record.tries > 1 and present.phase is not None:  # the result of the last try is shown until this one has ended

@@ -144,7 +144,7 @@ def follow_task(
     run = observed.record.model_copy(update={"state": TaskState.RUNNING})
     if observed.phase is not JobPhase.ENDED or observed.end is None:
         return run, observed.plan
-    run = run.model_copy(update={"image_id": image_id_of(observed.pods.believed)})
+    run = run.model_copy(update={"image_id": image_id_of(observed.pods.trusted)})
     return _ended(run, spec, observed.end, now), observed.plan.plus(_without_end(observed.job))
 
 

@@ -1,1 +1,1 @@
-"""The life of a Job, from the intent to its report: one state machine for attempts of a TrainingJob and for tasks."""
+"""The state machine of a Job, from the intent to its report, for attempts of a TrainingJob and for tasks."""

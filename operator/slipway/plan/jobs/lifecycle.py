@@ -1,14 +1,14 @@
-"""The state machine of a Job, from the record that it is wanted to how it ended.
+"""The state machine of a Job, from the record of the intent to the end.
 
-The record comes first: a crash between any two writes leaves a record without a Job, which is then made, or a Job whose
-UID is not recorded yet, which is then recognised by its name, its owner and what it runs.
+The record comes first: a crash between any two writes leaves a record without a Job, which is then created, or a Job
+whose UID is not recorded yet, which is then identified by its name, its owner and its workload.
 
-recorded                 seen                                            phase
-no UID                   no Job under the name                           INTENDED
-its UID                  the Job, not over                               RUNNING
-its UID                  it is over; a watch may lag behind              LAGGING
-its UID                  it is over or gone, its pods gone unread        UNREPORTED
-its UID                  it is over, or no pod of it can end any more    ENDED
+recorded                 observed                                         phase
+no UID                   no Job of this name                              INTENDED
+its UID                  the Job has not ended                            RUNNING
+its UID                  it has ended; the watch of pods may lag          LAGGING
+its UID                  it has ended or is gone, and so are its pods     UNREPORTED
+its UID                  it has ended, or none of its pods can end        ENDED
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from slipway.api.kinds import JOB, Key, Object
 from slipway.api.reports import Report
 from slipway.api.status import Failure, JobRecord
 from slipway.plan.jobs.outcomes import (
-    NOTHING_REPLACED,
+    NO_REPLACEMENTS,
     STUCK_AFTER,
     JobEnd,
     Replaced,
@@ -54,7 +54,7 @@ Record = TypeVar("Record", bound=JobRecord)
 
 
 class JobPhase(Enum):
-    """How far a Job is; the table above says what each is derived from."""
+    """The phase of a Job, derived as in the table above."""
 
     INTENDED = auto()
     RUNNING = auto()
@@ -65,10 +65,10 @@ class JobPhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observed(Generic[Record]):
-    """A Job as it is seen now.
+    """The present state of a Job.
 
-    record: with its UID, once there is one. pods: none if the Job is gone. end: set if it has ended; an UNREPORTED one
-    may tell as much already. plan: what to write, and when to look again. pending: why its report is not recovered.
+    record: with the UID, once there is one. pods: none if the Job is gone. end: set if it has ended, perhaps also for
+    an UNREPORTED one. plan: the next writes, and when to check again. pending: why its report is not recovered yet.
     """
 
     phase: JobPhase
@@ -87,12 +87,12 @@ def observe_job(
     observation: Observation,
     *,
     reports: bool = True,
-    replaced: Replaced = NOTHING_REPLACED,
+    replaced: Replaced = NO_REPLACEMENTS,
 ) -> Observed[Record]:
-    """Derive the phase of a Job. Raises SpecError if another object has its name, and what `render` raises.
+    """Derive the phase of a Job. Raises SpecError if another object has its name, and any error of `render`.
 
-    render: the Job as it is to be, asked for only until the UID is recorded. reports: False for an image of the user's,
-    whose pods leave no report. replaced: what stands for its lost pods, which are not believed any more.
+    render: returns the desired Job; called only before the UID is recorded. reports: False for a user's image, whose
+    pods write no report. replaced: the replacements of its lost pods, which do not count any more.
     """
     now = observation.now
     live = owner.own(observation.view, JOB, record.job, record.job_uid)
@@ -105,33 +105,33 @@ def observe_job(
         return Observed(JobPhase.UNREPORTED, record, plan=Plan(gone=(Key(JOB, owner.namespace, record.job),)))
     if live["metadata"]["uid"] != record.job_uid:
         return Observed(JobPhase.UNREPORTED, record)
-    believed, refused = pods_of(live, observation)
-    believed = [*(pod for pod in believed if index_of(pod) not in replaced.indices), *replaced.pods]
-    pods = JobPods(remaining(live, believed, now), refused)
-    end = _end(live, pods.believed, now, replaced)
+    trusted, refused = pods_of(live, observation)
+    trusted = [*(pod for pod in trusted if index_of(pod) not in replaced.indices), *replaced.pods]
+    pods = JobPods(remaining(live, trusted, now), refused)
+    end = _end(live, pods.trusted, now, replaced)
     if end is None:
-        cut_short = _cut_short(live, pods.believed, now, replaced, record.failure)
+        cut_short = _cut_short(live, pods.trusted, now, replaced, record.failure)
         if cut_short is not None:
             return Observed(JobPhase.ENDED, record, live, pods, cut_short)
-        return Observed(JobPhase.RUNNING, record, live, pods, plan=Plan(wake_at=_next_look(live, pods.believed, now)))
-    if (observed_at := wait_for_pods_until(live, pods.believed, now)) is not None:
+        return Observed(JobPhase.RUNNING, record, live, pods, plan=Plan(wake_at=_next_check(live, pods.trusted, now)))
+    if (observed_at := wait_for_pods_until(live, pods.trusted, now)) is not None:
         return Observed(JobPhase.LAGGING, record, live, pods, end, Plan(wake_at=observed_at))
     phase = (
-        JobPhase.UNREPORTED if reports and not _tells_all(end, live, pods.believed, record.failure) else JobPhase.ENDED
+        JobPhase.UNREPORTED if reports and not _is_complete(end, live, pods.trusted, record.failure) else JobPhase.ENDED
     )
     return Observed(phase, record, live, pods, end)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a Job came to. report: what a success left, None without one; failure: set if it is no success."""
+    """The result of a Job. report: that of a success, None without one; failure: set for a failed Job."""
 
     report: Report | None = None
     failure: Failure | None = None
 
 
 def result_of(end: JobEnd, folder: str, *, reports: bool = True) -> Result:
-    """The result of a Job that has ended. An artifact outside its folder is a failure: the next pod would mount it."""
+    """Return the result of an ended Job. An artifact outside its folder is a failure: the next pod would mount it."""
     report = end.report if reports else None
     if end.succeeded and (stray := _misplaced(report, folder)) is not None:
         return Result(failure=stray)
@@ -161,20 +161,20 @@ def _end(job: Object, pods: Sequence[Object], now: datetime, replaced: Replaced)
 
 
 def _stuck_end(failing: Object, pods: Sequence[Object]) -> JobEnd:
-    """The end of a Job one pod of which never ends. If the others only tell of its loss, that is the cause."""
+    """Return the end of a Job with a pod that never ends, which is the cause if the others only report its loss."""
     end = failed_end(failing, pods)
     stuck = next((pod for pod in pods if not has_ended(pod)), None)
     if stuck is None or (end.failure is not None and end.failure.reason != UNKNOWN and not is_consequence(end.failure)):
         return end
-    said = f"; the others: {end.failure.exception}" if end.failure and end.failure.exception else ""
-    message = f"pod {stuck['metadata']['name']} does not end, though its Job has failed{said}"
+    others = f"; the others: {end.failure.exception}" if end.failure and end.failure.exception else ""
+    message = f"pod {stuck['metadata']['name']} does not end, though its Job has failed{others}"
     return JobEnd(False, failure=Failure(reason=NODE_LOST, index=index_of(stuck), message=message))
 
 
 def _cut_short(
     job: Object, pods: Sequence[Object], now: datetime, replaced: Replaced, before: Failure | None
 ) -> JobEnd | None:
-    """The end of a Job that will not end by itself: of a lost pod, or of pods that can never run."""
+    """Return the end of a Job that will not end by itself, because a pod is lost or can never run; None otherwise."""
     failure = lost_pod(pods, now) or never_runs(pods) or failed_index(job, pods, replaced, before)
     if failure is None and lingers(job):
         failure = replaced.failure
@@ -185,21 +185,21 @@ def _cut_short(
     return JobEnd(False, failure=failure)
 
 
-def _next_look(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
+def _next_check(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
     failing = conditions_of(job).get("FailureTarget")
     return earliest((_stuck_at(failing) if failing else stuck_at(job), lost_after(pods, now)))
 
 
 def _stuck_at(failing: Object) -> datetime:
-    """A failing Job waits for its last pod, and by then the others have told enough."""
+    """Return when a failing Job counts as ended although a pod has not: the other pods have reported by then."""
     return datetime.fromisoformat(failing["lastTransitionTime"]) + STUCK_AFTER
 
 
-def _tells_all(end: JobEnd, job: Object, pods: Sequence[Object], before: Failure | None) -> bool:
-    """Whether what is left of the pods tells how the Job ended, or the store must be asked.
+def _is_complete(end: JobEnd, job: Object, pods: Sequence[Object], before: Failure | None) -> bool:
+    """Return True if the remaining pods show how the Job ended; otherwise the report is read from the store.
 
-    When a pod fails the Job controller deletes those that still run: of two that fail together, the one that did so
-    first may be gone, and the other knows only that it lost its peer. before: the disruption that was seen first.
+    When a pod fails, the Job controller deletes the running ones: of two that fail together, the first one may be gone,
+    and the other reports only that it lost its peer. before: the first observed disruption.
     """
     if end.failure is not None and is_consequence(end.failure):
         if before is not None and cause_of(before) is Cause.DISRUPTED and "backoffLimitPerIndex" in job["spec"]:

@@ -1,4 +1,4 @@
-"""How a Job ended, by its conditions and its pods' last words."""
+"""The end of a Job, from its conditions and the termination messages of its pods."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from slipway.plan.jobs.termination import parse_termination_message
 from slipway.plan.pods import CONTAINER
 
 BY_POLICY = "PodFailurePolicy"
-"""Why a Job failed by a rule of its policy: a pod was taken away, or exited with an error."""
+"""Reason of a Job that failed by a rule of its policy: a pod was disrupted, or exited with an error."""
 _BY_EXIT_CODE = "failed with exit code"
-"""In the message of the second (getPodFailurePolicyMessage in pkg/controller/job/pod_failure_policy.go)."""
+"""Part of the message after an error (getPodFailurePolicyMessage in pkg/controller/job/pod_failure_policy.go)."""
 DEADLINE_EXCEEDED = "DeadlineExceeded"
-"""Why a Job failed that was not over within its activeDeadlineSeconds."""
+"""Reason of a Job that did not end within its activeDeadlineSeconds."""
 _BY_KUBELET = "TerminationByKubelet"
-"""The DisruptionTarget of a pod that the kubelet ends: node pressure, a shutdown, room for a critical pod."""
+"""Reason of DisruptionTarget if the kubelet ends a pod: node pressure, a shutdown, room for a critical pod."""
 _NOT_STARTED = ("StartError", "ContainerCannotRun")
-"""What containerd and dockershim call a container whose process could not be started."""
+"""Reasons of containerd and dockershim for a container whose process could not be started."""
 WATCH_LAG = timedelta(seconds=30)
-"""How far the watch of pods may lag behind that of Jobs: a Job without pods has not lost them until then."""
+"""Maximum lag between the watches of pods and of Jobs: pods of an ended Job count as missing only after it."""
 
 _CONSEQUENCES = {"SIGTERM": 1, "SignalException": 1, PEER_LOST: 2}
-"""Exceptions that follow from another pod's end: a lost connection, and the Job controller's or torchrun's SIGTERM."""
+"""Exceptions after the end of another pod: a lost connection, or a SIGTERM of the Job controller or torchrun."""
 _PEER_SIGNS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "communicator was aborted")
 _SIGTERM_EXIT = 143
 
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a Job ended. report: what index 0 reported on success; failure: the first that failed."""
+    """The end of a Job. report: that of index 0 on success; failure: that of the first failed pod."""
 
     succeeded: bool
     report: Report | None = None
@@ -54,7 +54,7 @@ class JobEnd:
 
     @property
     def report_missing(self) -> bool:
-        """The Job ended, but what its pods had to say is not to be had from the pods."""
+        """True if the Job ended, and the pods that remain do not have its report."""
         if self.succeeded:
             return self.report is None
         return self.failure is not None and self.failure.reason == UNKNOWN
@@ -62,10 +62,10 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What stands for the lost pods of an Indexed Job, each a Job of one pod.
+    """The replacements of lost pods of an Indexed Job, each a Job of one pod.
 
-    indices: those whose own pods do not count any more. pods: the ones that do. succeeded: indices whose replacement
-    has ended well. failure: that of a replacement, once the others had the time to end by it.
+    indices: the replaced indices, whose own pods do not count any more. pods: the replacing pods. succeeded: indices
+    whose replacement succeeded. failure: that of a replacement, after the other pods had time to end.
     """
 
     indices: frozenset[int] = frozenset()
@@ -74,31 +74,31 @@ class Replaced:
     failure: Failure | None = None
 
     def complete(self, job: Object) -> bool:
-        """Whether every index of the Job has succeeded, some by replacements. The Job itself never says so.
+        """Return True if every index of the Job has succeeded, some by replacements, which the Job does not show.
 
-        It says that indices have failed, and not even that as long as a lost pod is Terminating on its Node.
+        Its status shows failed indices, and not even these while a lost pod is Terminating on its Node.
         """
         done = indices_of(job, "completedIndexes") | self.succeeded
         over = is_over(job) or not self.indices <= indices_of(job, "failedIndexes")
         return bool(self.indices) and over and len(done) >= int(job["spec"].get("completions", 1))
 
 
-NOTHING_REPLACED = Replaced()
+NO_REPLACEMENTS = Replaced()
 
 
 def indices_of(job: Object, field: str) -> frozenset[int]:
-    """A set of indices in the status of a Job, which writes it as `1,3-5`."""
+    """Return a set of indices from the status of a Job, which has the form `1,3-5`."""
     parts = [part.partition("-") for part in (job.get("status", {}).get(field) or "").split(",") if part]
     return frozenset(index for first, _, last in parts for index in range(int(first), int(last or first) + 1))
 
 
 def failed_index(
-    job: Object, pods: Sequence[Object], replaced: Replaced = NOTHING_REPLACED, before: Failure | None = None
+    job: Object, pods: Sequence[Object], replaced: Replaced = NO_REPLACEMENTS, before: Failure | None = None
 ) -> Failure | None:
-    """The failure of an index that has failed while its Job goes on; None where there is none.
+    """Return the failure of an index that has failed while its Job continues; None if there is none.
 
-    A pod that exits with an error fails the whole Job: what fails an index alone is a disruption, or a kubelet that
-    would not run the pod. before: the disruption that was seen first; its pod may be gone.
+    A pod that exits with an error fails the whole Job: a single index fails only by a disruption, or if the kubelet did
+    not admit the pod. before: the first observed disruption; its pod may be gone.
     """
     failed = indices_of(job, "failedIndexes") - replaced.indices
     if not failed or not lingers(job) or "backoffLimitPerIndex" not in job["spec"]:
@@ -112,15 +112,14 @@ def failed_index(
     return Failure(reason=PREEMPTED, index=index, message=f"the pod of index {index} was taken away before it ended")
 
 
-def job_end(job: Object, pods: Sequence[Object], replaced: Replaced = NOTHING_REPLACED) -> JobEnd | None:
-    """None while the Job is not over, or is not seen to be: its last condition comes after its last pod has ended.
+def job_end(job: Object, pods: Sequence[Object], replaced: Replaced = NO_REPLACEMENTS) -> JobEnd | None:
+    """Return the end of a Job; None before its end. Its last condition follows the end of its last pod.
 
-    A pod that still runs by what is seen of it has ended, then, and its event, which comes by another watch, is on the
-    way with what the pod had to say.
+    A pod that still appears to run has then ended, and the other watch will deliver its event, with its report.
     """
     conditions = conditions_of(job)
     failed = conditions.get("Failed")
-    if failed is not None and _by_disruption(failed):  # tells it all
+    if failed is not None and _by_disruption(failed):  # the pods' own reports are not needed
         return failed_end(failed, pods)
     if not all(has_ended(pod) for pod in pods):
         return None
@@ -130,17 +129,17 @@ def job_end(job: Object, pods: Sequence[Object], replaced: Replaced = NOTHING_RE
 
 
 STUCK_AFTER = timedelta(seconds=120)
-"""How long the end of a pod may come after that of its Job: it may be on a lost Node, or its event may never come."""
+"""Time after the end of a Job in which its pods must end: a pod may be on a lost Node, or its event may be missing."""
 
 
 def remaining(job: Object, pods: Sequence[Object], now: datetime) -> Sequence[Object]:
-    """The pods without those that are not seen to have ended, though their Job has for STUCK_AFTER: they are gone."""
+    """Return the pods without those that have not ended STUCK_AFTER the end of their Job, which count as gone."""
     at = stuck_at(job)
     return pods if at is None or now < at else [pod for pod in pods if has_ended(pod)]
 
 
 def stuck_at(job: Object) -> datetime | None:
-    """When pods of a Job that has ended count as gone, whatever is seen of them; None while it has not ended."""
+    """Return when pods of an ended Job that have not ended count as gone; None before the end of the Job."""
     conditions = conditions_of(job)
     over = conditions.get("Complete") or conditions.get("Failed")
     at = over.get("lastTransitionTime") if over else None
@@ -148,13 +147,13 @@ def stuck_at(job: Object) -> datetime | None:
 
 
 def failed_end(condition: Object, pods: Sequence[Object]) -> JobEnd:
-    """The end that a Job's condition Failed, or FailureTarget before it, tells of."""
+    """Return the end of a Job from its condition Failed, or FailureTarget before it."""
     if _by_disruption(condition):
         found = disruption(pods)
         if found is not None and found.reason == EVICTED:
             return JobEnd(False, failure=found)
         return JobEnd(False, failure=Failure(reason=PREEMPTED, message=str(condition.get("message", ""))[:1024]))
-    if condition.get("reason") == DEADLINE_EXCEEDED:  # its pods are deleted, and tell nothing
+    if condition.get("reason") == DEADLINE_EXCEEDED:  # the Job controller deletes its pods
         message = "the pod took longer than the deadline allows"
         return JobEnd(False, failure=Failure(reason=DEADLINE_EXCEEDED, message=message))
     return JobEnd(False, failure=disruption(pods) or first_failure(pods) or Failure(reason=UNKNOWN))
@@ -165,9 +164,9 @@ def _by_disruption(condition: Object) -> bool:
 
 
 def wait_for_pods_until(job: Object, pods: Sequence[Object], now: datetime) -> datetime | None:
-    """Until when to wait for pods of a Job that has ended of which nothing was heard yet; None where none is missing.
+    """Return until when to wait for missing pods of an ended Job; None if none is missing.
 
-    They may be gone, or their watch may lag behind the Job's. Where the clocks do not agree nothing is waited for.
+    They may be gone, or their watch may lag behind that of Jobs. If the clocks differ too much, there is no wait.
     """
     end = job_end(job, pods)
     if end is None or not end.report_missing or len(pods) >= int(job.get("spec", {}).get("completions", 1)):
@@ -178,19 +177,19 @@ def wait_for_pods_until(job: Object, pods: Sequence[Object], now: datetime) -> d
 
 
 def first_failure(pods: Sequence[Object]) -> Failure | None:
-    """The failure of the pod that failed first: causes before their consequences, then by the report's time.
+    """Return the failure of the pod that failed first: causes before consequences, then by the time of the report.
 
-    Where a pod left no report, the time is that of its container's end.
+    The time of a pod without a report is the end of its container.
     """
     failures = _failures(pods)
     return min(failures, key=_order)[1] if failures else None
 
 
 def disruption(pods: Sequence[Object]) -> Failure | None:
-    """The disruption (preemption, eviction, a taint) that ended the work; None where a pod had failed before it.
+    """Return the disruption (preemption, eviction, a taint) that ended the Job; None if a pod failed before it.
 
-    The other pods fail of it before the disrupted one has ended, so the Job's own reason tells of them. An eviction for
-    what the pod itself used is told as such (EVICTED).
+    The other pods fail as a consequence before the disrupted one has ended, so the Job's own reason may be theirs. An
+    eviction because of the pod's own usage has the reason EVICTED.
     """
     disrupted = [(_time(c.get("lastTransitionTime")), index_of(pod), c) for pod in pods if (c := _target(pod))]
     if not disrupted:
@@ -201,21 +200,21 @@ def disruption(pods: Sequence[Object]) -> Failure | None:
     message = str(condition.get("message", ""))
     if condition.get("reason") == _BY_KUBELET and is_own_eviction(message):
         return Failure(reason=EVICTED, index=index, message=message[:1024])
-    told = ": ".join(str(condition[part]) for part in ("reason", "message") if condition.get(part))
-    return Failure(reason=PREEMPTED, index=index, message=told[:1024] or None)
+    text = ": ".join(str(condition[part]) for part in ("reason", "message") if condition.get(part))
+    return Failure(reason=PREEMPTED, index=index, message=text[:1024] or None)
 
 
 def is_consequence(failure: Failure) -> bool:
-    """Whether the failure must have followed from another pod's end, which is then the one to tell of."""
+    """Return True if the failure is a consequence of the end of another pod, which is then the cause."""
     return _consequence(failure) > 0
 
 
 def failure_of_report(report: Report, index: int | None) -> Failure:
-    """A reported error as the status keeps it. The report's outcome is `failed`."""
+    """Return the error of a report as a Failure. The report's outcome is `failed`."""
     error = report.error
-    lacks_input = error is not None and error.rank is None and error.exception == InputMissing.__name__
+    input_missing = error is not None and error.rank is None and error.exception == InputMissing.__name__
     return Failure(
-        reason=INPUT_MISSING if lacks_input else "Error",
+        reason=INPUT_MISSING if input_missing else "Error",
         index=index,
         rank=error.rank if error else None,
         exception=error.exception if error else None,
@@ -226,7 +225,7 @@ def failure_of_report(report: Report, index: int | None) -> Failure:
 
 
 def describe_failure(failure: Failure) -> str:
-    """`rank 1 (pod 1): ValueError: boom (exit code 1)`, as much of it as is known."""
+    """Describe a failure: `rank 1 (pod 1): ValueError: boom (exit code 1)`, without unknown parts."""
     pod = None if failure.index is None else f"pod {failure.index}"
     where = pod if failure.rank is None else f"rank {failure.rank}" + (f" ({pod})" if pod else "")
     code = "" if failure.exit_code is None else f" (exit code {failure.exit_code})"
@@ -234,7 +233,7 @@ def describe_failure(failure: Failure) -> str:
 
 
 def describe_cause(failure: Failure) -> str:
-    """The same of a Step, which has one pod: `Error: killed (exit code 137)`. Python exits with 1 for any exception."""
+    """Describe the failure of a Step, which has one pod: `Error: killed (exit code 137)`."""
     quiet = failure.exception is not None and failure.exit_code in (0, 1)
     return describe_failure(
         failure.model_copy(update={"index": None, "rank": None, **({"exit_code": None} if quiet else {})})
@@ -242,17 +241,17 @@ def describe_cause(failure: Failure) -> str:
 
 
 def conditions_of(obj: Object) -> dict[str, Object]:
-    """The conditions of any object that are True, by type."""
+    """Return the conditions of any object with status True, by type."""
     return {c["type"]: c for c in obj.get("status", {}).get("conditions") or () if c.get("status") == "True"}
 
 
 def is_over(job: Object) -> bool:
-    """Whether the Job controller is done with it."""
+    """Return True if the Job is complete or failed."""
     return not conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
 
 
 def lingers(job: Object) -> bool:
-    """Whether a Job whose end is known goes on: a pod of it is lost with its Node, or can never run."""
+    """Return True if the Job controller has not ended the Job: a pod may be lost, or can never run."""
     return not is_over(job) and "FailureTarget" not in conditions_of(job)
 
 
@@ -261,13 +260,13 @@ def has_ended(pod: Object) -> bool:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether its main container ever ran, as far as the pod tells."""
+    """Return True if the status of the pod shows that its main container has run."""
     state = main_state(pod)
     return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Running", "Succeeded")
 
 
 def main_state(pod: Object) -> Object:
-    """The state of the container that works: waiting, running or terminated; empty before the kubelet has told it."""
+    """Return the state of the main container: waiting, running or terminated; empty before the kubelet reports it."""
     for status in pod.get("status", {}).get("containerStatuses") or ():
         if status["name"] == CONTAINER:
             state: Object = status.get("state", {})
@@ -276,12 +275,12 @@ def main_state(pod: Object) -> Object:
 
 
 def success_report(pods: Sequence[Object]) -> Report | None:
-    """What index 0 has reported on success, whatever became of the others."""
+    """Return the report of a success of index 0, independently of the other pods."""
     return next((report for pod in pods if (report := _termination_report(pod))), None)
 
 
 def _termination_report(pod: Object) -> Report | None:
-    """The report of a pod that exited with 0; None for index > 0, which has nothing to say."""
+    """Return the report of a pod that exited with 0; None for index > 0, which writes none."""
     ended = _terminated(pod)
     if ended is None or ended.get("exitCode") != 0 or index_of(pod) not in (0, None):
         return None
@@ -298,7 +297,7 @@ def _order(found: tuple[datetime, Failure]) -> tuple[int, datetime, int]:
 
 
 def _consequence(failure: Failure) -> int:
-    """0 for what may be a cause; more for what less likely is."""
+    """Return 0 for a possible cause, and more for a more likely consequence."""
     if failure.message and any(sign in failure.message for sign in _PEER_SIGNS):
         return 2
     if failure.exception is None and failure.exit_code == _SIGTERM_EXIT:
@@ -307,14 +306,14 @@ def _consequence(failure: Failure) -> int:
 
 
 def _failure(pod: Object) -> tuple[datetime, Failure] | None:
-    """When and why the pod failed."""
+    """Return when and why the pod failed; None if it did not."""
     status = pod.get("status", {})
     ended = _terminated(pod)
     index = index_of(pod)
-    if status.get("phase") == "Failed" and (ended is None or status.get("reason")):  # a reason is the kubelet's own
+    if status.get("phase") == "Failed" and (ended is None or status.get("reason")):  # the kubelet sets a reason
         why = str(status.get("reason") or LOST_PODS)[:64]
-        said = str(status.get("message", "")) or _init_failure(status)
-        return _time((ended or {}).get("finishedAt")), Failure(reason=why, index=index, message=said[:1024] or None)
+        text = str(status.get("message", "")) or _init_failure(status)
+        return _time((ended or {}).get("finishedAt")), Failure(reason=why, index=index, message=text[:1024] or None)
     if ended is None:
         return None
     if int(ended.get("exitCode", 0)) == 0:
@@ -324,35 +323,35 @@ def _failure(pod: Object) -> tuple[datetime, Failure] | None:
         return _time(ended.get("finishedAt")), _unreported(ended, index)
     failure = failure_of_report(report, index)
     code = failure.exit_code if failure.exit_code is not None else int(ended["exitCode"])
-    at = report.at if report.at.tzinfo else report.at.replace(tzinfo=UTC)  # a pod may write what it likes
+    at = report.at if report.at.tzinfo else report.at.replace(tzinfo=UTC)  # a pod may write any text
     return at, failure.model_copy(update={"exit_code": code})
 
 
 def _init_failure(status: Mapping[str, Any]) -> str:
-    """Of a pod whose main container never began; "" where no init container failed. A webhook's: we make none."""
+    """Describe the failure of an init container, which a webhook added; "" if none failed."""
     for container in status.get("initContainerStatuses", ()):
         ended = container.get("state", {}).get("terminated") or {}
         if code := ended.get("exitCode"):
-            said = ended.get("message") or ended.get("reason") or ""
-            return f"init container {container['name']} ended with {code}" + (f": {said}" if said else "")
+            text = ended.get("message") or ended.get("reason") or ""
+            return f"init container {container['name']} ended with {code}" + (f": {text}" if text else "")
     return ""
 
 
 def _unreported(ended: Mapping[str, object], index: int | None) -> Failure:
-    """The failure of a container that ended without a report of ours."""
+    """Return the failure of a container that ended without a report of the runtime."""
     code = int(str(ended["exitCode"]))
     if ended.get("reason") in _NOT_STARTED:
-        said = shorten(str(ended.get("message") or ""), 1024)
-        return Failure(reason=START_ERROR, index=index, message=said or None, exit_code=code)
-    words = parse_termination_message(str(ended.get("message") or ""))
+        text = shorten(str(ended.get("message") or ""), 1024)
+        return Failure(reason=START_ERROR, index=index, message=text or None, exit_code=code)
+    parsed = parse_termination_message(str(ended.get("message") or ""))
     reason = OOM_KILLED if ended.get("reason") == OOM_KILLED else "Signal" if code > 128 else "Error"
     return Failure(
         reason=reason,
         index=index,
-        rank=words.rank,
-        exception=words.exception[:256] if words.exception else None,
-        message=shorten(words.message, 1024) if words.message else None,
-        exit_code=words.exit_code if words.exit_code is not None else code,
+        rank=parsed.rank,
+        exception=parsed.exception[:256] if parsed.exception else None,
+        message=shorten(parsed.message, 1024) if parsed.message else None,
+        exit_code=parsed.exit_code if parsed.exit_code is not None else code,
     )
 
 
@@ -360,12 +359,12 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def _time(text: object) -> datetime:
-    """A time of the API (RFC 3339); the end of time where there is none."""
+    """Return a time of the API (RFC 3339); the latest possible time if there is none."""
     return datetime.fromisoformat(str(text)) if text else _LAST
 
 
 def _target(pod: Object) -> Object | None:
-    """The condition by which Kubernetes says that it takes the pod away (KEP-3329)."""
+    """Return the condition DisruptionTarget of a pod that Kubernetes deletes (KEP-3329)."""
     return conditions_of(pod).get("DisruptionTarget")
 
 

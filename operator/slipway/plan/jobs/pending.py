@@ -1,7 +1,7 @@
-"""Pods that do not run: why, in words that stay the same as long as the cause does, and when they count as lost.
+"""Pods that do not run: the reasons, with a text that is stable while the cause is, and the detection of lost pods.
 
-The Job controller replaces no pod that is still Terminating (podReplacementPolicy Failed, the only one that goes with a
-podFailurePolicy), and on a lost Node a pod stays Terminating for ever. So the planner looks for such pods itself.
+The Job controller does not replace a pod that is still Terminating (podReplacementPolicy Failed is the only one allowed
+with a podFailurePolicy), and a pod on a lost Node stays Terminating for ever. So the planner detects such pods itself.
 """
 
 from __future__ import annotations
@@ -20,61 +20,62 @@ from slipway.plan.jobs.pods import JobPods, index_of
 from slipway.plan.jobs.retry import INVALID_IMAGE_NAME, NODE_LOST
 
 PENDING_GRACE = timedelta(seconds=60)
-"""Pods that take longer to run have a cause worth a write of the status; image pulls and scheduling take less."""
+"""Time to start before the status shows a reason; image pulls and scheduling usually take less."""
 
 REFRESHED_AFTER = timedelta(seconds=60), timedelta(minutes=10)
-"""The shortest and the longest time between two texts about the same pods."""
+"""The shortest and the longest time between two reasons in the status for the same pods."""
 _EXACT = 4
-"""Of so many pods each one is counted; of more, quarters: a text for every pod would be a write for every pod."""
+"""Up to this number of pods the text has the exact count; above, quarters, so that it does not change for each pod."""
 
 _PULLS = ("ErrImagePull", "ImagePullBackOff")
-_CREATING = "ContainerCreating: its image, volumes or network are not ready; the pod's events say which"
+_CREATING = "ContainerCreating: its image, volumes or network are not ready; see the events of the pod"
 
 
 def pending_reason(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
-    """`1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`, by what most pods say.
+    """Describe why pods do not run: `1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`.
 
-    secret: that of the pods' store, where it has one. refused: why other pods under the Job's UID are not believed.
+    The text has the most frequent reason. wanted: the number of pods. secret: name of the store's Secret, if it has
+    one. refused: why other pods with the Job's UID are not trusted.
     """
     running = sum(is_running(pod) for pod in pods)
-    said = Counter(why for pod in pods if (why := missing_secret(pod, secret) or _why(pod)) is not None)
-    why = min(said, key=lambda text: (text == _CREATING, -said[text], text), default=None)
+    reasons = Counter(why for pod in pods if (why := missing_secret(pod, secret) or _why(pod)) is not None)
+    why = min(reasons, key=lambda text: (text == _CREATING, -reasons[text], text), default=None)
     if why is None and refused:
         why = refused[0]
     elif why is None and len(pods) < wanted:
-        why = f"{_at_least(wanted - len(pods), wanted)} are not created; the Job's events say why"
+        why = f"{_at_least(wanted - len(pods), wanted)} are not created; see the events of the Job"
     return f"{_at_least(running, wanted)} of {wanted} pods run" + (f"; {why}" if why else "")
 
 
 def why_pending(
-    found: JobPods, since: datetime, now: datetime, secret: str | None = None
+    pods: JobPods, since: datetime, now: datetime, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
-    """Why a Job's one pod does not run, once that has lasted for PENDING_GRACE, or when to look for that."""
-    if any(is_running(pod) for pod in found.believed):
+    """Return why the one pod of a Job has not run for PENDING_GRACE, or when to check for it."""
+    if any(is_running(pod) for pod in pods.trusted):
         return None, None
     if now < since + PENDING_GRACE:
         return None, since + PENDING_GRACE
-    return pending_reason(found.believed, 1, secret, found.refused), None
+    return pending_reason(pods.trusted, 1, secret, pods.refused), None
 
 
-def refresh_at(since: datetime, told_at: datetime) -> datetime:
-    """When a text about pods that do not run may be replaced by another: the longer it lasts, the less often."""
+def refresh_at(since: datetime, reported_at: datetime) -> datetime:
+    """Return when a reported reason may be replaced by another one, at growing intervals."""
     shortest, longest = REFRESHED_AFTER
-    return told_at + min(max((told_at - since) / 2, shortest), longest)
+    return reported_at + min(max((reported_at - since) / 2, shortest), longest)
 
 
 def never_runs(pods: Sequence[Object]) -> Failure | None:
-    """The failure of a pod that waits for what can never come: its image's name is none."""
+    """Return the failure of a pod that can never run, because the name of its image is invalid; None without one."""
     for pod in pods:
         waits = main_state(pod).get("waiting") or {}
         if waits.get("reason") == INVALID_IMAGE_NAME:
-            said = str(waits.get("message") or "the image's name is not valid")
-            return Failure(reason=INVALID_IMAGE_NAME, index=index_of(pod), message=shorten(said, 1024))
+            text = str(waits.get("message") or "the image's name is not valid")
+            return Failure(reason=INVALID_IMAGE_NAME, index=index_of(pod), message=shorten(text, 1024))
     return None
 
 
 def missing_secret(pod: Object, secret: str | None) -> str | None:
-    """Why a container cannot start, where it is for want of the store's Secret or of a key in it."""
+    """Return the message if a container cannot start because the store's Secret, or a key in it, is missing."""
     status = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waits = container.get("state", {}).get("waiting") or {}
@@ -86,7 +87,7 @@ def missing_secret(pod: Object, secret: str | None) -> str | None:
 
 
 def is_running(pod: Object) -> bool:
-    """Whether it runs, or has run to its end."""
+    """Return True if the pod runs, or has succeeded."""
     return pod.get("status", {}).get("phase") in ("Running", "Succeeded")
 
 
@@ -94,7 +95,7 @@ def _why(pod: Object) -> str | None:
     status = pod.get("status", {})
     if has_ended(pod):
         return None
-    for container in status.get("initContainerStatuses", ()):  # a webhook's: we make none in a Job
+    for container in status.get("initContainerStatuses", ()):  # added by a webhook: Slipway's Jobs have none
         if (why := _waits(container)) is not None:
             return f"init container {container['name']}: {why}"
     for container in status.get("containerStatuses", ()):
@@ -102,8 +103,8 @@ def _why(pod: Object) -> str | None:
             return why
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            said = _without_counts(condition.get("message", ""))
-            return str(condition.get("reason", "Unschedulable")) + (f": {said}" if said else "")
+            text = _without_counts(condition.get("message", ""))
+            return str(condition.get("reason", "Unschedulable")) + (f": {text}" if text else "")
     return None
 
 
@@ -120,16 +121,16 @@ def _waits(container: Object) -> str | None:
 
 
 def _without_counts(message: str) -> str:
-    """`0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint. ...` without its numbers.
+    """Return `0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint. ...` without the numbers.
 
-    They change with every node that comes or goes.
+    They change whenever a Node is added or removed.
     """
     causes = re.sub(r"^\d+/\d+ nodes are available: ", "", message).split(". ")[0].rstrip(".")
     return re.sub(r"(^|, )\d+ ", r"\1", causes)
 
 
 def _at_least(count: int, of: int) -> str:
-    """The count; of many pods, the quarter that is reached."""
+    """Return the count; for many pods, the largest quarter below it."""
     if of <= _EXACT or count in (0, of):
         return str(count)
     quarter = of * (4 * count // of) // 4
@@ -137,12 +138,12 @@ def _at_least(count: int, of: int) -> str:
 
 
 TERMINATION_SLACK = timedelta(seconds=20)
-"""A kubelet that lives kills a pod at the end of its grace period and says so; by so much it may be late."""
+"""Time after the grace period of a pod in which a working kubelet kills it and reports its end."""
 UNREACHABLE_AFTER = timedelta(minutes=5)
-"""A pod that tolerates its Node's taints for ever is never deleted: it is given up after as long as Kubernetes itself
-gives a pod without tolerations of its own."""
-_NODE_SAYS = ("", "NodeNotReady", "NodeLost", "NodeStatusUnknown")
-"""Reasons of a Ready condition that the node controller has turned: it leaves the kubelet's, which was empty."""
+"""Time after which a pod on an unreachable Node counts as lost, if its tolerations prevent its deletion. It is the
+default toleration of Kubernetes."""
+_NODE_REASONS = ("", "NodeNotReady", "NodeLost", "NodeStatusUnknown")
+"""Reasons of a Ready condition that the node controller has set to False; it keeps the empty reason of the kubelet."""
 
 
 class _Lost(NamedTuple):
@@ -151,44 +152,44 @@ class _Lost(NamedTuple):
 
 
 def lost_pod(pods: Sequence[Object], now: datetime) -> Failure | None:
-    """The failure of the first pod that is lost with its Node; None where every pod may still tell of its end."""
-    found = [(lost, pod) for pod in pods if (lost := _lost(pod)) is not None and lost.at <= now]
-    if not found:
+    """Return the failure of the first pod that is lost with its Node; None if every pod may still report its end."""
+    lost_pods = [(lost, pod) for pod in pods if (lost := _lost(pod)) is not None and lost.at <= now]
+    if not lost_pods:
         return None
-    lost, pod = min(found, key=lambda one: one[0].at)
+    lost, pod = min(lost_pods, key=lambda one: one[0].at)
     node = pod.get("spec", {}).get("nodeName")
     where = f"Node {node}" if node else "its Node"
     target = conditions_of(pod).get("DisruptionTarget", {})
-    told = ": ".join(str(target[part]) for part in ("reason", "message") if target.get(part))
-    message = f"{where} does not answer: pod {pod['metadata']['name']} {lost.why}" + (f" ({told})" if told else "")
+    cause = ": ".join(str(target[part]) for part in ("reason", "message") if target.get(part))
+    message = f"{where} does not answer: pod {pod['metadata']['name']} {lost.why}" + (f" ({cause})" if cause else "")
     return Failure(reason=NODE_LOST, index=index_of(pod), message=message[:1024])
 
 
 def lost_after(pods: Sequence[Object], now: datetime) -> datetime | None:
-    """When to look again: the next time at which a pod will count as lost, where it does not end before."""
+    """Return the next time at which a pod will count as lost; None without one."""
     return min((lost.at for pod in pods if (lost := _lost(pod)) is not None and lost.at > now), default=None)
 
 
 def _lost(pod: Object) -> _Lost | None:
-    """From when on a pod counts as lost, if nothing is heard of it until then."""
+    """Return from when a pod counts as lost if its status does not change; None if it does not."""
     meta, status = pod["metadata"], pod.get("status", {})
     if has_ended(pod) or (status.get("phase") == "Pending" and not pod.get("spec", {}).get("nodeName")):
         return None
     if status.get("reason") == NODE_LOST:
         return _Lost(datetime.min.replace(tzinfo=UTC), "is unresponsive")
-    if deleted := meta.get("deletionTimestamp"):  # its grace period is in it
+    if deleted := meta.get("deletionTimestamp"):  # includes the grace period
         return _Lost(datetime.fromisoformat(deleted) + TERMINATION_SLACK, "is Terminating and its grace period is over")
     ready: Object = next((one for one in status.get("conditions") or () if one.get("type") == "Ready"), {})
-    if status.get("phase") != "Unknown" and not _turned(ready, pod):
+    if status.get("phase") != "Unknown" and not _set_by_node_controller(ready, pod):
         return None
     since = ready.get("lastTransitionTime")
     at = datetime.fromisoformat(since) + UNREACHABLE_AFTER if since else datetime.min.replace(tzinfo=UTC)
     return _Lost(at, "is not reported any more")
 
 
-def _turned(ready: Object, pod: Object) -> bool:
-    """Whether the node controller, not the kubelet, says that the pod is not ready: its container runs all the same."""
+def _set_by_node_controller(ready: Object, pod: Object) -> bool:
+    """Return True if the node controller, not the kubelet, has set the pod to not ready."""
     if ready.get("status") == "Unknown":
         return True
     runs = "running" in main_state(pod)
-    return ready.get("status") == "False" and ready.get("reason", "") in _NODE_SAYS and runs
+    return ready.get("status") == "False" and ready.get("reason", "") in _NODE_REASONS and runs

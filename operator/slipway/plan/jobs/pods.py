@@ -1,8 +1,8 @@
-"""Whose word counts: the pods of a Job, told from those that merely carry its UID.
+"""The trusted pods of a Job, and the others that have its UID.
 
-Anybody who may create pods in a namespace may write any ownerReference, any label and any name into them. A pod speaks
-for a Job only where it is what the Job controller makes of that Job's template: its controller, namespace, name and
-index, and what it runs. Of two for one index neither is believed. docs/explanation/trust.md says what remains.
+Any user who may create pods in a namespace may write any ownerReference, label and name. A pod is trusted only if it is
+what the Job controller makes from the Job's template: its controller, namespace, name and index, and its workload. Of
+two pods with one index neither is trusted. docs/explanation/trust.md describes the remaining risks.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from slipway.plan.pods import CONTAINER
 INDEX_ANNOTATION = INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 WORKLOAD = "workload"
-"""Field of a trimmed object's spec that holds what `workload_of` says of it."""
+"""Field of a trimmed object's spec with the result of `workload_of`."""
 TEMPLATE = "templateDigest"
-"""Field of a trimmed Job's spec that holds what `template_of` says of it."""
+"""Field of a trimmed Job's spec with the result of `template_of`."""
 
 _INDEX = re.compile(r"[0-9]{1,9}")
-"""A label may hold 63 digits, whoever set it; no Job has so many pods."""
-_STEERING = re.compile("(SLIPWAY|PET|TORCHELASTIC|LD|OPENSSL)_|PYTHON|(PATH|ENV|BASH_ENV|GCONV_PATH|GLIBC_TUNABLES)$")
+"""A completion index: a label may have 63 digits, but no Job has that many pods."""
+_CONTROL_VARIABLES = re.compile(
+    "(SLIPWAY|PET|TORCHELASTIC|LD|OPENSSL)_|PYTHON|(PATH|ENV|BASH_ENV|GCONV_PATH|GLIBC_TUNABLES)$"
+)
 
-"""Variables by which the runtime, torchrun, an interpreter or the loader is told what to do and which code to run."""
+"""Variables that control the runtime, torchrun, an interpreter or the loader, and the code that they run."""
 _LONGEST_PREFIX = 58
-"""Names that the API server completes are 63 characters long, five of them random (k8s.io/apiserver names)."""
+"""Longest prefix of a generated name, which has 63 characters, five of them random (k8s.io/apiserver names)."""
 _CODE = ("/bin", "/lib", "/lib32", "/lib64", "/opt", "/sbin", "/usr")
-"""Where images keep what runs. Injectors mount elsewhere: /var/run/secrets, /etc/ssl/certs, /vault."""
+"""Folders of the code in images. Injectors mount other ones: /var/run/secrets, /etc/ssl/certs, /vault."""
 _RUN_BY = ("name", "command", "args", "workingDir", "lifecycle", "envFrom")
 _FILLED_IN = frozenset({"defaultMode", "apiVersion", "sizeLimit", "medium", "readOnly"})
 _OWN_LABELS = ("slipway.dev/", "app.kubernetes.io/managed-by")
@@ -46,32 +48,32 @@ _SHARED_NAMESPACES = ("hostPID", "hostIPC", "hostNetwork", "shareProcessNamespac
 
 
 class JobPods(NamedTuple):
-    """believed: in the order of their names. refused: why each other pod under the Job's UID is not believed."""
+    """The pods with a Job's UID. trusted: sorted by name. refused: why each other pod is not trusted."""
 
-    believed: Sequence[Object]
+    trusted: Sequence[Object]
     refused: Sequence[str]
 
 
 def pods_of(job: Object, observation: Observation) -> JobPods:
-    """The pods that the Job controller made for this Job, as far as anything in them can tell."""
+    """Return the pods that the Job controller made for this Job, as far as their fields show."""
     meta = job["metadata"]
-    believed, refused = [], []
+    trusted, refused = [], []
     for pod in observation.view.owned(POD, meta["namespace"], meta["uid"]):
-        if (why := _refusal(pod, job, observation.settings)) is None:
-            believed.append(pod)
+        if (why := _mismatch(pod, job, observation.settings)) is None:
+            trusted.append(pod)
         else:
             refused.append(f"pod {pod['metadata']['name']} {why}")
-    indices = [index_of(pod) for pod in believed] if job["spec"].get("completionMode") == "Indexed" else []
+    indices = [index_of(pod) for pod in trusted] if job["spec"].get("completionMode") == "Indexed" else []
     twice = sorted({index for index in indices if index is not None and indices.count(index) > 1})
     if twice:
-        names = [pod["metadata"]["name"] for pod in believed if index_of(pod) in twice]
+        names = [pod["metadata"]["name"] for pod in trusted if index_of(pod) in twice]
         refused.append(f"pods {', '.join(names[:8])} all claim an index that one pod has")
-        believed = [pod for pod in believed if index_of(pod) not in twice]
-    return JobPods(believed, refused)
+        trusted = [pod for pod in trusted if index_of(pod) not in twice]
+    return JobPods(trusted, refused)
 
 
 def own_job(owner: Owner, live: Object, rendered: Object, settings: Settings) -> None:
-    """Raises SpecError (NameConflict) for a Job under our name and ownerReference that is not the one we make."""
+    """Raise SpecError (NameConflict) for a Job with our name and ownerReference that differs from the rendered one."""
     differs = _difference(workload_of(live), workload_of(rendered), settings)
     if differs is None and template_of(live) != template_of(rendered):
         differs = "its labels, containers, mounts or volumes differ"
@@ -79,8 +81,8 @@ def own_job(owner: Owner, live: Object, rendered: Object, settings: Settings) ->
         name = live["metadata"]["name"]
         raise SpecError(
             "metadata.name",
-            f"{JOB} {name} carries this {owner.kind}'s UID and is not the one that Slipway makes: {differs}",
-            f"delete Job {name}; where an admission webhook changed it, exclude Slipway's Jobs from the webhook",
+            f"{JOB} {name} has this {owner.kind} as its owner and is not the one that Slipway creates: {differs}",
+            f"delete Job {name}; if an admission webhook changed it, exclude Slipway's Jobs from the webhook",
             reason=NAME_CONFLICT,
         )
 
@@ -92,7 +94,7 @@ def index_of(pod: Object) -> int | None:
 
 
 def image_id_of(pods: Sequence[Object]) -> str | None:
-    """What the kubelet calls the image of the first pod's container that works; None where it does not tell."""
+    """Return the image ID of the first pod's main container; None if the kubelet does not report it."""
     for pod in pods:
         for one in pod.get("status", {}).get("containerStatuses", ()):
             if one["name"] == CONTAINER and one.get("imageID"):
@@ -101,10 +103,10 @@ def image_id_of(pods: Sequence[Object]) -> str | None:
 
 
 def workload_of(obj: Object) -> str:
-    """What a Job's pods run, or a pod runs, as `part=value` words; equal strings where it is the same.
+    """Return the workload of a Job's pods, or of a pod, as words of the form `part=value`.
 
-    image, the last, is the image's name; the other parts are digests. Left out is what admission legitimately adds:
-    sidecars and init containers that mount no volume of Slipway's, variables that steer no interpreter, and volumes.
+    The last part is the name of the image; the others are digests. It excludes legitimate additions by admission:
+    sidecars and init containers that mount no volume of Slipway's, other variables, and volumes.
     """
     spec = obj.get("spec", {})
     if WORKLOAD in spec:
@@ -117,12 +119,12 @@ def workload_of(obj: Object) -> str:
         volume["name"]: [sorted(volume), volume.get("persistentVolumeClaim", {}).get("claimName")]
         for volume in spec.get("volumes", ())
     }
-    # Whoever may mount folders of the Node has the Node.
+    # A user who may mount folders of the Node controls the Node.
     host = {volume["name"] for volume in spec.get("volumes", ()) if "hostPath" in volume}
     parts = {
         "command": [main.get(field) for field in ("command", "args", "workingDir", "lifecycle")],
         "environment": [
-            *(_variable(one) for one in main.get("env", ()) if _STEERING.match(one["name"])),
+            *(_variable(one) for one in main.get("env", ()) if _CONTROL_VARIABLES.match(one["name"])),
             main.get("envFrom"),
         ],
         "store": [
@@ -139,14 +141,14 @@ def workload_of(obj: Object) -> str:
         "namespaces": [field for field in _SHARED_NAMESPACES if spec.get(field)],
     }
     digests = " ".join(f"{name}={_digest(value)}" for name, value in parts.items())
-    return intern(f"{digests} image={main.get('image', '')}")  # last: whoever names an image may put anything into it
+    return intern(f"{digests} image={main.get('image', '')}")  # last, because the name of an image may be any text
 
 
 def template_of(job: Object) -> str:
-    """A digest of all that decides what the pods of a Job run, without what the API server fills in.
+    """Return a digest of all fields that decide what the pods of a Job run, without defaults of the API server.
 
-    Nobody but a forger changes a Job that Slipway is about to make: unlike of a pod, nothing is left to webhooks but
-    resources, scheduling and labels of others. Only what carries our labels is watched.
+    A Job with another digest is a forgery: unlike in pods, webhooks may change only resources, scheduling and foreign
+    labels. Only Jobs with our labels are watched.
     """
     spec = job.get("spec", {})
     if TEMPLATE in spec:
@@ -168,24 +170,24 @@ def template_of(job: Object) -> str:
 
 def _own_labels(meta: Mapping[str, Any]) -> dict[str, str]:
     labels = meta.get("labels") or {}
-    # One Job may do the work of two roles: data sets of one content are prepared once.
+    # One Job may do the work of two roles: equal data sets are prepared once.
     return {name: value for name, value in labels.items() if name.startswith(_OWN_LABELS) and name != ROLE_LABEL}
 
 
 def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without empty values, which the API server leaves out."""
+    """Return the fields without empty values, which the API server omits."""
     return {name: value for name, value in fields.items() if value}
 
 
 def _without_defaults(value: Any) -> Any:
-    """A volume without what the API server fills in, or writes in another way."""
+    """Return a volume without values that the API server fills in or rewrites."""
     if isinstance(value, dict):
         return {k: _without_defaults(v) for k, v in value.items() if k not in _FILLED_IN}
     return [_without_defaults(one) for one in value] if isinstance(value, list) else value
 
 
-def _refusal(pod: Object, job: Object, settings: Settings) -> str | None:
-    """Why the pod is not one that the Job controller made of this Job; None where it may be."""
+def _mismatch(pod: Object, job: Object, settings: Settings) -> str | None:
+    """Return why the pod is not one that the Job controller made for this Job; None if it may be."""
     meta, labels = pod["metadata"], pod["metadata"].get("labels") or {}
     name = job["metadata"]["name"]
     if meta["namespace"] != job["metadata"]["namespace"] or controller_uid(pod) != job["metadata"]["uid"]:
@@ -199,34 +201,34 @@ def _refusal(pod: Object, job: Object, settings: Settings) -> str | None:
     if labels.get(JOB_NAME_LABEL, name) != name:
         return f"carries the label of Job {labels[JOB_NAME_LABEL]}"
     differs = _difference(workload_of(pod), workload_of(job), settings)
-    return f"is not what Job {name} says: {differs}" if differs else None
+    return f"differs from the template of Job {name}: {differs}" if differs else None
 
 
 def name_prefix(job: str, index: int | None) -> str:
-    """What the API server adds five characters to (podGenerateNameWithIndex in the Job controller)."""
+    """Return the generateName of a pod (podGenerateNameWithIndex in the Job controller)."""
     end = "-" if index is None else f"-{index}-"
     return f"{job}{end}"[:_LONGEST_PREFIX] if index is None else f"{job[: _LONGEST_PREFIX - len(end)]}{end}"
 
 
 def _difference(one: str, other: str, settings: Settings) -> str | None:
-    """The first part in which two workloads differ, in words. one: that of what lives."""
+    """Describe the first difference of two workloads; None if they are equal. one: that of the live object."""
     if one == other:
         return None
-    found, wanted = _parts(one), _parts(other)
-    if not _same_image(found["image"], wanted["image"], settings):
+    live, expected = _parts(one), _parts(other)
+    if not _same_image(live["image"], expected["image"], settings):
         return (
-            f"its image is {found['image'] or 'none'}, not {wanted['image']}; where a webhook rewrites images, name the"
+            f"its image is {live['image'] or 'none'}, not {expected['image']}; if a webhook rewrites images, name the"
             " mirror in the chart's image.mirrors"
         )
-    return next((f"its {name} differs" for name in wanted if name != "image" and found[name] != wanted[name]), None)
+    return next((f"its {name} differs" for name in expected if name != "image" and live[name] != expected[name]), None)
 
 
-def _same_image(found: str, wanted: str, settings: Settings) -> bool:
-    """Equal, or pulled by way of a mirror of the settings: `MIRROR/IMAGE`, with the registry's host or without."""
-    host, _, path = wanted.partition("/")
-    names = (wanted, path) if path and ("." in host or ":" in host or host == "localhost") else (wanted,)
-    return found == wanted or any(
-        found == f"{mirror.rstrip('/')}/{name}" for mirror in settings.image_mirrors for name in names
+def _same_image(live: str, expected: str, settings: Settings) -> bool:
+    """Return True for equal images, or one with a mirror of the settings: `MIRROR/IMAGE`, with or without the host."""
+    host, _, path = expected.partition("/")
+    names = (expected, path) if path and ("." in host or ":" in host or host == "localhost") else (expected,)
+    return live == expected or any(
+        live == f"{mirror.rstrip('/')}/{name}" for mirror in settings.image_mirrors for name in names
     )
 
 
@@ -236,7 +238,7 @@ def _parts(workload: str) -> dict[str, str]:
 
 
 def _variable(variable: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The variable without what the API server fills in."""
+    """Return the variable without defaults of the API server."""
     source = variable.get("valueFrom", {})
     if "fieldRef" not in source:
         return variable
@@ -244,7 +246,7 @@ def _variable(variable: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _hides_code(path: str) -> bool:
-    """Whether a mount lies over the interpreter, a library, the loader's configuration or our runtime."""
+    """Return True if a mount hides the interpreter, a library, the loader's configuration or the runtime."""
     path = posixpath.normpath(path)
     return path == "/" or any(f"{path}/".startswith(f"{code}/") for code in _CODE) or path.startswith("/etc/ld.so")
 

@@ -1,7 +1,7 @@
-"""Recovery of a report whose pods are gone: a small Job reads it from the store, three times at most.
+"""Recovery of a report whose pods are gone: a small Job reads it from the store, with at most three tries.
 
-A Job deleted by a user, a node lost with its pods, a garbage collector that was early: the work may be done and its
-report whole in the store although no pod can tell. Only without a whole report is the work lost.
+After the deletion of a Job by a user, the loss of a Node or an early garbage collection, the work may be done and its
+report complete in the store, although no pod has it. Only without a complete report is the work lost.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from slipway.plan.storemount import StoreMount, egress_labels
 from slipway.plan.taskinput import TaskInput
 
 MAX_RECOVERIES = 3
-LOST = Failure(reason="Lost", message="the pods are gone and left no whole report in the store")
+LOST = Failure(reason="Lost", message="the pods are gone and left no complete report in the store")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the pods of a Job leave their report, and how the pod that recovers it runs.
+    """The place of the report of a Job's pods, and the settings of the pod that recovers it.
 
-    folder: of the store. template: where that pod may run and what pulls its image, as for the pods that wrote the
-    report. secret: name of the store's Secret, if it has one.
+    folder: the folder in the store. template: scheduling and pull secrets, as for the pods that wrote the report.
+    secret: name of the store's Secret, if it has one.
     """
 
     folder: str
@@ -47,19 +47,19 @@ class Output:
 
 
 def recover(owner: Owner, observed: Observed[Record], output: Output, observation: Observation) -> Observed[Record]:
-    """Have the report of an UNREPORTED Job read from the store: ENDED once it is read, or is known to be lost.
+    """Recover the report of an UNREPORTED Job from the store. The phase is ENDED once it is read, or known to be lost.
 
-    Each try is recorded before its Job is made.
+    Each try is recorded before its Job is created.
     """
     record = observed.record
     if not record.recoveries:
         return _next_try(observed)
     name = recovery_name(record)
-    wanted = _render(owner, name, record, output, observation.settings)
-    reader = observe_job(owner, JobRecord(job=name), lambda: wanted, observation, reports=False)
+    rendered = _render(owner, name, record, output, observation.settings)
+    reader = observe_job(owner, JobRecord(job=name), lambda: rendered, observation, reports=False)
     observed = replace(observed, plan=observed.plan.plus(reader.plan))
     if reader.phase is JobPhase.INTENDED:
-        return replace(observed, plan=observed.plan.plus(Plan(create=(wanted,))))
+        return replace(observed, plan=observed.plan.plus(Plan(create=(rendered,))))
     if reader.end is None or reader.phase is not JobPhase.ENDED:
         why, look_at = recovery_pending(owner, record, observation, output.secret)
         return replace(observed, plan=observed.plan.plus(Plan(wake_at=look_at)), pending=why)
@@ -74,14 +74,14 @@ def recover(owner: Owner, observed: Observed[Record], output: Output, observatio
 
 
 def recovery_name(record: JobRecord) -> str:
-    """Name of the Job that recovers the report in the try that is recorded."""
+    """Return the name of the Job of the recorded try of the recovery."""
     return f"{record.job}-q{record.recoveries}"
 
 
 def recovery_pending(
     owner: Owner, record: JobRecord, observation: Observation, secret: str | None = None
 ) -> tuple[str | None, datetime | None]:
-    """Why the pod that recovers a report does not run, or when to look for that. secret: that of the store."""
+    """Return why the pod of a recovery does not run, or when to check for it. secret: name of the store's Secret."""
     live = observation.view.get(JOB, owner.namespace, recovery_name(record))
     if live is None:
         return None, None
@@ -91,10 +91,10 @@ def recovery_pending(
 
 
 def lost(refused: Sequence[str]) -> JobEnd:
-    """The end of a Job without a report. refused: why pods that are there are not believed."""
+    """Return the end of a Job without a report. refused: why existing pods are not trusted."""
     if not refused:
         return JobEnd(False, failure=LOST)
-    return JobEnd(False, failure=Failure(reason="PodMismatch", message=f"no report is believed: {refused[0]}"[:1024]))
+    return JobEnd(False, failure=Failure(reason="PodMismatch", message=f"no trusted report: {refused[0]}"[:1024]))
 
 
 def _next_try(observed: Observed[Record]) -> Observed[Record]:
@@ -109,7 +109,7 @@ def _over(observed: Observed[Record], end: JobEnd, reader: Observed[JobRecord]) 
 
 
 def _end_of(report: Report) -> JobEnd:
-    """What a report from the store says of the Job that wrote it."""
+    """Return the end of a Job from its report in the store."""
     if report.outcome == "succeeded":
         return JobEnd(True, report=report)
     return JobEnd(False, failure=failure_of_report(report, None))

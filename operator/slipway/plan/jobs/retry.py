@@ -1,6 +1,6 @@
-"""The one retry policy: which causes count, how soon the next try starts, and when none follows.
+"""The retry policy: the causes that count, the delay before the next try, and the limits.
 
-Attempts of a TrainingJob and tasks use it alike; each brings a RetryPolicy of its own. Nothing here reads a clock.
+Attempts of a TrainingJob and tasks each have their own RetryPolicy. No function reads a clock.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ INVALID_IMAGE_NAME = "InvalidImageName"
 
 
 class Cause(StrEnum):
-    """Why a try ended, as far as it decides what follows."""
+    """The cause of the end of a try, which decides about a retry."""
 
     OWN = "Own"
-    """The work failed: its code, its memory, its disk. The only cause that counts as a failure everywhere."""
+    """The task failed by its own code, memory or disk. The only cause that always counts as a failure."""
     INCURABLE = "Incurable"
-    """The work failed in a way that no other try changes."""
+    """The task failed in a way that another try cannot change."""
     DISRUPTED = "Disrupted"
-    """Kubernetes took the pod away (preemption, eviction, drain), or its Node would not run it."""
+    """Kubernetes removed the pod (preemption, eviction, drain), or its Node did not admit it."""
     NODE_LOST = "NodeLost"
     """The pod's Node does not answer or is gone."""
     NOT_STARTED = "NotStarted"
-    """The pods never all ran."""
+    """Some pods never ran."""
     INPUT_MISSING = "InputMissing"
-    """An artifact that the pod was given is not in the store."""
+    """An input artifact is not in the store."""
     INPUT_ALTERED = "InputAltered"
-    """An artifact that the pod was given is not what its digest says: somebody may put the right one back."""
-    UNREPORTED = "Untold"
-    """The pods are gone and nothing says why."""
+    """An input artifact does not match its digest; the user may restore it."""
+    UNREPORTED = "Unreported"
+    """The pods are gone, for an unknown reason."""
     STORE_AWAY = "StoreAway"
     """The store does not answer."""
     STORE_REFUSED = "StoreRefused"
-    """The store refuses a key, a bucket or a right."""
+    """The store refuses a key, a bucket or a permission."""
 
 
 _BY_REASON = {
@@ -68,8 +68,8 @@ _BY_REASON = {
     UNKNOWN: Cause.UNREPORTED,
     LOST_PODS: Cause.UNREPORTED,
     INVALID_IMAGE_NAME: Cause.INCURABLE,
-    # The kubelet's own, of pods that it would not run or ended for its Node's sake (pkg/kubelet/lifecycle,
-    # pkg/kubelet/nodeshutdown). EVICTED is not among them: without a DisruptionTarget it exceeded a limit of its own.
+    # Reasons of the kubelet for pods that it did not admit or ended because of the Node (pkg/kubelet/lifecycle,
+    # pkg/kubelet/nodeshutdown). EVICTED is not one: without a DisruptionTarget the pod exceeded its own limit.
     "UnexpectedAdmissionError": Cause.DISRUPTED,
     "NodeAffinity": Cause.DISRUPTED,
     "NodeShutdown": Cause.DISRUPTED,
@@ -93,27 +93,27 @@ _OWN_EVICTIONS = (
     "larger consumption of",
     "exceeds its request of",
 )
-"""What the kubelet says of a pod that it evicts for what the pod itself used: more than a limit, or more than it asked
-for on a Node that ran low (pkg/kubelet/eviction/helpers.go; the last one before 1.26)."""
+"""Messages of the kubelet for evictions because of the pod's own usage: more than a limit, or more than it requested on
+a Node under pressure (pkg/kubelet/eviction/helpers.go; the last one before 1.26)."""
 _NODE_EVICTIONS = ("The node was low on resource", "The node had condition")
-"""The same of pods that only had the bad luck to be on that Node."""
+"""Messages of the kubelet for evictions of other pods on a Node under pressure."""
 _SHELL_EXITS = {126: "the command cannot be executed", 127: "the command is not in the image"}
-"""Exit codes by which a shell says that it could not start the command (POSIX 2.8.2)."""
+"""Exit codes of a shell that could not start the command (POSIX 2.8.2)."""
 _NOT_IN_IMAGE = ("executable file not found", "no such file or directory", "permission denied")
-"""What a container runtime says of a command that the image does not hold; anything else may be the Node's."""
+"""Messages of container runtimes for a command that the image does not have; other errors may be the Node's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
-    """What the user knows to deserve no other try. field: path of the field that says so."""
+class NeverRetry:
+    """Failures that the user excludes from retries. field: path of the spec's field."""
 
     exit_codes: frozenset[int] = frozenset()
     exceptions: frozenset[str] = frozenset()
     field: str = ""
 
 
-def cause_of(failure: Failure | None, never: Never = Never()) -> Cause:
-    """The cause that decides what follows; a blameless one is never one of the user's exceptions."""
+def cause_of(failure: Failure | None, never: NeverRetry = NeverRetry()) -> Cause:
+    """Return the cause of a failure. The user's exceptions do not apply to disruptions and the like."""
     if failure is None:
         return Cause.UNREPORTED
     if failure.reason == EVICTED and not is_own_eviction(failure.message) and _names_node(failure.message):
@@ -123,13 +123,13 @@ def cause_of(failure: Failure | None, never: Never = Never()) -> Cause:
     if failure.reason.startswith("OutOf"):  # OutOfcpu, OutOfpods, OutOfnvidia.com/gpu: the kubelet had no room
         return Cause.DISRUPTED
     by_exception = _BY_EXCEPTION.get(failure.exception or "")
-    if _users_word(failure, never) is None and by_exception is not None:
+    if _user_reason(failure, never) is None and by_exception is not None:
         return by_exception
-    return Cause.OWN if why_never(failure, never) is None else Cause.INCURABLE
+    return Cause.OWN if no_retry_reason(failure, never) is None else Cause.INCURABLE
 
 
 def is_own_eviction(message: str | None) -> bool:
-    """Whether the kubelet says that it evicted the pod for what the pod itself used."""
+    """Return True if the kubelet's message shows an eviction because of the pod's own usage."""
     return any(sign in (message or "") for sign in _OWN_EVICTIONS)
 
 
@@ -137,22 +137,22 @@ def _names_node(message: str | None) -> bool:
     return any(sign in (message or "") for sign in _NODE_EVICTIONS)
 
 
-def why_never(failure: Failure, never: Never = Never()) -> str | None:
-    """Why no other try can go better; None where one might."""
-    if (said := _users_word(failure, never)) is not None:
-        return said
+def no_retry_reason(failure: Failure, never: NeverRetry = NeverRetry()) -> str | None:
+    """Return why a retry cannot succeed; None if it may."""
+    if (reason := _user_reason(failure, never)) is not None:
+        return reason
     if failure.reason == INVALID_IMAGE_NAME:
-        return "no registry can have an image of that name"
+        return "the name of the image is invalid"
     if failure.reason == START_ERROR and any(sign in (failure.message or "") for sign in _NOT_IN_IMAGE):
         return "the command is not in the image"
     if failure.exception is None and failure.exit_code in _SHELL_EXITS:
         return _SHELL_EXITS[failure.exit_code]
     if _BY_EXCEPTION.get(failure.exception or "") in (Cause.INCURABLE, Cause.INPUT_ALTERED):
-        return f"{failure.exception} is raised again by every try"
+        return f"{failure.exception} would be raised again by every try"
     return None
 
 
-def _users_word(failure: Failure, never: Never) -> str | None:
+def _user_reason(failure: Failure, never: NeverRetry) -> str | None:
     if failure.exception and failure.exception.rpartition(".")[2] in never.exceptions:
         return f'{never.field}.exceptions names "{failure.exception}"'
     if failure.exit_code is not None and failure.exit_code in never.exit_codes:
@@ -162,9 +162,9 @@ def _users_word(failure: Failure, never: Never) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How soon, and how often in a row, another try follows a cause.
+    """The delay and the maximum number of retries in a row after a cause.
 
-    most: tries that may follow; None for no end. longest: the cap of a wait that doubles each time.
+    most: maximum number of retries; None without a limit. longest: maximum delay; the delay doubles each time.
     """
 
     most: int | None
@@ -172,7 +172,7 @@ class Limit:
     longest: timedelta
 
     def wait(self, count: int) -> timedelta:
-        """The wait after the cause was met `count` times, at least once."""
+        """Return the delay after `count` failures by the cause, at least one."""
         seconds = self.backoff.total_seconds() * 2.0 ** min(max(count, 1) - 1, 20)
         return timedelta(seconds=min(seconds, self.longest.total_seconds()))
 
@@ -182,10 +182,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How often causes of a kind have ended a try.
+    """The number of tries that ended by causes of a kind.
 
-    failures: in all. disruptions: in a row, forgiven once a try ran for the policy's `reset_after`.
-    starts, inputs, refusals: in a row, without a try between them that started, found its inputs, was let in.
+    failures: in all. disruptions: in a row, reset once a try ran for the policy's `reset_after`. starts, inputs,
+    refusals: in a row, without a try between them that started, found its inputs, or got access.
     """
 
     failures: int = 0
@@ -206,23 +206,23 @@ _COUNTERS = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """limits: by counter of the Tally. counted_as: the counter of a cause, where it is not its own."""
+    """The retry policy. limits: by counter of the Tally. counted_as: the counter of a cause, if not the default one."""
 
     limits: Mapping[str, Limit]
     counted_as: Mapping[Cause, str] = field(default_factory=dict)
     reset_after: timedelta = timedelta.max
-    never: Never = field(default_factory=Never)
+    never: NeverRetry = field(default_factory=NeverRetry)
 
     def cause(self, failure: Failure | None) -> Cause:
         return cause_of(failure, self.never)
 
     def counter(self, cause: Cause) -> str | None:
-        """The counter that a cause adds to; None for one that no try follows."""
+        """Return the counter of a cause; None for a cause without a retry."""
         final = cause in (Cause.INCURABLE, Cause.INPUT_ALTERED)
         return self.counted_as.get(cause, None if final else _COUNTERS.get(cause, "failures"))
 
     def counted(self, tally: Tally, cause: Cause, ran: timedelta) -> Tally:
-        """The tally after a try that this cause ended. ran: for how long all of its pods ran."""
+        """Return the tally after a try that this cause ended. ran: the time for which all of its pods ran."""
         name = self.counter(cause)
         if name is None:
             return tally
@@ -230,12 +230,12 @@ class RetryPolicy:
         return replace(tally, **{name: 1 if forgiven else getattr(tally, name) + 1})
 
     def spent(self, tally: Tally, cause: Cause) -> bool:
-        """Whether no other try follows."""
+        """Return True if no retry follows."""
         name = self.counter(cause)
         return name is None or self.limits[name].spent(getattr(tally, name))
 
     def retry_at(self, tally: Tally, cause: Cause, ended_at: datetime) -> datetime | None:
-        """When the next try starts; None where none follows."""
+        """Return when the next try starts; None if none follows."""
         name = self.counter(cause)
         if name is None or self.spent(tally, cause):
             return None

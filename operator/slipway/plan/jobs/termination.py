@@ -1,8 +1,8 @@
-"""What a pod that is not ours leaves as its last words: torchrun's summary at the end of its log, or its error file.
+"""Termination messages of user images: torchrun's summary at the end of the log, or its error file.
 
-A user's image runs plain torchrun, and the kubelet takes the end of its log (80 lines, 2 KiB) for a termination
-message. TORCHELASTIC_ERROR_FILE cannot name the termination message itself: torchrun removes the file before it writes
-(torch.distributed.elastic.multiprocessing.errors), which fails for a file that is mounted.
+A user's image runs plain torchrun, and the kubelet uses the end of its log (80 lines, 2 KiB) as termination message.
+TORCHELASTIC_ERROR_FILE cannot be the termination message itself: torchrun removes the file before it writes it
+(torch.distributed.elastic.multiprocessing.errors), which fails for a mounted file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_SCRIPT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TerminationMessage:
-    """What could be read. exit_code: of the worker, 128 + N where signal N ended it."""
+    """The parsed message. exit_code: that of the worker, 128 + N if signal N ended it."""
 
     exception: str | None = None
     message: str | None = None
@@ -39,7 +39,7 @@ class TerminationMessage:
 
 
 def parse_termination_message(text: str) -> TerminationMessage:
-    """Takes anything; what cannot be read is None. The message alone is the text itself where nothing else is known."""
+    """Parse any text; unknown parts are None. Without known parts the message is the text itself."""
     if (from_file := _error_file(text)) is not None:
         return from_file
     summary = _SUMMARY.search(text)
@@ -60,27 +60,29 @@ def parse_termination_message(text: str) -> TerminationMessage:
 
 
 def _error_file(text: str) -> TerminationMessage | None:
-    """`{"message": {"message": "ValueError: ...", "extraInfo": {...}, "errorCode": 1}}`, as torchrun writes it."""
+    """Parse `{"message": {"message": "ValueError: ...", "extraInfo": {...}, "errorCode": 1}}`, torchrun's file."""
     try:
         body: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
     inner = body.get("message") if isinstance(body, dict) else None
     code = inner.get("errorCode") if isinstance(inner, dict) else None
-    said = inner.get("message") if isinstance(inner, dict) else inner
-    if not isinstance(said, str):
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    if not isinstance(message, str):
         return None
-    said = said.encode(errors="replace").decode()  # JSON can spell half a surrogate pair, which no API server takes
-    named = _NAME.match(said)
+    message = message.encode(
+        errors="replace"
+    ).decode()  # JSON can have half a surrogate pair, which the API server refuses
+    match = _NAME.match(message)
     return TerminationMessage(
-        exception=named[1] if named else None,
-        message=named[2] if named else said,
+        exception=match[1] if match else None,
+        message=match[2] if match else message,
         exit_code=code if isinstance(code, int) and 0 < code < 2**31 else None,
     )
 
 
 def _last_raised(text: str) -> tuple[str, str | None] | None:
-    """The exception below the last frame of the last traceback: the first line that is indented less than a frame."""
+    """Return the exception of the last traceback: the first line after the last frame that is indented less."""
     frames = list(_FRAME.finditer(text))
     if not frames:
         return None
@@ -89,18 +91,18 @@ def _last_raised(text: str) -> tuple[str, str | None] | None:
     start = next((n for n, line in enumerate(lines) if line.strip() and _indent(line) < frame_indent), None)
     if start is None:
         return None
-    named = _NAME.match("\n".join(line.strip() for line in lines[start:]).strip())
-    return (named[1], named[2]) if named and named[1] != _LAUNCHER else None
+    match = _NAME.match("\n".join(line.strip() for line in lines[start:]).strip())
+    return (match[1], match[2]) if match and match[1] != _LAUNCHER else None
 
 
 def _worker_raised(text: str) -> tuple[str, str | None] | None:
-    """The exception of a script without `@record`: only the log's own lines tell it."""
+    """Return the exception of a script without `@record`, from the lines of the log."""
     found = [(m[1], m[2]) for m in _RAISED.finditer(text) if m[1] != _LAUNCHER]
     return found[-1] if found else None
 
 
 def _script_not_found(text: str) -> tuple[str, str | None] | None:
-    """What Python says of a script or module that is not there: it raises nothing."""
+    """Return Python's message for a missing script or module, for which it raises no exception."""
     found = _NO_SCRIPT.search(text)
     return (SCRIPT_NOT_FOUND, found[1]) if found else None
 

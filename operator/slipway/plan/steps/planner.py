@@ -221,7 +221,7 @@ def _progress_of(
         return _Progress(
             run, "Pending", conditions.under_way("Starting", f"job/{run.job} is being created"), plan, quiet=quiet
         )
-    pods = pods_of_record(step, run, observation).believed
+    pods = pods_of_record(step, run, observation).trusted
     if pods and not any(has_started(pod) for pod in pods):
         starting = conditions.under_way("Starting", f"the pod of job/{run.job} does not run yet")
         return _Progress(run, "Pending", starting, plan, quiet=present.run is None)
@@ -310,7 +310,7 @@ def _busy_until(other: Owner, obj: Object, observation: Observation) -> datetime
     job = observation.view.get(JOB, other.namespace, job_of(other, status.run))
     if job is None or controller_uid(job) != other.uid or "deletionTimestamp" in job["metadata"]:
         return None
-    if any(is_running(pod) for pod in pods_of(job, observation).believed):
+    if any(is_running(pod) for pod in pods_of(job, observation).trusted):
         return now + LONGEST_SHARED_WAIT
     grace = datetime.fromisoformat(job["metadata"]["creationTimestamp"]) + PENDING_GRACE
     return grace if now < grace else None

@@ -21,8 +21,8 @@ from slipway.plan.owner import REPLACEMENT_LABEL, Owner, deletion
 from slipway.plan.plan import Deletion
 from slipway.plan.training.retry import OUTCOMES
 
-KEPT = 32
-"""Attempts that the status keeps; numbers and counters go on."""
+MAX_ATTEMPTS = 32
+"""Maximum number of attempts in the status; numbers and counters continue."""
 
 
 def newest(status: TrainingJobStatus) -> Attempt | None:
@@ -30,15 +30,15 @@ def newest(status: TrainingJobStatus) -> Attempt | None:
 
 
 def with_attempt(status: TrainingJobStatus, attempt: Attempt) -> TrainingJobStatus:
-    """The status with the attempt in its place: a new one at the end, a known one where it was."""
+    """Return the status with the attempt: a new one at the end, a known one replaced."""
     others = tuple(known for known in status.attempts if known.number != attempt.number)
-    return status.model_copy(update={"attempts": (*others, attempt)[-KEPT:]})
+    return status.model_copy(update={"attempts": (*others, attempt)[-MAX_ATTEMPTS:]})
 
 
 def opened(
     owner: Owner, status: TrainingJobStatus, *, pool: str | None, nodes: int, processes: int, now: datetime
 ) -> TrainingJobStatus:
-    """The status with the next attempt as an intent."""
+    """Return the status with the next attempt as an intent."""
     before = newest(status)
     number = before.number + 1 if before else 1
     attempt = Attempt(
@@ -54,8 +54,8 @@ def opened(
 
 
 def ended(attempt: Attempt, outcome: AttemptOutcome, now: datetime, failure: Failure | None = None) -> Attempt:
-    waits_no_longer = {"pending_reason": None, "pending_observed_at": None}
-    return attempt.model_copy(update={"outcome": outcome, "ended_at": now, "failure": failure, **waits_no_longer})
+    cleared = {"pending_reason": None, "pending_observed_at": None}
+    return attempt.model_copy(update={"outcome": outcome, "ended_at": now, "failure": failure, **cleared})
 
 
 def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:
@@ -63,32 +63,32 @@ def failed(attempt: Attempt, failure: Failure, now: datetime) -> Attempt:
 
 
 def job_name(owner: Owner, number: int) -> str:
-    """Of the Job, the Service and the NetworkPolicy; short enough for a pod's hostname, which adds an index."""
+    """Return the name of an attempt's Job, short enough for a pod's hostname, which adds an index."""
     return owner.child_name(str(number))
 
 
 def replacement_name(attempt: Attempt, index: int, number: int) -> str:
-    """Of the Job that replaces a lost pod: `<attempt's Job>-i<index>-<generation>`."""
+    """Return the name of the Job that replaces a lost pod: `<attempt's Job>-i<index>-<generation>`."""
     return f"{attempt.job}-i{index}-{number}"
 
 
 def folder(owner: Owner, number: int) -> str:
-    """The attempt's own folder of the store."""
+    """Return the attempt's own folder in the store."""
     return f"training/{owner.uid}/{number}"
 
 
 def cause(attempt: Attempt) -> str:
-    """Why an attempt ended, for people: `attempt 2 failed: rank 1 (pod 1): ValueError: boom (exit code 1)`."""
+    """Describe the end of an attempt: `attempt 2 failed: rank 1 (pod 1): ValueError: boom (exit code 1)`."""
     failure = attempt.failure
-    if attempt.outcome in _ENDED_SO:
-        said = f": {failure.message}" if failure and failure.message else ""
-        return f"attempt {attempt.number} {_ENDED_SO[attempt.outcome]}{said}"
+    if attempt.outcome in _OUTCOME_TEXTS:
+        message = f": {failure.message}" if failure and failure.message else ""
+        return f"attempt {attempt.number} {_OUTCOME_TEXTS[attempt.outcome]}{message}"
     if attempt.outcome is not AttemptOutcome.FAILED or failure is None:
         return f"attempt {attempt.number}: {outcome_reason(attempt)}"
     return f"attempt {attempt.number} failed: {describe_failure(failure)}"
 
 
-_ENDED_SO = {
+_OUTCOME_TEXTS = {
     AttemptOutcome.PREEMPTED: "was preempted",
     AttemptOutcome.NODE_LOST: "lost a Node",
     AttemptOutcome.NOT_STARTED: "did not start",
@@ -97,18 +97,18 @@ _ENDED_SO = {
 
 
 def outcome_reason(attempt: Attempt) -> str:
-    """One word: Error, Preempted, OOMKilled, Lost, Suspended, ..."""
+    """Return the reason of an attempt's end as one word: Error, Preempted, OOMKilled, Lost, Suspended, ..."""
     if attempt.failure is not None:
         return attempt.failure.reason
     return str(attempt.outcome or "Open")
 
 
 _STOPPED = (AttemptOutcome.SUSPENDED, AttemptOutcome.CANCELLED)
-"""Outcomes of attempts that were stopped: their Jobs must go, for they may still run."""
+"""Outcomes of stopped attempts, whose Jobs are deleted because they may still run."""
 
 
 def obsolete_jobs(owner: Owner, attempts: tuple[Attempt, ...], view: ClusterView) -> tuple[Deletion, ...]:
-    """What attempts have left behind. attempts: as the status has them recorded."""
+    """Return the deletions of Jobs that ended attempts have left. attempts: those in the status."""
     logged = {attempt.job for attempt in attempts[-1:] if attempt.outcome not in _STOPPED}
     logged |= {attempt.job for attempt in _failed(attempts)[-1:]}
     is_open = next((attempt.job for attempt in attempts[-1:] if attempt.outcome is None), None)
@@ -128,7 +128,7 @@ def all_children(owner: Owner, view: ClusterView) -> tuple[Deletion, ...]:
 
 
 def deletions(objects: Iterable[Object]) -> tuple[Deletion, ...]:
-    """Of those that are not being deleted already."""
+    """Return the deletions of the objects that are not being deleted already."""
     return tuple(deletion(obj) for obj in objects if "deletionTimestamp" not in obj["metadata"])
 
 
@@ -137,13 +137,13 @@ def _failed(attempts: tuple[Attempt, ...]) -> list[Attempt]:
 
 
 def _is_replaced(job: Object, attempt: Attempt) -> bool:
-    """Whether this is the Job of a replacement that was lost itself. attempt: the one that is open."""
+    """Return True for the Job of a replacement that was replaced again. attempt: the open one."""
     current = {one.job for one in attempt.replacements or ()}
     return REPLACEMENT_LABEL in job["metadata"].get("labels", {}) and job["metadata"]["name"] not in current
 
 
 def _attempts_job(owner: Owner, job: Object) -> str | None:
-    """The name of the attempt's Job that this is, or whose report it reads, or a pod of which it replaces.
+    """Return the name of the attempt's Job that this is, whose report it reads, or whose pod it replaces.
 
     None for Jobs of other tasks.
     """

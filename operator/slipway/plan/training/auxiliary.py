@@ -1,4 +1,4 @@
-"""What is done beside the training itself, as Steps: preparing data, and sealing what a user's image left."""
+"""The Steps of a training: preparation of data, and sealing of the output of a user's image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from slipway.plan.training.states import ReconcileContext
 
 
 class Progress(NamedTuple):
-    """The status with what is done by now.
+    """The status with the results of the Steps so far.
 
-    pending: the Steps that are not done, with why their pods do not run if that has lasted. error: why one never will
-    be. sealed: the run that sealed the output.
+    pending: the Steps that are not done, with the reason if their pods do not run. error: why a Step failed. sealed:
+    the run that sealed the output.
     """
 
     status: TrainingJobStatus
@@ -32,8 +32,8 @@ class Progress(NamedTuple):
     sealed: TaskRun | None = None
 
 
-def prepare(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, wanted: StepSet) -> Progress:
-    """Ask for the preparation of all built-in data sets. What is prepared once stays, whatever the image is by now."""
+def prepare(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, steps: StepSet) -> Progress:
+    """Request the preparation of all built-in data sets. Prepared data is reused, also after a change of the image."""
     attempt = newest(status)
     prepared, pending, error = {one.name: one for one in status.data}, [], None
     for source in ctx.spec.data:
@@ -43,24 +43,24 @@ def prepare(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, want
         if known is not None and not _is_lost(known, attempt):
             continue
         if known is not None and attempt is not None and attempt.ended_at is not None:
-            wanted.mark_missing(known.artifact.digest, attempt.ended_at)
+            steps.mark_missing(known.artifact.digest, attempt.ended_at)
         task = PrepareTask(dataset=source.dataset, split=source.split)
-        tracked = wanted.follow(_request(ctx, f"prepare-{source.name}", task, store))
+        tracked = steps.follow(_request(ctx, f"prepare-{source.name}", task, store))
         run = tracked.run
         if tracked.succeeded and run is not None and run.artifact is not None:
             prepared[source.name] = PreparedData(name=source.name, artifact=run.artifact)
             continue
         prepared.pop(source.name, None)
         pending.append(_label(tracked))
-        blame = (f"spec.data[{source.name}]", "PrepareFailed", "the log of its pod says more")
+        blame = (f"spec.data[{source.name}]", "PrepareFailed", "see the log of its pod")
         error = error or _error(tracked, *blame)
     return Progress(status.model_copy(update={"data": tuple(prepared.values())}), tuple(pending), error)
 
 
-def seal(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, attempt: Attempt, wanted: StepSet) -> Progress:
-    """Ask for the sealing of what a user's image left."""
+def seal(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, attempt: Attempt, steps: StepSet) -> Progress:
+    """Request the sealing of the output of a user's image."""
     request = _request(ctx, "seal", SealTask(), store, folder=folder(ctx.owner, attempt.number))
-    tracked = wanted.follow(request)
+    tracked = steps.follow(request)
     if tracked.succeeded and tracked.run is not None and tracked.run.artifact is not None:
         return Progress(status, sealed=tracked.run)
     cure = "let the script leave one model in SLIPWAY_OUTPUT_DIR"
@@ -68,7 +68,7 @@ def seal(ctx: ReconcileContext, store: Store, status: TrainingJobStatus, attempt
 
 
 def data_refs(sources: tuple[NamedDataSource, ...], status: TrainingJobStatus) -> Mapping[str, ArtifactRef]:
-    """Where each data set lies, all being prepared."""
+    """Return the artifact of each data set, after all are prepared."""
     made = {one.name: one.artifact for one in status.data}
     refs = {}
     for source in sources:
@@ -80,7 +80,7 @@ def data_refs(sources: tuple[NamedDataSource, ...], status: TrainingJobStatus) -
 
 
 def _is_lost(known: PreparedData, attempt: Attempt | None) -> bool:
-    """Whether the newest attempt did not find in the store what was prepared."""
+    """Return True if the newest attempt did not find the prepared data in the store."""
     if attempt is None or attempt.outcome is not AttemptOutcome.INPUT_MISSING:
         return False
     missing = attempt.failure.missing if attempt.failure else None
@@ -92,7 +92,7 @@ def _label(tracked: Tracked) -> str:
 
 
 def _error(tracked: Tracked, field: str, reason: str, cure: str) -> SpecError | None:
-    """Why a Step will never be done; None while it may be."""
+    """Return why a Step failed; None while it may succeed."""
     run, role = tracked.run, tracked.request.role
     if tracked.error is not None:
         problem = f"step {role} cannot run: {tracked.error.message}"

@@ -1,4 +1,4 @@
-"""The open attempt: carried out, watched, and closed by what is seen of it or by what the spec says now."""
+"""The open attempt: its Job is created and observed, until it ends or the spec ends it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from slipway.plan.training.states import ReconcileContext
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """The attempt as it is now. report: what it left, once it succeeded; pending_reason: why that is not read again.
+    """The present state of an attempt. report: that of a success. pending_reason: why its report is not recovered.
 
-    conflict: an object under the name of a child that is none, while the attempt goes on. replacement: one that is new.
+    conflict: an object of another owner with the name of a child, while the attempt continues. replacement: a new one.
     """
 
     attempt: Attempt
@@ -52,10 +52,10 @@ class Followed:
 
 
 def follow(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt, *, may_replace: bool = True) -> Followed:
-    """Raises SpecError for a name that another owns, NotYet for a store or pool that is needed now and is gone.
+    """Follow the open attempt. Raises SpecError (NameConflict), and NotYet for a missing store or pool.
 
-    What is seen goes before what is wanted: an attempt that has ended ended so, whatever the spec says by now.
-    may_replace: whether lost pods get others.
+    An observed end is recorded before the spec is considered: the spec may have changed since. may_replace: True if
+    lost pods are replaced.
     """
 
     def render(replacement: Replacement) -> Object:
@@ -84,32 +84,32 @@ def _follow(
     )
     attempt, end = observed.record, observed.end
     if observed.phase is JobPhase.INTENDED:
-        return _carried_out(ctx, status, attempt)
+        return _create_job(ctx, status, attempt)
     if observed.phase is JobPhase.LAGGING:
         return Followed(attempt, observed.plan)
     if observed.phase is JobPhase.ENDED and end is not None:
-        wanted = may_replace and _unwanted(ctx, status, attempt) is None
-        if wanted and (replacement := next_replacement(ctx, status, observed)) is not None:
+        still_wanted = may_replace and _end_if_obsolete(ctx, status, attempt) is None
+        if still_wanted and (replacement := next_replacement(ctx, status, observed)) is not None:
             plan = Plan(wake_at=replacement.starts_at)
             return Followed(with_replacement(attempt, replacement), plan, replacement=replacement)
-        return _closed(ctx, observed, end)
+        return _close(ctx, observed, end)
     if end is not None:
-        attempt = _remembering(attempt, end.failure)
+        attempt = _with_failure(attempt, end.failure)
         observed = replace(observed, record=attempt)
-    completed = end is not None and end.succeeded  # only its report is still to be read
-    # A Job that lost its ownerReference cannot be ended by us: closed, it would train on unseen.
+    completed = end is not None and end.succeeded  # only its report must still be read
+    # A Job that lost its ownerReference cannot be deleted: it would continue to train without an open attempt.
     ours = observed.job is None or ctx.owner.conflict(ctx.view, JOB, attempt.job) is None
-    if ours and not completed and (unwanted := _unwanted(ctx, status, attempt)) is not None:
-        return Followed(unwanted, observed.plan)
+    if ours and not completed and (obsolete := _end_if_obsolete(ctx, status, attempt)) is not None:
+        return Followed(obsolete, observed.plan)
     if observed.phase is JobPhase.UNREPORTED:
-        return _recovered(ctx, observed, reports=reports)
-    return _watched(ctx, observed, replacements.waiting)
+        return _recover_report(ctx, observed, reports=reports)
+    return _observe_running(ctx, observed, replacements.waiting)
 
 
-def _carried_out(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
-    """An intent, recorded in an earlier round. It is closed where the spec wants something else by now."""
-    if (unwanted := _unwanted(ctx, status, attempt)) is not None:
-        return Followed(unwanted)
+def _create_job(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Followed:
+    """Create the Job of an intent that an earlier round recorded, or end the attempt if the spec has changed."""
+    if (obsolete := _end_if_obsolete(ctx, status, attempt)) is not None:
+        return Followed(obsolete)
     if attempt.nodes != ctx.spec.nodes:
         return Followed(ended(attempt, AttemptOutcome.CANCELLED, ctx.now))
     plan = network_plan(ctx, attempt).plus(Plan(create=(_job(ctx, status, attempt),)))
@@ -117,7 +117,7 @@ def _carried_out(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Atte
 
 
 def network_plan(ctx: ReconcileContext, attempt: Attempt) -> Plan:
-    """What the pods of the attempt meet by. Raises SpecError (NameConflict) for a name that another owns."""
+    """Return a plan for the Service and the NetworkPolicy of an attempt. Raises SpecError (NameConflict)."""
     network = _network(ctx, attempt)
     for obj in network:
         ctx.owner.refuse_foreign(ctx.view, kind_of(obj), obj["metadata"]["name"])
@@ -137,12 +137,12 @@ def _job(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> 
     )
 
 
-def _watched(ctx: ReconcileContext, observed: Observed[Attempt], waiting: Sequence[str]) -> Followed:
-    """Nothing has ended it. Its first disruption is remembered: the pod that tells of it is gone before the end.
+def _observe_running(ctx: ReconcileContext, observed: Observed[Attempt], waiting: Sequence[str]) -> Followed:
+    """Return the state of an attempt that has not ended. Its first disruption is recorded, before the pod is deleted.
 
-    waiting: why pods are missing that are to be replaced.
+    waiting: why pods are missing that will be replaced.
     """
-    attempt, pods, wake_at = observed.record, observed.pods.believed, observed.plan.wake_at
+    attempt, pods, wake_at = observed.record, observed.pods.trusted, observed.plan.wake_at
     if attempt.failure is None and (found := disruption(pods)) is not None:
         attempt = attempt.model_copy(update={"failure": found})
     if attempt.running_at is None and sum(is_running(pod) for pod in pods) >= attempt.nodes:
@@ -164,11 +164,11 @@ def _watched(ctx: ReconcileContext, observed: Observed[Attempt], waiting: Sequen
 def _pending(
     ctx: ReconcileContext, attempt: Attempt, found: JobPods, waiting: Sequence[str]
 ) -> tuple[Attempt, datetime | None]:
-    """The attempt with why its pods do not all run, and when to look again though nothing happens.
+    """Return the attempt with the reason why its pods do not all run, and when to check again.
 
-    Written seldom, and not for every pod that comes to run: each change is a write of the status.
+    The reason changes rarely, not for every pod that starts: each change is a write of the status.
     """
-    reason = shorten(pending_reason(found.believed, attempt.nodes, _secret(ctx), (*found.refused, *waiting)), 256)
+    reason = shorten(pending_reason(found.trusted, attempt.nodes, _secret(ctx), (*found.refused, *waiting)), 256)
     if reason == attempt.pending_reason:
         return attempt, None
     due_at = attempt.started_at + PENDING_GRACE
@@ -180,7 +180,7 @@ def _pending(
 
 
 def _network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...]:
-    """Service and NetworkPolicy of an attempt on several nodes, in every round while it is open."""
+    """Return the Service and the NetworkPolicy of an open attempt; a single pod needs them only to restrict egress."""
     restricted = ctx.spec.egress == RESTRICTED
     policy = (manifests.network_policy(ctx.owner, _egress(ctx) if restricted else None),)
     if attempt.nodes == 1:
@@ -189,7 +189,7 @@ def _network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...]:
 
 
 def _known_network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...]:
-    """The same of pods that run: where their store is gone, the policy stays as it is."""
+    """Return the same for running pods; empty if their store is gone, so that the policy does not change."""
     try:
         return _network(ctx, attempt)
     except (NotYet, SpecError):
@@ -197,16 +197,16 @@ def _known_network(ctx: ReconcileContext, attempt: Attempt) -> tuple[Object, ...
 
 
 def _egress(ctx: ReconcileContext) -> list[Object]:
-    """Raises SpecError where the store's servers are not known."""
+    """Return the egress rules of the store. Raises SpecError (EgressUnknown) if its addresses are not known."""
     rules = egress_rules(_store(ctx))
     if rules is None:
-        problem = f"is restricted, and ArtifactStore {ctx.spec.store} does not tell where its bucket is"
+        problem = f"is restricted, and ArtifactStore {ctx.spec.store} has no known addresses"
         raise SpecError("spec.egress", problem, "set spec.networks of the ArtifactStore", reason="EgressUnknown")
     return rules
 
 
-def _unwanted(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:
-    """The attempt, closed, where the spec wants it no longer."""
+def _end_if_obsolete(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt) -> Attempt | None:
+    """Return the ended attempt if the spec requires its end (deadline, suspend); None otherwise."""
     limit = deadline(ctx.spec, status)
     if limit is not None and ctx.now >= limit:
         return ended(attempt, AttemptOutcome.CANCELLED, ctx.now, Failure(reason=DEADLINE_EXCEEDED))
@@ -220,63 +220,63 @@ def _unwanted(ctx: ReconcileContext, status: TrainingJobStatus, attempt: Attempt
     return None
 
 
-def _remembering(attempt: Attempt, failure: Failure | None) -> Attempt:
-    """The attempt with what is known of its end already, for it may be all that there will be."""
+def _with_failure(attempt: Attempt, failure: Failure | None) -> Attempt:
+    """Return the attempt with the failure known so far, in case no report follows."""
     if attempt.failure is not None or failure is None or failure.reason == UNKNOWN:
         return attempt
     return attempt.model_copy(update={"failure": failure})
 
 
-def _recovered(ctx: ReconcileContext, observed: Observed[Attempt], *, reports: bool) -> Followed:
-    """The Job, or its pods, are gone before their report was read: the store may have it."""
+def _recover_report(ctx: ReconcileContext, observed: Observed[Attempt], *, reports: bool) -> Followed:
+    """Recover the report of a Job that is gone, or whose pods are, from the store."""
     if not reports:
-        return _closed(ctx, observed, lost(observed.pods.refused))
+        return _close(ctx, observed, lost(observed.pods.refused))
     out = folder(ctx.owner, observed.record.number)
     output = Output(out, StoreMount(_store(ctx)), ctx.spec.pod_template.settings, _secret(ctx))
     observed = recover(ctx.owner, observed, output, ctx.observation)
     if observed.phase is JobPhase.ENDED and observed.end is not None:
-        return _closed(ctx, observed, observed.end)
+        return _close(ctx, observed, observed.end)
     return Followed(observed.record, observed.plan, pending_reason=observed.pending)
 
 
-def _closed(ctx: ReconcileContext, observed: Observed[Attempt], end: JobEnd) -> Followed:
-    attempt, pods = observed.record, observed.pods.believed
+def _close(ctx: ReconcileContext, observed: Observed[Attempt], end: JobEnd) -> Followed:
+    attempt, pods = observed.record, observed.pods.trusted
     attempt = attempt.model_copy(update={"image_id": attempt.image_id or image_id_of(pods)})
-    # What an image of the user's leaves is sealed by a pod of ours, and until then nothing is known of it.
+    # The output of a user's image is unknown until a Step seals it.
     result = result_of(end, folder(ctx.owner, attempt.number), reports=ctx.spec.image is None)
     if result.failure is None:
         return Followed(ended(attempt, AttemptOutcome.SUCCEEDED, ctx.now), observed.plan, report=result.report)
-    if end.succeeded:  # what it reports is the failure
+    if end.succeeded:  # its report is the failure
         return Followed(failed(attempt, result.failure, ctx.now), observed.plan)
-    failure = _unless_met_by_lost(attempt, _worst(attempt.failure, result.failure))
-    return Followed(failed(attempt, _unless_not_started(attempt, failure, pods), ctx.now), observed.plan)
+    failure = _or_lost_peer(attempt, _main_failure(attempt.failure, result.failure))
+    return Followed(failed(attempt, _or_not_started(attempt, failure, pods), ctx.now), observed.plan)
 
 
-_MET_NOBODY = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})
-"""Exceptions of an agent that waited for the others: our own, and torch's where the image is the user's."""
+_RENDEZVOUS_TIMEOUTS = frozenset({"RendezvousTimeout", "RendezvousTimeoutError", "RendezvousConnectionError"})
+"""Exceptions of an agent that waited for the others: Slipway's own, and torch's in a user's image."""
 
 
 _STORE_ERRORS = frozenset({"DistStoreError", "DistNetworkError"})
-"""Exceptions of an agent, not of a worker: it waits for one that has joined and does not answer any more."""
+"""Exceptions of an agent, not of a worker, if an agent that has joined does not answer any more."""
 
 
-def _unless_met_by_lost(attempt: Attempt, failure: Failure) -> Failure:
-    """The failure; the loss of a pod that was replaced if the agents counted the lost one when they met.
+def _or_lost_peer(attempt: Attempt, failure: Failure) -> Failure:
+    """Return the failure, or the loss of a replaced pod if its agent was still a member of the rendezvous.
 
-    torchrun takes an agent for lost 15 s after it was last heard of.
+    torchrun considers an agent as lost 15 s after its last heartbeat.
     """
     raised = (failure.exception or "").rpartition(".")[2]
     if not attempt.replacements or failure.rank is not None or raised not in _STORE_ERRORS:
         return failure
     lost = attempt.replacements[-1]
-    message = f"the agents met before they knew that pod {lost.index} was lost ({raised})"
+    message = f"the rendezvous completed with the lost pod {lost.index} ({raised})"
     return Failure(reason=PREEMPTED, index=lost.index, message=message)
 
 
-def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Object]) -> Failure:
-    """The failure; where pods never ran, that is why. No worker starts before all agents have met.
+def _or_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Object]) -> Failure:
+    """Return the failure, or NotStarted if some pods never ran: no worker starts before the rendezvous is complete.
 
-    A worker that failed (its rank is known) shows that they had, and an OOMKilled or evicted agent failed by itself.
+    A failed worker (with a known rank) shows that it was, and an OOMKilled or evicted agent failed by itself.
     """
     if attempt.running_at is not None or failure.rank is not None or failure.reason not in ("Error", "Lost", UNKNOWN):
         return failure
@@ -284,7 +284,7 @@ def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Objec
         return failure
     waits = any(not has_started(pod) for pod in pods)
     missing = attempt.pending_reason is not None and len(pods) < attempt.nodes
-    if not waits and not missing and not (failure.exception in _MET_NOBODY and len(pods) < attempt.nodes):
+    if not waits and not missing and not (failure.exception in _RENDEZVOUS_TIMEOUTS and len(pods) < attempt.nodes):
         return failure
     started = sum(has_started(pod) for pod in pods)
     why = attempt.pending_reason or pending_reason(pods, attempt.nodes)
@@ -292,10 +292,10 @@ def _unless_not_started(attempt: Attempt, failure: Failure, pods: Sequence[Objec
     return Failure(reason=NOT_STARTED, index=failure.index, message=message)
 
 
-def _worst(before: Failure | None, failure: Failure | None) -> Failure:
-    """The failure to record. before: what was remembered while the attempt was open.
+def _main_failure(before: Failure | None, failure: Failure | None) -> Failure:
+    """Return the failure to record. before: the failure that was recorded while the attempt was open.
 
-    A disruption is the cause of whatever failed after it; anything else is told only where the end itself tells less.
+    A disruption is the cause of later failures; another earlier failure is recorded only if the end has none.
     """
     if failure is not None and failure.reason == NODE_LOST:
         return failure
@@ -305,7 +305,7 @@ def _worst(before: Failure | None, failure: Failure | None) -> Failure:
 
 
 def _secret(ctx: ReconcileContext) -> str | None:
-    """None also where the store is gone: pods that are there need it no more to be told of."""
+    """Return the name of the store's Secret; None without one, or if the store is gone."""
     try:
         return secret_of(_store(ctx))
     except (NotYet, SpecError):

@@ -1,5 +1,5 @@
-"""An attempt is an Indexed Job. Where a TrainingJob runs on several nodes, a headless Service names the pods of all its
-attempts, and a NetworkPolicy lets only them reach each other: both are made once, before the first Job that needs them.
+"""Manifests of an attempt: an Indexed Job, and for several nodes a headless Service, which names the pods of all
+attempts, and a NetworkPolicy, which restricts access to them. Both are created once, before the first Job.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from slipway.plan.training.attempts import folder
 ROLE = "train"
 RENDEZVOUS_PORT = 29400
 RENDEZVOUS_SECONDS = 600
-"""How long agents wait for each other, image pulls included."""
+"""Time limit of the rendezvous, which includes image pulls."""
 _SHM = "/dev/shm"  # noqa: S108 - tensors pass between processes there; a runtime gives 64 MiB otherwise
 
-# torchrun guesses whether it hosts the rendezvous by asking the DNS for its own name, which may not know it yet: so
-# the pod of index 0 is told. exec: torchrun is then PID 1, gets the signals, and its end is the container's.
+# torchrun detects whether it hosts the rendezvous by a DNS lookup of its own name, which may not exist yet: so the
+# pod of index 0 gets is_host. exec: torchrun is then PID 1, gets the signals, and its end is the container's.
 _TORCHRUN = (
     '[ "$JOB_COMPLETION_INDEX" = 0 ] && host=1 || host=0; '
     'export PET_RDZV_CONF="is_host=$host,read_timeout={seconds},join_timeout={seconds}" '
     'PET_LOCAL_ADDR="{job}-$JOB_COMPLETION_INDEX.{service}"; '
 )
 
-# No runtime of ours looks after the inputs there: an empty folder would end in whatever the script makes of it.
+# Slipway's runtime does not check the inputs in a user's image: the script would see an empty folder.
 _INPUTS = (
     'for input in {inputs}; do [ -f "$input/{manifest}" ] || {{ '
     """printf '{{"outcome":"failed","at":"%s","error":{{"exception":"{error}","message":"{problem} %s"}}}}' """
@@ -58,12 +58,12 @@ _INPUTS = (
 
 
 def peers_name(owner: Owner) -> str:
-    """Of the Service and the NetworkPolicy; it holds the parent's UID, so a namesake's pods are never meant."""
+    """Return the name of the Service and the NetworkPolicy, with a hash of the owner's UID."""
     return owner.child_name()
 
 
 def service(owner: Owner) -> Object:
-    """`<job>-<index>.<service>` resolves to each pod, before it is ready: agents meet while none is."""
+    """Return the Service with which `<job>-<index>.<service>` resolves to each pod, before it is ready."""
     port = {"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP", "targetPort": RENDEZVOUS_PORT}
     return owner.child(
         SERVICE,
@@ -79,9 +79,10 @@ def service(owner: Owner) -> Object:
 
 
 def network_policy(owner: Owner, egress: Sequence[Object] | None = None) -> Object:
-    """Only pods of the same TrainingJob may reach its pods: who reaches the rendezvous can run code there (a pickle).
+    """Return the policy with which only pods of the same TrainingJob reach each other.
 
-    All ports: gloo and NCCL take ephemeral ones. egress: where its pods may connect to besides; None for anywhere.
+    A client of the rendezvous can run code in the pod (a pickle). All ports are allowed: gloo and NCCL use ephemeral
+    ones. egress: rules for further connections; None allows all.
     """
     own = {"podSelector": {"matchLabels": _peers(owner)}}
     spec: Object = {**own, "policyTypes": ["Ingress"], "ingress": [{"from": [own]}]}
@@ -107,10 +108,10 @@ def training_job(
     data: Mapping[str, ArtifactRef],
     settings: Settings,
 ) -> Object:
-    """The Job of one attempt: a pod for each node, each with one torchrun agent.
+    """Return the Job of an attempt: a pod for each node, each with one torchrun agent.
 
-    In the runtime image PID 1 runs torchrun and seals what it leaves. An image of the user's runs plain torchrun and
-    sees of the attempt's folder only `output`, so that it cannot leave an artifact that was never sealed.
+    In the runtime image PID 1 runs torchrun and seals its output. A user's image runs plain torchrun and mounts only
+    `output` of the attempt's folder, so that it cannot write an artifact that was never sealed.
     """
     out, task = folder(owner, attempt.number), _task(owner, spec, attempt, data)
     command: Sequence[str]
@@ -119,14 +120,13 @@ def training_job(
         mount, grace_seconds = StoreMount(store).for_task(task, out), 30
         command, env = RUNTIME_COMMAND, task_env(given, mount)
     else:
-        # torchrun itself gives its workers 30 s from SIGTERM on (pytorch #119856).
+        # torchrun kills its workers 30 s after SIGTERM (pytorch #119856).
         mount, grace_seconds = StoreMount(store).for_task(task, f"{out}/output"), 40
         paths = {name: f"{STORE_DIR}/{store_path(ref.uri)}" for name, ref in data.items()}
         command = _torchrun(owner, spec.entrypoint, attempt, paths.values())
         env = _torchrun_env(owner, attempt, paths)
     if attempt.nodes == 1:
-        # No NetworkPolicy keeps others from its ports. torch's TCPStore still listens at all addresses: no option tells
-        # it otherwise.
+        # No NetworkPolicy protects its ports. torch's TCPStore still listens at all addresses: it has no option.
         env = [*env, {"name": "GLOO_SOCKET_IFNAME", "value": "lo"}]
     main = container(
         spec.image or settings.runtime_image,
@@ -139,10 +139,14 @@ def training_job(
         template=spec.pod_template,
     )
     shm = {"name": "slipway-shm", "emptyDir": {"medium": "Memory"}}
-    met: Object = {"subdomain": peers_name(owner)} if attempt.nodes > 1 else {}
+    subdomain: Object = {"subdomain": peers_name(owner)} if attempt.nodes > 1 else {}
     template = pod_template(
         [main],
-        labels={**owner.labels, **_labels(attempt), **(_peers(owner) if met or spec.egress == RESTRICTED else {})},
+        labels={
+            **owner.labels,
+            **_labels(attempt),
+            **(_peers(owner) if subdomain or spec.egress == RESTRICTED else {}),
+        },
         store=mount,
         task=given,
         volumes=[shm],
@@ -150,16 +154,16 @@ def training_job(
         template=spec.pod_template,
         restartPolicy="Never",
         terminationGracePeriodSeconds=grace_seconds,
-        **met,
+        **subdomain,
     )
     return job(owner, attempt.job, template, role=ROLE, pods=attempt.nodes, fail_by_index=attempt.nodes > 1)
 
 
 def replacement_job(owner: Owner, attempts_job: Object, replacement: Replacement) -> Object:
-    """The Job of one pod that takes the place of a lost one. attempts_job: as `training_job` renders it.
+    """Return the Job of one pod that replaces a lost one. attempts_job: the result of `training_job`.
 
-    The pod has the host name, the index and the labels that the Job controller gave the lost one. The Job is not
-    Indexed, or the controller would write its own over them.
+    The pod has the host name, the index and the labels of the lost one. The Job is not Indexed, since the controller
+    would overwrite them.
     """
     template = attempts_job["spec"]["template"]
     index = str(replacement.index)
@@ -202,12 +206,12 @@ def _task(owner: Owner, spec: TrainingJobSpec, attempt: Attempt, data: Mapping[s
 
 
 def _host(owner: Owner, attempt: Attempt) -> str | None:
-    """The pod of index 0, where the agents of several pods meet; one alone meets nobody."""
+    """Return the host of the rendezvous, the pod of index 0; None for a single pod."""
     return f"{attempt.job}-0.{peers_name(owner)}" if attempt.nodes > 1 else None
 
 
 def _torchrun(owner: Owner, entrypoint: Entrypoint, attempt: Attempt, inputs: Iterable[str]) -> list[str]:
-    """A recipe never gets here: it needs the runtime image (a rule of the spec)."""
+    """Return the command of a user's image; a recipe needs the runtime image (a rule of the spec)."""
     start = _missing_inputs(inputs)
     if attempt.nodes > 1:
         start += _TORCHRUN.format(seconds=RENDEZVOUS_SECONDS, job=attempt.job, service=peers_name(owner))
@@ -219,7 +223,7 @@ def _torchrun(owner: Owner, entrypoint: Entrypoint, attempt: Attempt, inputs: It
 
 
 def _missing_inputs(paths: Iterable[str]) -> str:
-    """Shell code that ends the pod with a report of its own if an input is missing; none for no inputs."""
+    """Return shell code that ends the pod with a report if an input is missing; empty without inputs."""
     if not (inputs := " ".join(f"'{path}'" for path in paths)):
         return ""
     return _INPUTS.format(
@@ -233,19 +237,19 @@ def _missing_inputs(paths: Iterable[str]) -> str:
 
 
 def _torchrun_env(owner: Owner, attempt: Attempt, data: Mapping[str, str]) -> list[Object]:
-    """torchrun reads each of its options from PET_<OPTION>; nothing of the node count stands in the command.
+    """Return the options of torchrun as PET_<OPTION> variables, so that the command does not depend on the node count.
 
-    One pod alone keeps its rendezvous, whose state is a pickle, in a file that nobody else can reach.
+    A single pod stores its rendezvous, whose state is a pickle, in a file that no other pod can access.
     """
     if (host := _host(owner, attempt)) is not None:
-        meeting = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}
+        rendezvous = {"PET_RDZV_ENDPOINT": f"{host}:{RENDEZVOUS_PORT}"}
     else:
-        meeting = {"PET_RDZV_CONF": "store_type=file", "PET_LOCAL_ADDR": LOOPBACK}
+        rendezvous = {"PET_RDZV_CONF": "store_type=file", "PET_LOCAL_ADDR": LOOPBACK}
     values = {
         "PET_NNODES": str(attempt.nodes),
         "PET_NPROC_PER_NODE": str(attempt.processes_per_node),
         "PET_RDZV_BACKEND": "c10d",
-        **meeting,
+        **rendezvous,
         "PET_RDZV_ID": attempt.job,
         "PET_MAX_RESTARTS": "0",
         OUTPUT_ENV: OUT_DIR,

@@ -1,7 +1,7 @@
-"""Pods of an attempt that are lost before all have run are replaced, each by a Job of one pod.
+"""Replacement of pods of an attempt that are lost before all have run, each by a Job of one pod.
 
-The agents of the other pods wait in the rendezvous as long as one is missing, so a new pod costs them nothing. Once all
-have met, plain torchrun has to start all of them again, and the loss ends the attempt. docs/decisions/0022.
+The agents of the other pods wait in the rendezvous while one is missing, so they do not have to restart. Once the
+rendezvous is complete, plain torchrun has to restart all of them, and the loss ends the attempt. docs/decisions/0022.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from slipway.plan.training.retry import policy_of, tally_of
 from slipway.plan.training.states import ReconcileContext
 
 OTHERS_END_WITHIN = timedelta(seconds=30)
-"""How long the others have to notice that a replacement failed, so that their Job ends by itself and keeps its logs."""
+"""Time for the other pods to notice a failed replacement, so that their Job ends by itself and its logs remain."""
 _MESSAGE_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Replacements:
-    """The replacements of an attempt as they are now.
+    """The present state of the replacements of an attempt.
 
-    attempt: with the UIDs of their Jobs. due: those whose Job is to be made. waiting: why pods are missing, in words.
+    attempt: with the UIDs of their Jobs. due: those whose Job must be created. waiting: why pods are missing, as text.
     """
 
     attempt: Attempt
@@ -46,7 +46,7 @@ class Replacements:
 def observe_replacements(
     ctx: ReconcileContext, attempt: Attempt, render: Callable[[Replacement], Object]
 ) -> Replacements:
-    """Look at the Job of each replacement. Raises as `observe_job` does."""
+    """Observe the Job of each replacement. Raises the errors of `observe_job`."""
     records: list[Replacement] = []
     pods: list[Object] = []
     succeeded: set[int] = set()
@@ -63,7 +63,7 @@ def observe_replacements(
             reports=False,
         )
         records.append(one.model_copy(update={"job_uid": observed.record.job_uid}))
-        pods += observed.pods.believed
+        pods += observed.pods.trusted
         plan = plan.plus(observed.plan)
         if observed.phase is JobPhase.INTENDED:
             if ctx.now >= one.starts_at:
@@ -90,9 +90,9 @@ def observe_replacements(
 def next_replacement(
     ctx: ReconcileContext, status: TrainingJobStatus, observed: Observed[Attempt]
 ) -> Replacement | None:
-    """The pod to make for the one whose loss would end the attempt; None if the attempt ends.
+    """Return the replacement of the pod whose loss would end the attempt; None if the attempt ends.
 
-    Index 0 is never replaced: the agents meet in its process. Nor is a pod while the spec wants another number of them.
+    Index 0 is never replaced, because it hosts the rendezvous. No pod is replaced if spec.nodes has changed.
     """
     attempt, job = observed.record, observed.job
     failure = observed.end.failure if observed.end is not None else None
@@ -123,14 +123,14 @@ def next_replacement(
 
 
 def with_replacement(attempt: Attempt, replacement: Replacement) -> Attempt:
-    """The attempt with the replacement in place of an older one of its index. The loss is no failure of the attempt."""
+    """Return the attempt with the replacement instead of an older one of its index. The loss is no failure."""
     others = [one for one in attempt.replacements or () if one.index != replacement.index]
     found = tuple(sorted((*others, replacement), key=lambda one: one.index))
     return attempt.model_copy(update={"replacements": found, "failure": None})
 
 
 def _failure(ctx: ReconcileContext, observed: Observed[JobRecord], index: int) -> tuple[Failure, datetime | None]:
-    """Why a replacement has ended, and from when on that ends the attempt; None for at once."""
+    """Return the failure of a replacement, and when it ends the attempt; None for immediately."""
     end = observed.end if observed.phase is JobPhase.ENDED else lost(observed.pods.refused)
     found = end.failure if end is not None else None
     failure = (found or LOST).model_copy(update={"index": index})

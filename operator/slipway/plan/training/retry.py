@@ -1,4 +1,4 @@
-"""The retry policy of attempts, as spec.restarts asks for it, and what the status counts for it."""
+"""The retry policy of attempts, from spec.restarts, and its counters in the status."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from slipway.api.base import timedelta_of
 from slipway.api.status import Failure
 from slipway.api.trainingjob import Attempt, AttemptOutcome, Restarts, TrainingJobSpec, TrainingJobStatus
-from slipway.plan.jobs.retry import Cause, Limit, Never, RetryPolicy, Tally
+from slipway.plan.jobs.retry import Cause, Limit, NeverRetry, RetryPolicy, Tally
 
 LONGEST_BACKOFF = timedelta(hours=1)
 DISRUPTION_BACKOFF = timedelta(seconds=10)
 LONGEST_DISRUPTION_BACKOFF = timedelta(minutes=5)
-"""A cluster that preempts has no room; by so much longer than needed an attempt waits once it has."""
+"""Maximum delay after a disruption, and so the maximum time that free capacity stays unused."""
 MAX_MISSING_INPUTS = 5
-"""Attempts in a row that may find an input missing: somebody deletes it faster than it is made."""
+"""Maximum number of attempts in a row that may find an input missing."""
 MISSING_INPUT_BACKOFF = timedelta(seconds=30)
 
 BLAMED = frozenset(
@@ -26,14 +26,14 @@ BLAMED = frozenset(
         AttemptOutcome.INPUT_MISSING,
     }
 )
-"""Outcomes after which the policy decides about the next attempt; the others are the user's doing."""
+"""Outcomes after which the policy decides about the next attempt; the others are actions of the user."""
 OUTCOMES = {
     Cause.DISRUPTED: AttemptOutcome.PREEMPTED,
     Cause.NODE_LOST: AttemptOutcome.NODE_LOST,
     Cause.NOT_STARTED: AttemptOutcome.NOT_STARTED,
     Cause.INPUT_MISSING: AttemptOutcome.INPUT_MISSING,
 }
-"""The outcome that a cause gives an attempt; Failed where none is named."""
+"""The outcome of an attempt by its cause; Failed for all other causes."""
 
 
 def policy_of(restarts: Restarts) -> RetryPolicy:
@@ -45,14 +45,14 @@ def policy_of(restarts: Restarts) -> RetryPolicy:
         "inputs": Limit(MAX_MISSING_INPUTS, MISSING_INPUT_BACKOFF, LONGEST_BACKOFF),
     }
     counted_as = {} if restarts.ignore_preemption else {Cause.DISRUPTED: "failures", Cause.NODE_LOST: "failures"}
-    never = Never(
+    never = NeverRetry(
         frozenset(restarts.never.exit_codes), frozenset(restarts.never.exceptions), field="spec.restarts.never"
     )
     return RetryPolicy(limits, counted_as, timedelta_of(restarts.reset_after), never)
 
 
 def tally_of(status: TrainingJobStatus) -> Tally:
-    """What the status has counted, its newest attempt included."""
+    """Return the counters of the status, with its newest attempt."""
     return Tally(
         failures=status.restarts,
         disruptions=status.disruptions,
@@ -62,7 +62,7 @@ def tally_of(status: TrainingJobStatus) -> Tally:
 
 
 def counted(status: TrainingJobStatus, attempt: Attempt, restarts: Restarts) -> TrainingJobStatus:
-    """The status after this attempt, which has just ended and is its newest."""
+    """Return the status with the counters after this attempt, its newest one, which has just ended."""
     if attempt.outcome not in BLAMED:
         return status.model_copy(update={"pending_since": None})
     policy = policy_of(restarts)
@@ -75,14 +75,14 @@ def counted(status: TrainingJobStatus, attempt: Attempt, restarts: Restarts) -> 
 
 
 def counted_loss(status: TrainingJobStatus, failure: Failure, restarts: Restarts) -> TrainingJobStatus:
-    """The status after a pod was lost for this cause and is replaced, before all pods have run."""
+    """Return the status with the counters after the loss of a pod that is replaced."""
     policy = policy_of(restarts)
     tally = policy.counted(tally_of(status), policy.cause(failure), timedelta(0))
     return status.model_copy(update={"disruptions": tally.disruptions})
 
 
 def retry_at(attempt: Attempt, status: TrainingJobStatus, restarts: Restarts) -> datetime | None:
-    """When the next attempt may start after this one, which has ended; None for at once."""
+    """Return when the next attempt may start after this ended one; None for immediately."""
     if attempt.outcome not in BLAMED:
         return None
     policy = policy_of(restarts)
@@ -90,21 +90,21 @@ def retry_at(attempt: Attempt, status: TrainingJobStatus, restarts: Restarts) ->
 
 
 def deadline(spec: TrainingJobSpec, status: TrainingJobStatus) -> datetime | None:
-    """When to give up; None where nothing limits the job or it has not started."""
+    """Return the end of spec.activeDeadline; None without one, or before the start."""
     if spec.active_deadline is None or status.started_at is None:
         return None
     return status.started_at + timedelta_of(spec.active_deadline)
 
 
 def pending_deadline(spec: TrainingJobSpec, status: TrainingJobStatus) -> datetime | None:
-    """When to give up on pods that do not all run; None while they do."""
+    """Return the end of spec.restarts.pendingTimeout; None while all pods run."""
     if status.pending_since is None:
         return None
     return status.pending_since + timedelta_of(spec.restarts.pending_timeout)
 
 
 def _in_a_row(status: TrainingJobStatus, outcome: AttemptOutcome) -> int:
-    """So many of the newest attempts ended so; those that were never carried out or are open do not interrupt."""
+    """Return the number of the newest attempts in a row with this outcome, without cancelled and open ones."""
     count = 0
     for attempt in reversed(status.attempts):
         if attempt.outcome is outcome:

@@ -1,6 +1,6 @@
 """The input and the result of planning a TrainingJob, and its states as people and tools read them.
 
-Every state says all six conditions: a condition that comes and goes would forget when it last flipped.
+Every state has all six conditions: a condition that is removed would lose its lastTransitionTime.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Phase = Literal["Pending", "Running", "Restarting", "Suspended", "Succeeded", "F
 
 
 class State(NamedTuple):
-    """phase is for people; verdicts become the conditions."""
+    """The state of a TrainingJob: its phase, and the values of its conditions."""
 
     phase: Phase
     values: Mapping[str, ConditionValue]
 
     @property
     def stalled(self) -> ConditionValue | None:
-        """The verdict by which the job is stuck; None where it is not."""
+        """The condition Stalled, if it is True."""
         verdict = self.values["Stalled"]
         return verdict if verdict.status else None
 
 
 def waiting(reason: str, message: str) -> State:
-    """Something that the spec names is not there yet."""
+    """Return the state of waiting for an object that the spec names."""
     return _state("Pending", conditions.under_way(reason, message))
 
 
@@ -45,10 +45,10 @@ def preparing(names: str) -> State:
     return _state("Pending", conditions.under_way("PreparingData", f"data sets are being prepared: {names}"))
 
 
-def starting(attempt: Attempt, before: Attempt | None, trouble: str | None) -> State:
-    """The attempt is decided and its pods do not all run yet. before: the attempt that failed, where one did."""
-    reason = "PodsNotRunning" if trouble else "Starting"
-    message = f"attempt {attempt.number}: {trouble or f'waits for its {_pods(attempt.nodes)} to run'}"
+def starting(attempt: Attempt, before: Attempt | None, pending_reason: str | None) -> State:
+    """Return the state of an attempt whose pods do not all run yet. before: the failed attempt, if there is one."""
+    reason = "PodsNotRunning" if pending_reason else "Starting"
+    message = f"attempt {attempt.number}: {pending_reason or f'waits for its {_pods(attempt.nodes)} to run'}"
     shown = conditions.under_way(reason, message)
     return _state("Pending", shown) if before is None else _state("Restarting", shown, running=_not_running(before))
 
@@ -58,10 +58,10 @@ def running(attempt: Attempt) -> State:
     return _state("Running", conditions.under_way("Running", message), running=ConditionValue(True, "Running", message))
 
 
-def recovering(attempt: Attempt, trouble: str | None) -> State:
+def recovering(attempt: Attempt, pending_reason: str | None) -> State:
     """Its pods are gone; another one looks in the store for how it ended. trouble: why that one does not run."""
-    said = f": {trouble}" if trouble else ""
-    message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{said}"
+    reason = f": {pending_reason}" if pending_reason else ""
+    message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{reason}"
     return _state("Running", conditions.under_way("Running", message), running=ConditionValue(True, "Running", message))
 
 
@@ -90,12 +90,12 @@ def succeeded(artifact: ArtifactRef | None) -> State:
 
 
 def stalled(reason: str, message: str) -> State:
-    """Given up, or the spec cannot work."""
+    """Return the state of a job that failed for good, or whose spec is invalid."""
     return _state("Failed", conditions.stalled(reason, message), failed=ConditionValue(True, reason, message))
 
 
-def obstructed(state: State, reason: str, message: str) -> State:
-    """The state of a job that goes on as far as it can while somebody must act."""
+def with_stalled(state: State, reason: str, message: str) -> State:
+    """Return the state of a job that continues as far as it can, and needs an action of the user."""
     return State(state.phase, {**state.values, **conditions.stalled(reason, message)})
 
 
@@ -121,9 +121,9 @@ def _pods(count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileContext:
-    """One moment, to the second, as it is recorded.
+    """The input of planning a TrainingJob, at a time in whole seconds, as it is recorded.
 
-    retry: the nonce by which the user has failed Steps run again.
+    retry: the nonce with which the user requests another run of failed Steps.
     """
 
     owner: Owner
@@ -146,9 +146,9 @@ class ReconcileContext:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The ledger as it should be, the state to show for it, and what to write besides.
+    """The result of planning: the status to record, the state to show, and further writes.
 
-    refused: what the API server does not take of the Jobs of Steps.
+    refused: the condition for refused Jobs of Steps.
     """
 
     status: TrainingJobStatus

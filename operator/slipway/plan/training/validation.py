@@ -1,4 +1,4 @@
-"""Errors in the spec of a TrainingJob that its schema cannot find: volumes of stores, and pods too large for etcd."""
+"""Validation of a TrainingJob beyond its schema: volumes of stores, and entry points that are too large."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TEMPLATE = "spec.podTemplate"
 
 
 def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
-    """Raises SpecError (StoreNotShared) for a volume of a store's claim, read-only too, and for a store's Secret.
+    """Raise SpecError (StoreNotShared) for a volume of a store's claim, also a read-only one, or a store's Secret.
 
-    Held-out data lies in a store, and a pod sees of one what it was given. stores: the namespace's ArtifactStores.
+    A pod may mount only its own inputs of a store, which may have held-out data. stores: those of the namespace.
     """
     claims: dict[str, str] = {}
     secrets: dict[str, str] = {}
@@ -31,13 +31,13 @@ def refuse_stores(template: PodTemplate, stores: Iterable[Object]) -> None:
     for field, kind, named in _named(template):
         owner = (claims if kind == "PersistentVolumeClaim" else secrets).get(named)
         if owner is not None:
-            problem = f"{kind} {named} is that of ArtifactStore {owner}"
-            cure = "remove it: what spec.data names is mounted for the script, and nothing else of a store"
+            problem = f"{kind} {named} belongs to ArtifactStore {owner}"
+            cure = "remove it, and name the data in spec.data, which Slipway mounts for the script"
             raise SpecError(f"{_TEMPLATE}.{field}", problem, cure, reason="StoreNotShared")
 
 
 def _named(template: PodTemplate) -> Iterator[tuple[str, str, str]]:
-    """The claims and Secrets that it reaches: field, kind and name."""
+    """Yield the claims and Secrets that a template uses: field, kind and name."""
     for number, volume in enumerate(template.volumes or ()):
         if volume.persistent_volume_claim is not None:
             yield f"volumes[{number}]", "PersistentVolumeClaim", volume.persistent_volume_claim.claim_name
@@ -56,12 +56,12 @@ _MOST_TOGETHER = ANNOTATIONS_LIMIT - RESERVED_BYTES
 
 
 def refuse_oversized(spec: TrainingJobSpec) -> None:
-    """Raises SpecError for an entry point that no pod could be given, alone or beside podTemplate.annotations."""
+    """Raise SpecError for an entry point that is too large for a pod, alone or with podTemplate.annotations."""
     size = json_bytes(spec.entrypoint.to_wire())
     if size > MAX_INPUT_BYTES:
         raise SpecError(
             _largest_field(spec.entrypoint),
-            f"the entry point is {size} bytes of JSON, and {MAX_INPUT_BYTES} is the most",
+            f"the entry point is {size} bytes of JSON; the maximum is {MAX_INPUT_BYTES}",
             "put large values into a file of a volume that podTemplate mounts, or of a data set in spec.data",
         )
     annotations = spec.pod_template.annotations or {}
@@ -69,7 +69,7 @@ def refuse_oversized(spec: TrainingJobSpec) -> None:
     if size + beside > _MOST_TOGETHER:
         raise SpecError(
             "spec.podTemplate.annotations",
-            f"are {beside} bytes beside an entry point of {size}, and {_MOST_TOGETHER} is the most of both",
+            f"are {beside} bytes with an entry point of {size} bytes; the maximum of both is {_MOST_TOGETHER}",
             "shorten them, or put large values of the entry point into a file of a volume that podTemplate mounts",
         )
 

@@ -344,7 +344,7 @@ def test_a_name_that_another_object_owns_is_a_conflict_before_anything_is_begun(
     world.run(DIGITS)
     assert row(world) == TABLE["failed"]
     assert reason(world) == "NameConflict"
-    assert "Service digits exists and belongs to somebody else" in message(world)
+    assert "Service digits exists and is not a child of this ModelDeployment" in message(world)
     assert world.jobs() == []
     assert world.get(SERVICE, NAMESPACE, "digits")["spec"]["selector"] == {"app": "another"}
     world.remove(Key(SERVICE, NAMESPACE, "digits"))

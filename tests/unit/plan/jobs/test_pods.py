@@ -123,7 +123,7 @@ ADMITTED: dict[str, Callable[[Object], Any]] = {
 }
 
 
-def believed(job: Object, *pods: Object, **settings: Any) -> tuple[list[str], list[str]]:
+def trusted(job: Object, *pods: Object, **settings: Any) -> tuple[list[str], list[str]]:
     """By name, as the operator's own cache and a plain snapshot show them alike; and why the others are not."""
     cache = Cache()
     for number, obj in enumerate([job, *pods]):
@@ -136,8 +136,8 @@ def believed(job: Object, *pods: Object, **settings: Any) -> tuple[list[str], li
         pods_of(seen, Observation(cache, given, T0)),
         pods_of(job, Observation(Snapshot([job, *pods]), given, T0)),
     )
-    names = [obj["metadata"]["name"] for obj in found.believed]
-    assert names == [obj["metadata"]["name"] for obj in plain.believed]
+    names = [obj["metadata"]["name"] for obj in found.trusted]
+    assert names == [obj["metadata"]["name"] for obj in plain.trusted]
     assert list(found.refused) == list(plain.refused)
     return names, list(found.refused)
 
@@ -146,17 +146,17 @@ def believed(job: Object, *pods: Object, **settings: Any) -> tuple[list[str], li
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
 def test_a_pod_that_is_not_what_its_job_says_is_not_believed(job: Object, change: Callable[[Object], Any]) -> None:
     forged = changed(job, change)
-    names, _ = believed(job, forged)
+    names, _ = trusted(job, forged)
     assert names == []
     if forged["metadata"]["name"] != pod(job)["metadata"]["name"]:
-        names, _ = believed(job, pod(job), forged)
+        names, _ = trusted(job, pod(job), forged)
         assert names == [pod(job)["metadata"]["name"]]
 
 
 @pytest.mark.parametrize("job", [job_of_comparison(), job_of_training()], ids=["a task", "an attempt"])
 @pytest.mark.parametrize("change", ADMITTED.values(), ids=ADMITTED)
 def test_what_admission_legitimately_adds_leaves_a_pod_believed(job: Object, change: Callable[[Object], Any]) -> None:
-    assert believed(job, changed(job, change)) == ([pod(job)["metadata"]["name"]], [])
+    assert trusted(job, changed(job, change)) == ([pod(job)["metadata"]["name"]], [])
 
 
 def test_a_pod_with_another_long_task_is_not_believed() -> None:
@@ -164,15 +164,15 @@ def test_a_pod_with_another_long_task_is_not_believed() -> None:
     args = ["x" * 1024] * 60
     job = TrainingWorld(nodes=2, entrypoint={"script": {"path": "/a.py", "args": args}}).plan().job()
     other = task_digest(b"another")
-    assert believed(job, changed(job, lambda p: variable(p, "SLIPWAY_TASK").update(value=other)))[0] == []
+    assert trusted(job, changed(job, lambda p: variable(p, "SLIPWAY_TASK").update(value=other)))[0] == []
     edited = changed(job, lambda p: p["metadata"].update(annotations={"slipway.dev/task": "{}"}))
-    assert believed(job, edited) == ([pod(job)["metadata"]["name"]], [])  # its runtime refuses the text
+    assert trusted(job, edited) == ([pod(job)["metadata"]["name"]], [])  # its runtime refuses the text
 
 
 def test_of_two_pods_that_claim_one_index_neither_is_believed() -> None:
     job = job_of_training()
     twin = changed(job, lambda p: p["metadata"].update(name=p["metadata"]["name"][:-1] + "z"))
-    names, refused = believed(job, pod(job), twin, pod(job, 1))
+    names, refused = trusted(job, pod(job), twin, pod(job, 1))
     assert names == [pod(job, 1)["metadata"]["name"]]
     assert "claim an index that one pod has" in refused[0]
 
@@ -192,10 +192,10 @@ def test_a_mirror_must_be_named_before_images_of_it_are_believed(wanted: str, fo
     job = job_of_comparison()
     job["spec"]["template"]["spec"]["containers"][0]["image"] = wanted
     mirrored = changed(job, lambda p: main(p).update(image=found))
-    names, refused = believed(job, mirrored)
+    names, refused = trusted(job, mirrored)
     assert names == []
     assert "name the mirror in the chart's image.mirrors" in refused[0]
-    assert bool(believed(job, mirrored, image_mirrors=("mirror.example",))[0]) == same
+    assert bool(trusted(job, mirrored, image_mirrors=("mirror.example",))[0]) == same
 
 
 def test_long_names_of_jobs_are_cut_as_the_api_server_cuts_them() -> None:
@@ -283,7 +283,7 @@ def test_a_job_that_a_user_made_in_our_name_is_reported_and_never_followed(chang
     world.settle(DIGITS)
     status, reason, message = world.condition(DIGITS, "Ready")
     assert (status, reason) == ("False", "NameConflict")
-    assert f"Job {key.name} carries this Step's UID and is not the one that Slipway makes" in message
+    assert f"Job {key.name} has this Step as its owner and is not the one that Slipway creates" in message
     world.remove(key)
     world.run(DIGITS)
     assert world.status(DIGITS)["phase"] == "Ready"

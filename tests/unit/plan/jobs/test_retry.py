@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slipway.api.status import Failure
-from slipway.plan.jobs.retry import Cause, Limit, Never, RetryPolicy, Tally, cause_of, why_never
+from slipway.plan.jobs.retry import Cause, Limit, NeverRetry, RetryPolicy, Tally, cause_of, no_retry_reason
 from support.builders import T0
 
 MINUTE = timedelta(minutes=1)
@@ -15,7 +15,7 @@ POLICY = RetryPolicy(
     {"failures": Limit(2, MINUTE, 5 * MINUTE), "disruptions": Limit(None, MINUTE, 5 * MINUTE)},
     counted_as={Cause.UNREPORTED: "disruptions"},
     reset_after=10 * MINUTE,
-    never=Never(frozenset({42}), frozenset({"BadConfig"}), "spec.restarts.never"),
+    never=NeverRetry(frozenset({42}), frozenset({"BadConfig"}), "spec.restarts.never"),
 )
 
 
@@ -49,7 +49,7 @@ def test_what_a_failure_says_of_the_next_try(failure: Failure | None, cause: Cau
 def test_a_name_that_the_user_gave_is_found_with_its_module_too() -> None:
     failure = Failure(reason="Error", exception="mine.BadConfig")
     assert POLICY.cause(failure) is Cause.INCURABLE
-    assert why_never(failure, POLICY.never) == 'spec.restarts.never.exceptions names "mine.BadConfig"'
+    assert no_retry_reason(failure, POLICY.never) == 'spec.restarts.never.exceptions names "mine.BadConfig"'
 
 
 def test_a_wait_doubles_up_to_its_cap_however_often_the_cause_was_met() -> None:

@@ -34,12 +34,12 @@ def unscheduled(message: str) -> Object:
 @pytest.mark.parametrize(
     ("pods", "said"),
     [
-        ([], "0 of 2 pods run; 2 are not created; the Job's events say why"),
-        ([pod(job(), 0)], "1 of 2 pods run; 1 are not created; the Job's events say why"),
+        ([], "0 of 2 pods run; 2 are not created; see the events of the Job"),
+        ([pod(job(), 0)], "1 of 2 pods run; 1 are not created; see the events of the Job"),
         (
             [pod(job(), 0), waiting("ContainerCreating")],
             "1 of 2 pods run; ContainerCreating: its image, volumes or network are not ready;"
-            " the pod's events say which",
+            " see the events of the pod",
         ),
         ([pod(job(), 0), waiting("ImagePullBackOff", "Back-off")], "1 of 2 pods run; ImagePullBackOff: mine:1"),
         ([pod(job(), 0), waiting("ErrImagePull", "rpc error")], "1 of 2 pods run; ImagePullBackOff: mine:1"),

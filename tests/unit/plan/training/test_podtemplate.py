@@ -99,9 +99,9 @@ def mounted(claim: str, **more: Any) -> Object:
 
 KEYS = {"secretKeyRef": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"}}
 REACHES: dict[str, tuple[Object, str, str]] = {
-    "the claim": (mounted("artifacts"), "volumes[0]", "PersistentVolumeClaim artifacts is that of ArtifactStore"),
+    "the claim": (mounted("artifacts"), "volumes[0]", "PersistentVolumeClaim artifacts belongs to ArtifactStore"),
     "the claim, read-only": (mounted("artifacts", readOnly=True), "volumes[0]", "PersistentVolumeClaim artifacts"),
-    "the claim of another store": (mounted("held-out"), "volumes[0]", "is that of ArtifactStore held-out"),
+    "the claim of another store": (mounted("held-out"), "volumes[0]", "belongs to ArtifactStore held-out"),
     "a store's Secret as files": (
         {"volumes": [{"name": "a", "secret": {"secretName": "keys"}}]}, "volumes[0]", "Secret keys is that of",
     ),

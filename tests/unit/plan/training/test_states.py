@@ -168,7 +168,7 @@ def test_data_that_cannot_be_prepared_fail_the_job_with_the_cause() -> None:
     assert row(world) == ("Failed", {"Stalled", "Failed"})
     assert world.says("Stalled") == (
         "True PrepareFailed: spec.data[train]: step prepare-train failed: OSError: no space left;"
-        " the log of its pod says more"
+        " see the log of its pod"
     )
     assert "finishedAt" not in world.status(world.key)
 
