@@ -39,7 +39,11 @@ def of_an_old_generation(owner: Owner, *more: Any) -> Any:
     ("place", "lie", "complaint"),
     [
         ("slipway.plan.deployment.status._available", lambda *_: FINE, r"Available is \['True'\], and 0 pods"),
-        ("slipway.plan.deployment.planner.derive_status", of_a_generation_to_come, "is of generation 3, and the spec of 2"),
+        (
+            "slipway.plan.deployment.planner.derive_status",
+            of_a_generation_to_come,
+            "is of generation 3, and the spec of 2",
+        ),
         ("slipway.plan.deployment.planner.derive_status", with_an_entry_twice, "has an entry twice"),
         ("slipway.plan.deployment.planner.derive_status", of_an_old_generation, "the status is of generation 1"),
     ],

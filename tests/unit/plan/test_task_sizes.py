@@ -68,7 +68,7 @@ TOO_LARGE: dict[str, tuple[dict[str, Any], str]] = {
             "entrypoint": {"recipe": {"model": {"factory": "a:b", "args": {"c": "x" * 200_000}}}},
             "podTemplate": {"annotations": {f"note-{number}": "x" * 4096 for number in range(12)}},
         },
-        "spec.podTemplate.annotations: are 49226 bytes beside an entry point of ",
+        "spec.podTemplate.annotations: are 49226 bytes with an entry point of ",
     ),
 }
 

@@ -103,10 +103,10 @@ REACHES: dict[str, tuple[Object, str, str]] = {
     "the claim, read-only": (mounted("artifacts", readOnly=True), "volumes[0]", "PersistentVolumeClaim artifacts"),
     "the claim of another store": (mounted("held-out"), "volumes[0]", "belongs to ArtifactStore held-out"),
     "a store's Secret as files": (
-        {"volumes": [{"name": "a", "secret": {"secretName": "keys"}}]}, "volumes[0]", "Secret keys is that of",
+        {"volumes": [{"name": "a", "secret": {"secretName": "keys"}}]}, "volumes[0]", "Secret keys belongs to",
     ),
-    "a key of it": ({"env": [{"name": "A", "valueFrom": KEYS}]}, "env[0]", "Secret keys is that of"),
-    "all keys of it": ({"envFrom": [{"secretRef": {"name": "keys"}}]}, "envFrom[0]", "Secret keys is that of"),
+    "a key of it": ({"env": [{"name": "A", "valueFrom": KEYS}]}, "env[0]", "Secret keys belongs to"),
+    "all keys of it": ({"envFrom": [{"secretRef": {"name": "keys"}}]}, "envFrom[0]", "Secret keys belongs to"),
 }  # fmt: skip
 
 

@@ -269,7 +269,7 @@ def test_agents_that_met_the_lost_pod_end_the_attempt_as_its_loss_and_uncounted(
     message = "Container main for pod team/x failed with exit code 1 matching FailJob rule at index 1"
     world.ends(world.job(), "Failed", "PodFailurePolicy", message)
     assert (world.attempts[0]["outcome"], world.status(world.key).get("restarts", 0)) == ("Preempted", 0)
-    assert "pod 1 was lost (DistStoreError)" in world.attempts[0]["failure"]["message"]
+    assert "the lost pod 1 (DistStoreError)" in world.attempts[0]["failure"]["message"]
 
 
 def test_a_replacement_that_a_user_deletes_ends_the_attempt() -> None:

@@ -143,7 +143,7 @@ def test_given_up_at_the_deadline_while_pods_run() -> None:
     assert world.phase == "Running"
     world.passes(minutes=1)
     assert row(world) == ("Failed", {"Stalled", "Failed"})
-    assert world.says("Failed").startswith("True DeadlineExceeded: spec.activeDeadline (1h) is over")
+    assert world.says("Failed").startswith("True DeadlineExceeded: spec.activeDeadline (1h) exceeded")
     assert world.attempts[0]["outcome"] == "Cancelled"
     assert world.training_jobs() == []
 
