@@ -43,6 +43,7 @@ contracts: setup ## import-linter: who may import whom
 
 words: setup ## codespell: words that only this project would use, by dev/words.txt
 	$(BIN)/codespell operator plugins crds helm examples docs tests README.md CONTRIBUTING.md
+	$(BIN)/codespell --dictionary dev/docstrings.txt operator plugins helm/slipway/scripts
 
 unit: setup ## Unit and property tests
 	$(BIN)/python -m pytest $(WORKERS) tests/unit tests/property

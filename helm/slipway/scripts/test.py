@@ -1,4 +1,4 @@
-"""What `helm test` asks, in a pod of the operator's image under the operator's account: a line each, 1 where one fails.
+"""The checks of `helm test`, in a pod of the operator's image: one line each; exit code 1 if one fails.
 
 Environment: METRICS, a URL. LEASE of NAMESPACE, empty without election. PLUGINS by name and STORES by namespace/name,
 with spaces between. SECONDS to wait for what is still to come. ACCOUNT, the folder of the account's token.

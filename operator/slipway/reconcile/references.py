@@ -33,7 +33,7 @@ MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 """Labels of every object that planners create, pods included; watches and lists select by them."""
 
 SELECTED = frozenset((*CHILDREN, POD))
-"""The kinds of which only objects with the label of MANAGED are watched."""
+"""Kinds that are watched by label: only objects with the label of MANAGED."""
 
 _RECONCILED: dict[str, Kind] = {kind.kind: kind for kind in RECONCILED}
 

@@ -32,7 +32,7 @@ _MARKS = (
     "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
 )
 _UNSAFE = re.compile(f"[{_UNSEEN}]|(?<=[{_MARKS}]{{4}})[{_MARKS}]")
-"""Of the marks that stand on one letter, four are shown: more of them cover the lines above."""
+"""At most four combining marks on a letter are shown: more of them cover the lines above."""
 
 
 def visible(text: str) -> str:

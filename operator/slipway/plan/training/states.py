@@ -66,7 +66,7 @@ def recovering(attempt: Attempt, pending_reason: str | None) -> State:
 
 
 def sealing(attempt: Attempt, tasks: Sequence[str]) -> State:
-    """Training is over; a pod makes the artifact of what a user's image left. tasks: as they are told of."""
+    """Training is over; a pod makes the artifact from the output of a user's image. tasks: labels of the Steps."""
     message = f"attempt {attempt.number} succeeded; its output is being sealed: {', '.join(tasks)}"
     return _state("Running", conditions.under_way("Sealing", message), running=ConditionValue(True, "Sealing", message))
 
