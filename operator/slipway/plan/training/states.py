@@ -59,14 +59,14 @@ def running(attempt: Attempt) -> State:
 
 
 def recovering(attempt: Attempt, pending_reason: str | None) -> State:
-    """Its pods are gone; another one looks in the store for how it ended. trouble: why that one does not run."""
+    """Return the state of recovery: a pod reads the report of the attempt from the store, as its own pods are gone."""
     reason = f": {pending_reason}" if pending_reason else ""
     message = f"the pods of attempt {attempt.number} are gone; its report is being read from the store{reason}"
     return _state("Running", conditions.under_way("Running", message), running=ConditionValue(True, "Running", message))
 
 
 def sealing(attempt: Attempt, tasks: Sequence[str]) -> State:
-    """Training is over; a pod makes the artifact from the output of a user's image. tasks: labels of the Steps."""
+    """Return the state of sealing: a Step makes the artifact from the output of a user's image. tasks: their labels."""
     message = f"attempt {attempt.number} succeeded; its output is being sealed: {', '.join(tasks)}"
     return _state("Running", conditions.under_way("Sealing", message), running=ConditionValue(True, "Sealing", message))
 
