@@ -291,14 +291,14 @@ async def _together(*writes: Awaitable[bool]) -> list[bool]:
     return made
 
 
-def status_patch(present: Object, wanted: Object | None) -> Object:
+def status_patch(present: Object, desired: Object | None) -> Object:
     """Return the JSON merge patch (RFC 7386) from one status to the other; empty if nothing changes."""
-    return {} if wanted is None else _merge_patch(present, wanted)
+    return {} if desired is None else _merge_patch(present, desired)
 
 
-def _merge_patch(present: Object, wanted: Object) -> Object:
-    patch: dict[str, Any] = {name: None for name in present if name not in wanted}
-    for name, value in wanted.items():
+def _merge_patch(present: Object, desired: Object) -> Object:
+    patch: dict[str, Any] = {name: None for name in present if name not in desired}
+    for name, value in desired.items():
         if name in present and present[name] == value:
             continue
         before = present.get(name)

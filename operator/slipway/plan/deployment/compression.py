@@ -106,16 +106,16 @@ def _ordered(
     planned: list[PluginRun] = []
     left_by, gives = "the model", "the model"
     for index, step, plugin in known:
-        wanted = State(plugin.consumes)
-        if wanted is not state:
+        needed = State(plugin.consumes)
+        if needed is not state:
             if state is SERVED:
                 raise SpecError(
                     f"{STEPS}[{index}]",
-                    f"{step.plugin} takes a model of state {wanted}, and {left_by} gives {state}",
+                    f"{step.plugin} takes a model of state {needed}, and {left_by} gives {state}",
                     f"put {step.plugin} before {left_by}" if planned else "start from a model of that state",
                     reason="IllegalOrder",
                 )
-            reason = f"inserted: {gives} is {state}, and {plugin.entry_point} takes {wanted}"
+            reason = f"inserted: {gives} is {state}, and {plugin.entry_point} takes {needed}"
             planned.append(conversion(state, offer, role="convert", reason=reason))
         role = f"step-{index}-{step.plugin.replace('.', '-')}"[:63].rstrip("-")
         planned.append(PluginRun(role, f"{STEPS}[{index}] ({step.plugin} {plugin.version})", plugin, step.params))
@@ -147,14 +147,14 @@ def conversion(state: State, offer: Offer, *, role: str, reason: str, of: str = 
 
 
 def _chosen(state: State, able: Mapping[str, CompressionPluginSpec], offer: Offer) -> str:
-    wanted = offer.conversion
-    if wanted is not None and wanted in able:
-        return wanted
-    if wanted in offer.plugins:
-        problem = f"CompressionPlugin {wanted} is no conversion of a model of state {state} to {SERVED}"
+    name = offer.conversion
+    if name is not None and name in able:
+        return name
+    if name in offer.plugins:
+        problem = f"CompressionPlugin {name} is no conversion of a model of state {state} to {SERVED}"
         raise SpecError(CONVERSION, problem, f"name one of: {', '.join(able) or 'none'}", reason="ConversionNotChosen")
-    if wanted is not None:
-        raise NotYet("PluginNotFound", f'{CONVERSION}: there is no CompressionPlugin "{wanted}"; apply its manifest')
+    if name is not None:
+        raise NotYet("PluginNotFound", f'{CONVERSION}: there is no CompressionPlugin "{name}"; apply its manifest')
     own = [name for name, plugin in able.items() if plugin.image in (None, offer.runtime_image)]
     if len(own) == 1 or SHIPPED_CONVERSION in own:
         return SHIPPED_CONVERSION if SHIPPED_CONVERSION in own else own[0]

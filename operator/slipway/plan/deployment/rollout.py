@@ -117,9 +117,9 @@ class Fleet:
     # --- Pods ---------------------------------------------------------------------------------------------------
 
     def _replicas(self, revision: Revision, traffic: Traffic, cleared: bool) -> int:
-        wanted = revision.name == traffic.serving or (cleared and revision.name == traffic.candidate)
+        serves = revision.name == traffic.serving or (cleared and revision.name == traffic.candidate)
         most, draining = self.serving.replicas, drains(revision, traffic.serving, self.now)
-        if wanted or (draining and revision.retired_at is None):
+        if serves or (draining and revision.retired_at is None):
             return most
         if not draining:
             return 0
@@ -180,12 +180,12 @@ class Fleet:
         live = self._deployment(name)
         if live is None:
             return False
-        wanted, status = self.serving.replicas, live.get("status", {})
+        replicas, status = self.serving.replicas, live.get("status", {})
         return (
-            wanted >= 1
-            and live["spec"].get("replicas") == wanted
+            replicas >= 1
+            and live["spec"].get("replicas") == replicas
             and int(status.get("observedGeneration", 0)) >= int(live["metadata"].get("generation", 1))
-            and min(int(status.get(field, 0)) for field in ("updatedReplicas", "readyReplicas")) >= wanted
+            and min(int(status.get(field, 0)) for field in ("updatedReplicas", "readyReplicas")) >= replicas
         )
 
     # --- Traffic ------------------------------------------------------------------------------------------------

@@ -31,10 +31,12 @@ _PULLS = ("ErrImagePull", "ImagePullBackOff")
 _CREATING = "ContainerCreating: its image, volumes or network are not ready; see the events of the pod"
 
 
-def pending_reason(pods: Sequence[Object], wanted: int, secret: str | None = None, refused: Sequence[str] = ()) -> str:
+def pending_reason(
+    pods: Sequence[Object], expected: int, secret: str | None = None, refused: Sequence[str] = ()
+) -> str:
     """Describe why pods do not run: `1 of 2 pods run; Unschedulable: Insufficient nvidia.com/gpu`.
 
-    The text has the most frequent reason. wanted: the number of pods. secret: name of the store's Secret, if it has
+    The text has the most frequent reason. expected: the number of pods. secret: name of the store's Secret, if it has
     one. refused: why other pods with the Job's UID are not trusted.
     """
     running = sum(is_running(pod) for pod in pods)
@@ -42,9 +44,9 @@ def pending_reason(pods: Sequence[Object], wanted: int, secret: str | None = Non
     why = min(reasons, key=lambda text: (text == _CREATING, -reasons[text], text), default=None)
     if why is None and refused:
         why = refused[0]
-    elif why is None and len(pods) < wanted:
-        why = f"{_at_least(wanted - len(pods), wanted)} are not created; see the events of the Job"
-    return f"{_at_least(running, wanted)} of {wanted} pods run" + (f"; {why}" if why else "")
+    elif why is None and len(pods) < expected:
+        why = f"{_at_least(expected - len(pods), expected)} are not created; see the events of the Job"
+    return f"{_at_least(running, expected)} of {expected} pods run" + (f"; {why}" if why else "")
 
 
 def why_pending(
