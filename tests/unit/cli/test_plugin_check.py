@@ -166,7 +166,9 @@ def test_interrupted_it_ends_every_process_that_it_started(tmp_path: Path, model
     told, temporary, said = tmp_path / "told", tmp_path / "temporary", tmp_path / "said"
     told.mkdir()
     temporary.mkdir()
-    command = [sys.executable, "-m", "slipway.cli.main", "plugin", "check", "waiting", "--model", str(model)]
+    # A shell without job control starts what runs in the background with SIGINT ignored.
+    interruptible = ["env", "--default-signal=INT", sys.executable]
+    command = [*interruptible, "-m", "slipway.cli.main", "plugin", "check", "waiting", "--model", str(model)]
     with said.open("wb") as stream:
         environment = {**os.environ, "TOLD": str(told), "TMPDIR": str(temporary)}
         running = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
