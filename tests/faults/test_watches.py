@@ -16,6 +16,8 @@ from support.faults.twin_stage import Life, TwinStage
 from support.faults.watches import Forgetful, Late, Relisting, Repeating, Uneven, hearing
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+WITHOUT_REPLACEMENTS = [one for one in SCENARIOS if one.name != "a pod lost while it waits for room"]
+"""From an old list of pods a new operator may start that attempt again (docs/decisions/0022, known limits)."""
 FOR_EVER = 10**9
 
 HEARING: dict[str, Callable[[Random], Life]] = {
@@ -42,7 +44,7 @@ async def test_the_end_is_the_same_when_the_operator_hears(
     assert found == []
 
 
-@every_scenario
+@pytest.mark.parametrize("scenario", WITHOUT_REPLACEMENTS, ids=str)
 async def test_the_end_is_the_same_when_a_new_operator_begins_with_a_view_of_the_past(
     runs: ScenarioRuns, scenario: Scenario, seed: int
 ) -> None:

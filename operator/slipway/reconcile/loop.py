@@ -153,8 +153,10 @@ class Reconciler:
                 deferred, may_retry = self._refusals.deferred(key), number < CONFLICTS
                 known = {one: self._cache.get(*one) for one in map(key_of, plan.apply)}
                 going = [obj for one in plan.delete if (obj := self._cache.get(*one.key)) is not None]
-                outcome = await self._executor.carry_out(plan, owner, now, deferred, may_retry=may_retry)
-                self._wake_written(key, known, going)
+                try:
+                    outcome = await self._executor.carry_out(plan, owner, now, deferred, may_retry=may_retry)
+                finally:  # a read that fails in the middle does not undo what was written before it
+                    self._wake_written(key, known, going)
                 for event in self._refusals.record(key, outcome, now):
                     await self._executor.record_event(event, owner, now)
                 # A refused write may have been made without an answer, or may be part of the plan no longer.
