@@ -78,8 +78,7 @@ def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
     """
     obj = view.get(ARTIFACT_STORE, namespace, name)
     if obj is None:
-        gone = f'ArtifactStore "{name}" is gone; create it again to make its files available'
-        raise NotYet("StoreNotFound", f"{use.field}: {gone}")
+        raise NotYet("StoreNotFound", f'{use.field}: there is no ArtifactStore "{name}" in this namespace; create it')
     store = parse_referenced(ArtifactStore, obj, use.field, "StoreInvalid").spec
     _refuse_other_use(store, name, use)
     return store
