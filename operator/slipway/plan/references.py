@@ -55,10 +55,7 @@ def ready_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
     and SpecError (StoreMisused) for one with another use.
     """
     field = use.field
-    obj = view.get(ARTIFACT_STORE, namespace, name)
-    if obj is None:
-        raise NotYet("StoreNotFound", f'{field}: there is no ArtifactStore "{name}" in this namespace; create it')
-    store = parse_referenced(ArtifactStore, obj, field, "StoreInvalid")
+    store = _find_store(view, namespace, name, field)
     verdict = condition(store.status.conditions, "Ready")
     stalled = condition(store.status.conditions, "Stalled")
     _refuse_other_use(store.spec, name, use)
@@ -76,12 +73,16 @@ def known_store(view: ClusterView, namespace: str, name: str, use: StoreUse = FO
 
     Raises NotYet (StoreNotFound) and SpecError (StoreInvalid, StoreMisused).
     """
-    obj = view.get(ARTIFACT_STORE, namespace, name)
-    if obj is None:
-        raise NotYet("StoreNotFound", f'{use.field}: there is no ArtifactStore "{name}" in this namespace; create it')
-    store = parse_referenced(ArtifactStore, obj, use.field, "StoreInvalid").spec
+    store = _find_store(view, namespace, name, use.field).spec
     _refuse_other_use(store, name, use)
     return store
+
+
+def _find_store(view: ClusterView, namespace: str, name: str, field: str) -> ArtifactStore:
+    obj = view.get(ARTIFACT_STORE, namespace, name)
+    if obj is None:
+        raise NotYet("StoreNotFound", f'{field}: there is no ArtifactStore "{name}" in this namespace; create it')
+    return parse_referenced(ArtifactStore, obj, field, "StoreInvalid")
 
 
 def _refuse_other_use(store: ArtifactStoreSpec, name: str, use: StoreUse) -> None:

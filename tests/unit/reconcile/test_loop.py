@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from slipway.api.errors import ClusterError, Conflict
-from slipway.api.kinds import API_VERSION, EVENT, JOB, MODEL_DEPLOYMENT, SERVICE, TRAINING_JOB, Key, Object, key_of
+from slipway.api.kinds import (
+    API_VERSION,
+    EVENT,
+    JOB,
+    MODEL_DEPLOYMENT,
+    SERVICE,
+    STEP,
+    TRAINING_JOB,
+    Key,
+    Object,
+    key_of,
+)
+from slipway.cluster.port import Write
 from slipway.cluster.twin import Twin
 from slipway.plan.observation import Observation
+from slipway.plan.owner import Owner
 from slipway.plan.plan import Plan
 from slipway.reconcile.log import structured_log
 from slipway.reconcile.loop import LONGEST_SLEEP_SECONDS, MAX_ROUNDS, run_workers
@@ -326,3 +340,33 @@ async def test_a_planner_that_holds_the_loop_is_reported_by_its_resource(monkeyp
         await operator.settle()
     told = next(one for one in logs if one["event"] == "planning held the loop")
     assert (told["kind"], told["namespace"], told["name"]) == ("TrainingJob", "default", "train")
+
+
+async def test_a_step_that_was_written_before_a_read_failed_has_its_turn() -> None:
+    """No watch reports it: the cache knows it from the answer to the write."""
+    planned: list[str] = []
+
+    def plan_owner(obj: Object, _: Observation) -> Plan:
+        step = Owner.of(obj).child(STEP, "train-s-1", spec={})
+        return Plan(apply=(step,), status={"phase": "Running"})
+
+    def plan_step(obj: Object, _: Observation) -> Plan:
+        planned.append(obj["metadata"]["name"])
+        return Plan()
+
+    async def conflicts(_number: int, write: Write, call: Callable[[], Awaitable[Any]]) -> Any:
+        if write.verb == "patch_status":
+            raise Conflict("the status was changed meanwhile")
+        return await call()
+
+    async def only_the_first(number: int, _read: Write, call: Callable[[], Awaitable[Any]]) -> Any:
+        if number > 1:
+            raise ClusterError("the API server does not answer")
+        return await call()
+
+    world = World({TRAINING_JOB: plan_owner, STEP: plan_step})
+    world.calls.interfere, world.calls.interfere_get = conflicts, only_the_first
+    operator = await world.operator()
+    world.twin.add(training_job())
+    await operator.settle()
+    assert planned == ["train-s-1"]
